@@ -1,1 +1,18 @@
-//! placeholder
+//! Bytes to words and back, sans-I/O: nothing here opens a socket, waits or knows the time.
+//!
+//! ```text
+//! socket bytes ─▶ ws::handshake ─▶ ws::frame::Decoder ─▶ plain::parse ─▶ Command ─▶ session
+//! socket bytes ◀─ ws::frame::frame / sse::event ◀─ plain::event, gap, ok … ◀─ words of the session
+//! ```
+//!
+//! Every function takes outside bytes without panicking, keeps no state but what it is handed, and appends
+//! what it encodes to a buffer of the caller, so that one encoded entry can be shared by all its readers.
+
+pub mod codes;
+pub mod plain;
+pub mod sse;
+pub mod words;
+pub mod ws;
+
+pub use codes::Code;
+pub use words::GapReason;

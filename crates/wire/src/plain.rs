@@ -1,0 +1,12 @@
+//! The full protocol: JSON text frames, one command or one message each (see `docs/protocol.md`).
+//! [`parse`] reads what clients send without copying; the other functions append what the server sends.
+//! `data` is raw JSON in and out and is never parsed again.
+
+pub(crate) mod encode;
+mod parse;
+
+pub use encode::{
+    error, event, gap, join, leave, ok, ok_presence, ok_published, ok_subscribed, ping, welcome,
+    write_json_str,
+};
+pub use parse::{Command, ParseError, Request, parse};

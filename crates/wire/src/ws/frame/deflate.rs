@@ -1,0 +1,124 @@
+//! Message compression (RFC 7692) without context takeover: every message starts from an empty window.
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::WsError;
+
+/// What a sync flush ends with; the wire leaves it out (RFC 7692 §7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
+/// Below this the header and the empty window leave nothing to gain.
+const WORTH_DEFLATING: usize = 512;
+
+/// A scratch buffer that a large message grew beyond this is given back.
+const SCRATCH_KEPT: usize = 64 * 1024;
+
+/// How much room inflating gets at a time: a bomb costs no more than this beyond the limit.
+const INFLATE_STEP: usize = 16 * 1024;
+
+/// Whether a message of this length is worth compressing.
+pub const fn worth_deflating(len: usize) -> bool {
+    len >= WORTH_DEFLATING
+}
+
+/// A reusable compressor (about 300 KiB: one per shard or worker, never one per connection).
+pub struct Deflater {
+    compress: Compress,
+    scratch: Vec<u8>,
+}
+
+impl Default for Deflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deflater").finish_non_exhaustive()
+    }
+}
+
+impl Deflater {
+    /// A compressor for messages of any size.
+    pub fn new() -> Self {
+        Self {
+            compress: Compress::new(Compression::fast(), false),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The compressed payload as it goes on the wire, `None` if the compressor failed.
+    pub(super) fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
+        self.compress.reset();
+        self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH_KEPT);
+        // Stored blocks add 5 bytes per 16 KiB at worst; with room for all of it one call suffices.
+        self.scratch
+            .reserve(payload.len() + payload.len() / 1024 + 64);
+        loop {
+            let rest = payload.get(self.compress.total_in() as usize..)?;
+            self.compress
+                .compress_vec(rest, &mut self.scratch, FlushCompress::Sync)
+                .ok()?;
+            let consumed = self.compress.total_in() as usize == payload.len();
+            if consumed && self.scratch.len() < self.scratch.capacity() {
+                return self.scratch.strip_suffix(&TAIL);
+            }
+            self.scratch.reserve(1024);
+        }
+    }
+}
+
+/// Inflates one message; more than `max` bytes of output is an error as soon as it is seen.
+pub(super) fn inflate(compressed: &[u8], max: usize) -> Result<Vec<u8>, WsError> {
+    let mut decompress = Decompress::new(false);
+    let mut message = Vec::new();
+    for part in [compressed, &TAIL] {
+        inflate_part(&mut decompress, part, max, &mut message)?;
+    }
+    Ok(message)
+}
+
+fn inflate_part(
+    decompress: &mut Decompress,
+    mut input: &[u8],
+    max: usize,
+    message: &mut Vec<u8>,
+) -> Result<(), WsError> {
+    loop {
+        if message.len() == message.capacity() {
+            // One byte more than allowed is enough to see that it is too much.
+            message
+                .reserve_exact(growth(message.len()).min((max - message.len()).saturating_add(1)));
+        }
+        let before = decompress.total_in();
+        let status = decompress
+            .decompress_vec(input, message, FlushDecompress::Sync)
+            .map_err(|_| WsError::invalid_data("compressed data does not inflate"))?;
+        if message.len() > max {
+            return Err(WsError::too_big());
+        }
+        input = input
+            .get((decompress.total_in() - before) as usize..)
+            .unwrap_or_default();
+        if status == Status::StreamEnd {
+            // RFC 7692 §7.2.3.4: a sender may end with a final block; what follows is a stream of its own.
+            decompress.reset(false);
+            if input.is_empty() {
+                return Ok(());
+            }
+        } else if message.len() < message.capacity() {
+            return if input.is_empty() {
+                Ok(())
+            } else {
+                Err(WsError::invalid_data("compressed data does not inflate"))
+            };
+        }
+    }
+}
+
+/// Doubling, so that large messages are copied few times, from a first step that suits small ones.
+fn growth(len: usize) -> usize {
+    len.max(INFLATE_STEP)
+}
