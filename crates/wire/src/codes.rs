@@ -75,9 +75,7 @@ pub fn markdown() -> String {
          100-199 are terminal for that command, 200-299 may be retried. After 3000-3499 reconnect and resume; \
          after 3500-3999 do not.\n",
     );
-    section(&mut page, "Errors (in `error` replies)", |code| {
-        !code.is_close()
-    });
+    section(&mut page, "Errors (in `error` replies)", |code| !code.is_close());
     section(&mut page, "Close codes", Code::is_close);
     page
 }

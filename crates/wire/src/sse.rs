@@ -19,13 +19,7 @@ pub fn event(id: &str, event: Option<&str>, data: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Something up to `to` may be missing; the block's id is `to`, so the client resumes behind the gap.
-pub fn gap(
-    channel: Option<&str>,
-    from: Option<&str>,
-    to: &str,
-    reason: GapReason,
-    out: &mut Vec<u8>,
-) {
+pub fn gap(channel: Option<&str>, from: Option<&str>, to: &str, reason: GapReason, out: &mut Vec<u8>) {
     line("id", to, out);
     out.extend_from_slice(b"event: gap\ndata: {");
     gap_fields(channel, from, to, reason, out);
@@ -81,5 +75,87 @@ fn data_lines(data: &[u8], out: &mut Vec<u8>) {
             [] => return,
             [b'\r', b'\n', next @ ..] | [_, next @ ..] => next,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codes;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("encoders write text")
+    }
+
+    /// What a browser would make of the stream: (id, event, data) of each block, as WHATWG HTML §9.2.6 says.
+    fn blocks(stream: &str) -> Vec<(String, String, Option<String>)> {
+        let unified = stream.replace("\r\n", "\n").replace('\r', "\n");
+        let mut found = Vec::new();
+        for block in unified.split_terminator("\n\n") {
+            let (mut id, mut event, mut data) = (String::new(), String::new(), None::<String>);
+            for line in block.split('\n') {
+                let (name, value) = line.split_once(':').unwrap_or((line, ""));
+                let value = value.strip_prefix(' ').unwrap_or(value);
+                match name {
+                    "id" => id = value.to_owned(),
+                    "event" => event = value.to_owned(),
+                    "data" => {
+                        data = Some(match data {
+                            Some(before) => format!("{before}\n{value}"),
+                            None => value.to_owned(),
+                        });
+                    }
+                    _ => {}
+                }
+            }
+            found.push((id, event, data));
+        }
+        found
+    }
+
+    #[test]
+    fn blocks_are_spelled_as_the_contract_says() {
+        let cases = [
+            (
+                text(|out| event("e-1", Some("message:new"), br#"{"a":1}"#, out)),
+                "id: e-1\nevent: message:new\ndata: {\"a\":1}\n\n",
+            ),
+            (text(|out| event("e-1", None, b"x", out)), "id: e-1\ndata: x\n\n"),
+            (text(|out| event("e-1", None, b"", out)), "id: e-1\ndata: \n\n"),
+            (
+                text(|out| event("e-1", None, b"a\r\nb\rc\n\nd", out)),
+                "id: e-1\ndata: a\ndata: b\ndata: c\ndata: \ndata: d\n\n",
+            ),
+            (
+                text(|out| gap(Some("c"), None, "e-2", GapReason::Source, out)),
+                "id: e-2\nevent: gap\n\
+                 data: {\"channel\":\"c\",\"from\":null,\"to\":\"e-2\",\"reason\":\"source\"}\n\n",
+            ),
+            (text(|out| keep_alive("e-3", out)), ":\nid: e-3\n\n"),
+            (text(|out| retry(2500, out)), "retry: 2500\n\n"),
+            (
+                text(|out| error(&codes::FORBIDDEN, "no\nway", out)),
+                "event: error\ndata: {\"code\":103,\"name\":\"forbidden\",\"message\":\"no\\nway\"}\n\n",
+            ),
+        ];
+        for (got, wanted) in cases {
+            assert_eq!(got, wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_is_one_block_whose_data_comes_back(
+            id in "[^\r\n\0]{0,8}", name in ".{0,8}", data in "[a:\\r\\n ]{0,40}"
+        ) {
+            let stream = text(|out| event(&id, Some(&name), data.as_bytes(), out));
+            let joined = data.replace("\r\n", "\n").replace('\r', "\n");
+            let safe = name.replace(['\r', '\n', '\0'], " ");
+            prop_assert_eq!(blocks(&stream), vec![(id, safe, Some(joined))]);
+        }
     }
 }

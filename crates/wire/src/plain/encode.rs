@@ -77,21 +77,11 @@ pub fn event(
     out.extend_from_slice(if data.is_empty() { b"null" } else { data });
     text_field("position", position, out);
     text_field("time", time, out);
-    out.extend_from_slice(if replayed {
-        br#","replayed":true}"#
-    } else {
-        b"}"
-    });
+    out.extend_from_slice(if replayed { br#","replayed":true}"# } else { b"}" });
 }
 
 /// Something between `from` and `to` may be missing: the client reloads. No channel means all of them.
-pub fn gap(
-    channel: Option<&str>,
-    from: Option<&str>,
-    to: &str,
-    reason: GapReason,
-    out: &mut Vec<u8>,
-) {
+pub fn gap(channel: Option<&str>, from: Option<&str>, to: &str, reason: GapReason, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"type":"gap","#);
     gap_fields(channel, from, to, reason, out);
     out.push(b'}');
@@ -269,7 +259,8 @@ mod tests {
     #[test]
     fn events_carry_raw_data_and_gaps_may_name_no_channel() {
         let live = text(|out| event("c", "e", br#"{"a": 1}"#, "e-1", "T", false, out));
-        let wanted = r#"{"type":"event","channel":"c","event":"e","data":{"a": 1},"position":"e-1","time":"T"}"#;
+        let wanted =
+            r#"{"type":"event","channel":"c","event":"e","data":{"a": 1},"position":"e-1","time":"T"}"#;
         assert_eq!(live, wanted);
         let old = text(|out| event("c", "e", b"", "e-1", "T", true, out));
         assert!(old.contains(r#""data":null,"#) && old.ends_with(r#","replayed":true}"#));

@@ -70,9 +70,7 @@ pub struct ParseError {
 pub fn parse(text: &str) -> Result<Request<'_>, ParseError> {
     let mut fields = Fields::default();
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = (&mut fields)
-        .deserialize(&mut json)
-        .and_then(|()| json.end());
+    let read = (&mut fields).deserialize(&mut json).and_then(|()| json.end());
     match read {
         Ok(()) => fields.into_request(),
         Err(error) => Err(ParseError {
@@ -209,9 +207,7 @@ impl<'de> Fields<'de> {
         name: &'static str,
         map: &mut A,
     ) -> Result<Option<Cow<'de, str>>, A::Error> {
-        Ok(self
-            .read::<Option<Text<'de>>, A>(name, map)?
-            .map(|text| text.0))
+        Ok(self.read::<Option<Text<'de>>, A>(name, map)?.map(|text| text.0))
     }
 }
 
@@ -249,4 +245,139 @@ fn rescue_id(text: &str) -> Option<u64> {
         id: Option<u64>,
     }
     serde_json::from_str::<IdOnly>(text).ok()?.id
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fails(text: &str) -> (Option<u64>, String) {
+        let error = parse(text).expect_err(text);
+        (error.id, error.message)
+    }
+
+    #[test]
+    fn every_command_of_the_contract_is_read() {
+        let id_of = |text| parse(text).map(|request| request.id);
+        assert_eq!(id_of(r#"{"id":6,"type":"ping"}"#), Ok(Some(6)));
+        assert_eq!(id_of(r#"{"type":"ping","id":null}"#), Ok(None));
+        let read = |text| parse(text).expect(text).command;
+        assert!(matches!(read(r#"{"type":"auth","token":"t"}"#), Command::Auth { token } if token == "t"));
+        assert!(matches!(
+            read(r#"{"channel":"c","since":"5m","last":3,"type":"subscribe"}"#),
+            Command::Subscribe { channel, since: Some(since), last: Some(3) } if channel == "c" && since == "5m"
+        ));
+        assert!(matches!(
+            read(r#"{"type":"subscribe","channel":"c","since":null,"new":[{}]}"#),
+            Command::Subscribe {
+                since: None,
+                last: None,
+                ..
+            }
+        ));
+        assert!(matches!(
+            read(r#"{"type":"unsubscribe","channel":"c"}"#),
+            Command::Unsubscribe { .. }
+        ));
+        assert!(matches!(
+            read(r#"{"type":"presence","channel":"c"}"#),
+            Command::Presence { .. }
+        ));
+    }
+
+    #[test]
+    fn published_data_stays_as_it_was_written() {
+        for data in ["null", "[1, 2 ]", "{\"a\":1.10}", "\"\\u00e9\""] {
+            let text = format!(r#"{{"type":"publish","channel":"c","event":"e","data":{data}}}"#);
+            match parse(&text).expect(&text).command {
+                Command::Publish { data: read, .. } => assert_eq!(read.get(), data),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn strings_without_escapes_are_borrowed() {
+        let read = |text| match parse(text).expect(text).command {
+            Command::Unsubscribe { channel } => channel,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(
+            read(r#"{"type":"unsubscribe","channel":"ñ"}"#),
+            Cow::Borrowed("ñ")
+        ));
+        assert!(matches!(read(r#"{"type":"unsubscribe","channel":"\u00f1"}"#), Cow::Owned(c) if c == "ñ"));
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_keeps_the_id() {
+        let cases = [
+            (r#"{"id":1}"#, Some(1), "type: missing"),
+            (r#"{"id":1,"type":"shout"}"#, Some(1), "type: no such command"),
+            (r#"{"id":1,"type":"subscribe"}"#, Some(1), "channel: missing"),
+            (
+                r#"{"type":"subscribe","channel":5,"id":2}"#,
+                Some(2),
+                "channel: invalid type",
+            ),
+            (
+                r#"{"type":"publish","channel":"c","event":"e","id":3}"#,
+                Some(3),
+                "data: missing",
+            ),
+            (
+                r#"{"type":"subscribe","channel":"c","last":-1,"id":4}"#,
+                Some(4),
+                "last: invalid value",
+            ),
+            (r#"{"id":"x","type":"ping"}"#, None, "id: invalid type"),
+            (r#"{"id":-1,"type":"ping"}"#, None, "id: invalid value"),
+            (r#"{"id":5,"type":"ping"} {}"#, Some(5), "trailing characters"),
+            (r#"{"id":5,"type":"#, Some(5), "type: EOF"),
+            (
+                "[]",
+                None,
+                "invalid type: sequence, expected an object with a type",
+            ),
+            ("", None, "EOF"),
+        ];
+        for (text, id, start) in cases {
+            let (got, message) = fails(text);
+            assert!(
+                got == id && message.starts_with(start),
+                "{text}: {got:?} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_or_data_but_no_overflow() {
+        let deep = "[".repeat(100_000);
+        assert!(parse(&format!(r#"{{"type":"publish","data":{deep}"#)).is_err());
+        assert!(parse(&format!(r#"{{"type":"ping","other":{deep}"#)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_command_or_an_error(text in any::<String>()) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn any_channel_and_event_come_back(id in any::<u64>(), channel in any::<String>(), event in any::<String>()) {
+            let text = serde_json::json!({
+                "id": id, "type": "publish", "channel": channel, "event": event, "data": {"n": 1}
+            }).to_string();
+            let request = parse(&text).expect(&text);
+            prop_assert_eq!(request.id, Some(id));
+            match request.command {
+                Command::Publish { channel: c, event: e, .. } => prop_assert_eq!((c.as_ref(), e.as_ref()), (&*channel, &*event)),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
 }

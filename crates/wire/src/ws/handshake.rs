@@ -84,10 +84,7 @@ pub fn validate(
 
 /// The answer to a client's `Sec-WebSocket-Key`.
 pub fn accept_key(key: &str) -> String {
-    let digest = Sha1::new()
-        .chain_update(key.trim())
-        .chain_update(GUID)
-        .finalize();
+    let digest = Sha1::new().chain_update(key.trim()).chain_update(GUID).finalize();
     STANDARD.encode(digest)
 }
 
@@ -109,9 +106,7 @@ pub fn negotiate_deflate(header: Option<&str>) -> Option<Deflate> {
 /// The head of the 101 response.
 pub fn response(key: &str, subprotocol: Option<&str>, deflate: Option<Deflate>) -> Vec<u8> {
     let mut head = String::with_capacity(256);
-    head.push_str(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-    );
+    head.push_str("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
     head.push_str("Sec-WebSocket-Accept: ");
     head.push_str(&accept_key(key));
     // The client's own word goes back into a header: nothing that could start another one.
@@ -154,9 +149,7 @@ fn parse_offer(element: &str) -> Option<Offer> {
                 window_bits(bits)?;
                 offer.client_max_window_bits = true;
             }
-            ("server_max_window_bits", Some(bits)) => {
-                offer.server_max_window_bits = Some(window_bits(bits)?)
-            }
+            ("server_max_window_bits", Some(bits)) => offer.server_max_window_bits = Some(window_bits(bits)?),
             _ => return None,
         }
     }
@@ -182,4 +175,98 @@ fn is_token(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 6455 §1.3.
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    #[test]
+    fn the_key_is_answered_as_in_the_rfc() {
+        assert_eq!(accept_key(KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_browser_and_a_proxy_that_adds_keep_alive_are_upgraded() {
+        let connection = Some("keep-alive, Upgrade");
+        assert_eq!(
+            validate(Some("WebSocket"), connection, Some("13"), Some(KEY)),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn refusals_name_what_is_wrong() {
+        let (upgrade, connection) = (Some("websocket"), Some("upgrade"));
+        let cases = [
+            (validate(None, connection, Some("13"), Some(KEY)), 426),
+            (validate(upgrade, Some("close"), Some("13"), Some(KEY)), 426),
+            (validate(upgrade, connection, Some("8"), Some(KEY)), 426),
+            (validate(upgrade, connection, Some("13"), None), 400),
+            (validate(upgrade, connection, Some("13"), Some("c2hvcnQ=")), 400),
+        ];
+        for (result, status) in cases {
+            let error = result.expect_err("refused");
+            assert_eq!(error.status(), status);
+            let version = ("Sec-WebSocket-Version", "13");
+            assert_eq!(error.headers().contains(&version), status == 426);
+        }
+    }
+
+    #[test]
+    fn deflate_takes_the_first_offer_that_shared_frames_can_keep() {
+        let plain = Some(Deflate { name_window: false });
+        let cases = [
+            (None, None),
+            (Some(""), None),
+            (Some("x-webkit-deflate-frame"), None),
+            (Some("permessage-deflate"), plain),
+            (Some("permessage-deflate; client_max_window_bits"), plain),
+            (Some("permessage-deflate; client_max_window_bits=10"), plain),
+            (
+                Some("permessage-deflate;server_no_context_takeover;client_no_context_takeover"),
+                plain,
+            ),
+            (Some("permessage-deflate; server_max_window_bits=10"), None),
+            (
+                Some("permessage-deflate; server_max_window_bits=10, permessage-deflate"),
+                plain,
+            ),
+            (
+                Some("foo, permessage-deflate; server_max_window_bits=\"15\""),
+                Some(Deflate { name_window: true }),
+            ),
+            (Some("permessage-deflate; server_max_window_bits"), None),
+            (Some("permessage-deflate; client_max_window_bits=7"), None),
+            (Some("permessage-deflate; client_max_window_bits=08"), None),
+            (
+                Some("permessage-deflate; client_max_window_bits; client_max_window_bits"),
+                None,
+            ),
+            (Some("permessage-deflate; server_no_context_takeover=1"), None),
+            (Some("permessage-deflate; unknown"), None),
+        ];
+        for (header, wanted) in cases {
+            assert_eq!(negotiate_deflate(header), wanted, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn the_response_head_is_exact() {
+        let head = response(KEY, Some("pregon"), negotiate_deflate(Some("permessage-deflate")));
+        let wanted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: pregon\r\n\
+            Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+            client_no_context_takeover\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&head), wanted);
+    }
+
+    #[test]
+    fn a_subprotocol_cannot_add_a_header() {
+        let head = response(KEY, Some("a\r\nSet-Cookie: b=c"), None);
+        assert!(!String::from_utf8_lossy(&head).contains("Set-Cookie"));
+    }
 }

@@ -5,6 +5,5 @@ pub mod handshake;
 pub mod frame;
 
 pub use frame::{
-    Decoder, Deflater, Message, Opcode, WsError, close_frame, deflated_text_frame, frame,
-    worth_deflating,
+    Decoder, Deflater, Message, Opcode, WsError, close_frame, deflated_text_frame, frame, worth_deflating,
 };

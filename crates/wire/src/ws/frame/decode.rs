@@ -79,12 +79,7 @@ impl Decoder {
             self.feed_held(input, limits, out)
         };
         self.ended |= result.is_err();
-        if self.ended
-            || self
-                .partial
-                .as_ref()
-                .is_some_and(|partial| partial.is_empty())
-        {
+        if self.ended || self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
             self.partial = None;
         }
         result
@@ -173,10 +168,7 @@ impl Decoder {
         if header.opcode.is_control() {
             return Ok(());
         }
-        let open = self
-            .partial
-            .as_ref()
-            .and_then(|partial| partial.message.as_ref());
+        let open = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
         if (header.opcode == Opcode::Continuation) != open.is_some() {
             return Err(WsError::protocol(
                 "continuation without a message, or a message inside another",
@@ -238,13 +230,7 @@ impl Decoder {
         });
         message.payload.extend_from_slice(payload);
         if header.fin {
-            return deliver(
-                message.text,
-                message.compressed,
-                &message.payload,
-                limits,
-                out,
-            );
+            return deliver(message.text, message.compressed, &message.payload, limits, out);
         }
         message.check_text()?;
         *slot = Some(message);
@@ -313,8 +299,7 @@ fn deliver(
     if !text {
         return Ok(out(Message::Binary(payload)));
     }
-    let text =
-        std::str::from_utf8(payload).map_err(|_| WsError::invalid_data("text is not utf-8"))?;
+    let text = std::str::from_utf8(payload).map_err(|_| WsError::invalid_data("text is not utf-8"))?;
     Ok(out(Message::Text(text)))
 }
 
@@ -330,8 +315,8 @@ fn parse_close(payload: &[u8]) -> Result<(Option<u16>, &str), WsError> {
     if !is_sendable(code) {
         return Err(WsError::protocol("close code not allowed"));
     }
-    let reason = std::str::from_utf8(reason)
-        .map_err(|_| WsError::invalid_data("close reason is not utf-8"))?;
+    let reason =
+        std::str::from_utf8(reason).map_err(|_| WsError::invalid_data("close reason is not utf-8"))?;
     Ok((Some(code), reason))
 }
 

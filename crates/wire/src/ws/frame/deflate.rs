@@ -54,8 +54,7 @@ impl Deflater {
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_KEPT);
         // Stored blocks add 5 bytes per 16 KiB at worst; with room for all of it one call suffices.
-        self.scratch
-            .reserve(payload.len() + payload.len() / 1024 + 64);
+        self.scratch.reserve(payload.len() + payload.len() / 1024 + 64);
         loop {
             let rest = payload.get(self.compress.total_in() as usize..)?;
             self.compress
@@ -74,48 +73,61 @@ impl Deflater {
 pub(super) fn inflate(compressed: &[u8], max: usize) -> Result<Vec<u8>, WsError> {
     let mut decompress = Decompress::new(false);
     let mut message = Vec::new();
-    for part in [compressed, &TAIL] {
-        inflate_part(&mut decompress, part, max, &mut message)?;
+    match inflate_part(&mut decompress, compressed, max, &mut message)? {
+        Part::Used => {
+            inflate_part(&mut decompress, &TAIL, max, &mut message)?;
+        }
+        // RFC 7692 §7.2.3.4: a sender may end with a final block and the first byte of an empty one. A
+        // whole stream behind it would let a client make us set up the window for every few bytes.
+        Part::Ended([] | [0]) => {}
+        Part::Ended(_) => return Err(broken()),
     }
     Ok(message)
 }
 
-fn inflate_part(
+/// How far a part of the compressed data went.
+enum Part<'a> {
+    Used,
+    /// A final block came; what follows it.
+    Ended(&'a [u8]),
+}
+
+fn inflate_part<'a>(
     decompress: &mut Decompress,
-    mut input: &[u8],
+    mut input: &'a [u8],
     max: usize,
     message: &mut Vec<u8>,
-) -> Result<(), WsError> {
+) -> Result<Part<'a>, WsError> {
     loop {
         if message.len() == message.capacity() {
             // One byte more than allowed is enough to see that it is too much.
-            message
-                .reserve_exact(growth(message.len()).min((max - message.len()).saturating_add(1)));
+            let allowed = (max - message.len()).saturating_add(1);
+            message.reserve_exact(growth(message.len()).min(allowed));
         }
         let before = decompress.total_in();
         let status = decompress
             .decompress_vec(input, message, FlushDecompress::Sync)
-            .map_err(|_| WsError::invalid_data("compressed data does not inflate"))?;
+            .map_err(|_| broken())?;
         if message.len() > max {
             return Err(WsError::too_big());
         }
-        input = input
-            .get((decompress.total_in() - before) as usize..)
-            .unwrap_or_default();
+        let used = (decompress.total_in() - before) as usize;
+        input = input.get(used..).unwrap_or_default();
         if status == Status::StreamEnd {
-            // RFC 7692 §7.2.3.4: a sender may end with a final block; what follows is a stream of its own.
-            decompress.reset(false);
-            if input.is_empty() {
-                return Ok(());
-            }
-        } else if message.len() < message.capacity() {
+            return Ok(Part::Ended(input));
+        }
+        if message.len() < message.capacity() {
             return if input.is_empty() {
-                Ok(())
+                Ok(Part::Used)
             } else {
-                Err(WsError::invalid_data("compressed data does not inflate"))
+                Err(broken())
             };
         }
     }
+}
+
+fn broken() -> WsError {
+    WsError::invalid_data("compressed data does not inflate")
 }
 
 /// Doubling, so that large messages are copied few times, from a first step that suits small ones.

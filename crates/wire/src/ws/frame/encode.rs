@@ -34,9 +34,7 @@ pub fn close_frame(code: u16, reason: &str, out: &mut Vec<u8>) {
 /// Only for connections that negotiated permessage-deflate.
 pub fn deflated_text_frame(payload: &[u8], compressor: &mut Deflater, out: &mut Vec<u8>) {
     match compressor.deflate(payload) {
-        Some(small) if small.len() < payload.len() => {
-            raw_frame(FIN | RSV1 | Opcode::Text as u8, small, out)
-        }
+        Some(small) if small.len() < payload.len() => raw_frame(FIN | RSV1 | Opcode::Text as u8, small, out),
         _ => frame(Opcode::Text, payload, out),
     }
 }

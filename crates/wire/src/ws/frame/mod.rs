@@ -22,17 +22,11 @@ pub struct WsError {
 
 impl WsError {
     const fn protocol(reason: &'static str) -> Self {
-        Self {
-            close: 1002,
-            reason,
-        }
+        Self { close: 1002, reason }
     }
 
     const fn invalid_data(reason: &'static str) -> Self {
-        Self {
-            close: 1007,
-            reason,
-        }
+        Self { close: 1007, reason }
     }
 
     const fn too_big() -> Self {
