@@ -8,11 +8,15 @@
 //! Every function takes outside bytes without panicking, keeps no state but what it is handed, and appends
 //! what it encodes to a buffer of the caller, so that one encoded entry can be shared by all its readers.
 
-pub mod codes;
-pub mod plain;
-pub mod sse;
-pub mod words;
 pub mod ws;
+
+pub mod plain;
+
+pub mod sse;
+
+pub mod words;
+
+pub mod codes;
 
 pub use codes::Code;
 pub use words::GapReason;

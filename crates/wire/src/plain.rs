@@ -1,9 +1,10 @@
-//! The full protocol: JSON text frames, one command or one message each (see `docs/protocol.md`).
+//! The full protocol: JSON text frames, one command or one message each.
 //! [`parse`] reads what clients send without copying; the other functions append what the server sends.
 //! `data` is raw JSON in and out and is never parsed again.
 
-pub(crate) mod encode;
 mod parse;
+
+pub(crate) mod encode;
 
 pub use encode::{
     error, event, gap, join, leave, ok, ok_presence, ok_published, ok_subscribed, ping, welcome,

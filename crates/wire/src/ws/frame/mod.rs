@@ -1,9 +1,12 @@
 //! Frames: the decoder of what clients send, the encoders of what we send, message compression.
 
-mod decode;
-mod deflate;
-mod encode;
 mod header;
+
+mod decode;
+
+mod deflate;
+
+mod encode;
 
 pub use decode::{Decoder, Message};
 pub use deflate::{Deflater, worth_deflating};
