@@ -8,19 +8,19 @@
 //! Nothing outlives the process that started it: servers die with their parent ([`process`]) and their folders are
 //! removed by a small watcher, so an aborted test leaves neither processes nor files behind.
 
-pub mod client;
-pub mod node;
-pub mod postgres;
 pub mod process;
-pub mod proxy;
+pub mod postgres;
 pub mod redis;
+pub mod proxy;
+pub mod node;
+pub mod client;
 pub mod token;
 pub mod wait;
 
-// pub use client::{http, sse::SseClient, ws::WsClient};
-// pub use node::{Node, NodeOptions};
+pub use client::{http, sse::SseClient, ws::WsClient};
+pub use node::{Node, NodeOptions};
 pub use postgres::{Database, Server};
-// pub use proxy::Proxy;
-// pub use redis::Redis;
-// pub use token::token;
+pub use proxy::Proxy;
+pub use redis::Redis;
+pub use token::token;
 pub use wait::eventually;

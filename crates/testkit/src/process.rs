@@ -316,6 +316,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stdout)]
     #[ignore = "run by an_aborted_process_leaves_no_child_and_no_folder"]
     fn aborts_when_told() {
         if std::env::var_os("TESTKIT_ABORT").is_some() {

@@ -1,1 +1,5 @@
-//! x
+//! Clients as a browser or a till would be, small enough to see every byte.
+
+pub mod http;
+pub mod sse;
+pub mod ws;

@@ -4,10 +4,10 @@
 //! makes databases in it. Tests of one binary use [`shared`]; a test that kills or reconfigures starts its own.
 
 mod binaries;
-mod database;
-mod server;
 mod template;
 pub mod tls;
+mod server;
+mod database;
 
 pub use binaries::Binaries;
 pub use database::{Database, connect};
