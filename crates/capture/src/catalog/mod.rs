@@ -1,0 +1,232 @@
+//! What PostgreSQL's catalogue says about tables. Reads only, and works for a role without any privilege on the tables.
+
+pub mod names;
+
+use tokio_postgres::{Client, Row};
+
+/// What kind of relation a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An ordinary table.
+    Plain,
+    /// The root (or an inner node) of a partitioned table.
+    Partitioned,
+    View,
+    MaterializedView,
+    Foreign,
+    /// Anything else: an index, a sequence, a composite type.
+    Other,
+}
+
+impl Kind {
+    fn from_code(code: &str) -> Self {
+        match code {
+            "r" => Self::Plain,
+            "p" => Self::Partitioned,
+            "v" => Self::View,
+            "m" => Self::MaterializedView,
+            "f" => Self::Foreign,
+            _ => Self::Other,
+        }
+    }
+
+    /// The word for messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "table",
+            Self::Partitioned => "partitioned table",
+            Self::View => "view",
+            Self::MaterializedView => "materialized view",
+            Self::Foreign => "foreign table",
+            Self::Other => "other relation",
+        }
+    }
+}
+
+/// How long the rows of a table live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    Permanent,
+    /// Emptied after a crash.
+    Unlogged,
+    /// Seen by one session only.
+    Temporary,
+}
+
+/// What of the old row the WAL carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaIdentity {
+    Default,
+    Nothing,
+    Full,
+    Index,
+}
+
+/// Whether a column is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generated {
+    No,
+    Stored,
+    /// PostgreSQL 18: computed when read, NULL inside triggers.
+    Virtual,
+}
+
+/// One column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// As `format_type` spells it, for example `numeric(10,2)`.
+    pub type_name: String,
+    pub not_null: bool,
+    pub generated: Generated,
+}
+
+/// Everything that capture asks about a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFacts {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub owner: String,
+    pub kind: Kind,
+    pub persistence: Persistence,
+    pub replica_identity: ReplicaIdentity,
+    pub row_security: bool,
+    /// It is a leaf or an inner node of a partitioned table.
+    pub is_partition: bool,
+    /// It inherits from another table (or is a partition).
+    pub is_child: bool,
+    /// Other tables inherit from it (or are its partitions).
+    pub has_children: bool,
+    pub columns: Vec<Column>,
+    /// In key order; empty without a primary key.
+    pub primary_key: Vec<String>,
+    /// Names of others' row triggers that run after an INSERT: one of them may change the row once more.
+    pub row_insert_triggers: Vec<String>,
+}
+
+impl TableFacts {
+    /// The column of that exact name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Quoted and qualified, for SQL.
+    pub fn quoted(&self) -> String {
+        names::qualified(&self.schema, &self.name)
+    }
+
+    /// `schema.table` for messages.
+    pub fn plain_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Whether any column is generated virtually (transition tables must not be read then).
+    pub fn has_virtual_columns(&self) -> bool {
+        self.columns.iter().any(|column| column.generated == Generated::Virtual)
+    }
+}
+
+// pg_class is joined by hand because `to_regclass` raises an error for a schema without USAGE.
+const TABLE: &str = "
+    SELECT c.oid, n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text, c.relkind::text,
+           c.relpersistence::text, c.relreplident::text, c.relrowsecurity, c.relispartition,
+           EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid),
+           EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid),
+           ARRAY(SELECT a.attname::text FROM pg_index x
+                   CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
+                   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+                  WHERE x.indrelid = c.oid AND x.indisprimary ORDER BY k.place),
+           ARRAY(SELECT t.tgname::text FROM pg_trigger t
+                  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 5
+                    AND coalesce(obj_description(t.tgfoid, 'pg_proc'), '') NOT LIKE 'pregon: %' ORDER BY t.tgname)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = $1 AND c.relname = $2";
+
+const COLUMNS: &str = "
+    SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, attgenerated::text
+      FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+
+/// Facts of one table, or `None` when there is no relation of that name.
+pub async fn table_facts(
+    client: &Client,
+    schema: &str,
+    table: &str,
+) -> Result<Option<TableFacts>, tokio_postgres::Error> {
+    let Some(row) = client.query_opt(TABLE, &[&schema, &table]).await? else {
+        return Ok(None);
+    };
+    let oid: u32 = row.try_get(0)?;
+    let columns = client.query(COLUMNS, &[&oid]).await?;
+    facts_from(&row, &columns).map(Some)
+}
+
+fn facts_from(row: &Row, columns: &[Row]) -> Result<TableFacts, tokio_postgres::Error> {
+    Ok(TableFacts {
+        oid: row.try_get(0)?,
+        schema: row.try_get(1)?,
+        name: row.try_get(2)?,
+        owner: row.try_get(3)?,
+        kind: Kind::from_code(row.try_get(4)?),
+        persistence: match row.try_get::<_, &str>(5)? {
+            "u" => Persistence::Unlogged,
+            "t" => Persistence::Temporary,
+            _ => Persistence::Permanent,
+        },
+        replica_identity: match row.try_get::<_, &str>(6)? {
+            "n" => ReplicaIdentity::Nothing,
+            "f" => ReplicaIdentity::Full,
+            "i" => ReplicaIdentity::Index,
+            _ => ReplicaIdentity::Default,
+        },
+        row_security: row.try_get(7)?,
+        is_partition: row.try_get(8)?,
+        is_child: row.try_get(9)?,
+        has_children: row.try_get(10)?,
+        primary_key: row.try_get(11)?,
+        row_insert_triggers: row.try_get(12)?,
+        columns: columns.iter().map(column_from).collect::<Result<_, _>>()?,
+    })
+}
+
+fn column_from(row: &Row) -> Result<Column, tokio_postgres::Error> {
+    Ok(Column {
+        name: row.try_get(0)?,
+        type_name: row.try_get(1)?,
+        not_null: row.try_get(2)?,
+        generated: match row.try_get::<_, &str>(3)? {
+            "s" => Generated::Stored,
+            "v" => Generated::Virtual,
+            _ => Generated::No,
+        },
+    })
+}
+
+/// A table that could be watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableName {
+    pub schema: String,
+    pub name: String,
+    pub kind: Kind,
+}
+
+const TABLES: &str = "
+    SELECT n.nspname::text, c.relname::text, c.relkind::text
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
+       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pregon') AND n.nspname !~ '^pg_toast'
+     ORDER BY 1, 2";
+
+/// The user's tables: for suggestions when a name is misspelt, and for generating a configuration.
+pub async fn list_tables(client: &Client) -> Result<Vec<TableName>, tokio_postgres::Error> {
+    let rows = client.query(TABLES, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(TableName {
+                schema: row.try_get(0)?,
+                name: row.try_get(1)?,
+                kind: Kind::from_code(row.try_get(2)?),
+            })
+        })
+        .collect()
+}

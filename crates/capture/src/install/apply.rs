@@ -1,0 +1,97 @@
+//! Runs a plan: one transaction, one advisory lock, short lock waits and patience.
+//!
+//! A DDL statement that waits for a table's lock makes every later writer wait behind it, so it waits half a second, gives
+//! up, and tries again later. Every step may be run twice: a second node that waited for the first repeats what is there.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
+
+use super::InstallError;
+use super::error::server_words;
+use super::plan::{Plan, Step};
+
+/// Any number that nobody else uses: the bytes of "pregon".
+const ADVISORY_LOCK: i64 = 0x7072_6567_6f6e;
+/// 0.1 s, 0.2 s … 3 s between attempts: about half a minute in all.
+const ATTEMPTS: u32 = 14;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// Applies the steps, all or none, and calls `log` for each of them once they are committed.
+pub async fn apply(
+    client: &Client,
+    plan: &Plan,
+    log: &mut (dyn FnMut(&Step) + Send),
+) -> Result<(), InstallError> {
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1..=ATTEMPTS {
+        let failure = match attempt_once(client, plan).await {
+            Ok(()) => {
+                plan.steps.iter().for_each(&mut *log);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        // The error of a connection that died matters more than that of its ROLLBACK.
+        let _ = client.batch_execute("ROLLBACK").await;
+        if !is_passing(&failure.error) {
+            return Err(failure.into());
+        }
+        if attempt == ATTEMPTS {
+            return Err(InstallError::Locked { object: failure.object, attempts: ATTEMPTS });
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+    Ok(())
+}
+
+struct Failure {
+    object: String,
+    error: Error,
+}
+
+impl From<Failure> for InstallError {
+    fn from(failure: Failure) -> Self {
+        let message = server_words(&failure.error);
+        if failure.error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+            return Self::Denied { object: failure.object, message };
+        }
+        Self::Step { object: failure.object, message, source: failure.error }
+    }
+}
+
+async fn attempt_once(client: &Client, plan: &Plan) -> Result<(), Failure> {
+    let fail = |object: &str| {
+        let object = object.to_owned();
+        move |error| Failure { object, error }
+    };
+    // Another node may be installing: that wait is worth more than half a second.
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+    client.batch_execute(&begin).await.map_err(fail("the installation lock"))?;
+    client.batch_execute("SET LOCAL lock_timeout = '500ms'").await.map_err(fail("the lock timeout"))?;
+    for step in &plan.steps {
+        client.batch_execute(&step.sql).await.map_err(fail(&step.object))?;
+    }
+    client.batch_execute("COMMIT").await.map_err(fail("the transaction"))
+}
+
+/// Whether the same statement may work a moment later.
+fn is_passing(error: &Error) -> bool {
+    let Some(db) = error.as_db_error() else {
+        return false;
+    };
+    let code = db.code();
+    *code == SqlState::LOCK_NOT_AVAILABLE
+        || *code == SqlState::T_R_DEADLOCK_DETECTED
+        || *code == SqlState::T_R_SERIALIZATION_FAILURE
+        || *code == SqlState::UNIQUE_VIOLATION
+        || *code == SqlState::DUPLICATE_OBJECT
+        // Two databases of a cluster that change the same role at once: there is no lock to wait for.
+        || (*code == SqlState::INTERNAL_ERROR && db.message().contains("concurrently"))
+}

@@ -1,0 +1,148 @@
+//! The plan that removes everything of ours: triggers go with their functions, grants are taken back, and a role stays
+//! when we did not make it or something else still depends on it.
+
+use tokio_postgres::Client;
+
+use super::found::{self, Found, RoleFacts};
+use super::grants::Granted;
+use super::plan::{Plan, Step, StepKind, check_server, drop_function};
+use super::{InstallError, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
+use crate::catalog::names::ident;
+
+/// Plans the removal; [`super::apply`] runs it.
+pub async fn drop(client: &Client) -> Result<Plan, InstallError> {
+    let found = found::read(client, &[], &[]).await?;
+    check_server(&found)?;
+    let mut plan = Plan::default();
+    // In reverse of creation, so that `fit` goes after those who call it.
+    for function in found.functions.iter().filter(|function| function.is_ours()).rev() {
+        plan.steps.push(drop_function(function, "it is ours; its triggers go with it"));
+    }
+    revoke(client, &found, &mut plan).await?;
+    schema(client, &found, &mut plan).await?;
+    for (name, role) in [(PUBLISHER_ROLE, &found.publisher), (OWNER_ROLE, &found.owner)] {
+        if let Some(role) = role {
+            drop_role(client, &found, name, role, &mut plan).await?;
+        }
+    }
+    Ok(plan)
+}
+
+async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
+    // The role, the schema or the table may be gone meanwhile, and the grant with it.
+    const THERE: &str = "
+        SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)
+           AND EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $2)
+           AND ($3::text IS NULL OR EXISTS (
+             SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = $2 AND c.relname = $3
+                AND $4::text[] <@ ARRAY(SELECT attname::text FROM pg_attribute a
+                                         WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped)))";
+    for (key, value) in found.meta.iter().flatten() {
+        if !key.starts_with("grant:") {
+            continue;
+        }
+        let Ok(granted) = serde_json::from_str::<Granted>(value) else {
+            plan.warnings.push(format!("the note about {key} cannot be read: take that right back by hand"));
+            continue;
+        };
+        let row = client
+            .query_one(THERE, &[&granted.role, &granted.schema, &granted.table, &granted.columns])
+            .await?;
+        if row.try_get::<_, bool>(0)? {
+            plan.steps.push(granted.revoke());
+        }
+    }
+    Ok(())
+}
+
+async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
+    for (name, kind, word) in [("seq", "S", "SEQUENCE"), ("stored", "r", "TABLE"), ("meta", "r", "TABLE")] {
+        if found.relations.iter().any(|relation| relation.name == name && relation.kind == kind) {
+            plan.steps.push(Step {
+                sql: format!("DROP {word} IF EXISTS {SCHEMA}.{name}"),
+                reason: "it is ours".into(),
+                object: format!("{} {SCHEMA}.{name}", word.to_lowercase()),
+                kind: StepKind::Drop,
+            });
+        }
+    }
+    let Some(schema) = found.schema.as_ref() else {
+        return Ok(());
+    };
+    // Row types and TOAST belong to their tables; what counts is what stands by itself.
+    const FOREIGN: &str = "
+        SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = $1 AND relkind <> 'i'
+                   AND relname <> ALL ('{seq,stored,meta,stored_id_seq}'))
+             + (SELECT count(*) FROM pg_proc p WHERE pronamespace = $1
+                   AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE 'pregon: %')
+             + (SELECT count(*) FROM pg_type WHERE typnamespace = $1 AND typtype IN ('e', 'd', 'r'))";
+    let foreign: i64 = client.query_one(FOREIGN, &[&schema.oid]).await?.try_get(0)?;
+    if foreign > 0 || !schema.marked {
+        plan.warnings.push(format!("schema {SCHEMA} stays: it was there before, or holds objects that are not ours"));
+        return Ok(());
+    }
+    plan.steps.push(Step {
+        sql: format!("DROP SCHEMA IF EXISTS {SCHEMA}"),
+        reason: "nothing is left in it".into(),
+        object: format!("schema {SCHEMA}"),
+        kind: StepKind::Drop,
+    });
+    Ok(())
+}
+
+async fn drop_role(
+    client: &Client,
+    found: &Found,
+    name: &str,
+    role: &RoleFacts,
+    plan: &mut Plan,
+) -> Result<(), InstallError> {
+    if !role.marked {
+        return Ok(());
+    }
+    if !found.me.superuser && !found.me.create_role {
+        plan.warnings.push(format!("role {name} stays: {} may not drop roles", found.me.name));
+        return Ok(());
+    }
+    // What depends on the role here beside what this plan drops, what depends on it elsewhere, and its members.
+    const USES: &str = "
+        SELECT (SELECT count(*) FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = $1
+                   AND d.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                   AND NOT d.objid = ANY($2))
+             + (SELECT count(*) FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = $1
+                   AND d.dbid NOT IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))),
+               (SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
+                 WHERE m.roleid = $1 AND r.rolname <> current_user AND NOT r.rolsuper)";
+    let mut going: Vec<u32> = found.relations.iter().map(|relation| relation.oid).collect();
+    going.extend(found.functions.iter().filter(|function| function.is_ours()).map(|function| function.oid));
+    going.extend(found.schema.as_ref().map(|schema| schema.oid));
+    going.extend(granted_schemas(client, found, name).await?);
+    let row = client.query_one(USES, &[&role.oid, &going]).await?;
+    let (uses, members): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if uses > 0 || members > 0 {
+        plan.warnings.push(format!("role {name} stays: other objects, databases or members depend on it"));
+        return Ok(());
+    }
+    plan.steps.push(Step {
+        sql: format!("DROP ROLE IF EXISTS {}", ident(name)),
+        reason: "it is ours and nothing depends on it".into(),
+        object: format!("role {name}"),
+        kind: StepKind::Drop,
+    });
+    Ok(())
+}
+
+/// Schemas on which the role got USAGE from us; the plan takes that back before the role goes.
+async fn granted_schemas(client: &Client, found: &Found, role: &str) -> Result<Vec<u32>, InstallError> {
+    let names: Vec<String> = found
+        .meta
+        .iter()
+        .flatten()
+        .filter_map(|(_, value)| serde_json::from_str::<Granted>(value).ok())
+        .filter(|granted| granted.role == role && granted.table.is_none())
+        .map(|granted| granted.schema)
+        .collect();
+    let rows = client.query("SELECT oid FROM pg_namespace WHERE nspname = ANY($1)", &[&names]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}

@@ -1,0 +1,269 @@
+//! Who may do what: the gateway reads what it fetches and nothing else, publishers call one function.
+//!
+//! Grants on tables of the user are remembered in `pregon.meta`, so that a removal takes back exactly what was given.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::found::Found;
+use super::plan::{Step, StepKind};
+use super::spec::Target;
+use super::watch::DesiredWatch;
+use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA};
+use crate::catalog::names::{ident, ident_list, literal, qualified};
+
+/// Something that was granted outside of our schema. `columns` empty means the whole table, `table` empty the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Granted {
+    pub(crate) role: String,
+    pub(crate) schema: String,
+    pub(crate) table: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) columns: Vec<String>,
+}
+
+impl Granted {
+    fn object(&self) -> String {
+        match &self.table {
+            Some(table) => format!("table {}.{table}", self.schema),
+            None => format!("schema {}", self.schema),
+        }
+    }
+
+    fn right(&self) -> String {
+        match &self.table {
+            Some(table) if self.columns.is_empty() => format!("SELECT ON {}", qualified(&self.schema, table)),
+            Some(table) => {
+                let columns = ident_list(self.columns.iter().map(String::as_str));
+                format!("SELECT ({columns}) ON {}", qualified(&self.schema, table))
+            }
+            None => format!("USAGE ON SCHEMA {}", ident(&self.schema)),
+        }
+    }
+
+    /// Grants it, and remembers that in the same step.
+    fn step(&self, reason: &str) -> Step {
+        let value = serde_json::to_string(self).unwrap_or_default();
+        let key = format!("grant:{}:{}", self.role, self.right());
+        Step {
+            sql: format!(
+                "GRANT {} TO {};\nINSERT INTO {SCHEMA}.meta (key, value) VALUES ({}, {})\nON CONFLICT (key) DO NOTHING",
+                self.right(),
+                ident(&self.role),
+                literal(&key),
+                literal(&value)
+            ),
+            reason: reason.to_owned(),
+            object: self.object(),
+            kind: StepKind::Grant,
+        }
+    }
+
+    /// Takes it back.
+    pub(crate) fn revoke(&self) -> Step {
+        Step {
+            sql: format!("REVOKE {} FROM {}", self.right(), ident(&self.role)),
+            reason: format!("it was granted to {}", self.role),
+            object: self.object(),
+            kind: StepKind::Drop,
+        }
+    }
+}
+
+/// Steps for every right that is missing.
+pub(crate) async fn steps(
+    client: &Client,
+    found: &Found,
+    owner: &str,
+    target: &Target,
+    watches: &[DesiredWatch<'_>],
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) -> Result<(), InstallError> {
+    publisher(client, found, target, steps, problems).await?;
+    conditions(client, owner, watches, steps).await?;
+    let Some(role) = target.gateway_role.as_deref() else {
+        return Ok(());
+    };
+    if !role_exists(client, role).await? {
+        problems.push(Problem::general(
+            format!("there is no role {role} for the gateway"),
+            format!("CREATE ROLE {} LOGIN PASSWORD '…'", ident(role)),
+        ));
+        return Ok(());
+    }
+    gateway_own(client, found, role, steps).await?;
+    for watch in watches {
+        gateway_table(client, role, watch, steps).await?;
+    }
+    Ok(())
+}
+
+async fn role_exists(client: &Client, role: &str) -> Result<bool, tokio_postgres::Error> {
+    Ok(client.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&role]).await?.is_some())
+}
+
+async fn publisher(
+    client: &Client,
+    found: &Found,
+    target: &Target,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) -> Result<(), InstallError> {
+    if found.publisher.is_none() && !found.me.superuser && !found.me.create_role {
+        return Ok(());
+    }
+    // An unknown role or function gives no row, which means that the grant is needed.
+    const MAY: &str = "
+        SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_function_privilege(r.oid, p.oid, 'EXECUTE')
+          FROM pg_roles r, pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE r.rolname = $1 AND n.nspname = $2 AND p.proname = 'publish'
+           AND pg_get_function_identity_arguments(p.oid) = 'channel text, event text, data jsonb'";
+    let may = client.query_opt(MAY, &[&PUBLISHER_ROLE, &SCHEMA]).await?;
+    if !may.map(|row| row.try_get::<_, bool>(0)).transpose()?.unwrap_or(false) {
+        steps.push(Step {
+            sql: format!(
+                "GRANT USAGE ON SCHEMA {SCHEMA} TO {PUBLISHER_ROLE};\n\
+                 GRANT EXECUTE ON FUNCTION {SCHEMA}.publish(text, text, jsonb) TO {PUBLISHER_ROLE}"
+            ),
+            reason: "its members may call pregon.publish".into(),
+            object: format!("role {PUBLISHER_ROLE}"),
+            kind: StepKind::Grant,
+        });
+    }
+    for role in &target.publish.roles {
+        if !role_exists(client, role).await? {
+            problems.push(Problem::general(
+                format!("there is no role {role} that could publish"),
+                "create it or remove it from the list",
+            ));
+            continue;
+        }
+        const MEMBER: &str = "SELECT pg_has_role($1::name, oid, 'MEMBER') FROM pg_roles WHERE rolname = $2";
+        let member = client.query_opt(MEMBER, &[role, &PUBLISHER_ROLE]).await?;
+        if !member.map(|row| row.try_get::<_, bool>(0)).transpose()?.unwrap_or(false) {
+            steps.push(Step {
+                sql: format!("GRANT {PUBLISHER_ROLE} TO {}", ident(role)),
+                reason: "the configuration lets it publish".into(),
+                object: format!("role {role}"),
+                kind: StepKind::Grant,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A condition that calls `app.f()` runs as the owner of the function, who then needs USAGE on that schema.
+async fn conditions(
+    client: &Client,
+    owner: &str,
+    watches: &[DesiredWatch<'_>],
+    steps: &mut Vec<Step>,
+) -> Result<(), InstallError> {
+    const MISSING: &str = "
+        SELECT n.nspname::text FROM pg_namespace n LEFT JOIN pg_roles r ON r.rolname = $1
+         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'pregon' AND n.nspname <> 'information_schema'
+           AND NOT coalesce(has_schema_privilege(r.oid, n.oid, 'USAGE'), false) ORDER BY 1";
+    if watches.iter().all(|watch| watch.spec.condition.is_none()) {
+        return Ok(());
+    }
+    for row in client.query(MISSING, &[&owner]).await? {
+        let schema: String = row.try_get(0)?;
+        let named = |condition: &str| {
+            condition.contains(&format!("{schema}.")) || condition.contains(&format!("{}.", ident(&schema)))
+        };
+        if watches.iter().filter_map(|watch| watch.spec.condition.as_deref()).any(named) {
+            let granted = Granted { role: owner.to_owned(), schema, table: None, columns: Vec::new() };
+            steps.push(granted.step("a condition uses it"));
+        }
+    }
+    Ok(())
+}
+
+/// What the gateway may do in our own schema: look, and nothing else.
+async fn gateway_own(
+    client: &Client,
+    found: &Found,
+    role: &str,
+    steps: &mut Vec<Step>,
+) -> Result<(), InstallError> {
+    const SCHEMA_RIGHT: &str = "SELECT has_schema_privilege($1::name, $2::oid, 'USAGE')";
+    const SEQUENCE_RIGHT: &str = "SELECT has_sequence_privilege($1::name, $2::oid, 'SELECT')";
+    const TABLE_RIGHT: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT')";
+    let oid = |name: &str| found.relations.iter().find(|one| one.name == name).map(|one| one.oid);
+    let schema = found.schema.as_ref().map(|schema| schema.oid);
+    let wanted = [
+        (SCHEMA_RIGHT, schema, format!("USAGE ON SCHEMA {SCHEMA}"), format!("schema {SCHEMA}")),
+        (SEQUENCE_RIGHT, oid("seq"), format!("SELECT ON SEQUENCE {SCHEMA}.seq"), format!("sequence {SCHEMA}.seq")),
+        (TABLE_RIGHT, oid("stored"), format!("SELECT ON {SCHEMA}.stored"), format!("table {SCHEMA}.stored")),
+        (TABLE_RIGHT, oid("meta"), format!("SELECT ON {SCHEMA}.meta"), format!("table {SCHEMA}.meta")),
+    ];
+    for (query, oid, right, object) in wanted {
+        let has = match oid {
+            Some(oid) => client.query_one(query, &[&role, &oid]).await?.try_get::<_, bool>(0)?,
+            None => has_all_rights(client, role).await?,
+        };
+        if !has {
+            steps.push(Step {
+                sql: format!("GRANT {right} TO {}", ident(role)),
+                reason: format!("the gateway's role {role} reads it"),
+                object,
+                kind: StepKind::Grant,
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn has_all_rights(client: &Client, role: &str) -> Result<bool, tokio_postgres::Error> {
+    client.query_one("SELECT rolsuper FROM pg_roles WHERE rolname = $1", &[&role]).await?.try_get(0)
+}
+
+/// A row that did not fit is read by its key: the chosen columns and the key, or all columns.
+async fn gateway_table(
+    client: &Client,
+    role: &str,
+    watch: &DesiredWatch<'_>,
+    steps: &mut Vec<Step>,
+) -> Result<(), InstallError> {
+    let table = &watch.table;
+    if table.primary_key.is_empty() {
+        return Ok(());
+    }
+    let columns: Vec<String> = match &watch.spec.columns {
+        None => Vec::new(),
+        Some(chosen) => {
+            let mut columns = chosen.clone();
+            columns.extend(table.primary_key.iter().filter(|key| !chosen.contains(key)).cloned());
+            columns
+        }
+    };
+    const SCHEMA_RIGHT: &str =
+        "SELECT has_schema_privilege($1::name, oid, 'USAGE') FROM pg_namespace WHERE nspname = $2";
+    let usage: bool = client.query_one(SCHEMA_RIGHT, &[&role, &table.schema]).await?.try_get(0)?;
+    let granted = |table: Option<String>, columns| Granted {
+        role: role.to_owned(),
+        schema: watch.table.schema.clone(),
+        table,
+        columns,
+    };
+    let reason = "rows too big for NOTIFY are read by their key";
+    if !usage {
+        let step = granted(None, Vec::new()).step(reason);
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+    const RIGHT: &str = "
+        SELECT has_table_privilege($1::name, $2::oid, 'SELECT')
+            OR (cardinality($3::text[]) > 0
+                AND (SELECT bool_and(has_column_privilege($1::name, $2::oid, c, 'SELECT')) FROM unnest($3::text[]) c))";
+    let readable: bool = client.query_one(RIGHT, &[&role, &table.oid, &columns]).await?.try_get(0)?;
+    if !readable {
+        let step = granted(Some(table.name.clone()), columns).step(reason);
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+    Ok(())
+}

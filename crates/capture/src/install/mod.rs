@@ -1,0 +1,42 @@
+//! What pregón puts into a database: planned as SQL that can be read first, applied in one transaction, compared, removed.
+//!
+//! [`plan`] reads only and reports everything that is wrong at once; an empty plan means up to date. [`apply`] is what may run
+//! DDL. Objects of ours carry a comment with a fingerprint; an object without it is never replaced unless the watch says
+//! `adopt`. The client must not be inside a transaction: the functions here begin and end their own.
+//!
+//! ```text
+//! Target ─▶ watch + base (what should be) ─┐
+//!                                           ├─▶ plan (what is missing or different) ─▶ apply
+//! found (what is there) ───────────────────┘
+//! ```
+
+mod apply;
+mod base;
+mod drop;
+mod error;
+mod found;
+mod grants;
+mod plan;
+mod spec;
+mod status;
+mod validate;
+mod watch;
+
+pub use apply::apply;
+pub use drop::drop;
+pub use error::{InstallError, Problem};
+pub use plan::{Plan, Step, StepKind, plan};
+pub use spec::{Mode, PublishSpec, Target, WatchSpec};
+pub use status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus, status};
+
+/// The schema of everything that belongs to pregón.
+pub const SCHEMA: &str = "pregon";
+/// The role that owns it; it cannot log in and is never a superuser.
+pub const OWNER_ROLE: &str = "pregon_owner";
+/// The role whose members may call `pregon.publish`.
+pub const PUBLISHER_ROLE: &str = "pregon_publisher";
+/// The NOTIFY channel of every watch and of `pregon.publish`.
+pub const CHANNEL: &str = "pregon";
+
+/// Comments of our objects begin with this.
+const MARK: &str = "pregon: ";

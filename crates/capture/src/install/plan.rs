@@ -1,0 +1,322 @@
+//! The plan: what is missing or different, as ordered steps of SQL. Reads only.
+
+use std::fmt;
+
+use tokio_postgres::Client;
+
+use super::found::{self, Found, FunctionFacts, TriggerFacts};
+use super::spec::Target;
+use super::watch::{DesiredTrigger, DesiredWatch, SETTINGS, function_name};
+use super::{InstallError, Problem, base, grants, validate};
+use crate::catalog::names::{ident, qualified};
+
+/// The oldest server with `CREATE OR REPLACE TRIGGER`.
+const OLDEST: i32 = 140_000;
+
+/// What a step does to its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    Create,
+    Replace,
+    Drop,
+    Grant,
+}
+
+impl StepKind {
+    /// The word for logs and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Replace => "replace",
+            Self::Drop => "drop",
+            Self::Grant => "grant",
+        }
+    }
+}
+
+/// One change: one or more statements without the closing semicolon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub sql: String,
+    /// Why it is needed.
+    pub reason: String,
+    /// What it is about, for example `trigger "x" on app.orders`.
+    pub object: String,
+    pub kind: StepKind,
+}
+
+/// Ordered steps; empty means that the database is as it should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// What works differently from what one might expect; nothing that prevents the installation.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The exact script, ready for psql.
+    pub fn sql(&self) -> String {
+        if self.steps.is_empty() {
+            return String::new();
+        }
+        let mut script = String::from("BEGIN;\nSET LOCAL lock_timeout = '500ms';\n");
+        for step in &self.steps {
+            script.push_str(&format!(
+                "\n-- {} {}: {}\n{};\n",
+                step.kind.as_str(),
+                one_line(&step.object),
+                one_line(&step.reason),
+                step.sql
+            ));
+        }
+        script.push_str("\nCOMMIT;\n");
+        script
+    }
+}
+
+// A line break in a name must not end the comment.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sql())
+    }
+}
+
+/// Compares the database with the target. Everything wrong with the target is reported at once.
+pub async fn plan(client: &Client, target: &Target) -> Result<Plan, InstallError> {
+    let mut problems = validate::names(target);
+    let mut warnings = Vec::new();
+    let mut watches = Vec::new();
+    for spec in &target.watches {
+        if let Some(table) = validate::table(client, spec, &mut problems, &mut warnings).await? {
+            validate::condition(client, spec, &table, &mut problems, &mut warnings).await?;
+            watches.push(DesiredWatch::new(spec, table));
+        }
+    }
+    let functions: Vec<_> = target.watches.iter().map(function_name).collect();
+    let tables: Vec<u32> = watches.iter().map(|watch| watch.table.oid).collect();
+    let found = found::read(client, &functions, &tables).await?;
+    check_server(&found)?;
+    validate::trigger_names_fit(&watches, &mut problems);
+    let owner = base::owner(&found)?;
+
+    let mut steps = Vec::new();
+    let mut owner_warnings = Vec::new();
+    base::roles(&found, &owner, &mut steps, &mut owner_warnings);
+    base::relations(&found, &owner, &mut steps, &mut problems);
+    base::functions(&found, &owner, &mut steps, &mut problems);
+    if target.prune {
+        drop_stale(&found, &watches, &mut steps);
+    }
+    for watch in &watches {
+        function_step(&found, watch, &owner.name, &mut steps, &mut problems);
+        trigger_steps(&found, watch, &mut steps, &mut problems);
+    }
+    grants::steps(client, &found, &owner.name, target, &watches, &mut steps, &mut problems).await?;
+    base::meta(&found, &mut steps);
+    if !problems.is_empty() {
+        return Err(InstallError::Invalid(problems));
+    }
+    if !steps.is_empty() {
+        warnings.extend(owner_warnings);
+    }
+    Ok(Plan { steps, warnings })
+}
+
+pub(crate) fn check_server(found: &Found) -> Result<(), InstallError> {
+    if found.version < OLDEST {
+        return Err(InstallError::TooOld(found.version_text.clone()));
+    }
+    if found.standby {
+        return Err(InstallError::Standby);
+    }
+    Ok(())
+}
+
+/// Removes functions of watches that are gone, with their triggers, and triggers whose name or table has changed.
+fn drop_stale(found: &Found, watches: &[DesiredWatch<'_>], steps: &mut Vec<Step>) {
+    for function in found.functions.iter().filter(|function| function.is_ours() && function.returns_trigger) {
+        let wanted = watches
+            .iter()
+            .find(|watch| watch.function_schema == function.schema && watch.function_name == function.name);
+        let Some(watch) = wanted else {
+            steps.push(drop_function(function, "no watch uses it any more"));
+            continue;
+        };
+        let stale = found.triggers.iter().filter(|trigger| {
+            trigger.function_oid == function.oid
+                && !(on_table(trigger, watch) && watch.triggers.iter().any(|want| want.name == trigger.name))
+        });
+        for trigger in stale {
+            steps.push(drop_trigger(trigger, "the watch no longer has it"));
+        }
+    }
+}
+
+pub(crate) fn drop_function(function: &FunctionFacts, reason: &str) -> Step {
+    let name = qualified(&function.schema, &function.name);
+    Step {
+        sql: format!("DROP FUNCTION IF EXISTS {name}({}) CASCADE", function.arguments),
+        reason: reason.to_owned(),
+        object: format!("function {}.{}", function.schema, function.name),
+        kind: StepKind::Drop,
+    }
+}
+
+fn drop_trigger(trigger: &TriggerFacts, reason: &str) -> Step {
+    Step {
+        sql: format!(
+            "DROP TRIGGER IF EXISTS {} ON {}",
+            ident(&trigger.name),
+            qualified(&trigger.schema, &trigger.table)
+        ),
+        reason: reason.to_owned(),
+        object: format!("trigger {} on {}.{}", trigger.name, trigger.schema, trigger.table),
+        kind: StepKind::Drop,
+    }
+}
+
+fn on_table(trigger: &TriggerFacts, watch: &DesiredWatch<'_>) -> bool {
+    trigger.schema == watch.table.schema && trigger.table == watch.table.name
+}
+
+fn function_step(
+    found: &Found,
+    watch: &DesiredWatch<'_>,
+    owner: &str,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) {
+    let existing = found.functions.iter().find(|function| {
+        function.schema == watch.function_schema
+            && function.name == watch.function_name
+            && function.arguments.is_empty()
+    });
+    let step = |reason: String, kind| Step {
+        sql: watch.function_sql(owner),
+        reason,
+        object: format!("function {}.{}", watch.function_schema, watch.function_name),
+        kind,
+    };
+    let Some(existing) = existing else {
+        steps.push(step("it is missing".into(), StepKind::Create));
+        return;
+    };
+    if !existing.is_ours() {
+        match adoption(found, watch, existing) {
+            Err(problem) => problems.push(problem),
+            Ok(()) => {
+                if !existing.returns_trigger {
+                    steps.push(drop_function(existing, "it is no trigger function and is replaced by ours"));
+                }
+                steps.push(step("it is adopted".into(), StepKind::Replace));
+            }
+        }
+    } else if let Some(reason) = base::difference(existing, &watch.body, true, &SETTINGS, owner) {
+        steps.push(step(reason, StepKind::Replace));
+    } else if existing.watch() != Some(watch.spec.name.as_str()) {
+        steps.push(step("it was another watch's".into(), StepKind::Replace));
+    }
+}
+
+/// Whether a function that is not ours may be replaced.
+fn adoption(found: &Found, watch: &DesiredWatch<'_>, existing: &FunctionFacts) -> Result<(), Problem> {
+    let name = format!("{}.{}", existing.schema, existing.name);
+    if !watch.spec.adopt {
+        return Err(Problem::new(
+            &watch.spec.name,
+            format!("function {name} exists and is not ours"),
+            "choose another name, or set adopt = true to have it replaced",
+        ));
+    }
+    let other = found.triggers.iter().find(|trigger| {
+        trigger.function_oid == existing.oid
+            && !(on_table(trigger, watch) && watch.triggers.iter().any(|want| want.name == trigger.name))
+    });
+    match other {
+        None => Ok(()),
+        Some(other) => Err(Problem::new(
+            &watch.spec.name,
+            format!(
+                "function {name} is also used by trigger {} on {}.{}, which would notify too",
+                other.name, other.schema, other.table
+            ),
+            "drop that trigger, or name it as the watch's trigger",
+        )),
+    }
+}
+
+fn trigger_steps(found: &Found, watch: &DesiredWatch<'_>, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+    for want in &watch.triggers {
+        let existing =
+            found.triggers.iter().find(|trigger| on_table(trigger, watch) && trigger.name == want.name);
+        let step = |reason: &str, kind| Step {
+            sql: watch.trigger_sql(want),
+            reason: reason.to_owned(),
+            object: format!("trigger {} on {}", want.name, watch.table.plain_name()),
+            kind,
+        };
+        let Some(existing) = existing else {
+            steps.push(step("it is missing", StepKind::Create));
+            continue;
+        };
+        let function = found.functions.iter().find(|function| function.oid == existing.function_oid);
+        let ours = function.is_some_and(FunctionFacts::is_ours);
+        if !ours && !watch.spec.adopt {
+            problems.push(Problem::new(
+                &watch.spec.name,
+                format!(
+                    "trigger {} on {} exists, runs {} and is not ours",
+                    want.name,
+                    watch.table.plain_name(),
+                    existing.function
+                ),
+                "choose another name, or set adopt = true to have it replaced",
+            ));
+            continue;
+        }
+        let right_function = function.is_some_and(|function| {
+            function.schema == watch.function_schema && function.name == watch.function_name
+        });
+        if let Some(reason) = trigger_difference(existing, want, &watch.spec.name, right_function) {
+            if existing.constraint {
+                // A constraint trigger cannot be replaced in place.
+                steps.push(drop_trigger(existing, "a constraint trigger cannot be replaced"));
+            }
+            steps.push(step(reason, StepKind::Replace));
+        }
+    }
+}
+
+fn trigger_difference(
+    existing: &TriggerFacts,
+    want: &DesiredTrigger,
+    watch: &str,
+    right_function: bool,
+) -> Option<&'static str> {
+    if !right_function {
+        return Some("it runs another function");
+    }
+    if existing.type_bits != want.type_bits
+        || existing.rows_alias.as_deref() != want.rows_alias
+        || existing.condition
+        || existing.constraint
+    {
+        return Some("its events or its level differ");
+    }
+    if existing.argument != watch {
+        return Some("its argument differs");
+    }
+    // `A` (ENABLE ALWAYS) is a wish of the table's owner and stays.
+    if existing.enabled != "O" && existing.enabled != "A" {
+        return Some("it is disabled");
+    }
+    None
+}

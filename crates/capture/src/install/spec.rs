@@ -1,0 +1,81 @@
+//! What a configuration asks the database for.
+
+use crate::change::Op;
+
+/// One watched table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchSpec {
+    pub name: String,
+    pub schema: String,
+    pub table: String,
+    pub operations: Vec<Op>,
+    /// SQL over the row's columns; a row for which it is not true is not captured.
+    pub condition: Option<String>,
+    /// The columns of the captured row; all without it.
+    pub columns: Option<Vec<String>>,
+    /// Whether an update carries the row before it (a delete always does).
+    pub old: bool,
+    /// The function's name, in schema `pregon` unless qualified; `notify_<watch>` without it.
+    pub function: Option<String>,
+    /// The trigger's name; `pregon_<watch>` without it.
+    pub trigger: Option<String>,
+    /// Replace a function or trigger of that name even if it is not ours.
+    pub adopt: bool,
+}
+
+impl WatchSpec {
+    /// A watch with the defaults: insert, update and delete, all columns, no condition.
+    pub fn new(name: impl Into<String>, schema: impl Into<String>, table: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            schema: schema.into(),
+            table: table.into(),
+            operations: vec![Op::Insert, Op::Update, Op::Delete],
+            condition: None,
+            columns: None,
+            old: false,
+            function: None,
+            trigger: None,
+            adopt: false,
+        }
+    }
+}
+
+/// Who may call `pregon.publish` beside the members of `pregon_publisher`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishSpec {
+    /// Existing roles that get `pregon_publisher`.
+    pub roles: Vec<String>,
+}
+
+/// How changes leave the database. One variant per capture mode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Triggers that NOTIFY.
+    #[default]
+    Notify,
+}
+
+/// Everything that should be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub watches: Vec<WatchSpec>,
+    pub publish: PublishSpec,
+    /// The role that the gateway connects with; it gets the least that it needs.
+    pub gateway_role: Option<String>,
+    pub mode: Mode,
+    /// Whether watches of ours that are not in `watches` are removed. Off where two configurations share a database.
+    pub prune: bool,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            watches: Vec::new(),
+            publish: PublishSpec::default(),
+            gateway_role: None,
+            mode: Mode::Notify,
+            prune: true,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The function and the triggers of one watch, as SQL. Pure: what the catalogue said is an argument.
+//!
+//! One function serves all of a watch's triggers. Inserts into an ordinary table are captured per statement (half the cost
+//! in bulk); everything else per row, because a statement trigger misses rows that are written straight into a partition or
+//! a child table, and because another trigger that changes the inserted row again would overtake it.
+
+use crate::catalog::names::{dollar_quote, fingerprint, ident, literal, qualified, shorten, split_qualified};
+use crate::catalog::{Kind, TableFacts};
+use crate::change::Op;
+
+use super::spec::WatchSpec;
+use super::{MARK, SCHEMA};
+
+/// Rendering must not depend on the writer's session, nor names on the writer's search path.
+pub(crate) const SETTINGS: [&str; 6] = [
+    "search_path=pg_catalog, pg_temp",
+    "TimeZone=UTC",
+    "DateStyle=ISO, MDY",
+    "IntervalStyle=postgres",
+    "bytea_output=hex",
+    "extra_float_digits=1",
+];
+
+// Bits of pg_trigger.tgtype.
+const ROW: i16 = 1;
+const INSERT: i16 = 4;
+const DELETE: i16 = 8;
+const UPDATE: i16 = 16;
+const TRUNCATE: i16 = 32;
+
+const ROWS_ALIAS: &str = "pregon_rows";
+
+/// A trigger that should exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DesiredTrigger {
+    pub(crate) name: String,
+    pub(crate) type_bits: i16,
+    pub(crate) rows_alias: Option<&'static str>,
+}
+
+/// Everything of one watch that should exist.
+#[derive(Debug)]
+pub(crate) struct DesiredWatch<'a> {
+    pub(crate) spec: &'a WatchSpec,
+    pub(crate) table: TableFacts,
+    pub(crate) function_schema: String,
+    pub(crate) function_name: String,
+    pub(crate) body: String,
+    pub(crate) triggers: Vec<DesiredTrigger>,
+}
+
+/// Schema and name of a watch's function.
+pub(crate) fn function_name(spec: &WatchSpec) -> (String, String) {
+    match spec.function.as_deref() {
+        Some(name) => {
+            let (schema, name) = split_qualified(name);
+            (schema.unwrap_or_else(|| SCHEMA.to_owned()), name)
+        }
+        None => (SCHEMA.to_owned(), shorten(&format!("notify_{}", spec.name))),
+    }
+}
+
+impl<'a> DesiredWatch<'a> {
+    pub(crate) fn new(spec: &'a WatchSpec, table: TableFacts) -> Self {
+        let (function_schema, function_name) = function_name(spec);
+        let triggers = triggers(spec, &table);
+        let body = body(spec, &table, triggers.iter().any(|trigger| trigger.rows_alias.is_some()));
+        Self { spec, table, function_schema, function_name, body, triggers }
+    }
+
+    pub(crate) fn function(&self) -> String {
+        qualified(&self.function_schema, &self.function_name)
+    }
+
+    /// The statement that creates or replaces the function, with its owner, rights and mark.
+    pub(crate) fn function_sql(&self, owner: &str) -> String {
+        function_sql(&FunctionSql {
+            signature: format!("{}()", self.function()),
+            result: "trigger",
+            definer: true,
+            settings: &SETTINGS,
+            body: &self.body,
+            owner,
+            comment: &self.comment(),
+        })
+    }
+
+    fn comment(&self) -> String {
+        format!("{} watch={}", mark(&self.body), self.spec.name)
+    }
+
+    /// The statement that creates or replaces one of the triggers.
+    pub(crate) fn trigger_sql(&self, trigger: &DesiredTrigger) -> String {
+        let events: Vec<&str> =
+            [(INSERT, "INSERT"), (UPDATE, "UPDATE"), (DELETE, "DELETE"), (TRUNCATE, "TRUNCATE")]
+                .into_iter()
+                .filter(|(bit, _)| trigger.type_bits & bit != 0)
+                .map(|(_, word)| word)
+                .collect();
+        let rows =
+            trigger.rows_alias.map(|alias| format!(" REFERENCING NEW TABLE AS {alias}")).unwrap_or_default();
+        let level = if trigger.type_bits & ROW != 0 { "ROW" } else { "STATEMENT" };
+        format!(
+            "CREATE OR REPLACE TRIGGER {} AFTER {} ON {}{rows} FOR EACH {level} EXECUTE FUNCTION {}({})",
+            ident(&trigger.name),
+            events.join(" OR "),
+            self.table.quoted(),
+            self.function(),
+            literal(&self.spec.name),
+        )
+    }
+}
+
+/// What a `CREATE FUNCTION` of ours consists of.
+pub(crate) struct FunctionSql<'a> {
+    pub(crate) signature: String,
+    pub(crate) result: &'a str,
+    pub(crate) definer: bool,
+    pub(crate) settings: &'a [&'a str],
+    pub(crate) body: &'a str,
+    pub(crate) owner: &'a str,
+    pub(crate) comment: &'a str,
+}
+
+/// Creates or replaces a function; the rights are withdrawn in the same step so that no moment leaves it open.
+pub(crate) fn function_sql(function: &FunctionSql<'_>) -> String {
+    let signature = &function.signature;
+    // The arguments of the definition carry names, those of the other statements may too.
+    let mut sql = format!(
+        "CREATE OR REPLACE FUNCTION {signature} RETURNS {} LANGUAGE plpgsql VOLATILE",
+        function.result
+    );
+    sql.push_str(if function.definer { " SECURITY DEFINER" } else { " SECURITY INVOKER" });
+    for setting in function.settings {
+        let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+        // search_path is a list of names, the others are single values.
+        let value = if name == "search_path" { value.to_owned() } else { literal(value) };
+        sql.push_str(&format!("\n  SET {name} = {value}"));
+    }
+    sql.push_str(&format!("\nAS {};\n", dollar_quote(function.body)));
+    sql.push_str(&format!("REVOKE ALL ON FUNCTION {signature} FROM PUBLIC;\n"));
+    sql.push_str(&format!("ALTER FUNCTION {signature} OWNER TO {};\n", ident(function.owner)));
+    sql.push_str(&format!("COMMENT ON FUNCTION {signature} IS {}", literal(function.comment)));
+    sql
+}
+
+/// The comment that marks a function as ours.
+pub(crate) fn mark(body: &str) -> String {
+    format!("{MARK}{} body={}", env!("CARGO_PKG_VERSION"), fingerprint(body))
+}
+
+/// The names that a watch's triggers may take, whatever it needs today.
+pub(crate) fn trigger_names(spec: &WatchSpec) -> [String; 4] {
+    let base = spec.trigger.clone().unwrap_or_else(|| shorten(&format!("pregon_{}", spec.name)));
+    let with = |suffix: &str| match spec.trigger {
+        Some(_) => format!("{base}{suffix}"),
+        None => shorten(&format!("pregon_{}{suffix}", spec.name)),
+    };
+    [base.clone(), with("_update"), with("_delete"), with("_truncate")]
+}
+
+fn triggers(spec: &WatchSpec, table: &TableFacts) -> Vec<DesiredTrigger> {
+    let names = trigger_names(spec);
+    let [base, on_update, on_delete, on_truncate] = &names;
+    let has = |op: Op| spec.operations.contains(&op);
+    let mut row_bits = 0;
+    let mut triggers: Vec<DesiredTrigger> = Vec::new();
+    let mut add = |suffixed: &String, type_bits: i16, rows_alias| {
+        let name = if triggers.is_empty() { base } else { suffixed };
+        triggers.push(DesiredTrigger { name: name.clone(), type_bits, rows_alias });
+    };
+    if has(Op::Insert) && insert_per_statement(table, &names) {
+        add(base, INSERT, Some(ROWS_ALIAS));
+    } else if has(Op::Insert) {
+        row_bits |= INSERT;
+    }
+    for (op, bit) in [(Op::Update, UPDATE), (Op::Delete, DELETE)] {
+        if has(op) {
+            row_bits |= bit;
+        }
+    }
+    if row_bits != 0 {
+        let suffixed = if row_bits & UPDATE != 0 { on_update } else { on_delete };
+        add(suffixed, ROW | row_bits, None);
+    }
+    if has(Op::Truncate) {
+        add(on_truncate, TRUNCATE, None);
+    }
+    triggers
+}
+
+fn insert_per_statement(table: &TableFacts, own: &[String]) -> bool {
+    table.kind == Kind::Plain
+        && !table.is_child
+        && !table.has_children
+        && !table.is_partition
+        // PostgreSQL 18 raises an error when a transition table's virtual column is read.
+        && !table.has_virtual_columns()
+        && table.row_insert_triggers.iter().all(|name| own.contains(name))
+}
+
+fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
+    // The beginning of every payload up to the sequence number; JSON inside an SQL literal.
+    let head = literal(&format!("{{\"w\":{},\"s\":", serde_json::Value::from(spec.name.as_str())));
+    let alias = ident(&table.name);
+    let fill = |template: &str| template.replace("{{head}}", head.trim_start()).replace("{{alias}}", &alias);
+    let condition = spec.condition.as_deref().map(str::trim);
+    let statement = if per_statement {
+        let filter = condition.map(|text| format!("\n       WHERE (\n{text}\n)")).unwrap_or_default();
+        fill(include_str!("../../sql/watch_statement.sql"))
+            .replace("{{key}}", &key(table, &alias))
+            .replace("{{row}}", &row(spec, &alias, true))
+            .replace("{{where}}", &filter)
+    } else {
+        String::new()
+    };
+    let update = if spec.old {
+        format!(
+            "    ELSIF pregon_op = 'U' THEN\n      pregon_rest := ',\"n\":' || {}::text || ',\"o\":' || {}::text || '}}';\n",
+            row(spec, "NEW", false),
+            row(spec, "OLD", false)
+        )
+    } else {
+        String::new()
+    };
+    let filter = condition
+        .map(|text| fill(include_str!("../../sql/watch_condition.sql")).replace("{{condition}}", text))
+        .unwrap_or_default();
+    // User text goes in last, so that a template mark inside it stays what it is.
+    fill(include_str!("../../sql/watch.sql"))
+        .replace("{{update}}", &update)
+        .replace("{{old_row}}", &row(spec, "OLD", false))
+        .replace("{{new_row}}", &row(spec, "NEW", false))
+        .replace("{{old_key}}", &key(table, "OLD"))
+        .replace("{{new_key}}", &key(table, "NEW"))
+        .replace("{{statement}}", &statement)
+        .replace("{{condition}}", &filter)
+}
+
+/// The expression that renders the row. `row_to_json` and not `to_jsonb`: that one fails on `json` with `\u0000`.
+fn row(spec: &WatchSpec, from: &str, relation: bool) -> String {
+    let Some(columns) = &spec.columns else {
+        return if relation { format!("row_to_json({from}.*)") } else { format!("row_to_json({from})") };
+    };
+    let list: Vec<String> =
+        columns.iter().map(|column| format!("{from}.{0} AS {0}", ident(column))).collect();
+    format!("row_to_json((SELECT pregon_row FROM (SELECT {}) AS pregon_row))", list.join(", "))
+}
+
+/// The expression that renders the primary key, for rows that do not fit a notification.
+fn key(table: &TableFacts, from: &str) -> String {
+    if table.primary_key.is_empty() {
+        return "NULL".to_owned();
+    }
+    let pairs: Vec<String> = table
+        .primary_key
+        .iter()
+        .map(|column| format!("{}, {from}.{}", literal(column).trim_start(), ident(column)))
+        .collect();
+    format!("json_build_object({})::text", pairs.join(", "))
+}
