@@ -1,1 +1,27 @@
-//! placeholder
+//! PostgreSQL to changes: everything that pregón knows about the database, and nothing about channels or clients.
+//!
+//! ```text
+//!  install ──▶ triggers ──NOTIFY──▶ listen ──▶ decode ──▶ Captured ──▶ the gateway
+//!  (once)                             │                      ▲
+//!                                     └── big rows ── fetch ─┘      query: enrichment and rights
+//! ```
+//!
+//! Only this crate (and the test kit) imports the driver. [`connect`] makes every connection, [`listen`] owns the one that
+//! listens, [`query`] a small pool beside it.
+
+pub mod connect;
+mod tls;
+
+pub mod change;
+pub mod decode;
+pub mod fetch;
+pub mod listen;
+
+pub mod publish;
+pub mod query;
+
+pub mod catch_up;
+
+pub mod catalog;
+pub mod doctor;
+pub mod install;

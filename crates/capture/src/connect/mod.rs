@@ -1,0 +1,345 @@
+//! Every connection to PostgreSQL is made here: [`Settings`] from a connection string, one [`Connection`] type for plain
+//! sockets and TLS.
+//!
+//! Plain on loopback addresses and unix sockets, verified TLS elsewhere, unless the string says otherwise. Server-side
+//! keepalives are set with `SET` after the login, not as startup options: session poolers refuse those.
+
+mod dsn;
+mod error;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::tls::{self, Verify};
+use dsn::Dsn;
+pub(crate) use error::chain;
+pub use error::{ConnectError, ConnectErrorKind};
+
+/// A connection, plain or TLS; its owner polls it.
+pub type Connection =
+    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// Login included. Short enough that an attempt which hangs in a dead network does not eat the 5 s in which a gateway has
+/// to deliver again; `connect_timeout` in the connection string changes it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A dead peer is noticed after idle + interval × retries = 25 s even where nothing is sent.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// Unacknowledged bytes for this long end the connection. On the server's side this frees the NOTIFY queue and vacuum
+/// from a listener that vanished.
+const USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The same on the server's side of a TCP connection.
+const SESSION_SQL: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+     SET tcp_keepalives_count = 3; SET tcp_user_timeout = 15000";
+
+/// How to reach a database; cheap to clone. `Debug` and [`Settings::redacted`] never show the password.
+#[derive(Clone)]
+pub struct Settings {
+    config: Config,
+    tls: MakeRustlsConnect,
+    mode: &'static str,
+    base_name: Arc<str>,
+}
+
+impl Settings {
+    /// Reads a `postgres://` URL or `key=value` pairs. Reads the CA file, makes no connection.
+    pub fn parse(url: &str) -> Result<Self, ConnectError> {
+        let dsn = Dsn::parse(url)?;
+        let mut config: Config = dsn.rest.parse().map_err(|error: tokio_postgres::Error| {
+            ConnectError::config(format!("connection string: {}", chain(&error)))
+        })?;
+        default_host(&mut config);
+        let local = is_local(&config);
+        let choice = Choice::of(dsn.sslmode.as_deref(), dsn.sslrootcert.is_some(), local)?;
+        let unix_only = config
+            .get_hosts()
+            .iter()
+            .all(|host| matches!(host, Host::Unix(_)))
+            && !config.get_hosts().is_empty();
+        // libpq ignores sslmode on unix sockets too.
+        let ssl_mode = if unix_only {
+            SslMode::Disable
+        } else {
+            choice.driver
+        };
+        config.ssl_mode(ssl_mode);
+        let tls = tls::connector(
+            choice.verify,
+            dsn.sslrootcert.as_deref(),
+            ssl_mode != SslMode::Disable,
+        )?;
+        if choice.verify == Verify::Nothing && ssl_mode != SslMode::Disable && !local {
+            tracing::warn!(
+                sslmode = choice.name,
+                "the server's certificate is not verified: use sslmode=verify-full"
+            );
+        }
+        tune_socket(&mut config);
+        let base_name: Arc<str> = config.get_application_name().unwrap_or("pregon").into();
+        config.application_name(&*base_name);
+        Ok(Self {
+            config,
+            tls,
+            mode: choice.name,
+            base_name,
+        })
+    }
+
+    /// The same with `application_name` set to `<base>/<name>`, so that `pg_stat_activity` says who is who.
+    #[must_use]
+    pub fn with_name(&self, name: &str) -> Self {
+        let mut named = self.clone();
+        named
+            .config
+            .application_name(format!("{}/{name}", self.base_name));
+        named
+    }
+
+    /// The role that logs in, where the connection string names one.
+    pub fn user(&self) -> Option<&str> {
+        self.config.get_user()
+    }
+
+    /// The database, where the connection string names one.
+    pub fn database(&self) -> Option<&str> {
+        self.config.get_dbname().or(self.config.get_user())
+    }
+
+    /// How TLS is used: `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
+    pub fn sslmode(&self) -> &'static str {
+        self.mode
+    }
+
+    /// Where it leads, for logs: never the password.
+    pub fn redacted(&self) -> String {
+        let user = self.user().map(|user| format!("{user}@")).unwrap_or_default();
+        let ports = self.config.get_ports();
+        let mut hosts = Vec::new();
+        for (index, host) in self.config.get_hosts().iter().enumerate() {
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            hosts.push(match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+            });
+        }
+        format!(
+            "postgres://{user}{}/{}",
+            hosts.join(","),
+            self.database().unwrap_or_default()
+        )
+    }
+
+    /// Connects and logs in. The caller polls the connection; nothing happens on the client before that.
+    pub async fn connect(&self) -> Result<(Client, Connection), ConnectError> {
+        let limit = self
+            .config
+            .get_connect_timeout()
+            .copied()
+            .unwrap_or(CONNECT_TIMEOUT);
+        let attempt = async {
+            let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
+            if self.is_tcp() {
+                prepare_session(&client, &mut connection).await?;
+            }
+            Ok((client, connection))
+        };
+        match tokio::time::timeout(limit, attempt).await {
+            Ok(done) => done,
+            Err(_) => Err(ConnectError::new(
+                ConnectErrorKind::Timeout,
+                format!("no login within {} ms at {}", limit.as_millis(), self.redacted()),
+            )),
+        }
+    }
+
+    /// Connects and lets a task poll the connection until the [`Session`] is dropped.
+    pub async fn open(&self) -> Result<Session, ConnectError> {
+        let (client, connection) = self.connect().await?;
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %chain(&error), "a database connection ended");
+            }
+        });
+        Ok(Session { client, driver })
+    }
+
+    fn is_tcp(&self) -> bool {
+        self.config
+            .get_hosts()
+            .iter()
+            .any(|host| matches!(host, Host::Tcp(_)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Settings").field(&self.redacted()).finish()
+    }
+}
+
+/// A client whose connection is polled by its own task; dropping it cuts the connection at once.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    driver: JoinHandle<()>,
+}
+
+impl std::ops::Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Without this a connection with an answer outstanding would outlive its owner.
+        self.driver.abort();
+    }
+}
+
+/// What `sslmode` means for the driver and for the certificate.
+struct Choice {
+    name: &'static str,
+    driver: SslMode,
+    verify: Verify,
+}
+
+impl Choice {
+    fn of(sslmode: Option<&str>, has_root: bool, local: bool) -> Result<Self, ConnectError> {
+        // As libpq: with a CA file at hand, `require` verifies the chain.
+        let chain_or_nothing = if has_root { Verify::Chain } else { Verify::Nothing };
+        let (name, driver, verify) = match sslmode {
+            None if local => ("disable", SslMode::Disable, Verify::Nothing),
+            None | Some("verify-full") => ("verify-full", SslMode::Require, Verify::Full),
+            Some("disable") => ("disable", SslMode::Disable, Verify::Nothing),
+            Some("allow" | "prefer") => ("prefer", SslMode::Prefer, chain_or_nothing),
+            Some("require") => ("require", SslMode::Require, chain_or_nothing),
+            Some("verify-ca") => ("verify-ca", SslMode::Require, Verify::Chain),
+            Some(other) => return Err(ConnectError::config(format!("sslmode={other} is unknown"))),
+        };
+        Ok(Self { name, driver, verify })
+    }
+}
+
+/// libpq's default: the local socket if there is one.
+fn default_host(config: &mut Config) {
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        let sockets = Path::new("/var/run/postgresql");
+        if sockets.is_dir() {
+            config.host_path(sockets)
+        } else {
+            config.host("localhost")
+        };
+    }
+}
+
+/// True if every host is this machine: a unix socket or a loopback address.
+fn is_local(config: &Config) -> bool {
+    let by_address = config.get_hostaddrs();
+    if !by_address.is_empty() {
+        return by_address.iter().all(IpAddr::is_loopback);
+    }
+    config.get_hosts().iter().all(|host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    })
+}
+
+fn tune_socket(config: &mut Config) {
+    // Two hours is the driver's default, so it was not chosen.
+    if config.get_keepalives_idle() == Duration::from_secs(2 * 60 * 60) {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVE_RETRIES);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(USER_TIMEOUT);
+    }
+}
+
+/// Sets the server's side of the keepalives. A pooler or an odd platform may refuse; that is no reason not to work.
+async fn prepare_session(client: &Client, connection: &mut Connection) -> Result<(), ConnectError> {
+    tokio::select! {
+        biased;
+        done = client.batch_execute(SESSION_SQL) => {
+            if let Err(error) = done {
+                if error.as_db_error().is_none() {
+                    return Err(error.into());
+                }
+                tracing::debug!(error = %chain(&error), "the server does not take keepalive settings");
+            }
+            Ok(())
+        }
+        ended = connection => match ended {
+            Err(error) => Err(error.into()),
+            Ok(()) => Err(ConnectError::new(ConnectErrorKind::Refused, "the server closed the connection")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn loopback_and_sockets_are_plain_and_the_rest_is_verified() {
+        for (url, mode) in [
+            ("postgres://u@localhost/db", "disable"),
+            ("postgres://u@127.0.0.1:1/db", "disable"),
+            ("postgres://u@[::1]:1/db", "disable"),
+            ("host=/tmp user=u", "disable"),
+            ("postgres://u@db.example/db", "verify-full"),
+            ("postgres://u@localhost,db.example/db", "verify-full"),
+            ("postgres://u@db.example/db?sslmode=disable", "disable"),
+            ("postgres://u@localhost/db?sslmode=require", "require"),
+            ("host=localhost hostaddr=10.0.0.1 user=u", "verify-full"),
+        ] {
+            assert_eq!(Settings::parse(url).unwrap().sslmode(), mode, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let settings = Settings::parse("postgres://u:secret@127.0.0.1:7/db").unwrap();
+        assert_eq!(settings.redacted(), "postgres://u@127.0.0.1:7/db");
+        assert!(!format!("{settings:?}").contains("secret"));
+        let error = Settings::parse("postgres://u:secret@127.0.0.1:port/db").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_string_is_a_permanent_error() {
+        for url in [
+            "",
+            "postgres://h/db?sslmode=maybe",
+            "postgres://h/db?sslrootcert=/does/not/exist",
+            "x=1",
+        ] {
+            if url.is_empty() {
+                continue;
+            }
+            assert!(Settings::parse(url).unwrap_err().is_permanent(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Reads what did not fit a notification: a row by its key, or a stored payload.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio_postgres::types::ToSql;
+
+use crate::decode::WatchTable;
+use crate::query::{Pool, QueryError, TextParam, column_text, ident};
+
+/// Reads a row by its key, with the columns of the watch. `None` if the row has gone.
+pub async fn by_key(pool: &Pool, table: &WatchTable, key: &Bytes) -> Result<Option<Bytes>, QueryError> {
+    let key: BTreeMap<String, &RawValue> = serde_json::from_slice(key)
+        .map_err(|error| QueryError::Value(format!("the key is no JSON object: {error}")))?;
+    if key.is_empty() {
+        return Err(QueryError::Value("the key has no column".to_owned()));
+    }
+    let texts: Vec<Option<String>> = key.values().map(|value| text_of(value)).collect();
+    let values: Vec<TextParam<'_>> = texts.iter().map(|text| TextParam(text.as_deref())).collect();
+    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+    let rows = pool.query_text(&select(table, key.keys()), &values).await?;
+    rows.first()
+        .map_or(Ok(None), |row| Ok(column_text(row, 0)?.map(Bytes::from)))
+}
+
+/// Reads a payload that was stored by reference. `None` if it was too old and is deleted.
+pub async fn stored(pool: &Pool, id: i64) -> Result<Option<String>, QueryError> {
+    let id = id.to_string();
+    let rows = pool
+        .query_text(
+            "SELECT payload FROM pregon.stored WHERE id = $1",
+            &[&TextParam(Some(&id))],
+        )
+        .await?;
+    rows.first().map_or(Ok(None), |row| column_text(row, 0))
+}
+
+/// A JSON scalar as PostgreSQL reads it. Numbers keep their digits.
+fn text_of(value: &RawValue) -> Option<String> {
+    match value.get() {
+        "null" => None,
+        text if text.starts_with('"') => serde_json::from_str(text).ok(),
+        text => Some(text.to_owned()),
+    }
+}
+
+fn select<'a>(table: &WatchTable, key: impl Iterator<Item = &'a String>) -> String {
+    let columns = match &table.columns {
+        Some(columns) => columns
+            .iter()
+            .map(|column| format!("t.{}", ident(column)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        None => "t.*".to_owned(),
+    };
+    let condition: Vec<String> = key
+        .enumerate()
+        .map(|(index, column)| format!("t.{} = ${}", ident(column), index + 1))
+        .collect();
+    format!(
+        "SELECT pg_catalog.row_to_json(q)::text FROM (SELECT {columns} FROM {}.{} AS t WHERE {} LIMIT 1) AS q",
+        ident(&table.schema),
+        ident(&table.table),
+        condition.join(" AND ")
+    )
+}

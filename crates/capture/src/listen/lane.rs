@@ -1,0 +1,148 @@
+//! The slow lane: reads big rows by their key and stored payloads by reference, a few at a time, and delivers in order.
+//!
+//! Its own task and its own small pool; it may wait as long as it likes, the reader goes on without it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+
+use super::Captured;
+use crate::change::{Change, Op};
+use crate::decode::{Decoded, Watches, decode};
+use crate::fetch;
+use crate::query::{Pool, QueryError};
+
+/// A restarting database is back within this many tries, or the connection that listens is lost and says so.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What the lane carries.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Nothing to do, only to keep its place.
+    Ready(Captured),
+    /// Read the row.
+    Key { change: Change, key: Bytes },
+    /// Read the payload.
+    Stored { id: i64 },
+}
+
+/// The lane's end: takes work, gives captured items to the sink.
+pub(super) struct Lane {
+    pub(super) pool: Pool,
+    pub(super) watches: Arc<Watches>,
+    pub(super) sink: mpsc::Sender<Captured>,
+    pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) width: usize,
+}
+
+impl Lane {
+    /// Runs until the reader's end is dropped.
+    pub(super) async fn run(self, work: mpsc::Receiver<Work>) {
+        let items =
+            futures_util::stream::unfold(work, |mut work| async move { Some((work.recv().await?, work)) });
+        let mut done = std::pin::pin!(items.map(|work| self.resolve(work)).buffered(self.width));
+        while let Some(captured) = done.next().await {
+            if let Some(captured) = captured {
+                // A closed sink stops the reader, and with it the lane.
+                let _ = self.sink.send(captured).await;
+            }
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    async fn resolve(&self, work: Work) -> Option<Captured> {
+        match work {
+            Work::Ready(captured) => Some(captured),
+            Work::Key { change, key } => Some(self.resolve_key(change, key).await),
+            Work::Stored { id } => self.resolve_stored(id).await,
+        }
+    }
+
+    async fn resolve_key(&self, mut change: Change, key: Bytes) -> Captured {
+        change.fetched = true;
+        // A deleted row cannot be read any more: the key is all there is.
+        if change.op == Op::Delete {
+            change.old = Some(key);
+            return Captured::Change(change);
+        }
+        let Some(table) = self.watches.get(&change.watch) else {
+            return Captured::RenderError {
+                watch: change.watch,
+                message: "unknown watch".to_owned(),
+            };
+        };
+        match patiently(|| fetch::by_key(&self.pool, table, &key)).await {
+            Ok(row) => {
+                change.row = Some(row.unwrap_or(key));
+                Captured::Change(change)
+            }
+            Err(error) => Captured::RenderError {
+                watch: change.watch,
+                message: format!("the row is too big for a notification and could not be read: {error}"),
+            },
+        }
+    }
+
+    async fn resolve_stored(&self, id: i64) -> Option<Captured> {
+        match patiently(|| fetch::stored(&self.pool, id)).await {
+            Ok(Some(payload)) => self.resolve_payload(&payload).await,
+            Ok(None) => {
+                tracing::warn!(id, "a stored payload had gone before it was read");
+                Some(Captured::Overflow { dropped: 1 })
+            }
+            Err(error) => {
+                tracing::warn!(id, %error, "a stored payload could not be read");
+                Some(Captured::Overflow { dropped: 1 })
+            }
+        }
+    }
+
+    async fn resolve_payload(&self, payload: &str) -> Option<Captured> {
+        match decode(payload, &self.watches) {
+            Decoded::Key { change, key } => Some(self.resolve_key(change, key).await),
+            decoded => ready(decoded),
+        }
+    }
+}
+
+/// What needs no reading; `None` if it is not for us.
+pub(super) fn ready(decoded: Decoded) -> Option<Captured> {
+    match decoded {
+        Decoded::Change(change) => Some(Captured::Change(change)),
+        Decoded::Published {
+            channel,
+            event,
+            data,
+            seq,
+            at,
+        } => Some(Captured::Published {
+            channel,
+            event,
+            data,
+            seq,
+            at,
+        }),
+        Decoded::RenderError { watch, message } => Some(Captured::RenderError { watch, message }),
+        Decoded::Key { .. } | Decoded::Stored { .. } | Decoded::Foreign { .. } | Decoded::Malformed => None,
+    }
+}
+
+async fn patiently<T, F: Future<Output = Result<T, QueryError>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, QueryError> {
+    let mut tries = 1;
+    loop {
+        match attempt().await {
+            Err(error) if tries < ATTEMPTS && !error.is_permanent() => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
