@@ -476,7 +476,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_upstream_resets_the_client() {
-        let (proxy, _stream) = echo().await;
+        let (proxy, mut spared) = echo().await;
+        round(&mut spared, b"hola").await.unwrap();
         proxy.redirect(format!("127.0.0.1:{}", process::free_port().unwrap()));
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         assert!(!matches!(stream.read(&mut [0; 8]).await, Ok(length) if length > 0));

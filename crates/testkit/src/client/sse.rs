@@ -32,7 +32,7 @@ impl Block {
 
     fn parse(text: &str) -> Self {
         let mut block = Self::default();
-        for line in text.lines() {
+        for line in text.lines().filter(|line| !line.is_empty()) {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
             match field {
@@ -182,9 +182,9 @@ mod tests {
     async fn reads_blocks_from_a_chunked_answer() {
         let url = serve_once(&[
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
-            "a\r\n: hello\n\nid\r\n",
-            "1c\r\n: e:1\nevent: venta\ndata: {\"a\"\r\n",
-            "f\r\n\ndata: :1}\n\nid: \r\n5\r\ne:2\n\n\r\n0\r\n\r\n",
+            "b\r\n: hello\n\nid\r\n",
+            "1d\r\n: e:1\nevent: venta\ndata: {\"a\"\r\n",
+            "10\r\n\ndata: :1}\n\nid: \r\n5\r\ne:2\n\n\r\n0\r\n\r\n",
         ])
         .await;
         let mut client = SseClient::connect(&url, &[]).await.unwrap();
