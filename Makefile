@@ -1,0 +1,33 @@
+# What to do with this repository; `make` alone explains.
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo bench check
+
+help: ## this text
+	@echo "pregón: the realtime gateway for PostgreSQL"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what tests and the demo need (Debian), or name it
+	@scripts/setup
+
+build: ## the release binary, target/release/pregon
+	cargo build --release -p pregon
+
+test: ## everything that is tested, against real servers and the release binary
+	@scripts/setup
+	@echo "== the release binary, which the black-box tests start"
+	cargo build --release -p pregon
+	@echo "== the tests of all crates"
+	cargo test --workspace
+
+demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
+	@scripts/setup
+	cargo run --release -p pregon -- demo
+
+bench: ## our figures beside the floor's and the peers'
+	@bench/run
+
+check: ## format, lints, sizes, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	scripts/sizes
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
