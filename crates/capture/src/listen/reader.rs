@@ -151,10 +151,10 @@ impl Reader {
                 seq: self.seq,
                 at: SystemTime::now(),
             }));
-        } else if channel == self.heartbeat_channel {
-            if let Ok(beat) = payload.parse() {
-                self.pulse.beat.send_replace(beat);
-            }
+        } else if channel == self.heartbeat_channel
+            && let Ok(beat) = payload.parse()
+        {
+            self.pulse.beat.send_replace(beat);
         }
     }
 

@@ -1,0 +1,10 @@
+//! Connecting, listening, querying and catching up, against real servers.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+mod connect;
+mod listen;
+mod faults;
+mod query;
+mod catch_up;
