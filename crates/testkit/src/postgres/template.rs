@@ -21,22 +21,24 @@ const FORMAT: u32 = 1;
 
 /// Makes `data` a fresh data folder: superuser `postgres`, UTF8, locale C.
 pub(super) fn copy_to(data: &Path, binaries: &Binaries, account: Option<Account>) -> anyhow::Result<()> {
-    let template = find_or_make(binaries, account)?;
-    copy(&template, data)
+    let shelf = cache_folder();
+    // An account without a home of its own goes without a cache.
+    let Some(shelf) = shelf.filter(|shelf| fs::create_dir_all(shelf).is_ok()) else {
+        return initialise(data, binaries, account);
+    };
+    let place = shelf.join(name(binaries, account));
+    if !place.is_dir() {
+        make(&shelf, &place, binaries, account)?;
+    }
+    copy(&place, data)
 }
 
-fn find_or_make(binaries: &Binaries, account: Option<Account>) -> anyhow::Result<PathBuf> {
-    let shelf = cache_folder();
-    fs::create_dir_all(&shelf).with_context(|| format!("creating {}", shelf.display()))?;
-    let place = shelf.join(name(binaries, account));
-    if place.is_dir() {
-        return Ok(place);
-    }
+fn make(shelf: &Path, place: &Path, binaries: &Binaries, account: Option<Account>) -> anyhow::Result<()> {
     let fresh = process::scratch("initdb", account)?.join("data");
     initialise(&fresh, binaries, account)?;
     let own = shelf.join(format!(".making-{}-{:x}", std::process::id(), process::random()));
     copy(&fresh, &own)?;
-    if fs::rename(&own, &place).is_err() {
+    if fs::rename(&own, place).is_err() {
         let _ = fs::remove_dir_all(&own); // somebody else was first
     }
     anyhow::ensure!(
@@ -44,7 +46,7 @@ fn find_or_make(binaries: &Binaries, account: Option<Account>) -> anyhow::Result
         "could not put the PostgreSQL template at {}",
         place.display()
     );
-    Ok(place)
+    Ok(())
 }
 
 fn name(binaries: &Binaries, account: Option<Account>) -> String {
@@ -60,15 +62,12 @@ fn name(binaries: &Binaries, account: Option<Account>) -> String {
 }
 
 /// The user's own cache, where nobody else can have put a folder for us to trust.
-fn cache_folder() -> PathBuf {
+fn cache_folder() -> Option<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    match cache.or_else(home) {
-        Some(folder) => folder.join("pregon-testkit"),
-        None => env::temp_dir().join("pregon-testkit"),
-    }
+    Some(cache.or_else(home)?.join("pregon-testkit"))
 }
 
 fn initialise(data: &Path, binaries: &Binaries, account: Option<Account>) -> anyhow::Result<()> {
