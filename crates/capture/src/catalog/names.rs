@@ -46,7 +46,10 @@ pub fn split_qualified(text: &str) -> (Option<String>, String) {
             '"' => quoted = !quoted,
             '.' if !quoted => {
                 let (schema, name) = text.split_at(index);
-                return (Some(unquote(schema)), unquote(name.strip_prefix('.').unwrap_or(name)));
+                return (
+                    Some(unquote(schema)),
+                    unquote(name.strip_prefix('.').unwrap_or(name)),
+                );
             }
             _ => {}
         }
@@ -68,7 +71,10 @@ pub fn shorten(name: &str) -> String {
     }
     let hash = fingerprint(name);
     let keep = MAX_NAME - 9;
-    let end = (0..=keep).rev().find(|index| name.is_char_boundary(*index)).unwrap_or(0);
+    let end = (0..=keep)
+        .rev()
+        .find(|index| name.is_char_boundary(*index))
+        .unwrap_or(0);
     let (head, _) = name.split_at(end);
     let (short, _) = hash.split_at(8);
     format!("{head}_{short}")
@@ -106,7 +112,10 @@ mod tests {
     fn qualified_names_split_outside_quotes() {
         assert_eq!(split_qualified("f"), (None, "f".into()));
         assert_eq!(split_qualified("app.f"), (Some("app".into()), "f".into()));
-        assert_eq!(split_qualified("\"a.b\".\"f\"\"g\""), (Some("a.b".into()), "f\"g".into()));
+        assert_eq!(
+            split_qualified("\"a.b\".\"f\"\"g\""),
+            (Some("a.b".into()), "f\"g".into())
+        );
     }
 
     #[test]

@@ -8,12 +8,10 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use super::InstallError;
 use super::error::server_words;
 use super::plan::{Plan, Step};
+use super::{ADVISORY_LOCK, InstallError};
 
-/// Any number that nobody else uses: the bytes of "pregon".
-const ADVISORY_LOCK: i64 = 0x7072_6567_6f6e;
 /// 0.1 s, 0.2 s … 3 s between attempts: about half a minute in all.
 const ATTEMPTS: u32 = 14;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -43,7 +41,10 @@ pub async fn apply(
             return Err(failure.into());
         }
         if attempt == ATTEMPTS {
-            return Err(InstallError::Locked { object: failure.object, attempts: ATTEMPTS });
+            return Err(InstallError::Locked {
+                object: failure.object,
+                attempts: ATTEMPTS,
+            });
         }
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
@@ -60,9 +61,16 @@ impl From<Failure> for InstallError {
     fn from(failure: Failure) -> Self {
         let message = server_words(&failure.error);
         if failure.error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-            return Self::Denied { object: failure.object, message };
+            return Self::Denied {
+                object: failure.object,
+                message,
+            };
         }
-        Self::Step { object: failure.object, message, source: failure.error }
+        Self::Step {
+            object: failure.object,
+            message,
+            source: failure.error,
+        }
     }
 }
 
@@ -72,13 +80,26 @@ async fn attempt_once(client: &Client, plan: &Plan) -> Result<(), Failure> {
         move |error| Failure { object, error }
     };
     // Another node may be installing: that wait is worth more than half a second.
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
-    client.batch_execute(&begin).await.map_err(fail("the installation lock"))?;
-    client.batch_execute("SET LOCAL lock_timeout = '500ms'").await.map_err(fail("the lock timeout"))?;
+    let begin =
+        format!("BEGIN; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+    client
+        .batch_execute(&begin)
+        .await
+        .map_err(fail("the installation lock"))?;
+    client
+        .batch_execute("SET LOCAL lock_timeout = '500ms'")
+        .await
+        .map_err(fail("the lock timeout"))?;
     for step in &plan.steps {
-        client.batch_execute(&step.sql).await.map_err(fail(&step.object))?;
+        client
+            .batch_execute(&step.sql)
+            .await
+            .map_err(fail(&step.object))?;
     }
-    client.batch_execute("COMMIT").await.map_err(fail("the transaction"))
+    client
+        .batch_execute("COMMIT")
+        .await
+        .map_err(fail("the transaction"))
 }
 
 /// Whether the same statement may work a moment later.

@@ -66,7 +66,12 @@ pub(crate) struct Owner {
 /// `pregon_owner` where possible, otherwise the present role, unless that is a superuser.
 pub(crate) fn owner(found: &Found) -> Result<Owner, InstallError> {
     let me = &found.me;
-    let ours = |create, join| Owner { name: OWNER_ROLE.to_owned(), warning: None, create, join };
+    let ours = |create, join| Owner {
+        name: OWNER_ROLE.to_owned(),
+        warning: None,
+        create,
+        join,
+    };
     match &found.owner {
         Some(role) if role.superuser => Err(InstallError::Invalid(vec![Problem::general(
             format!("role {OWNER_ROLE} is a superuser, and trigger functions would run as it"),
@@ -93,7 +98,10 @@ pub(crate) fn owner(found: &Found) -> Result<Owner, InstallError> {
 pub(crate) fn roles(found: &Found, owner: &Owner, steps: &mut Vec<Step>, warnings: &mut Vec<String>) {
     warnings.extend(owner.warning.clone());
     if owner.create {
-        steps.push(create_role(OWNER_ROLE, "owns schema, functions and tables; cannot log in"));
+        steps.push(create_role(
+            OWNER_ROLE,
+            "owns schema, functions and tables; cannot log in",
+        ));
     }
     if owner.join {
         steps.push(Step {
@@ -151,9 +159,27 @@ pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
         });
     }
     let wanted = [
-        ("seq", "S", "sequence", format!("CREATE SEQUENCE IF NOT EXISTS {SCHEMA}.seq"), "numbers the payloads"),
-        ("stored", "r", "table", trimmed(include_str!("../../sql/stored.sql")), "keeps payloads too big for NOTIFY for a while"),
-        ("meta", "r", "table", trimmed(include_str!("../../sql/meta.sql")), "remembers the installation"),
+        (
+            "seq",
+            "S",
+            "sequence",
+            format!("CREATE SEQUENCE IF NOT EXISTS {SCHEMA}.seq"),
+            "numbers the payloads",
+        ),
+        (
+            "stored",
+            "r",
+            "table",
+            trimmed(include_str!("../../sql/stored.sql")),
+            "keeps payloads too big for NOTIFY for a while",
+        ),
+        (
+            "meta",
+            "r",
+            "table",
+            trimmed(include_str!("../../sql/meta.sql")),
+            "remembers the installation",
+        ),
     ];
     for (name, kind, word, create, reason) in wanted {
         match found.relations.iter().find(|relation| relation.name == name) {
@@ -163,7 +189,10 @@ pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
                 "rename or drop it".to_owned(),
             )),
             None => steps.push(Step {
-                sql: format!("{create};\nALTER {} {SCHEMA}.{name} OWNER TO {owner}", word.to_uppercase()),
+                sql: format!(
+                    "{create};\nALTER {} {SCHEMA}.{name} OWNER TO {owner}",
+                    word.to_uppercase()
+                ),
                 reason: reason.into(),
                 object: format!("{word} {SCHEMA}.{name}"),
                 kind: StepKind::Create,
@@ -193,8 +222,13 @@ pub(crate) fn functions(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
             ));
             continue;
         }
-        let differs =
-            difference(existing, function.body, function.definer, function.settings, &owner.name);
+        let differs = difference(
+            existing,
+            function.body,
+            function.definer,
+            function.settings,
+            &owner.name,
+        );
         if let Some(reason) = differs {
             steps.push(step(function, owner, &reason, StepKind::Replace));
         }
@@ -240,7 +274,11 @@ pub(crate) fn meta(found: &Found, steps: &mut Vec<Step>) {
     let Some(meta) = &found.meta else {
         return;
     };
-    let known = |key: &str| meta.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let known = |key: &str| {
+        meta.iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    };
     if known("version") == Some(version) && known("epoch").is_some() {
         return;
     }

@@ -11,12 +11,19 @@ use crate::catalog::names::ident;
 
 /// Plans the removal; [`super::apply`] runs it.
 pub async fn drop(client: &Client) -> Result<Plan, InstallError> {
+    found::begin(client).await?;
+    let plan = removal(client).await;
+    found::end(client, plan).await
+}
+
+async fn removal(client: &Client) -> Result<Plan, InstallError> {
     let found = found::read(client, &[], &[]).await?;
     check_server(&found)?;
     let mut plan = Plan::default();
     // In reverse of creation, so that `fit` goes after those who call it.
     for function in found.functions.iter().filter(|function| function.is_ours()).rev() {
-        plan.steps.push(drop_function(function, "it is ours; its triggers go with it"));
+        plan.steps
+            .push(drop_function(function, "it is ours; its triggers go with it"));
     }
     revoke(client, &found, &mut plan).await?;
     schema(client, &found, &mut plan).await?;
@@ -43,11 +50,16 @@ async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
             continue;
         }
         let Ok(granted) = serde_json::from_str::<Granted>(value) else {
-            plan.warnings.push(format!("the note about {key} cannot be read: take that right back by hand"));
+            plan.warnings.push(format!(
+                "the note about {key} cannot be read: take that right back by hand"
+            ));
             continue;
         };
         let row = client
-            .query_one(THERE, &[&granted.role, &granted.schema, &granted.table, &granted.columns])
+            .query_one(
+                THERE,
+                &[&granted.role, &granted.schema, &granted.table, &granted.columns],
+            )
             .await?;
         if row.try_get::<_, bool>(0)? {
             plan.steps.push(granted.revoke());
@@ -57,8 +69,16 @@ async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
 }
 
 async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
-    for (name, kind, word) in [("seq", "S", "SEQUENCE"), ("stored", "r", "TABLE"), ("meta", "r", "TABLE")] {
-        if found.relations.iter().any(|relation| relation.name == name && relation.kind == kind) {
+    for (name, kind, word) in [
+        ("seq", "S", "SEQUENCE"),
+        ("stored", "r", "TABLE"),
+        ("meta", "r", "TABLE"),
+    ] {
+        if found
+            .relations
+            .iter()
+            .any(|relation| relation.name == name && relation.kind == kind)
+        {
             plan.steps.push(Step {
                 sql: format!("DROP {word} IF EXISTS {SCHEMA}.{name}"),
                 reason: "it is ours".into(),
@@ -79,7 +99,9 @@ async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
              + (SELECT count(*) FROM pg_type WHERE typnamespace = $1 AND typtype IN ('e', 'd', 'r'))";
     let foreign: i64 = client.query_one(FOREIGN, &[&schema.oid]).await?.try_get(0)?;
     if foreign > 0 || !schema.marked {
-        plan.warnings.push(format!("schema {SCHEMA} stays: it was there before, or holds objects that are not ours"));
+        plan.warnings.push(format!(
+            "schema {SCHEMA} stays: it was there before, or holds objects that are not ours"
+        ));
         return Ok(());
     }
     plan.steps.push(Step {
@@ -102,7 +124,8 @@ async fn drop_role(
         return Ok(());
     }
     if !found.me.superuser && !found.me.create_role {
-        plan.warnings.push(format!("role {name} stays: {} may not drop roles", found.me.name));
+        plan.warnings
+            .push(format!("role {name} stays: {} may not drop roles", found.me.name));
         return Ok(());
     }
     // What depends on the role here beside what this plan drops, what depends on it elsewhere, and its members.
@@ -115,13 +138,21 @@ async fn drop_role(
                (SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
                  WHERE m.roleid = $1 AND r.rolname <> current_user AND NOT r.rolsuper)";
     let mut going: Vec<u32> = found.relations.iter().map(|relation| relation.oid).collect();
-    going.extend(found.functions.iter().filter(|function| function.is_ours()).map(|function| function.oid));
+    going.extend(
+        found
+            .functions
+            .iter()
+            .filter(|function| function.is_ours())
+            .map(|function| function.oid),
+    );
     going.extend(found.schema.as_ref().map(|schema| schema.oid));
     going.extend(granted_schemas(client, found, name).await?);
     let row = client.query_one(USES, &[&role.oid, &going]).await?;
     let (uses, members): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     if uses > 0 || members > 0 {
-        plan.warnings.push(format!("role {name} stays: other objects, databases or members depend on it"));
+        plan.warnings.push(format!(
+            "role {name} stays: other objects, databases or members depend on it"
+        ));
         return Ok(());
     }
     plan.steps.push(Step {
@@ -143,6 +174,8 @@ async fn granted_schemas(client: &Client, found: &Found, role: &str) -> Result<V
         .filter(|granted| granted.role == role && granted.table.is_none())
         .map(|granted| granted.schema)
         .collect();
-    let rows = client.query("SELECT oid FROM pg_namespace WHERE nspname = ANY($1)", &[&names]).await?;
+    let rows = client
+        .query("SELECT oid FROM pg_namespace WHERE nspname = ANY($1)", &[&names])
+        .await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

@@ -13,11 +13,19 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(watch: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { watch: Some(watch.to_owned()), message: message.into(), remedy: remedy.into() }
+        Self {
+            watch: Some(watch.to_owned()),
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(crate) fn general(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { watch: None, message: message.into(), remedy: remedy.into() }
+        Self {
+            watch: None,
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -39,9 +47,13 @@ pub enum InstallError {
     TooOld(String),
     #[error("the server is a standby: connect to the primary, triggers cannot be made here")]
     Standby,
-    #[error("this role may not change {object} ({message}): set PREGON_ADMIN_URL to a role that may, or have `pregon db plan` applied by one")]
+    #[error(
+        "this role may not change {object} ({message}): set PREGON_ADMIN_URL to a role that may, or have `pregon db plan` applied by one"
+    )]
     Denied { object: String, message: String },
-    #[error("{object} stayed locked by other sessions during {attempts} attempts: find the long transaction on it, then try again")]
+    #[error(
+        "{object} stayed locked by other sessions during {attempts} attempts: find the long transaction on it, then try again"
+    )]
     Locked { object: String, attempts: u32 },
     #[error("installing {object} failed ({message})")]
     Step {
@@ -55,7 +67,11 @@ pub enum InstallError {
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The server's own words for an error, or the driver's when there are none.

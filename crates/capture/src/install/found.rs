@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Row};
 
-use super::{MARK, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
+use super::{ADVISORY_LOCK, InstallError, MARK, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
 
 /// Everything that a plan compares with.
 #[derive(Debug)]
@@ -144,6 +144,22 @@ const TRIGGERS: &str = "
      WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND (t.tgrelid = ANY($1) OR t.tgfoid = ANY($2))
      ORDER BY n.nspname, c.relname, t.tgname";
 
+/// Begins to read: no installer changes anything until [`end`], so that what is read fits together.
+pub(crate) async fn begin(client: &Client) -> Result<(), tokio_postgres::Error> {
+    let sql = format!(
+        "BEGIN READ ONLY; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
+    );
+    client.batch_execute(&sql).await
+}
+
+/// Ends the reading, whatever came of it.
+pub(crate) async fn end<T>(client: &Client, result: Result<T, InstallError>) -> Result<T, InstallError> {
+    let ended = client.batch_execute("ROLLBACK").await;
+    let value = result?;
+    ended?;
+    Ok(value)
+}
+
 /// Reads the catalogue. `functions` are further names (schema, name) to look at, `tables` the watched ones.
 pub(crate) async fn read(
     client: &Client,
@@ -151,22 +167,38 @@ pub(crate) async fn read(
     tables: &[u32],
 ) -> Result<Found, tokio_postgres::Error> {
     let server = client.query_one(SERVER, &[]).await?;
-    let roles = client.query(ROLES, &[&vec![OWNER_ROLE, PUBLISHER_ROLE], &MARK]).await?;
+    let roles = client
+        .query(ROLES, &[&vec![OWNER_ROLE, PUBLISHER_ROLE], &MARK])
+        .await?;
     let schema = client.query_opt(SCHEMAS, &[&SCHEMA, &MARK]).await?;
     let relations = client.query(RELATIONS, &[&SCHEMA]).await?;
-    let (schemas, names): (Vec<&str>, Vec<&str>) =
-        functions.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
-    let functions = client.query(FUNCTIONS, &[&SCHEMA, &MARK, &schemas, &names]).await?;
-    let functions = functions.iter().map(function_from).collect::<Result<Vec<_>, _>>()?;
+    let (schemas, names): (Vec<&str>, Vec<&str>) = functions
+        .iter()
+        .map(|(schema, name)| (schema.as_str(), name.as_str()))
+        .unzip();
+    let functions = client
+        .query(FUNCTIONS, &[&SCHEMA, &MARK, &schemas, &names])
+        .await?;
+    let functions = functions
+        .iter()
+        .map(function_from)
+        .collect::<Result<Vec<_>, _>>()?;
     let ours: Vec<u32> = functions.iter().map(|function| function.oid).collect();
     let triggers = client.query(TRIGGERS, &[&tables, &ours]).await?;
-    let relations = relations.iter().map(relation_from).collect::<Result<Vec<_>, _>>()?;
+    let relations = relations
+        .iter()
+        .map(relation_from)
+        .collect::<Result<Vec<_>, _>>()?;
     let meta = read_meta(client, &relations).await?;
     Ok(Found {
         version: server.try_get(0)?,
         version_text: server.try_get(1)?,
         standby: server.try_get(2)?,
-        me: Me { name: server.try_get(3)?, superuser: server.try_get(4)?, create_role: server.try_get(5)? },
+        me: Me {
+            name: server.try_get(3)?,
+            superuser: server.try_get(4)?,
+            create_role: server.try_get(5)?,
+        },
         owner: role_from(&roles, OWNER_ROLE)?,
         publisher: role_from(&roles, PUBLISHER_ROLE)?,
         schema: schema.as_ref().map(schema_from).transpose()?,
@@ -181,15 +213,28 @@ async fn read_meta(
     client: &Client,
     relations: &[RelationFacts],
 ) -> Result<Option<Vec<(String, String)>>, tokio_postgres::Error> {
-    let Some(meta) = relations.iter().find(|relation| relation.name == "meta" && relation.kind == "r") else {
+    let Some(meta) = relations
+        .iter()
+        .find(|relation| relation.name == "meta" && relation.kind == "r")
+    else {
         return Ok(Some(Vec::new()));
     };
-    const READABLE: &str = "SELECT has_schema_privilege($1, 'USAGE') AND has_table_privilege($2::oid, 'SELECT')";
-    if !client.query_one(READABLE, &[&SCHEMA, &meta.oid]).await?.try_get::<_, bool>(0)? {
+    const READABLE: &str =
+        "SELECT has_schema_privilege($1, 'USAGE') AND has_table_privilege($2::oid, 'SELECT')";
+    if !client
+        .query_one(READABLE, &[&SCHEMA, &meta.oid])
+        .await?
+        .try_get::<_, bool>(0)?
+    {
         return Ok(None);
     }
-    let rows = client.query("SELECT key, value FROM pregon.meta ORDER BY key", &[]).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<Vec<_>, _>>().map(Some)
+    let rows = client
+        .query("SELECT key, value FROM pregon.meta ORDER BY key", &[])
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map(Some)
 }
 
 fn role_from(rows: &[Row], name: &str) -> Result<Option<RoleFacts>, tokio_postgres::Error> {

@@ -100,7 +100,10 @@ pub(crate) async fn steps(
 }
 
 async fn role_exists(client: &Client, role: &str) -> Result<bool, tokio_postgres::Error> {
-    Ok(client.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&role]).await?.is_some())
+    Ok(client
+        .query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&role])
+        .await?
+        .is_some())
 }
 
 async fn publisher(
@@ -120,7 +123,11 @@ async fn publisher(
          WHERE r.rolname = $1 AND n.nspname = $2 AND p.proname = 'publish'
            AND pg_get_function_identity_arguments(p.oid) = 'channel text, event text, data jsonb'";
     let may = client.query_opt(MAY, &[&PUBLISHER_ROLE, &SCHEMA]).await?;
-    if !may.map(|row| row.try_get::<_, bool>(0)).transpose()?.unwrap_or(false) {
+    if !may
+        .map(|row| row.try_get::<_, bool>(0))
+        .transpose()?
+        .unwrap_or(false)
+    {
         steps.push(Step {
             sql: format!(
                 "GRANT USAGE ON SCHEMA {SCHEMA} TO {PUBLISHER_ROLE};\n\
@@ -141,7 +148,11 @@ async fn publisher(
         }
         const MEMBER: &str = "SELECT pg_has_role($1::name, oid, 'MEMBER') FROM pg_roles WHERE rolname = $2";
         let member = client.query_opt(MEMBER, &[role, &PUBLISHER_ROLE]).await?;
-        if !member.map(|row| row.try_get::<_, bool>(0)).transpose()?.unwrap_or(false) {
+        if !member
+            .map(|row| row.try_get::<_, bool>(0))
+            .transpose()?
+            .unwrap_or(false)
+        {
             steps.push(Step {
                 sql: format!("GRANT {PUBLISHER_ROLE} TO {}", ident(role)),
                 reason: "the configuration lets it publish".into(),
@@ -172,8 +183,17 @@ async fn conditions(
         let named = |condition: &str| {
             condition.contains(&format!("{schema}.")) || condition.contains(&format!("{}.", ident(&schema)))
         };
-        if watches.iter().filter_map(|watch| watch.spec.condition.as_deref()).any(named) {
-            let granted = Granted { role: owner.to_owned(), schema, table: None, columns: Vec::new() };
+        if watches
+            .iter()
+            .filter_map(|watch| watch.spec.condition.as_deref())
+            .any(named)
+        {
+            let granted = Granted {
+                role: owner.to_owned(),
+                schema,
+                table: None,
+                columns: Vec::new(),
+            };
             steps.push(granted.step("a condition uses it"));
         }
     }
@@ -190,17 +210,46 @@ async fn gateway_own(
     const SCHEMA_RIGHT: &str = "SELECT has_schema_privilege($1::name, $2::oid, 'USAGE')";
     const SEQUENCE_RIGHT: &str = "SELECT has_sequence_privilege($1::name, $2::oid, 'SELECT')";
     const TABLE_RIGHT: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT')";
-    let oid = |name: &str| found.relations.iter().find(|one| one.name == name).map(|one| one.oid);
+    let oid = |name: &str| {
+        found
+            .relations
+            .iter()
+            .find(|one| one.name == name)
+            .map(|one| one.oid)
+    };
     let schema = found.schema.as_ref().map(|schema| schema.oid);
     let wanted = [
-        (SCHEMA_RIGHT, schema, format!("USAGE ON SCHEMA {SCHEMA}"), format!("schema {SCHEMA}")),
-        (SEQUENCE_RIGHT, oid("seq"), format!("SELECT ON SEQUENCE {SCHEMA}.seq"), format!("sequence {SCHEMA}.seq")),
-        (TABLE_RIGHT, oid("stored"), format!("SELECT ON {SCHEMA}.stored"), format!("table {SCHEMA}.stored")),
-        (TABLE_RIGHT, oid("meta"), format!("SELECT ON {SCHEMA}.meta"), format!("table {SCHEMA}.meta")),
+        (
+            SCHEMA_RIGHT,
+            schema,
+            format!("USAGE ON SCHEMA {SCHEMA}"),
+            format!("schema {SCHEMA}"),
+        ),
+        (
+            SEQUENCE_RIGHT,
+            oid("seq"),
+            format!("SELECT ON SEQUENCE {SCHEMA}.seq"),
+            format!("sequence {SCHEMA}.seq"),
+        ),
+        (
+            TABLE_RIGHT,
+            oid("stored"),
+            format!("SELECT ON {SCHEMA}.stored"),
+            format!("table {SCHEMA}.stored"),
+        ),
+        (
+            TABLE_RIGHT,
+            oid("meta"),
+            format!("SELECT ON {SCHEMA}.meta"),
+            format!("table {SCHEMA}.meta"),
+        ),
     ];
     for (query, oid, right, object) in wanted {
         let has = match oid {
-            Some(oid) => client.query_one(query, &[&role, &oid]).await?.try_get::<_, bool>(0)?,
+            Some(oid) => client
+                .query_one(query, &[&role, &oid])
+                .await?
+                .try_get::<_, bool>(0)?,
             None => has_all_rights(client, role).await?,
         };
         if !has {
@@ -216,7 +265,10 @@ async fn gateway_own(
 }
 
 async fn has_all_rights(client: &Client, role: &str) -> Result<bool, tokio_postgres::Error> {
-    client.query_one("SELECT rolsuper FROM pg_roles WHERE rolname = $1", &[&role]).await?.try_get(0)
+    client
+        .query_one("SELECT rolsuper FROM pg_roles WHERE rolname = $1", &[&role])
+        .await?
+        .try_get(0)
 }
 
 /// A row that did not fit is read by its key: the chosen columns and the key, or all columns.
@@ -234,13 +286,22 @@ async fn gateway_table(
         None => Vec::new(),
         Some(chosen) => {
             let mut columns = chosen.clone();
-            columns.extend(table.primary_key.iter().filter(|key| !chosen.contains(key)).cloned());
+            columns.extend(
+                table
+                    .primary_key
+                    .iter()
+                    .filter(|key| !chosen.contains(key))
+                    .cloned(),
+            );
             columns
         }
     };
     const SCHEMA_RIGHT: &str =
         "SELECT has_schema_privilege($1::name, oid, 'USAGE') FROM pg_namespace WHERE nspname = $2";
-    let usage: bool = client.query_one(SCHEMA_RIGHT, &[&role, &table.schema]).await?.try_get(0)?;
+    let usage: bool = client
+        .query_one(SCHEMA_RIGHT, &[&role, &table.schema])
+        .await?
+        .try_get(0)?;
     let granted = |table: Option<String>, columns| Granted {
         role: role.to_owned(),
         schema: watch.table.schema.clone(),
@@ -258,7 +319,10 @@ async fn gateway_table(
         SELECT has_table_privilege($1::name, $2::oid, 'SELECT')
             OR (cardinality($3::text[]) > 0
                 AND (SELECT bool_and(has_column_privilege($1::name, $2::oid, c, 'SELECT')) FROM unnest($3::text[]) c))";
-    let readable: bool = client.query_one(RIGHT, &[&role, &table.oid, &columns]).await?.try_get(0)?;
+    let readable: bool = client
+        .query_one(RIGHT, &[&role, &table.oid, &columns])
+        .await?
+        .try_get(0)?;
     if !readable {
         let step = granted(Some(table.name.clone()), columns).step(reason);
         if !steps.contains(&step) {

@@ -40,3 +40,6 @@ pub const CHANNEL: &str = "pregon";
 
 /// Comments of our objects begin with this.
 const MARK: &str = "pregon: ";
+
+/// Held by who installs, shared by who plans. Any number that nobody else uses: the bytes of "pregon".
+const ADVISORY_LOCK: i64 = 0x7072_6567_6f6e;

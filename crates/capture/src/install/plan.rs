@@ -91,6 +91,12 @@ impl fmt::Display for Plan {
 
 /// Compares the database with the target. Everything wrong with the target is reported at once.
 pub async fn plan(client: &Client, target: &Target) -> Result<Plan, InstallError> {
+    found::begin(client).await?;
+    let plan = compare(client, target).await;
+    found::end(client, plan).await
+}
+
+async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError> {
     let mut problems = validate::names(target);
     let mut warnings = Vec::new();
     let mut watches = Vec::new();
@@ -119,7 +125,16 @@ pub async fn plan(client: &Client, target: &Target) -> Result<Plan, InstallError
         function_step(&found, watch, &owner.name, &mut steps, &mut problems);
         trigger_steps(&found, watch, &mut steps, &mut problems);
     }
-    grants::steps(client, &found, &owner.name, target, &watches, &mut steps, &mut problems).await?;
+    grants::steps(
+        client,
+        &found,
+        &owner.name,
+        target,
+        &watches,
+        &mut steps,
+        &mut problems,
+    )
+    .await?;
     base::meta(&found, &mut steps);
     if !problems.is_empty() {
         return Err(InstallError::Invalid(problems));
@@ -142,7 +157,11 @@ pub(crate) fn check_server(found: &Found) -> Result<(), InstallError> {
 
 /// Removes functions of watches that are gone, with their triggers, and triggers whose name or table has changed.
 fn drop_stale(found: &Found, watches: &[DesiredWatch<'_>], steps: &mut Vec<Step>) {
-    for function in found.functions.iter().filter(|function| function.is_ours() && function.returns_trigger) {
+    for function in found
+        .functions
+        .iter()
+        .filter(|function| function.is_ours() && function.returns_trigger)
+    {
         let wanted = watches
             .iter()
             .find(|watch| watch.function_schema == function.schema && watch.function_name == function.name);
@@ -214,7 +233,10 @@ fn function_step(
             Err(problem) => problems.push(problem),
             Ok(()) => {
                 if !existing.returns_trigger {
-                    steps.push(drop_function(existing, "it is no trigger function and is replaced by ours"));
+                    steps.push(drop_function(
+                        existing,
+                        "it is no trigger function and is replaced by ours",
+                    ));
                 }
                 steps.push(step("it is adopted".into(), StepKind::Replace));
             }
@@ -253,10 +275,17 @@ fn adoption(found: &Found, watch: &DesiredWatch<'_>, existing: &FunctionFacts) -
     }
 }
 
-fn trigger_steps(found: &Found, watch: &DesiredWatch<'_>, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+fn trigger_steps(
+    found: &Found,
+    watch: &DesiredWatch<'_>,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) {
     for want in &watch.triggers {
-        let existing =
-            found.triggers.iter().find(|trigger| on_table(trigger, watch) && trigger.name == want.name);
+        let existing = found
+            .triggers
+            .iter()
+            .find(|trigger| on_table(trigger, watch) && trigger.name == want.name);
         let step = |reason: &str, kind| Step {
             sql: watch.trigger_sql(want),
             reason: reason.to_owned(),
@@ -267,7 +296,10 @@ fn trigger_steps(found: &Found, watch: &DesiredWatch<'_>, steps: &mut Vec<Step>,
             steps.push(step("it is missing", StepKind::Create));
             continue;
         };
-        let function = found.functions.iter().find(|function| function.oid == existing.function_oid);
+        let function = found
+            .functions
+            .iter()
+            .find(|function| function.oid == existing.function_oid);
         let ours = function.is_some_and(FunctionFacts::is_ours);
         if !ours && !watch.spec.adopt {
             problems.push(Problem::new(

@@ -71,22 +71,37 @@ impl Status {
         let objects = self.schema.iter().chain(&self.roles).map(|object| &object.state);
         let functions = self.functions.iter().map(|function| &function.state);
         let triggers = self.triggers.iter().map(|trigger| &trigger.state);
-        objects.chain(functions).chain(triggers).all(|state| *state == State::Ok)
+        objects
+            .chain(functions)
+            .chain(triggers)
+            .all(|state| *state == State::Ok)
     }
 }
 
 /// Reads what is installed. Works for any role.
 pub async fn status(client: &Client) -> Result<Status, InstallError> {
-    let found = found::read(client, &[], &[]).await?;
+    found::begin(client).await?;
+    let found = found::read(client, &[], &[]).await.map_err(InstallError::from);
+    let found = found::end(client, found).await?;
     let meta = |key: &str| {
-        found.meta.iter().flatten().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+        found
+            .meta
+            .iter()
+            .flatten()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.clone())
     };
     Ok(Status {
         version: meta("version"),
         epoch: meta("epoch"),
         schema: objects(&found),
         roles: roles(&found),
-        functions: found.functions.iter().filter(|one| one.is_ours()).map(function).collect(),
+        functions: found
+            .functions
+            .iter()
+            .filter(|one| one.is_ours())
+            .map(function)
+            .collect(),
         triggers: triggers(&found),
     })
 }
@@ -98,10 +113,16 @@ fn objects(found: &Found) -> Vec<ObjectStatus> {
         Some(schema) if schema.public_usage => State::Modified("everybody has rights on it".into()),
         Some(_) => State::Ok,
     };
-    let mut list = vec![ObjectStatus { name: format!("schema {SCHEMA}"), state: schema }];
+    let mut list = vec![ObjectStatus {
+        name: format!("schema {SCHEMA}"),
+        state: schema,
+    }];
     for (word, name) in [("sequence", "seq"), ("table", "stored"), ("table", "meta")] {
         let there = found.relations.iter().any(|relation| relation.name == name);
-        list.push(ObjectStatus { name: format!("{word} {SCHEMA}.{name}"), state: present(there) });
+        list.push(ObjectStatus {
+            name: format!("{word} {SCHEMA}.{name}"),
+            state: present(there),
+        });
     }
     list
 }
@@ -145,10 +166,17 @@ fn function_state(function: &FunctionFacts) -> State {
 
 fn triggers(found: &Found) -> Vec<TriggerStatus> {
     let mut list = Vec::new();
-    for function in found.functions.iter().filter(|one| one.is_ours() && one.returns_trigger) {
+    for function in found
+        .functions
+        .iter()
+        .filter(|one| one.is_ours() && one.returns_trigger)
+    {
         let watch = function.watch().unwrap_or_default().to_owned();
         let name = format!("{}.{}", function.schema, function.name);
-        let of_function = found.triggers.iter().filter(|trigger| trigger.function_oid == function.oid);
+        let of_function = found
+            .triggers
+            .iter()
+            .filter(|trigger| trigger.function_oid == function.oid);
         let before = list.len();
         list.extend(of_function.map(|trigger| TriggerStatus {
             name: trigger.name.clone(),

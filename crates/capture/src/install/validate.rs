@@ -1,5 +1,5 @@
 //! Whether a watch can be installed at all: its names, its table, its columns, its condition. Nothing is executed here:
-//! a condition is only prepared, inside a read-only transaction that is rolled back.
+//! a condition is only prepared, inside the planner's read-only transaction.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,8 @@ pub(crate) fn names(target: &Target) -> Vec<Problem> {
     let mut watches = HashSet::new();
     let mut functions = HashSet::new();
     for spec in &target.watches {
-        let mut add = |message: String, remedy: &str| problems.push(Problem::new(&spec.name, message, remedy));
+        let mut add =
+            |message: String, remedy: &str| problems.push(Problem::new(&spec.name, message, remedy));
         if spec.name.is_empty() {
             add("it has no name".into(), "name it");
         }
@@ -40,19 +41,31 @@ pub(crate) fn names(target: &Target) -> Vec<Problem> {
             }
         }
         if schema == SCHEMA && ["fit", "publish"].contains(&function.as_str()) {
-            add(format!("{schema}.{function} is a name that pregón needs itself"), "choose another function name");
+            add(
+                format!("{schema}.{function} is a name that pregón needs itself"),
+                "choose another function name",
+            );
         }
         if !functions.insert((schema, function)) {
-            add("another watch has the same function name".into(), "give each watch its own");
+            add(
+                "another watch has the same function name".into(),
+                "give each watch its own",
+            );
         }
         if spec.operations.is_empty() {
-            add("it has no operations".into(), "name at least one of insert, update, delete, truncate");
+            add(
+                "it has no operations".into(),
+                "name at least one of insert, update, delete, truncate",
+            );
         }
         if spec.operations.contains(&Op::Truncate) && spec.operations.len() > 4 {
             add("an operation is named twice".into(), "name each once");
         }
         if spec.columns.as_ref().is_some_and(Vec::is_empty) {
-            add("its list of columns is empty".into(), "name a column, or leave `columns` out for all");
+            add(
+                "its list of columns is empty".into(),
+                "name a column, or leave `columns` out for all",
+            );
         }
     }
     problems
@@ -69,7 +82,11 @@ pub(crate) async fn table(
     let Some(table) = catalog::table_facts(client, &spec.schema, &spec.table).await? else {
         let near = similar(client, spec).await?;
         let remedy = near.unwrap_or_else(|| "create it, or correct the name (it is case-sensitive)".into());
-        problems.push(Problem::new(&spec.name, format!("there is no table {name}"), remedy));
+        problems.push(Problem::new(
+            &spec.name,
+            format!("there is no table {name}"),
+            remedy,
+        ));
         return Ok(None);
     };
     let before = problems.len();
@@ -78,7 +95,10 @@ pub(crate) async fn table(
     match table.kind {
         Kind::Plain | Kind::Partitioned => {}
         Kind::View | Kind::MaterializedView => {
-            add(format!("{name} is a {kind}, which has no row triggers"), "watch the tables that it reads");
+            add(
+                format!("{name} is a {kind}, which has no row triggers"),
+                "watch the tables that it reads",
+            );
         }
         Kind::Foreign => add(
             format!("{name} is a {kind}: changes made at its own server fire nothing here"),
@@ -108,8 +128,16 @@ fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>, wa
             ));
         }
     }
-    for column in table.columns.iter().filter(|column| column.generated == Generated::Virtual) {
-        if spec.columns.as_ref().is_none_or(|chosen| chosen.contains(&column.name)) {
+    for column in table
+        .columns
+        .iter()
+        .filter(|column| column.generated == Generated::Virtual)
+    {
+        if spec
+            .columns
+            .as_ref()
+            .is_none_or(|chosen| chosen.contains(&column.name))
+        {
             warnings.push(format!(
                 "watch \"{}\": column {} is generated virtually and is null in triggers: read it with an enrichment query",
                 spec.name, column.name
@@ -163,7 +191,11 @@ pub(crate) async fn condition(
         return Ok(());
     };
     if condition.trim().is_empty() || condition.contains('\0') {
-        problems.push(Problem::new(&spec.name, "the condition is empty", "remove `where` or write one"));
+        problems.push(Problem::new(
+            &spec.name,
+            "the condition is empty",
+            "remove `where` or write one",
+        ));
         return Ok(());
     }
     // A sub-select of the plain columns: system columns do not exist in a trigger's NEW. WHERE forbids aggregates.
@@ -174,9 +206,11 @@ pub(crate) async fn condition(
         ident(&table.name),
         condition.trim()
     );
-    client.batch_execute("BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp").await?;
+    client
+        .batch_execute("SAVEPOINT condition; SET LOCAL search_path = pg_catalog, pg_temp")
+        .await?;
     let prepared = client.prepare(&sql).await;
-    client.batch_execute("ROLLBACK").await?;
+    client.batch_execute("ROLLBACK TO SAVEPOINT condition").await?;
     match prepared {
         Ok(statement) if statement.params().is_empty() => {}
         Ok(_) => problems.push(Problem::new(
@@ -207,14 +241,21 @@ pub(crate) fn trigger_names_fit(watches: &[DesiredWatch<'_>], problems: &mut Vec
             if trigger.name.len() > MAX_NAME {
                 problems.push(Problem::new(
                     &watch.spec.name,
-                    format!("the trigger name {} is longer than {MAX_NAME} bytes", trigger.name),
+                    format!(
+                        "the trigger name {} is longer than {MAX_NAME} bytes",
+                        trigger.name
+                    ),
                     "shorten `trigger`: the watch needs more than one, told apart by a suffix",
                 ));
             }
             if !taken.insert((watch.table.oid, trigger.name.as_str())) {
                 problems.push(Problem::new(
                     &watch.spec.name,
-                    format!("another watch of {} has the trigger name {}", watch.table.plain_name(), trigger.name),
+                    format!(
+                        "another watch of {} has the trigger name {}",
+                        watch.table.plain_name(),
+                        trigger.name
+                    ),
                     "give each watch its own",
                 ));
             }

@@ -64,8 +64,19 @@ impl<'a> DesiredWatch<'a> {
     pub(crate) fn new(spec: &'a WatchSpec, table: TableFacts) -> Self {
         let (function_schema, function_name) = function_name(spec);
         let triggers = triggers(spec, &table);
-        let body = body(spec, &table, triggers.iter().any(|trigger| trigger.rows_alias.is_some()));
-        Self { spec, table, function_schema, function_name, body, triggers }
+        let body = body(
+            spec,
+            &table,
+            triggers.iter().any(|trigger| trigger.rows_alias.is_some()),
+        );
+        Self {
+            spec,
+            table,
+            function_schema,
+            function_name,
+            body,
+            triggers,
+        }
     }
 
     pub(crate) fn function(&self) -> String {
@@ -91,15 +102,25 @@ impl<'a> DesiredWatch<'a> {
 
     /// The statement that creates or replaces one of the triggers.
     pub(crate) fn trigger_sql(&self, trigger: &DesiredTrigger) -> String {
-        let events: Vec<&str> =
-            [(INSERT, "INSERT"), (UPDATE, "UPDATE"), (DELETE, "DELETE"), (TRUNCATE, "TRUNCATE")]
-                .into_iter()
-                .filter(|(bit, _)| trigger.type_bits & bit != 0)
-                .map(|(_, word)| word)
-                .collect();
-        let rows =
-            trigger.rows_alias.map(|alias| format!(" REFERENCING NEW TABLE AS {alias}")).unwrap_or_default();
-        let level = if trigger.type_bits & ROW != 0 { "ROW" } else { "STATEMENT" };
+        let events: Vec<&str> = [
+            (INSERT, "INSERT"),
+            (UPDATE, "UPDATE"),
+            (DELETE, "DELETE"),
+            (TRUNCATE, "TRUNCATE"),
+        ]
+        .into_iter()
+        .filter(|(bit, _)| trigger.type_bits & bit != 0)
+        .map(|(_, word)| word)
+        .collect();
+        let rows = trigger
+            .rows_alias
+            .map(|alias| format!(" REFERENCING NEW TABLE AS {alias}"))
+            .unwrap_or_default();
+        let level = if trigger.type_bits & ROW != 0 {
+            "ROW"
+        } else {
+            "STATEMENT"
+        };
         format!(
             "CREATE OR REPLACE TRIGGER {} AFTER {} ON {}{rows} FOR EACH {level} EXECUTE FUNCTION {}({})",
             ident(&trigger.name),
@@ -130,17 +151,31 @@ pub(crate) fn function_sql(function: &FunctionSql<'_>) -> String {
         "CREATE OR REPLACE FUNCTION {signature} RETURNS {} LANGUAGE plpgsql VOLATILE",
         function.result
     );
-    sql.push_str(if function.definer { " SECURITY DEFINER" } else { " SECURITY INVOKER" });
+    sql.push_str(if function.definer {
+        " SECURITY DEFINER"
+    } else {
+        " SECURITY INVOKER"
+    });
     for setting in function.settings {
         let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
         // search_path is a list of names, the others are single values.
-        let value = if name == "search_path" { value.to_owned() } else { literal(value) };
+        let value = if name == "search_path" {
+            value.to_owned()
+        } else {
+            literal(value)
+        };
         sql.push_str(&format!("\n  SET {name} = {value}"));
     }
     sql.push_str(&format!("\nAS {};\n", dollar_quote(function.body)));
     sql.push_str(&format!("REVOKE ALL ON FUNCTION {signature} FROM PUBLIC;\n"));
-    sql.push_str(&format!("ALTER FUNCTION {signature} OWNER TO {};\n", ident(function.owner)));
-    sql.push_str(&format!("COMMENT ON FUNCTION {signature} IS {}", literal(function.comment)));
+    sql.push_str(&format!(
+        "ALTER FUNCTION {signature} OWNER TO {};\n",
+        ident(function.owner)
+    ));
+    sql.push_str(&format!(
+        "COMMENT ON FUNCTION {signature} IS {}",
+        literal(function.comment)
+    ));
     sql
 }
 
@@ -151,7 +186,10 @@ pub(crate) fn mark(body: &str) -> String {
 
 /// The names that a watch's triggers may take, whatever it needs today.
 pub(crate) fn trigger_names(spec: &WatchSpec) -> [String; 4] {
-    let base = spec.trigger.clone().unwrap_or_else(|| shorten(&format!("pregon_{}", spec.name)));
+    let base = spec
+        .trigger
+        .clone()
+        .unwrap_or_else(|| shorten(&format!("pregon_{}", spec.name)));
     let with = |suffix: &str| match spec.trigger {
         Some(_) => format!("{base}{suffix}"),
         None => shorten(&format!("pregon_{}{suffix}", spec.name)),
@@ -167,7 +205,11 @@ fn triggers(spec: &WatchSpec, table: &TableFacts) -> Vec<DesiredTrigger> {
     let mut triggers: Vec<DesiredTrigger> = Vec::new();
     let mut add = |suffixed: &String, type_bits: i16, rows_alias| {
         let name = if triggers.is_empty() { base } else { suffixed };
-        triggers.push(DesiredTrigger { name: name.clone(), type_bits, rows_alias });
+        triggers.push(DesiredTrigger {
+            name: name.clone(),
+            type_bits,
+            rows_alias,
+        });
     };
     if has(Op::Insert) && insert_per_statement(table, &names) {
         add(base, INSERT, Some(ROWS_ALIAS));
@@ -180,7 +222,11 @@ fn triggers(spec: &WatchSpec, table: &TableFacts) -> Vec<DesiredTrigger> {
         }
     }
     if row_bits != 0 {
-        let suffixed = if row_bits & UPDATE != 0 { on_update } else { on_delete };
+        let suffixed = if row_bits & UPDATE != 0 {
+            on_update
+        } else {
+            on_delete
+        };
         add(suffixed, ROW | row_bits, None);
     }
     if has(Op::Truncate) {
@@ -201,12 +247,21 @@ fn insert_per_statement(table: &TableFacts, own: &[String]) -> bool {
 
 fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
     // The beginning of every payload up to the sequence number; JSON inside an SQL literal.
-    let head = literal(&format!("{{\"w\":{},\"s\":", serde_json::Value::from(spec.name.as_str())));
+    let head = literal(&format!(
+        "{{\"w\":{},\"s\":",
+        serde_json::Value::from(spec.name.as_str())
+    ));
     let alias = ident(&table.name);
-    let fill = |template: &str| template.replace("{{head}}", head.trim_start()).replace("{{alias}}", &alias);
+    let fill = |template: &str| {
+        template
+            .replace("{{head}}", head.trim_start())
+            .replace("{{alias}}", &alias)
+    };
     let condition = spec.condition.as_deref().map(str::trim);
     let statement = if per_statement {
-        let filter = condition.map(|text| format!("\n       WHERE (\n{text}\n)")).unwrap_or_default();
+        let filter = condition
+            .map(|text| format!("\n       WHERE (\n{text}\n)"))
+            .unwrap_or_default();
         fill(include_str!("../../sql/watch_statement.sql"))
             .replace("{{key}}", &key(table, &alias))
             .replace("{{row}}", &row(spec, &alias, true))
@@ -240,11 +295,20 @@ fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
 /// The expression that renders the row. `row_to_json` and not `to_jsonb`: that one fails on `json` with `\u0000`.
 fn row(spec: &WatchSpec, from: &str, relation: bool) -> String {
     let Some(columns) = &spec.columns else {
-        return if relation { format!("row_to_json({from}.*)") } else { format!("row_to_json({from})") };
+        return if relation {
+            format!("row_to_json({from}.*)")
+        } else {
+            format!("row_to_json({from})")
+        };
     };
-    let list: Vec<String> =
-        columns.iter().map(|column| format!("{from}.{0} AS {0}", ident(column))).collect();
-    format!("row_to_json((SELECT pregon_row FROM (SELECT {}) AS pregon_row))", list.join(", "))
+    let list: Vec<String> = columns
+        .iter()
+        .map(|column| format!("{from}.{0} AS {0}", ident(column)))
+        .collect();
+    format!(
+        "row_to_json((SELECT pregon_row FROM (SELECT {}) AS pregon_row))",
+        list.join(", ")
+    )
 }
 
 /// The expression that renders the primary key, for rows that do not fit a notification.

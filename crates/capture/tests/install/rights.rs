@@ -1,0 +1,180 @@
+//! Who may do what: the gateway looks, publishers publish, writers need nothing, and nobody can misuse the functions.
+
+use pregon_capture::install::{Target, WatchSpec, plan};
+use tokio_postgres::error::SqlState;
+
+use crate::kit::{ALL, Fixture, install, listen, watch};
+
+const TABLE: &str = "CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, body text, secret text)";
+
+fn app(name: &str) -> WatchSpec {
+    WatchSpec {
+        operations: ALL.to_vec(),
+        ..WatchSpec::new(name, "app", "t")
+    }
+}
+
+async fn refused(client: &tokio_postgres::Client, sql: &str) {
+    let error = client.batch_execute(sql).await.expect_err(sql);
+    assert_eq!(
+        error.code(),
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+        "{sql}: {error}"
+    );
+}
+
+#[tokio::test]
+async fn the_gateway_can_fetch_and_nothing_else() {
+    let f = Fixture::new(TABLE, vec![]).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    let spec = WatchSpec {
+        columns: Some(vec!["body".into()]),
+        ..app("t")
+    };
+    let target = Target {
+        gateway_role: Some(role.clone()),
+        watches: vec![spec],
+        ..Target::default()
+    };
+    install(&f.admin, &target).await.unwrap();
+    let gateway = f.db.client_as(&role).await.unwrap();
+    for allowed in [
+        "LISTEN pregon",
+        "SELECT last_value FROM pregon.seq",
+        "SELECT id, payload FROM pregon.stored",
+        "SELECT value FROM pregon.meta",
+        "SELECT id, body FROM app.t WHERE id = 1",
+    ] {
+        gateway.batch_execute(allowed).await.unwrap();
+    }
+    for forbidden in [
+        "SELECT secret FROM app.t",
+        "INSERT INTO app.t VALUES (1)",
+        "INSERT INTO pregon.stored (payload) VALUES ('x')",
+        "DELETE FROM pregon.stored",
+        "UPDATE pregon.meta SET value = 'x'",
+        "SELECT nextval('pregon.seq')",
+        "SELECT pregon.publish('c', 'e', '1')",
+        "SELECT pregon.fit('a', 'b', NULL)",
+        "CREATE TABLE pregon.mine (id int)",
+    ] {
+        refused(&gateway, forbidden).await;
+    }
+    // It can see by itself that all is well.
+    assert!(plan(&gateway, &target).await.unwrap().is_empty());
+    assert!(
+        pregon_capture::install::status(&gateway)
+            .await
+            .unwrap()
+            .is_sound()
+    );
+}
+
+#[tokio::test]
+async fn writers_need_no_rights_and_members_publish() {
+    let f = Fixture::new(TABLE, vec![app("t")]).await;
+    let writer = f.db.create_role("writer").await.unwrap();
+    let publisher = f.db.create_role("shop").await.unwrap();
+    f.admin
+        .batch_execute(&format!(
+            "GRANT USAGE ON SCHEMA app TO {writer}; GRANT INSERT ON app.t TO {writer}; GRANT pregon_publisher TO {publisher}"
+        ))
+        .await
+        .unwrap();
+    let mut payloads = listen(&f.db.url()).await;
+    let session = f.db.client_as(&writer).await.unwrap();
+    session
+        .batch_execute("INSERT INTO app.t VALUES (1, repeat('x', 9000))")
+        .await
+        .unwrap();
+    assert!(payloads.recv().await.unwrap().contains("\"k\":{\"id\" : 1}"));
+    for forbidden in [
+        "SELECT pregon.publish('c', 'e', '1')",
+        "SELECT * FROM pregon.stored",
+        "CREATE TEMP TABLE mine (id int); CREATE TRIGGER x AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION pregon.notify_t()",
+    ] {
+        refused(&session, forbidden).await;
+    }
+    let session = f.db.client_as(&publisher).await.unwrap();
+    session
+        .batch_execute("SELECT pregon.publish('c', 'e', to_jsonb(repeat('y', 9000)))")
+        .await
+        .unwrap();
+    assert!(payloads.recv().await.unwrap().contains("\"ref\":"));
+    refused(&session, "SELECT * FROM pregon.stored").await;
+}
+
+#[tokio::test]
+async fn a_malicious_writer_cannot_lend_us_functions() {
+    let mut f = Fixture::new(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE stolen (who text)",
+        vec![WatchSpec {
+            condition: Some("n > 0".into()),
+            ..watch("t", "t", &ALL)
+        }],
+    )
+    .await;
+    // Functions and an operator that would be preferred by an unpinned search path.
+    let got = f
+        .after(
+            "CREATE SCHEMA evil;
+             CREATE FUNCTION evil.row_to_json(public.t) RETURNS json LANGUAGE plpgsql AS
+               'BEGIN INSERT INTO public.stolen VALUES (current_user); RETURN ''{}''; END';
+             CREATE FUNCTION evil.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'INSERT INTO public.stolen VALUES (current_user)';
+             CREATE FUNCTION evil.gt(int, int) RETURNS bool LANGUAGE sql AS 'INSERT INTO public.stolen VALUES (current_user) RETURNING true';
+             CREATE OPERATOR evil.> (LEFTARG = int, RIGHTARG = int, FUNCTION = evil.gt);
+             SET search_path = evil, pg_catalog, public;
+             INSERT INTO t VALUES (1, 1); UPDATE t SET n = 2; RESET search_path",
+        )
+        .await;
+    assert_eq!(got.len(), 2);
+    let stolen: i64 = f
+        .admin
+        .query_one("SELECT count(*) FROM stolen", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(stolen, 0);
+}
+
+#[tokio::test]
+async fn an_installer_without_superuser_rights_manages() {
+    let f = Fixture::new("SELECT 1", vec![]).await;
+    pregon_capture::install::apply(
+        &f.admin,
+        &pregon_capture::install::drop(&f.admin).await.unwrap(),
+        &mut |_| {},
+    )
+    .await
+    .unwrap();
+    let role = f.db.create_role("installer").await.unwrap();
+    let gateway = f.db.create_role("gateway").await.unwrap();
+    f.admin
+        .batch_execute(&format!(
+            "GRANT CREATE ON DATABASE {} TO {role}; CREATE SCHEMA app AUTHORIZATION {role}; SET ROLE {role};
+             CREATE TABLE app.t (id int PRIMARY KEY, body text); RESET ROLE",
+            f.db.name()
+        ))
+        .await
+        .unwrap();
+    let client = f.db.client_as(&role).await.unwrap();
+    let target = Target {
+        gateway_role: Some(gateway),
+        watches: vec![app("t")],
+        ..Target::default()
+    };
+    let planned = install(&client, &target).await.unwrap();
+    assert!(
+        planned
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("owns the functions itself"))
+    );
+    assert!(plan(&client, &target).await.unwrap().is_empty());
+    let mut payloads = listen(&f.db.url()).await;
+    client
+        .batch_execute("INSERT INTO app.t VALUES (1, 'x')")
+        .await
+        .unwrap();
+    assert!(payloads.recv().await.unwrap().contains("\"body\":\"x\""));
+}
