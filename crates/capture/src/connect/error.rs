@@ -116,15 +116,16 @@ fn classify(error: &tokio_postgres::Error) -> (ConnectErrorKind, String) {
         return (ConnectErrorKind::Tls, root.to_string());
     }
     // The driver keeps its own kinds private, so the fixed beginnings of its messages have to do.
-    let text = error.to_string();
+    let text = chain(error);
     let kind = match text.as_str() {
         t if t.starts_with("error performing TLS handshake") => ConnectErrorKind::Tls,
         t if t.starts_with("authentication error") => ConnectErrorKind::Auth,
+        t if t.contains("password missing") => ConnectErrorKind::Auth,
         t if t.starts_with("invalid configuration") => ConnectErrorKind::Config,
         t if t.starts_with("connection closed") => ConnectErrorKind::Refused,
         _ => ConnectErrorKind::Other,
     };
-    (kind, chain(error))
+    (kind, text)
 }
 
 fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {

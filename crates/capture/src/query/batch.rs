@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{NamedSql, Pool, QueryError, TextParam, column_text, ident, parse};
+use super::{Lease, NamedSql, Pool, QueryError, TextParam, column_text, ident, parse};
 
 impl Pool {
     /// Runs the SQL for every row in one statement and gives the first row of each answer, in the order of the input; `None`
@@ -43,9 +44,14 @@ impl Pool {
         let input = json_array(rows)?;
         let work = async {
             let mut lease = self.get().await?;
-            let types = lease.prepare(&sql.numbered()).await?.params().to_vec();
-            let params: [&(dyn ToSql + Sync); 1] = [&TextParam(Some(&input))];
-            lease.query(&batched(sql, &types), &params).await
+            match run(&mut lease, sql, &input).await {
+                // The table may have changed under the prepared statement: 42 is the class of wrong types and names.
+                Err(QueryError::Sql { code, .. }) if code.starts_with("42") => {
+                    lease.forget(&sql.numbered());
+                    run(&mut lease, sql, &input).await
+                }
+                done => done,
+            }
         };
         let found = tokio::time::timeout(self.patience(), work)
             .await
@@ -59,6 +65,12 @@ impl Pool {
             .map(|row| Ok(column_text(row, 0)?.map(Bytes::from)))
             .collect()
     }
+}
+
+async fn run(lease: &mut Lease, sql: &NamedSql, input: &str) -> Result<Vec<Row>, QueryError> {
+    let types = lease.prepare(&sql.numbered()).await?.params().to_vec();
+    let params: [&(dyn ToSql + Sync); 1] = [&TextParam(Some(input))];
+    lease.query(&batched(sql, &types), &params).await
 }
 
 /// Joins rows that are JSON already. One that is none would shift all that follow, so it is an error.

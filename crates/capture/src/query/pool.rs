@@ -168,6 +168,13 @@ impl Lease {
         Ok(statement)
     }
 
+    /// Drops what was prepared for this text: its parameters may have other types by now.
+    pub(crate) fn forget(&mut self, sql: &str) {
+        if let Some(slot) = self.slot.as_mut() {
+            slot.statements.remove(sql);
+        }
+    }
+
     async fn query_once(
         &mut self,
         sql: &str,

@@ -32,15 +32,15 @@ async fn verify_full_takes_the_right_host_and_refuses_another() -> anyhow::Resul
     let ca = server.ca_file().unwrap();
     let url = |host: &str, mode: &str| {
         format!(
-            "postgres://postgres:postgres@{host}:{}/postgres?sslmode={mode}&sslrootcert={}",
+            "postgres://postgres:postgres@{host}:{}/postgres?hostaddr=127.0.0.1&sslmode={mode}&sslrootcert={}",
             server.port(),
             ca.display()
         )
     };
     assert!(is_encrypted(&Settings::parse(&url("localhost", "verify-full"))?).await?);
-    assert!(is_encrypted(&Settings::parse(&url("127.0.0.2", "verify-ca"))?).await?);
+    assert!(is_encrypted(&Settings::parse(&url("other.example", "verify-ca"))?).await?);
 
-    let (kind, message) = failure(&url("127.0.0.2", "verify-full")).await;
+    let (kind, message) = failure(&url("other.example", "verify-full")).await;
     assert_eq!(kind, ConnectErrorKind::Tls, "{message}");
     assert!(message.contains("sslrootcert"), "{message}");
 

@@ -12,30 +12,30 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Running {
-    pub captured: mpsc::Receiver<Captured>,
+pub(crate) struct Running {
+    pub(crate) captured: mpsc::Receiver<Captured>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
     /// Starts a listener with room for `room` items and waits until it is attached.
-    pub async fn attached(options: ListenOptions, room: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn attached(options: ListenOptions, room: usize) -> anyhow::Result<Self> {
         let mut running = Self::start(options, room)?;
         running.attach().await?;
         Ok(running)
     }
 
-    pub fn start(options: ListenOptions, room: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(options: ListenOptions, room: usize) -> anyhow::Result<Self> {
         let (sink, captured) = mpsc::channel(room);
         let stop = CancellationToken::new();
         let task = tokio::spawn(Listener::new(options, sink)?.run(stop.clone()));
         Ok(Self { captured, stop, task })
     }
 
-    pub async fn next(&mut self) -> anyhow::Result<Captured> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Captured> {
         tokio::time::timeout(PATIENCE, self.captured.recv())
             .await
             .context("nothing was captured in time")?
@@ -43,7 +43,7 @@ impl Running {
     }
 
     /// Waits for `Attached` and gives the backend's number.
-    pub async fn attach(&mut self) -> anyhow::Result<i32> {
+    pub(crate) async fn attach(&mut self) -> anyhow::Result<i32> {
         match self.next().await? {
             Captured::Attached { pid } => Ok(pid),
             other => bail!("expected Attached, got {other:?}"),
@@ -51,7 +51,7 @@ impl Running {
     }
 
     /// Waits for `Lost` and gives the reason.
-    pub async fn lost(&mut self) -> anyhow::Result<String> {
+    pub(crate) async fn lost(&mut self) -> anyhow::Result<String> {
         match self.next().await? {
             Captured::Lost { reason } => Ok(reason),
             other => bail!("expected Lost, got {other:?}"),
@@ -59,7 +59,7 @@ impl Running {
     }
 
     /// The next notification as channel and payload.
-    pub async fn notification(&mut self) -> anyhow::Result<(String, String)> {
+    pub(crate) async fn notification(&mut self) -> anyhow::Result<(String, String)> {
         match self.next().await? {
             Captured::Notification { channel, payload, .. } => {
                 Ok((channel.to_string(), String::from_utf8(payload.to_vec())?))
@@ -68,14 +68,14 @@ impl Running {
         }
     }
 
-    pub async fn change(&mut self) -> anyhow::Result<Change> {
+    pub(crate) async fn change(&mut self) -> anyhow::Result<Change> {
         match self.next().await? {
             Captured::Change(change) => Ok(change),
             other => bail!("expected a change, got {other:?}"),
         }
     }
 
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, self.task)
             .await
@@ -84,14 +84,14 @@ impl Running {
     }
 }
 
-pub fn listen_to(url: &str, channels: &[&str]) -> anyhow::Result<ListenOptions> {
+pub(crate) fn listen_to(url: &str, channels: &[&str]) -> anyhow::Result<ListenOptions> {
     let mut options = ListenOptions::new(Settings::parse(url)?);
     options.channels = channels.iter().map(ToString::to_string).collect();
     Ok(options)
 }
 
 /// A listener for one watch.
-pub fn watch(database: &Database<'_>, name: &str, table: &str) -> anyhow::Result<ListenOptions> {
+pub(crate) fn watch(database: &Database<'_>, name: &str, table: &str) -> anyhow::Result<ListenOptions> {
     let mut options = listen_to(&database.url(), &[])?;
     let table = WatchTable {
         schema: "public".into(),
@@ -103,7 +103,7 @@ pub fn watch(database: &Database<'_>, name: &str, table: &str) -> anyhow::Result
 }
 
 /// Listener backends of this database.
-pub async fn listeners(database: &Database<'_>) -> anyhow::Result<i64> {
+pub(crate) async fn listeners(database: &Database<'_>) -> anyhow::Result<i64> {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%/listen'";
     Ok(database.client().await?.query_one(sql, &[]).await?.get(0))
 }
