@@ -1,0 +1,223 @@
+//! Verifies tokens: signature, algorithm, time, issuer, audience.
+//!
+//! `exp` is optional but enforced where present; `exp` or `nbf` that are no numbers are refused, not ignored. Errors carry a message
+//! that may be shown to clients; it never contains the token.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+use serde_json::{Map, Value};
+
+use super::claims::Claims;
+use super::jwks::Jwks;
+pub use super::keys::SetupError;
+use super::keys::{self, Keys};
+use crate::config;
+
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    #[error("a token is required")]
+    Missing,
+    #[error("this server verifies no tokens")]
+    NotConfigured,
+    #[error("the token is malformed")]
+    Malformed,
+    #[error("the token's algorithm is not accepted")]
+    Algorithm,
+    #[error("the token's key is not known")]
+    UnknownKey,
+    #[error("the token's signature is wrong")]
+    Signature,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYet,
+    #[error("the token is for another audience")]
+    Audience,
+    #[error("the token is from another issuer")]
+    Issuer,
+}
+
+impl AuthError {
+    /// Whether the client can help itself with a new token.
+    pub fn is_expired(self) -> bool {
+        self == Self::Expired
+    }
+}
+
+/// Longer than any token that fits into a request head.
+const LONGEST: usize = 16 * 1024;
+
+enum Source {
+    None,
+    One(Box<DecodingKey>),
+    Remote(Box<Jwks>),
+}
+
+/// Verifies tokens by one configuration.
+pub struct Verifier {
+    source: Source,
+    algorithms: Vec<Algorithm>,
+    audience: Option<String>,
+    issuer: Option<String>,
+    leeway: u64,
+    required: bool,
+}
+
+impl Verifier {
+    /// Reads the keys; a key set at an address is read when the first token comes.
+    pub fn build(auth: &config::Auth) -> Result<Self, SetupError> {
+        let (keys, algorithms) = keys::load(auth)?;
+        let source = match keys {
+            Keys::None => Source::None,
+            Keys::One(key) => Source::One(key),
+            Keys::Remote(url) => Source::Remote(Box::new(Jwks::new(url)?)),
+        };
+        Ok(Self {
+            source,
+            algorithms,
+            audience: auth.audience.clone(),
+            issuer: auth.issuer.clone(),
+            leeway: auth.leeway.as_secs(),
+            required: auth.required(),
+        })
+    }
+
+    /// Whether a session needs a token.
+    pub fn required(&self) -> bool {
+        self.required
+    }
+
+    /// Seconds after `exp` at which a live connection is closed.
+    pub fn leeway(&self) -> u64 {
+        self.leeway
+    }
+
+    /// Verifies a token now.
+    pub async fn verify(&self, token: &str) -> Result<Claims, AuthError> {
+        self.verify_at(token, SystemTime::now()).await
+    }
+
+    /// Verifies a token at a time.
+    pub async fn verify_at(&self, token: &str, now: SystemTime) -> Result<Claims, AuthError> {
+        if matches!(self.source, Source::None) {
+            return Err(AuthError::NotConfigured);
+        }
+        if token.len() > LONGEST {
+            return Err(AuthError::Malformed);
+        }
+        let header = decode_header(token).map_err(|error| refusal(error.kind()))?;
+        self.check_header(&header)?;
+        let claims = match &self.source {
+            Source::None => return Err(AuthError::NotConfigured),
+            Source::One(key) => self.open(token, header.alg, key)?,
+            Source::Remote(jwks) => {
+                let keys = jwks.candidates(header.kid.as_deref(), header.alg).await;
+                self.open_any(token, header.alg, &keys)?
+            }
+        };
+        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let expires = self.check_time(&claims, seconds)?;
+        Ok(Claims::new(claims, expires))
+    }
+
+    fn check_header(&self, header: &Header) -> Result<(), AuthError> {
+        // `crit` names extensions that a reader must know; we know none.
+        if header.crit.is_some() {
+            return Err(AuthError::Malformed);
+        }
+        if self.algorithms.contains(&header.alg) {
+            Ok(())
+        } else {
+            Err(AuthError::Algorithm)
+        }
+    }
+
+    fn open_any(
+        &self,
+        token: &str,
+        algorithm: Algorithm,
+        keys: &[DecodingKey],
+    ) -> Result<Map<String, Value>, AuthError> {
+        let mut last = AuthError::UnknownKey;
+        for key in keys {
+            match self.open(token, algorithm, key) {
+                Err(AuthError::Signature) => last = AuthError::Signature,
+                other => return other,
+            }
+        }
+        Err(last)
+    }
+
+    fn open(
+        &self,
+        token: &str,
+        algorithm: Algorithm,
+        key: &DecodingKey,
+    ) -> Result<Map<String, Value>, AuthError> {
+        if !key.family().algorithms().contains(&algorithm) {
+            return Err(AuthError::Algorithm);
+        }
+        let mut validation = Validation::new(algorithm);
+        validation.required_spec_claims.clear();
+        // Times are checked below, by our clock and stricter: the library takes a null `exp` for none.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = self.audience.is_some();
+        if let Some(audience) = &self.audience {
+            validation.set_audience(&[audience]);
+            validation.required_spec_claims.insert("aud".into());
+        }
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".into());
+        }
+        decode::<Map<String, Value>>(token, key, &validation)
+            .map(|data| data.claims)
+            .map_err(|error| refusal(error.kind()))
+    }
+
+    fn check_time(&self, claims: &Map<String, Value>, now: u64) -> Result<Option<u64>, AuthError> {
+        let expires = seconds(claims, "exp")?;
+        if expires.is_some_and(|expires| now >= expires.saturating_add(self.leeway)) {
+            return Err(AuthError::Expired);
+        }
+        if seconds(claims, "nbf")?.is_some_and(|starts| now.saturating_add(self.leeway) < starts) {
+            return Err(AuthError::NotYet);
+        }
+        Ok(expires)
+    }
+}
+
+/// A NumericDate; anything else under that name is refused.
+fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, AuthError> {
+    let Some(value) = claims.get(name) else {
+        return Ok(None);
+    };
+    if let Some(whole) = value.as_u64() {
+        return Ok(Some(whole));
+    }
+    match value.as_f64() {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Within u64 by the guard.
+        Some(seconds) if (0.0..1e15).contains(&seconds) => Ok(Some(seconds as u64)),
+        Some(seconds) if seconds < 0.0 => Ok(Some(0)),
+        _ => Err(AuthError::Malformed),
+    }
+}
+
+fn refusal(kind: &ErrorKind) -> AuthError {
+    match kind {
+        ErrorKind::InvalidSignature => AuthError::Signature,
+        ErrorKind::InvalidAlgorithm
+        | ErrorKind::InvalidAlgorithmName
+        | ErrorKind::UnsupportedAlgorithm
+        | ErrorKind::MissingAlgorithm => AuthError::Algorithm,
+        ErrorKind::InvalidAudience => AuthError::Audience,
+        ErrorKind::InvalidIssuer => AuthError::Issuer,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => AuthError::Audience,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => AuthError::Issuer,
+        _ => AuthError::Malformed,
+    }
+}

@@ -1,0 +1,152 @@
+//! What no schema can say: addresses, keys, names that must exist or be free, expressions, templates and queries that must compile.
+//!
+//! Every check reports and goes on. Empty values were reported as missing already and are passed over.
+
+mod access;
+mod data;
+
+use std::net::SocketAddr;
+
+use super::net::Network;
+use super::tree::Tree;
+use super::{Config, Server};
+
+/// Checks a configuration that fits the schema.
+pub(super) fn check(config: &Config, tree: &mut Tree) {
+    server(&config.server, tree);
+    limits(config, tree);
+    access::auth(config, tree);
+    access::endpoints(config, tree);
+    access::channels(config, tree);
+    data::postgres(config, tree);
+    data::watches(config, tree);
+    data::listens(config, tree);
+    data::routes(config, tree);
+}
+
+/// Whether a text is `address:port`; names such as `localhost` are taken too.
+pub(super) fn is_listen_address(text: &str) -> bool {
+    if text.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    !host.is_empty() && host.chars().all(name) && port.parse::<u16>().is_ok()
+}
+
+/// Paths that the node serves itself.
+fn is_own_path(path: &str) -> bool {
+    ["/sse", "/healthz", "/readyz", "/metrics", "/echo"].contains(&path)
+        || path == "/api"
+        || path.starts_with("/api/")
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.contains(|c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#')
+}
+
+fn server(server: &Server, tree: &mut Tree) {
+    if tree.has("server.listen") && !is_listen_address(&server.listen) {
+        let value = Some(server.listen.clone());
+        tree.report(
+            "server.listen",
+            value,
+            "must be `address:port`",
+            "write it like `127.0.0.1:8080` or `[::]:8080`",
+        );
+    }
+    if !is_path(&server.path) {
+        tree.report(
+            "server.path",
+            Some(server.path.clone()),
+            "must be a path",
+            "begin it with `/`",
+        );
+    } else if is_own_path(&server.path) {
+        tree.report(
+            "server.path",
+            Some(server.path.clone()),
+            "is a path that pregón serves itself",
+            "choose another, for example `/ws`",
+        );
+    }
+    for (index, origin) in server.origins.iter().enumerate() {
+        if origin != "*" && !is_origin(origin) {
+            let remedy = "write scheme and host without a path, for example `https://app.example.com`";
+            tree.report(
+                &format!("server.origins[{index}]"),
+                Some(origin.clone()),
+                "is no origin",
+                remedy,
+            );
+        }
+    }
+    for (index, proxy) in server.trusted_proxies.iter().enumerate() {
+        if Network::parse(proxy).is_none() {
+            let remedy = "write `10.0.0.1` or `10.0.0.0/8`";
+            tree.report(
+                &format!("server.trusted_proxies[{index}]"),
+                Some(proxy.clone()),
+                "is no address or network",
+                remedy,
+            );
+        }
+    }
+    if server.api_key.as_ref().is_some_and(super::Secret::is_empty) {
+        tree.report(
+            "server.api_key",
+            None,
+            "is empty",
+            "remove it to close the API, or set PREGON_API_KEY",
+        );
+    }
+    for (key, period) in [
+        ("server.ping", server.ping),
+        ("server.pong_timeout", server.pong_timeout),
+    ] {
+        if period.is_zero() {
+            tree.report(key, Some(period.to_string()), "must be longer than nothing", "");
+        }
+    }
+}
+
+/// An origin as browsers send it: scheme, host, port, and nothing behind them.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
+    let good_scheme = !scheme.is_empty()
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
+    good_scheme
+        && !host.is_empty()
+        && !host.contains(|c: char| "/?#@*".contains(c) || c.is_whitespace() || c.is_ascii_uppercase())
+}
+
+fn limits(config: &Config, tree: &mut Tree) {
+    let limits = &config.limits;
+    let counts = [
+        ("limits.message", limits.message.0),
+        ("limits.subscriptions", limits.subscriptions as u64),
+        ("limits.queue", limits.queue.0),
+        ("limits.body", limits.body.0),
+        ("limits.batch", limits.batch as u64),
+        ("limits.channel_name", limits.channel_name as u64),
+        ("limits.handshake", limits.handshake.as_secs()),
+        ("limits.auth", limits.auth.as_secs()),
+        ("log.age", config.log.age.as_secs()),
+        ("log.window", config.log.window.0),
+    ];
+    for (key, _) in counts.into_iter().filter(|(_, value)| *value == 0) {
+        let remedy = if key.contains("handshake") || key.contains("auth") {
+            "use at least `1s`"
+        } else {
+            "remove it for the default"
+        };
+        tree.report(key, None, "must not be zero", remedy);
+    }
+}

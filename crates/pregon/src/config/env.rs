@@ -1,0 +1,57 @@
+//! The environment over the file. A variable whose section the file does not have is ignored, and so is an empty one.
+
+use super::tree::Tree;
+use super::units::Secret;
+use super::{Config, Postgres};
+
+/// Lays the variables over the configuration.
+pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -> Option<String>) {
+    let variable = |name: &str| env(name).filter(|value| !value.is_empty());
+    if let Some(postgres) = &mut config.postgres {
+        overlay_postgres(postgres, &variable);
+    }
+    if tree.has("auth") && config.auth.public_key_file.is_none() && config.auth.jwks_url.is_none() {
+        if let Some(secret) = variable("JWT_SECRET") {
+            config.auth.secret = Some(Secret::new(secret));
+            config.auth.secret_file = None;
+        }
+    }
+    if let Some(key) = variable("PREGON_API_KEY") {
+        config.server.api_key = Some(Secret::new(key));
+    }
+    if let Some(listen) = variable("PREGON_LISTEN") {
+        if super::check::is_listen_address(&listen) {
+            config.server.listen = listen;
+        } else {
+            tree.report_variable(
+                "PREGON_LISTEN",
+                "must be `address:port`",
+                "write it like `0.0.0.0:8080`",
+            );
+        }
+    } else if let Some(port) = variable("PORT") {
+        overlay_port(config, tree, &port);
+    }
+}
+
+fn overlay_postgres(postgres: &mut Postgres, variable: &dyn Fn(&str) -> Option<String>) {
+    if let Some(url) = variable("DATABASE_URL") {
+        postgres.url = Some(Secret::new(url));
+    }
+    if let Some(url) = variable("PREGON_ADMIN_URL") {
+        postgres.admin_url = Some(Secret::new(url));
+    }
+}
+
+/// `PORT` alone keeps the file's address. Without one it listens everywhere: platforms that set it come from outside.
+fn overlay_port(config: &mut Config, tree: &mut Tree, port: &str) {
+    let Ok(port) = port.parse::<u16>() else {
+        tree.report_variable("PORT", "must be a port", "write a number from 0 to 65535");
+        return;
+    };
+    let host = match config.server.listen.rsplit_once(':') {
+        Some((host, _)) if tree.has("server.listen") => host,
+        _ => "0.0.0.0",
+    };
+    config.server.listen = format!("{host}:{port}");
+}

@@ -1,0 +1,138 @@
+//! The configuration: one struct per section, read once, checked as a whole.
+//!
+//! `units` are the types of values, `server`, `access` and `data` the sections; `tree` knows where everything stands in the file, `shape`
+//! compares it with the structs' schema, `env` lays the environment over it, `check` finds what no schema can say, `docs` prints the
+//! reference. Everything that is wrong is reported at once.
+
+mod units;
+mod problem;
+mod server;
+mod access;
+mod data;
+pub mod net;
+mod tree;
+mod shape;
+mod env;
+mod check;
+mod docs;
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRule};
+pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
+pub use docs::{default_toml, reference_markdown, schema_json};
+pub use problem::{Problem, Problems};
+pub use server::{Limits, Log, LogKind, Metrics, Server};
+pub use units::{OneOrMany, Period, Secret, Size};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the node listens and whom it believes.
+    pub server: Server,
+    /// How tokens are verified and what they grant.
+    pub auth: Auth,
+    /// The database.
+    pub postgres: Option<Postgres>,
+    /// Tables whose changes are captured.
+    pub watch: Vec<Watch>,
+    /// NOTIFY channels that triggers of the application already use.
+    pub listen: Vec<Listen>,
+    /// Rules: which events go to which channels.
+    pub route: Vec<Route>,
+    /// Paths that are bound to channels.
+    pub endpoint: Vec<Endpoint>,
+    /// Who may follow and publish what.
+    pub channel: Vec<Channel>,
+    /// What one client, one address and the whole node may use.
+    pub limits: Limits,
+    /// What is kept for clients that come back.
+    pub log: Log,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
+}
+
+impl Config {
+    /// Reads a file and the environment; paths in it are relative to its folder. All problems come back at once.
+    pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Problems(vec![Problem {
+                file: file.clone(),
+                line: 0,
+                column: 0,
+                key: String::new(),
+                value: None,
+                message: format!("cannot read the configuration: {error}"),
+                remedy: "name the file with --config FILE".into(),
+            }])
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, &file, folder, env)
+    }
+
+    /// Like `load`, from a text.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        folder: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Problems> {
+        let mut tree = tree::Tree::parse(text, file);
+        if tree.has_problems() {
+            return Err(tree.into_problems()); // What follows a syntax error is guesswork.
+        }
+        let clean = shape::clean(&mut tree);
+        let mut config: Self = match serde_json::from_value(clean) {
+            Ok(config) => config,
+            Err(error) => {
+                tree.report("", None, error.to_string(), "");
+                return Err(tree.into_problems());
+            }
+        };
+        env::overlay(&mut config, &mut tree, env);
+        config.complete(&tree, folder);
+        check::check(&config, &mut tree);
+        if tree.has_problems() {
+            Err(tree.into_problems())
+        } else {
+            Ok(config)
+        }
+    }
+
+    /// The names of all sources: watches, then listens.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.watch
+            .iter()
+            .map(|watch| watch.name.as_str())
+            .chain(self.listen.iter().map(|listen| listen.name.as_str()))
+    }
+
+    /// Fills what follows from something else: names of sources, the protocol's path, whole paths of files.
+    fn complete(&mut self, tree: &tree::Tree, folder: &Path) {
+        for watch in self.watch.iter_mut().filter(|watch| watch.name.is_empty()) {
+            let table = watch.table.rsplit('.').next().unwrap_or("");
+            watch.name = table.trim_matches('"').to_owned();
+        }
+        for listen in self.listen.iter_mut().filter(|listen| listen.name.is_empty()) {
+            listen.name.clone_from(&listen.channel);
+        }
+        let taken = self
+            .endpoint
+            .iter()
+            .any(|endpoint| endpoint.path == self.server.path);
+        if taken && !tree.has("server.path") {
+            self.server.path = "/connect".into();
+        }
+        for path in [&mut self.auth.secret_file, &mut self.auth.public_key_file]
+            .into_iter()
+            .flatten()
+        {
+            *path = folder.join(&*path).display().to_string();
+        }
+    }
+}

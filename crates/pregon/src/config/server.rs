@@ -1,0 +1,148 @@
+//! `[server]`, `[limits]`, `[log]` and `[metrics]`: where the node listens and how much it takes on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Period, Secret, Size};
+
+/// Where the node listens and whom it believes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port to listen on. Port 0 takes a free port and prints it. `PREGON_LISTEN` (or `PORT` alone) overrides it.
+    /// The default is reachable from this machine only, so that nothing is exposed by accident.
+    pub listen: String,
+    /// Origins whose pages may connect with a cookie and read answers across origins, for example `["https://app.example.com"]`.
+    /// `"*"` allows every origin, but never together with a cookie token.
+    pub origins: Vec<String>,
+    /// Addresses or networks (`"10.0.0.0/8"`) of proxies whose `X-Forwarded-For` is believed. From anyone else it is ignored,
+    /// because a client could write what it likes into it.
+    pub trusted_proxies: Vec<String>,
+    /// How long sessions have to leave after SIGTERM before they are cut.
+    pub drain: Period,
+    /// Threads that own sessions; 0 means one per core.
+    pub shards: usize,
+    /// Path of the full protocol. Where an endpoint takes `/ws`, the default becomes `/connect`.
+    pub path: String,
+    /// Whether `GET /sse` is served.
+    pub sse: bool,
+    /// Key for `POST /api/publish` and the rest of the HTTP API; without one the API is closed. `PREGON_API_KEY` overrides it.
+    pub api_key: Option<Secret>,
+    /// Pause between pings to a quiet client: shorter than the 30 s after which common proxies cut idle connections.
+    pub ping: Period,
+    /// How long a client may take to answer a ping.
+    pub pong_timeout: Period,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            drain: Period::seconds(5),
+            shards: 0,
+            path: "/ws".into(),
+            sse: true,
+            api_key: None,
+            ping: Period::seconds(25),
+            pong_timeout: Period::seconds(20),
+        }
+    }
+}
+
+/// What one client, one address and the whole node may use. Every limit has a code and a metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest message that a client may send.
+    pub message: Size,
+    /// Channels that one session may follow.
+    pub subscriptions: usize,
+    /// Connections of the whole node; 0 means no limit.
+    pub connections: usize,
+    /// Connections from one client address; 0 means no limit. Offices and mobile networks share an address, so it is generous.
+    pub per_address: usize,
+    /// Time for the request head and the upgrade to arrive.
+    pub handshake: Period,
+    /// Time for the first-message token to arrive.
+    pub auth: Period,
+    /// Messages per second that a client may publish.
+    pub publishes_per_second: u32,
+    /// Bytes that may wait for a slow client; beyond them it is closed with a code that means "reconnect and resume".
+    pub queue: Size,
+    /// Largest body of an HTTP publish.
+    pub body: Size,
+    /// Publications in one HTTP batch.
+    pub batch: usize,
+    /// Length of a channel name in bytes.
+    pub channel_name: usize,
+    /// Messages that a `last` of a subscribe or a history request may ask for.
+    pub history: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: Size::kib(64),
+            subscriptions: 100,
+            connections: 100_000,
+            per_address: 1_000,
+            handshake: Period::seconds(10),
+            auth: Period::seconds(10),
+            publishes_per_second: 50,
+            queue: Size::mib(1),
+            body: Size::mib(1),
+            batch: 1_000,
+            channel_name: 255,
+            history: 1_000,
+        }
+    }
+}
+
+/// The log: what is kept for clients that come back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Where publications are kept. `memory` forgets them when the node stops.
+    pub kind: LogKind,
+    /// Bytes of recent publications kept in memory for replay.
+    pub window: Size,
+    /// Entries kept per channel; 0 means as many as the window holds.
+    pub per_channel: usize,
+    /// How long a publication is kept.
+    pub age: Period,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            kind: LogKind::Memory,
+            window: Size::mib(64),
+            per_channel: 0,
+            age: Period::seconds(3600),
+        }
+    }
+}
+
+/// The kinds of log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(extend("x-later" = ["disk", "redis"]))]
+pub enum LogKind {
+    Memory,
+}
+
+/// `GET /metrics` in the Prometheus text format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether `/metrics` is served on the serving port.
+    pub enabled: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}

@@ -1,0 +1,201 @@
+//! Rights: which channels claims grant, and who may publish. Decided at the door, never per message.
+//!
+//! Pure: where the configuration asks the database, the decision is a question that the session puts to it.
+
+use super::expr::{Expr, ExprError, Kind};
+use super::params::{NamedSql, SqlError};
+use super::scope::Scope;
+use super::template::{Pattern, Template, TemplateError};
+use crate::auth::Claims;
+use crate::config::{self, Config};
+
+/// Why rights cannot be built. `pregon check` finds all of these first, with their lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+    #[error("{0}")]
+    Expr(#[from] ExprError),
+    #[error("{0}")]
+    Sql(#[from] SqlError),
+}
+
+/// May they?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Allow,
+    /// No, with a reason for the log; clients only learn that it is forbidden.
+    Deny(&'static str),
+    /// Yes if the database says so.
+    Ask(SqlQuestion),
+}
+
+/// A query whose first column of its first row must be true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlQuestion {
+    /// With `$1`, `$2`, …
+    pub sql: String,
+    /// As texts, in the order of the numbers.
+    pub params: Vec<String>,
+}
+
+/// The rules of one `[[channel]]`.
+#[derive(Debug)]
+struct ChannelRule {
+    pattern: Pattern,
+    subscribe: Option<Expr>,
+    allow_sql: Option<NamedSql>,
+    publish: Option<Expr>,
+    presence: bool,
+    history: bool,
+}
+
+impl ChannelRule {
+    fn build(channel: &config::Channel) -> Result<Self, GrantError> {
+        let expr = |text: &Option<String>| {
+            text.as_deref()
+                .map(|text| Expr::compile(text, Kind::Client))
+                .transpose()
+        };
+        Ok(Self {
+            pattern: Pattern::parse(&channel.name)?,
+            subscribe: expr(&channel.subscribe)?,
+            allow_sql: channel.allow_sql.as_deref().map(NamedSql::parse).transpose()?,
+            publish: expr(&channel.publish)?,
+            presence: channel.presence,
+            history: channel.history,
+        })
+    }
+}
+
+/// All rights of a configuration.
+#[derive(Debug, Default)]
+pub struct Rights {
+    join: Vec<Template>,
+    anonymous: Vec<Template>,
+    channels: Vec<ChannelRule>,
+}
+
+impl Rights {
+    /// Builds the rights of a checked configuration.
+    pub fn build(config: &Config) -> Result<Self, GrantError> {
+        let templates = |texts: &[String]| {
+            texts
+                .iter()
+                .map(|text| Template::parse(text))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            join: templates(&config.auth.join)?,
+            anonymous: templates(&config.auth.anonymous_join)?,
+            channels: config
+                .channel
+                .iter()
+                .map(ChannelRule::build)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The channels that a session follows from the start.
+    pub fn join(&self, claims: &Claims) -> Vec<String> {
+        let templates = if claims.is_anonymous() {
+            &self.anonymous
+        } else {
+            &self.join
+        };
+        render_all(templates, claims)
+    }
+
+    /// May they follow this channel?
+    pub fn subscribe(&self, claims: &Claims, channel: &str) -> Decision {
+        let templates = if claims.is_anonymous() {
+            &self.anonymous
+        } else {
+            &self.join
+        };
+        if templates
+            .iter()
+            .any(|template| render(template, claims).is_some_and(|joined| joined == channel))
+        {
+            return Decision::Allow;
+        }
+        let Some((rule, captured)) = self.rule(channel) else {
+            return Decision::Deny("no channel section fits and no claim joins it");
+        };
+        let scope = Scope::client(Some(claims.json()), &captured);
+        if let Some(condition) = &rule.subscribe {
+            match condition.eval_bool(&scope) {
+                Ok(true) => {}
+                Ok(false) => return Decision::Deny("the channel's condition says no"),
+                Err(_) => return Decision::Deny("the channel's condition failed on these claims"),
+            }
+        }
+        match &rule.allow_sql {
+            None => Decision::Allow,
+            Some(query) => ask(query, &scope),
+        }
+    }
+
+    /// May they publish on this channel?
+    pub fn publish(&self, claims: &Claims, channel: &str) -> Decision {
+        let Some((rule, captured)) = self.rule(channel) else {
+            return Decision::Deny("no channel section fits");
+        };
+        let Some(condition) = &rule.publish else {
+            return Decision::Deny("the channel's section lets nobody publish");
+        };
+        match condition.eval_bool(&Scope::client(Some(claims.json()), &captured)) {
+            Ok(true) => Decision::Allow,
+            Ok(false) => Decision::Deny("the channel's publish condition says no"),
+            Err(_) => Decision::Deny("the channel's publish condition failed on these claims"),
+        }
+    }
+
+    /// Whether members of this channel are announced to each other.
+    pub fn presence(&self, channel: &str) -> bool {
+        self.rule(channel).is_some_and(|(rule, _)| rule.presence)
+    }
+
+    /// Whether earlier publications of this channel may be asked for.
+    pub fn history(&self, channel: &str) -> bool {
+        self.rule(channel).is_none_or(|(rule, _)| rule.history)
+    }
+
+    /// The first section that fits decides.
+    fn rule<'r, 'c>(&'r self, channel: &'c str) -> Option<(&'r ChannelRule, Vec<(&'r str, &'c str)>)> {
+        self.channels
+            .iter()
+            .find_map(|rule| Some((rule, rule.pattern.matches(channel)?)))
+    }
+}
+
+/// Renders templates over claims, each channel once; those with a missing claim are left out.
+pub fn render_all(templates: &[Template], claims: &Claims) -> Vec<String> {
+    let mut channels: Vec<String> = Vec::with_capacity(templates.len());
+    for channel in templates.iter().filter_map(|template| render(template, claims)) {
+        if !channels.contains(&channel) {
+            channels.push(channel);
+        }
+    }
+    channels
+}
+
+fn render(template: &Template, claims: &Claims) -> Option<String> {
+    template.render(&|name| claims.get(name.strip_prefix("claims.").unwrap_or(name)))
+}
+
+/// A question with a missing value is not asked: NULL must not slip through an `IS NOT DISTINCT FROM`.
+fn ask(query: &NamedSql, scope: &Scope<'_>) -> Decision {
+    let params: Option<Vec<String>> = query
+        .names
+        .iter()
+        .map(|name| scope.sql_text(name).filter(|value| !value.is_empty()))
+        .collect();
+    match params {
+        Some(params) => Decision::Ask(SqlQuestion {
+            sql: query.sql.clone(),
+            params,
+        }),
+        None => Decision::Deny("a claim that the channel's query needs is missing"),
+    }
+}

@@ -1,0 +1,413 @@
+//! The rules: which events go to which channels, under which name, with what payload.
+//!
+//! Pure and shared by all tasks. Whoever runs the pipeline asks `route` for everything that needs no query, and runs the queries of
+//! the rules that came back as `waiting` before it calls `Rule::publish`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use super::expr::{Expr, ExprError, Kind};
+use super::json::Fields;
+use super::params::{NamedSql, SqlError};
+use super::scope::Scope;
+use super::template::{Pattern, Template, TemplateError};
+use crate::config::{self, Config};
+use crate::event::{Data, Event, EventId, Op, Publication};
+
+/// The source of publications that are addressed already (HTTP, SQL, clients).
+pub const PUBLISH: &str = "publish";
+
+/// Why a rule cannot be built. `pregon check` finds all of these first, with their lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+    #[error("{0}")]
+    Expr(#[from] ExprError),
+    #[error("{0}")]
+    Sql(#[from] SqlError),
+}
+
+/// Why an event that a rule matched reached nobody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Nobody {
+    #[error("no channel: a value of every template is missing, null or empty")]
+    NoChannel,
+    #[error("no event name: a value of its template is missing, null or empty")]
+    NoName,
+}
+
+/// A text that is rendered per event, or fixed.
+#[derive(Debug, Clone)]
+enum Target {
+    Fixed(Arc<str>),
+    Rendered(Template),
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, TemplateError> {
+        let template = Template::parse(text)?;
+        Ok(match template.constant() {
+            Some(fixed) => Self::Fixed(fixed.into()),
+            None => Self::Rendered(template),
+        })
+    }
+
+    fn render(&self, scope: &Scope<'_>) -> Option<Arc<str>> {
+        match self {
+            Self::Fixed(text) => Some(text.clone()),
+            Self::Rendered(template) => template.render(&|name| scope.text(name)).map(Arc::from),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Payload {
+    Whole,
+    Fields(Vec<String>),
+    Built(Vec<(String, Expr)>),
+}
+
+/// A query that adds columns to a rule's row.
+#[derive(Debug, Clone)]
+pub struct Enrichment {
+    /// The query with `$1`, …; the names say which values belong to them.
+    pub sql: NamedSql,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl Enrichment {
+    /// The parameters for one event, as texts; `None` is NULL.
+    pub fn params(&self, scope: &Scope<'_>) -> Vec<Option<String>> {
+        self.sql.names.iter().map(|name| scope.sql_text(name)).collect()
+    }
+
+    /// The event with the query's columns (a JSON object) put over those of its row, or of its message.
+    pub fn merge(&self, event: &Event, columns: &[u8]) -> Event {
+        let mut merged = event.clone();
+        let body = match (&mut merged.row, &mut merged.message, &mut merged.old) {
+            (Some(row), _, _) => row,
+            (None, Some(message), _) => message,
+            (None, None, Some(old)) => old,
+            (None, None, None) => return merged,
+        };
+        *body = overlay(body, columns);
+        merged
+    }
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Place in the configuration (`route[n]`); `None` for the rule of a source that no route names.
+    pub index: Option<usize>,
+    when: Option<Expr>,
+    to: Vec<Target>,
+    patterns: Vec<Pattern>,
+    event: Option<Target>,
+    payload: Payload,
+    enrich: Option<Enrichment>,
+    longest_name: usize,
+}
+
+impl Rule {
+    fn build(index: usize, route: &config::Route, longest_name: usize) -> Result<Self, RuleError> {
+        let built = |parts: &std::collections::BTreeMap<String, String>| -> Result<Payload, ExprError> {
+            let parts = parts
+                .iter()
+                .map(|(key, text)| Ok((key.clone(), Expr::compile(text, Kind::Event)?)));
+            parts.collect::<Result<Vec<_>, ExprError>>().map(Payload::Built)
+        };
+        let enrichment = |enrich: &config::Enrich| -> Result<Enrichment, SqlError> {
+            Ok(Enrichment {
+                sql: NamedSql::parse(&enrich.sql)?,
+                timeout: enrich.timeout.0,
+            })
+        };
+        Ok(Self {
+            index: Some(index),
+            when: route
+                .when
+                .as_deref()
+                .map(|text| Expr::compile(text, Kind::Event))
+                .transpose()?,
+            to: route
+                .to
+                .iter()
+                .map(|text| Target::parse(text))
+                .collect::<Result<_, _>>()?,
+            patterns: route
+                .to
+                .iter()
+                .map(|text| Ok(Template::parse(text)?.pattern()))
+                .collect::<Result<_, TemplateError>>()?,
+            event: route.event.as_deref().map(Target::parse).transpose()?,
+            payload: match (&route.payload, &route.fields) {
+                (Some(parts), _) => built(parts)?,
+                (None, Some(fields)) => Payload::Fields(fields.clone()),
+                (None, None) => Payload::Whole,
+            },
+            enrich: route.enrich.as_ref().map(enrichment).transpose()?,
+            longest_name,
+        })
+    }
+
+    /// The rule of a source without routes: everything, on a channel of its own name.
+    fn plain(source: &str, longest_name: usize) -> Result<Self, RuleError> {
+        let name = source.replace('{', "{{").replace('}', "}}");
+        Ok(Self {
+            index: None,
+            when: None,
+            to: vec![Target::parse(&name)?],
+            patterns: vec![Template::parse(&name)?.pattern()],
+            event: None,
+            payload: Payload::Whole,
+            enrich: None,
+            longest_name,
+        })
+    }
+
+    /// Whether the rule wants an event. An error (a missing key, a wrong type) means no, and is counted by the caller.
+    pub fn matches(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
+        self.when.as_ref().map_or(Ok(true), |when| when.eval_bool(scope))
+    }
+
+    /// The query that has to run after `matches` and before `publication`.
+    pub fn enrich(&self) -> Option<&Enrichment> {
+        self.enrich.as_ref()
+    }
+
+    /// The condition as it was written.
+    pub fn condition(&self) -> Option<&str> {
+        self.when.as_ref().map(Expr::source)
+    }
+
+    /// All channels that the rule can address.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// `publication` with a scope of its own: for an enriched event.
+    pub fn publish(&self, event: &Event) -> Result<Made, Nobody> {
+        self.publication(&Scope::event(event), event)
+    }
+
+    /// Addresses an event that matched.
+    pub fn publication(&self, scope: &Scope<'_>, event: &Event) -> Result<Made, Nobody> {
+        let mut channels: SmallVec<[Arc<str>; 2]> = SmallVec::new();
+        for channel in self.to.iter().filter_map(|target| target.render(scope)) {
+            if channel.len() <= self.longest_name && !channels.contains(&channel) {
+                channels.push(channel);
+            }
+        }
+        if channels.is_empty() {
+            return Err(Nobody::NoChannel);
+        }
+        let name = match &self.event {
+            Some(target) => target.render(scope).ok_or(Nobody::NoName)?,
+            None => event.name.clone().unwrap_or_else(|| event.op.as_str().into()),
+        };
+        let (data, missing) = self.payload(scope, event);
+        let publication = Publication {
+            channels,
+            event: name,
+            data,
+            id: self.identity(&event.id),
+            at: event.at,
+        };
+        Ok(Made { publication, missing })
+    }
+
+    /// Several rules may publish one event, and the log takes an identity once: so each rule has its own.
+    fn identity(&self, id: &EventId) -> EventId {
+        match (&id.0, self.index) {
+            (Some(id), Some(index)) => EventId::named(format!("{id}/{index}")),
+            _ => id.clone(),
+        }
+    }
+
+    fn payload(&self, scope: &Scope<'_>, event: &Event) -> (Data, u32) {
+        match &self.payload {
+            Payload::Whole => (whole(event), 0),
+            Payload::Fields(names) => {
+                let fields = names
+                    .iter()
+                    .map(|name| (name.as_str(), scope.raw(&[name]).map(str::to_owned)));
+                object(fields)
+            }
+            Payload::Built(parts) => {
+                object(parts.iter().map(|(key, expr)| (key.as_str(), part(expr, scope))))
+            }
+        }
+    }
+}
+
+/// A publication and how many of its payload's values could not be had (they are null).
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub publication: Publication,
+    pub missing: u32,
+}
+
+/// One value of a built payload. A plain path is copied as the database wrote it, so that 10.50 stays 10.50.
+fn part(expr: &Expr, scope: &Scope<'_>) -> Option<String> {
+    if let Some(raw) = expr.path().and_then(|path| scope.raw(&path)) {
+        return Some(raw.to_owned());
+    }
+    expr.eval_json(scope).ok().map(|value| value.to_string())
+}
+
+/// The whole payload: the row (of a delete the deleted one), or the message as it came.
+fn whole(event: &Event) -> Data {
+    match (&event.row, &event.message, &event.old) {
+        (Some(row), _, _) => Data::Json(row.clone()),
+        (None, Some(message), _) => Data::sniff(message.clone()),
+        (None, None, Some(old)) => Data::Json(old.clone()),
+        (None, None, None) => Data::Json(Bytes::from_static(b"null")),
+    }
+}
+
+fn object<'k>(entries: impl Iterator<Item = (&'k str, Option<String>)>) -> (Data, u32) {
+    let mut out = String::from("{");
+    let mut missing = 0;
+    for (name, value) in entries {
+        missing += u32::from(value.is_none());
+        push_entry(&mut out, name, value.as_deref().unwrap_or("null"));
+    }
+    out.push('}');
+    (Data::Json(out.into()), missing)
+}
+
+fn push_entry(out: &mut String, name: &str, value: &str) {
+    if out.len() > 1 {
+        out.push(',');
+    }
+    out.push_str(&serde_json::Value::from(name).to_string());
+    out.push(':');
+    out.push_str(value);
+}
+
+/// An object with the fields of another put over its own; not an object: unchanged.
+fn overlay(body: &Bytes, columns: &[u8]) -> Bytes {
+    let is_object = |json: &[u8]| {
+        serde_json::from_slice::<&RawValue>(json).is_ok_and(|value| value.get().starts_with('{'))
+    };
+    if !is_object(body) || !is_object(columns) {
+        return body.clone();
+    }
+    let (own, new) = (Fields::read(body), Fields::read(columns));
+    let mut out = String::from("{");
+    own.iter()
+        .filter(|(name, _)| new.get(name).is_none())
+        .for_each(|(name, value)| push_entry(&mut out, name, value));
+    new.iter()
+        .for_each(|(name, value)| push_entry(&mut out, name, value));
+    out.push('}');
+    out.into()
+}
+
+/// What became of one event.
+#[derive(Debug, Default)]
+pub struct Routed {
+    /// Ready to be appended to the log.
+    pub publications: SmallVec<[Publication; 1]>,
+    /// Rules that matched and whose query has to run first; then `Rule::publish` on the enriched event.
+    pub waiting: SmallVec<[Arc<Rule>; 1]>,
+    /// Rules that said no.
+    pub passed: u32,
+    /// Conditions that failed (missing key, wrong type), and values of payloads that could not be had.
+    pub failed: u32,
+    /// Rules that matched but whose templates addressed nobody.
+    pub nobody: u32,
+}
+
+impl Routed {
+    /// Takes what a rule made of an event.
+    pub fn take(&mut self, made: Result<Made, Nobody>) {
+        match made {
+            Ok(made) => {
+                self.failed += made.missing;
+                self.publications.push(made.publication);
+            }
+            Err(_) => self.nobody += 1,
+        }
+    }
+}
+
+/// All rules by source.
+#[derive(Debug, Default)]
+pub struct Router {
+    sources: HashMap<Arc<str>, Vec<Arc<Rule>>>,
+}
+
+impl Router {
+    /// Builds the rules of a checked configuration.
+    pub fn build(config: &Config) -> Result<Self, RuleError> {
+        let longest_name = config.limits.channel_name;
+        let mut sources: HashMap<Arc<str>, Vec<Arc<Rule>>> = HashMap::new();
+        for (index, route) in config.route.iter().enumerate() {
+            let rule = Arc::new(Rule::build(index, route, longest_name)?);
+            for source in route.from.iter() {
+                sources
+                    .entry(source.as_str().into())
+                    .or_default()
+                    .push(rule.clone());
+            }
+        }
+        for name in config.sources() {
+            if !sources.contains_key(name) {
+                sources.insert(name.into(), vec![Arc::new(Rule::plain(name, longest_name)?)]);
+            }
+        }
+        Ok(Self { sources })
+    }
+
+    /// The rules of a source, in the order of the configuration.
+    pub fn rules_for(&self, source: &str) -> &[Arc<Rule>] {
+        self.sources.get(source).map_or(&[], Vec::as_slice)
+    }
+
+    /// All channels that a source can address; what a gap of that source is sent to.
+    pub fn channels_of(&self, source: &str) -> Vec<Pattern> {
+        self.rules_for(source)
+            .iter()
+            .flat_map(|rule| rule.patterns().iter().cloned())
+            .collect()
+    }
+
+    /// Routes one event.
+    pub fn route(&self, event: &Event) -> Routed {
+        let mut routed = Routed::default();
+        if &*event.source == PUBLISH {
+            routed.publications.extend(addressed(event));
+            return routed;
+        }
+        let scope = Scope::event(event);
+        for rule in self.rules_for(&event.source) {
+            match rule.matches(&scope) {
+                Ok(true) if rule.enrich().is_some() => routed.waiting.push(rule.clone()),
+                Ok(true) => routed.take(rule.publication(&scope, event)),
+                Ok(false) => routed.passed += 1,
+                Err(_) => routed.failed += 1,
+            }
+        }
+        routed
+    }
+}
+
+/// A publish is addressed already.
+fn addressed(event: &Event) -> Option<Publication> {
+    Some(Publication {
+        channels: SmallVec::from_iter([event.channel.clone()?]),
+        event: event.name.clone().unwrap_or_else(|| Op::Message.as_str().into()),
+        data: whole(event),
+        id: event.id.clone(),
+        at: event.at,
+    })
+}
