@@ -14,6 +14,7 @@ mod backoff;
 mod heartbeat;
 mod lane;
 mod outlet;
+mod prove;
 mod reader;
 mod supervisor;
 
@@ -29,6 +30,7 @@ use crate::change::Change;
 use crate::connect::Settings;
 use crate::decode::Watches;
 pub use crate::decode::{CHANNEL, WatchTable};
+pub use prove::{ProveError, prove};
 
 /// NAMEDATALEN - 1. `LISTEN` cuts longer names silently, `pg_notify` refuses them.
 const MAX_CHANNEL_BYTES: usize = 63;

@@ -1,4 +1,5 @@
-//! Connects, listens, and starts again, for ever. Every change of state is logged once.
+//! Connects, listens, and starts again, for ever. What [`Captured`] does not say (why no connection is made) is logged once
+//! per change.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -12,6 +13,7 @@ use super::backoff::Backoff;
 use super::heartbeat::{Heartbeat, Silence};
 use super::lane::Lane;
 use super::outlet::Outlet;
+use super::prove::ProveError;
 use super::reader::Reader;
 use super::{Captured, Listener};
 use crate::connect::{ConnectError, ConnectErrorKind, Settings};
@@ -176,10 +178,9 @@ impl Supervisor {
             Trouble::Connect(error) => {
                 tracing::warn!(%error, database = self.settings.redacted(), "cannot connect, trying again");
             }
-            Trouble::Undelivered => tracing::error!(
-                database = self.settings.redacted(),
-                "LISTEN is accepted but nothing is delivered: connect directly or through a session pooler"
-            ),
+            Trouble::Undelivered => {
+                tracing::error!(error = %ProveError::Undelivered, database = self.settings.redacted(), "cannot listen");
+            }
             Trouble::Lost(reason) => {
                 tracing::warn!(reason, "the connection that listens was lost, reconnecting")
             }

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use pregon_testkit::postgres::{Options, shared};
 use pregon_testkit::{Database, Proxy, Server, eventually};
+use pregon_capture::connect::Settings;
+use pregon_capture::listen::{ProveError, prove};
 use tokio::time::Instant;
 
+use crate::pooler::Pooler;
 use crate::support::{PATIENCE, Running, listen_to, listeners};
 
 #[tokio::test]
@@ -124,5 +127,27 @@ async fn a_cut_network_is_repaired_and_leaves_one_listener() -> anyhow::Result<(
         assert_eq!(running.notification().await?.1, n.to_string());
     }
     eventually(PATIENCE, || async { listeners(&database).await.unwrap() == 1 }).await?;
+    running.stop().await
+}
+
+#[tokio::test]
+async fn a_pooler_that_swallows_notifications_is_found_out() -> anyhow::Result<()> {
+    let server = shared().await;
+    let database = Database::create(server).await?;
+    let pooler = Pooler::start(server.address()).await?;
+    let url = server.url_at(pooler.port(), "postgres", database.name());
+    prove(&Settings::parse(&database.url())?).await?;
+    let error = prove(&Settings::parse(&url)?).await.unwrap_err();
+    assert!(matches!(error, ProveError::Undelivered), "{error}");
+
+    // The listener never says that it is attached; once notifications pass, it does.
+    let mut options = listen_to(&url, &["c"])?;
+    options.heartbeat = Duration::from_millis(100);
+    let mut running = Running::start(options, 16)?;
+    // Listening and heartbeat; the third shows that the first was given up.
+    eventually(PATIENCE, || async { pooler.accepted() >= 3 + 2 }).await?;
+    assert!(running.captured.try_recv().is_err());
+    pooler.pass();
+    running.attach().await?;
     running.stop().await
 }

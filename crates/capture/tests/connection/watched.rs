@@ -1,0 +1,72 @@
+//! The installed triggers and the listener together.
+
+use pregon_capture::change::Op;
+use pregon_capture::connect::Settings;
+use pregon_capture::install::{self, Target, WatchSpec};
+use pregon_capture::listen::Captured;
+use pregon_capture::publish::publish;
+use pregon_capture::query::{Pool, PoolOptions};
+use pregon_testkit::Database;
+use pregon_testkit::postgres::shared;
+use serde_json::{Value, json};
+
+use crate::support::{Running, watch};
+
+async fn apply(database: &Database<'_>, spec: WatchSpec) -> anyhow::Result<()> {
+    let client = database.client().await?;
+    let target = Target { watches: vec![spec], ..Target::default() };
+    let plan = install::plan(&client, &target).await?;
+    install::apply(&client, &plan, &mut |_| {}).await?;
+    Ok(())
+}
+
+fn parsed(bytes: Option<bytes::Bytes>) -> Value {
+    serde_json::from_slice(&bytes.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn changes_of_a_watched_table_arrive_big_rows_included() -> anyhow::Result<()> {
+    let database = Database::create(shared().await).await?;
+    database.execute("CREATE TABLE ventas (id int PRIMARY KEY, producto text)").await?;
+    apply(&database, WatchSpec { old: true, ..WatchSpec::new("ventas", "public", "ventas") }).await?;
+    let mut running = Running::attached(watch(&database, "ventas", "ventas")?, 64).await?;
+    database
+        .execute(
+            "INSERT INTO ventas VALUES (1, 'pan'); UPDATE ventas SET producto = 'té'; \
+             INSERT INTO ventas VALUES (2, repeat('ñ', 9000)); DELETE FROM ventas WHERE id = 1",
+        )
+        .await?;
+    let insert = running.change().await?;
+    assert_eq!((insert.op, parsed(insert.row)), (Op::Insert, json!({"id": 1, "producto": "pan"})));
+    let update = running.change().await?;
+    assert_eq!(parsed(update.row), json!({"id": 1, "producto": "té"}));
+    assert_eq!(parsed(update.old), json!({"id": 1, "producto": "pan"}));
+    let big = running.change().await?;
+    assert!(big.fetched);
+    assert_eq!(parsed(big.row), json!({"id": 2, "producto": "ñ".repeat(9000)}));
+    let delete = running.change().await?;
+    assert_eq!((delete.op, parsed(delete.old)), (Op::Delete, json!({"id": 1, "producto": "té"})));
+    running.stop().await
+}
+
+#[tokio::test]
+async fn publishes_arrive_whatever_their_size() -> anyhow::Result<()> {
+    let database = Database::create(shared().await).await?;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)").await?;
+    apply(&database, WatchSpec::new("t", "public", "t")).await?;
+    let mut running = Running::attached(watch(&database, "t", "t")?, 64).await?;
+    let pool = Pool::new(PoolOptions::new(Settings::parse(&database.url())?));
+    let big = json!({"text": "x".repeat(1_000_000)});
+    for data in [json!({"a": [1, "ñ"]}), big, Value::Null, json!("text")] {
+        publish(&pool, "c 1", "e", &data).await?;
+        match running.next().await? {
+            Captured::Published { channel, event, data: got, at, .. } => {
+                assert_eq!((channel.as_str(), event.as_str()), ("c 1", "e"));
+                assert_eq!(parsed(Some(got)), data);
+                assert!(at.is_some());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    running.stop().await
+}
