@@ -4,11 +4,30 @@
 //! a SOURCE captures an EVENT; the ROUTER addresses it to CHANNELS as a PUBLICATION; the LOG gives it a POSITION
 //! and keeps it; the HUB hands it to every SESSION that may see it; a CODEC turns it into the client's own protocol;
 //! a TRANSPORT writes it.
+//!
+//!  Source ──Event──▶ Router ──Publication──▶ Log ──Entry──▶ Hub ──▶ Session ──▶ Codec ──▶ Transport ──▶ client
+//!    ▲      (enrich)   (pure)   (append + tail)      (fan-out)      (one client)  (bytes)  (socket)
+//!    └──────────────── Receipt ◀───────────┘                            ▲ Command │
 //! ```
 //!
-//! The modules are declared in that order, so that this file reads as the sentence.
+//! The modules are declared in that order, so that this file reads as the sentence. The codecs are the crate `pregon_wire`,
+//! the capture of PostgreSQL is the crate `pregon_capture`.
 
+pub mod node;
 pub mod event;
+pub mod source;
+pub mod pipeline;
 pub mod route;
+pub mod log;
+pub mod hub;
+pub mod session;
+pub mod transport;
+pub mod desk;
+pub mod limits;
 pub mod auth;
+pub mod api;
 pub mod config;
+pub mod install;
+pub mod metrics;
+pub mod serve;
+pub mod conformance;

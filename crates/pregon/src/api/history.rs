@@ -1,0 +1,71 @@
+//! `GET /api/history?channel=c&since=&last=`: what a channel had, for those who may follow it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::{Api, refuse};
+use crate::log::window::{Follow, Start};
+use crate::log::{Body as EntryBody, Entry, Since};
+use crate::session::command::check_name;
+use crate::transport::admit::Refused;
+use crate::transport::head::Head;
+
+/// Entries of an answer where the request says nothing.
+const DEFAULT: usize = 100;
+
+pub(super) async fn history(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    let head = Head::of(&request);
+    match read(&api, &head).await {
+        Ok(body) => ([(http::header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(refused) => refuse(refused),
+    }
+}
+
+async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
+    let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, message);
+    let claims = api.door.claims(head, api.door.auth.required()).await?.unwrap_or_default();
+    let channel = head.query_first("channel").ok_or_else(|| bad("name the channel: ?channel=…".into()))?;
+    check_name(&channel).map_err(|message| bad(message.into()))?;
+    api.door.may_follow(&claims, &channel).await?;
+    if !api.door.rights.load().history(&channel) {
+        return Err(Refused::new(StatusCode::FORBIDDEN, "this channel gives no history"));
+    }
+    let since: Option<Since> = head.query_first("since").map(|text| text.parse()).transpose().map_err(|e| bad(format!("since: {e}")))?;
+    let last: Option<usize> = head.query_first("last").map(|n| n.parse()).transpose().map_err(|_| bad("last must be a number".into()))?;
+    let most = last.unwrap_or(DEFAULT).min(api.limits.history);
+    Ok(render(api, &channel, since, last.is_some(), most))
+}
+
+fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: usize) -> Vec<u8> {
+    let window = api.log.window();
+    let (after, complete) = match since.map(|since| window.start(channel, since)) {
+        Some(Start::After(after)) => (after, true),
+        Some(Start::Pruned | Start::Foreign) => (0, false),
+        None => (window.before_last(channel, most), true),
+    };
+    let after = if newest { after.max(window.before_last(channel, most)) } else { after };
+    let entries = window.merge(&[Follow { channel, after }], after, window.head(), most);
+    let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
+    let mut position = None;
+    for entry in &entries {
+        write_entry(entry, channel, &mut out);
+        position = Some(&*entry.position);
+    }
+    if out.last() == Some(&b',') {
+        out.pop();
+    }
+    let position = position.map_or_else(|| window.position(window.head().max(after)).to_string(), str::to_owned);
+    out.extend_from_slice(format!("],\"position\":\"{position}\"}}").as_bytes());
+    out
+}
+
+fn write_entry(entry: &Entry, channel: &str, out: &mut Vec<u8>) {
+    if let EntryBody::Publication { event, data, .. } = &entry.body {
+        pregon_wire::plain::event(channel, event, &data.json(), &entry.position, &entry.time, true, out);
+        out.push(b',');
+    }
+}

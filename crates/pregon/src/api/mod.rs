@@ -1,0 +1,81 @@
+//! HTTP that is no stream: publishing, history, health, metrics.
+
+mod publish;
+mod history;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::config;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::transport::admit::{Door, Refused};
+
+pub use status::Health;
+
+/// What the handlers need.
+pub struct Api {
+    pub door: Arc<Door>,
+    pub pipeline: Arc<Pipeline>,
+    pub log: Arc<dyn Log>,
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub limits: config::Limits,
+    /// Key of the publishing API; without one it is closed.
+    pub key: Option<config::Secret>,
+    pub serve_metrics: bool,
+}
+
+/// All routes.
+pub fn router(api: Api) -> Router {
+    let body = usize::try_from(api.limits.body.bytes()).unwrap_or(usize::MAX);
+    let cors = cors(&api.door);
+    let api = Arc::new(api);
+    Router::new()
+        .route("/api/publish", post(publish::publish))
+        .route("/api/history", get(history::history))
+        .route("/healthz", get(status::alive))
+        .route("/readyz", get(status::ready))
+        .route("/metrics", get(status::metrics))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(body))
+        .layer(cors)
+        .with_state(api)
+}
+
+/// Web pages of the allowed origins may read history with their token; publishing keys do not belong into pages.
+fn cors(door: &Arc<Door>) -> CorsLayer {
+    let door = Arc::clone(door);
+    let allowed = move |origin: &http::HeaderValue, _: &http::request::Parts| {
+        origin.to_str().is_ok_and(|origin| !door.origins.cors(Some(origin)).is_empty())
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(allowed))
+        .allow_methods([http::Method::GET, http::Method::POST])
+        .allow_headers([http::header::AUTHORIZATION, http::header::CONTENT_TYPE])
+}
+
+async fn not_found() -> Response {
+    refuse(Refused::new(StatusCode::NOT_FOUND, "there is nothing at this path: see the endpoints of the configuration"))
+}
+
+/// A refusal as JSON.
+fn refuse(refused: Refused) -> Response {
+    let reason = refused.status.canonical_reason().unwrap_or("error").to_ascii_lowercase().replace(' ', "_");
+    let body = serde_json::json!({ "error": reason, "message": refused.message });
+    let mut response = (refused.status, axum::Json(body)).into_response();
+    for (name, value) in refused.headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,62 @@
+//! `/healthz`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::Api;
+use crate::source::Attached;
+
+/// Whether the node can do its work.
+#[derive(Debug, Default)]
+pub struct Health {
+    sources: Vec<(&'static str, Attached)>,
+    draining: AtomicBool,
+}
+
+impl Health {
+    pub fn new(sources: Vec<(&'static str, Attached)>) -> Arc<Self> {
+        Arc::new(Self { sources, draining: AtomicBool::new(false) })
+    }
+
+    /// From now on the node takes nobody new.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// What keeps the node from being ready; empty when it is.
+    fn missing(&self) -> Vec<&'static str> {
+        let mut missing: Vec<_> =
+            self.sources.iter().filter(|(_, attached)| !attached.get()).map(|(name, _)| *name).collect();
+        if self.draining.load(Ordering::Acquire) {
+            missing.push("draining");
+        }
+        missing
+    }
+}
+
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
+    let missing = api.health.missing();
+    if missing.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", "))).into_response()
+}
+
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    if !api.serve_metrics {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let (bytes, entries) = api.log.window().size();
+    api.metrics.window_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    api.metrics.window_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(http::header::CONTENT_TYPE, kind)], api.metrics.render()).into_response()
+}

@@ -1,0 +1,231 @@
+//! New entries to the sessions that follow them: the hot path.
+//!
+//! A batch is sorted by channel. A session that follows one of the batch's channels gets that channel's frames joined in
+//! one write, encoded once for everybody; one that follows several gets its entries in log order. Sessions that are behind
+//! are skipped: they hold a cursor and catch up later.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::Key;
+use super::backlog::Slowness;
+use super::channels::ChannelKey;
+use super::conn::Backlog;
+use super::encoded::{Batch, Variant};
+use super::shard::Shard;
+use crate::log::window::Tail;
+use crate::log::{Body, Entry};
+use crate::metrics::Reason;
+
+/// Entries of one batch: more do not make a write cheaper.
+const BATCH: usize = 256;
+
+/// Payload of one batch, bytes: bounds what a blocked session pins.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// What a batch did, added to the metrics once.
+#[derive(Default)]
+struct Sums {
+    deliveries: u64,
+    bytes: u64,
+}
+
+impl Shard {
+    /// Delivers everything that the window has beyond the head.
+    pub(super) fn fan_out(&mut self) {
+        loop {
+            let mut batch = std::mem::take(&mut self.batch);
+            batch.clear();
+            let tail = self.shared.window.after(self.head, BATCH, BATCH_BYTES, &mut batch.entries);
+            if tail == Tail::Missed {
+                self.catch_up_with_window();
+            } else if let Some(last) = batch.entries.last().map(|entry| entry.offset) {
+                self.deliver(&mut batch, last);
+                self.head = last;
+            }
+            let more = tail == Tail::Missed || !batch.entries.is_empty();
+            batch.clear();
+            self.batch = batch;
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// The window moved past this shard: every session continues from its cursor, where it finds what it missed.
+    fn catch_up_with_window(&mut self) {
+        let behind = self.head;
+        self.head = self.shared.window.head();
+        tracing::warn!(from = behind, to = self.head, "a shard was slower than the log: its sessions resume");
+        for (_, conn) in &mut self.conns {
+            if conn.backlog.is_none() {
+                conn.backlog = Some(Backlog::new(behind));
+                self.ready.push_back(conn.key);
+            }
+        }
+    }
+
+    fn deliver(&mut self, batch: &mut Batch, last: u64) {
+        self.sort(batch);
+        let mut sums = Sums::default();
+        if let [only] = batch.touched.as_slice() {
+            let channel = only.channel;
+            self.deliver_channel(batch, channel, last, &mut sums);
+        } else {
+            self.deliver_mixed(batch, last, &mut sums);
+        }
+        self.account(batch, &sums);
+    }
+
+    /// Notes for every followed channel which entries concern it.
+    fn sort(&self, batch: &mut Batch) {
+        let entries = std::mem::take(&mut batch.entries);
+        for (index, entry) in entries.iter().enumerate() {
+            let index = index as u16;
+            match &entry.body {
+                Body::Publication { channels, .. } => {
+                    for name in channels {
+                        if let Some(key) = self.channels.find(name) {
+                            batch.touch(key, name, index);
+                        }
+                    }
+                }
+                Body::Gap(gap) => {
+                    for (key, channel) in self.channels.iter().filter(|(_, channel)| gap.concerns(&channel.name)) {
+                        batch.touch(key, &channel.name, index);
+                    }
+                }
+            }
+        }
+        batch.entries = entries;
+    }
+
+    /// The whole batch is about one channel: one piece of bytes per variant, one write per session.
+    fn deliver_channel(&mut self, batch: &mut Batch, channel: ChannelKey, last: u64, sums: &mut Sums) {
+        let count = batch.touched.first().map_or(0, |touched| touched.entries.len());
+        // Taken out for the loop: nothing below joins or leaves, failures are dealt with after it.
+        let followers = self.channels.take_followers(channel);
+        let mut encoded: Option<(Variant, Bytes)> = None;
+        for &index in &followers {
+            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else { continue };
+            let bytes = match &encoded {
+                Some((same, bytes)) if *same == variant => bytes,
+                _ => &encoded.insert((variant, batch.joined(0, variant, &mut self.encoder))).1,
+            };
+            self.send_live(index, bytes, last, count, sums);
+        }
+        self.channels.give_back_followers(channel, followers);
+        self.close_failed();
+    }
+
+    fn deliver_mixed(&mut self, batch: &mut Batch, last: u64, sums: &mut Sums) {
+        for (index, place, several) in self.mark(batch) {
+            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else { continue };
+            let (bytes, count) = if several {
+                self.merge_for(batch, index)
+            } else {
+                let count = batch.touched.get(place).map_or(0, |touched| touched.entries.len());
+                (batch.joined(place, variant, &mut self.encoder), count)
+            };
+            self.send_live(index, &bytes, last, count, sums);
+        }
+        self.close_failed();
+    }
+
+    /// Every session that the batch concerns, once: its index, the place of its first touched channel, and whether there
+    /// are more.
+    fn mark(&mut self, batch: &Batch) -> Vec<(u32, usize, bool)> {
+        self.round = self.round.wrapping_add(1);
+        let mut concerned: Vec<(u32, usize)> = Vec::new();
+        for (place, touched) in batch.touched.iter().enumerate() {
+            let Some(channel) = self.channels.get(touched.channel) else { continue };
+            for &index in &channel.followers {
+                let Some(conn) = self.conns.get_mut(index as usize) else { continue };
+                if conn.touched.0 == self.round {
+                    conn.touched.1 += 1;
+                } else {
+                    conn.touched = (self.round, 1);
+                    concerned.push((index, place));
+                }
+            }
+        }
+        let several = |index: u32| self.conns.get(index as usize).is_some_and(|conn| conn.touched.1 > 1);
+        concerned.into_iter().map(|(index, place)| (index, place, several(index))).collect()
+    }
+
+    /// The entries of all channels that a session follows, in log order, each once.
+    fn merge_for(&mut self, batch: &mut Batch, index: u32) -> (Bytes, usize) {
+        let Some(conn) = self.conns.get(index as usize) else { return (Bytes::new(), 0) };
+        let mut parts: SmallVec<[(u16, ChannelKey); 32]> = SmallVec::new();
+        for subscription in &conn.session.subscriptions {
+            if let Some((_, touched)) = batch.touched(subscription.channel) {
+                parts.extend(touched.entries.iter().map(|&entry| (entry, subscription.channel)));
+            }
+        }
+        parts.sort_unstable();
+        parts.dedup_by_key(|(entry, _)| *entry);
+        let variant = conn.variant;
+        let mut joined = BytesMut::new();
+        for &(entry, channel) in &parts {
+            let name = self.channels.name(channel);
+            joined.extend_from_slice(&batch.single(entry, channel, &name, variant, &mut self.encoder));
+        }
+        (joined.freeze(), parts.len())
+    }
+
+    fn send_live(&mut self, index: u32, bytes: &Bytes, last: u64, count: usize, sums: &mut Sums) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(backlog) = &mut conn.backlog {
+            backlog.lag += bytes.len();
+            if backlog.blocked && backlog.lag > self.shared.limits.queue {
+                self.failed.push((conn.key, Slowness::Slow));
+            }
+            return;
+        }
+        sums.deliveries += count as u64;
+        sums.bytes += bytes.len() as u64;
+        if conn.write(bytes, last).is_err() {
+            self.failed.push((conn.key, Slowness::Gone));
+        }
+    }
+
+    fn close_failed(&mut self) {
+        while let Some((key, why)) = self.failed.pop() {
+            self.fail(key, why);
+        }
+    }
+
+    fn account(&self, batch: &Batch, sums: &Sums) {
+        let metrics = &self.shared.metrics;
+        metrics.deliveries.inc_by(sums.deliveries);
+        metrics.delivered_bytes.inc_by(sums.bytes);
+        for (index, entry) in batch.entries.iter().enumerate() {
+            let sessions = self.reached(batch, index as u16);
+            if sessions > 0 {
+                metrics.delivery.observe(entry.age().as_secs_f64());
+            }
+            if entry.reached(sessions, self.shared.shards) == Some(0) && !entry.channels().is_empty() {
+                self.nobody(entry);
+            }
+        }
+    }
+
+    /// How many sessions of this shard follow a channel of the entry (counted twice if they follow two).
+    fn reached(&self, batch: &Batch, index: u16) -> u32 {
+        let touched = batch.touched.iter().filter(|touched| touched.entries.contains(&index));
+        touched.filter_map(|touched| self.channels.get(touched.channel)).map(|channel| channel.followers.len() as u32).sum()
+    }
+
+    fn nobody(&self, entry: &Arc<Entry>) {
+        self.shared.metrics.dropped(Reason::Nobody);
+        self.shared.desk.nobody(entry);
+    }
+}
+
+/// The session that a shard is done with, by key.
+pub(super) type Failed = Vec<(Key, Slowness)>;

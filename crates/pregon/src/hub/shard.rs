@@ -1,0 +1,169 @@
+//! A shard's loop: wait for sockets, messages, entries and timers, and do what they ask for.
+//!
+//! Everything a shard does happens on its one thread, in this order per round: sockets, messages from other threads, new
+//! entries, timers, sessions with more to send. Nothing here waits except the poll itself.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use slab::Slab;
+
+use super::channels::Channels;
+use super::conn::Conn;
+use super::encoded::{Batch, Encoder};
+use super::timers::Timers;
+use super::{Key, Message, ShardHandle, Shared};
+
+/// The waker's token; connections have their slab index.
+const WAKER: Token = Token(usize::MAX);
+
+/// One read of a socket. Shared by all connections of a shard, so an idle one holds no buffer.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Newcomers of one round: a storm of connections must not keep those that are here from their entries.
+const NEWCOMERS: usize = 64;
+
+pub(super) struct Shard {
+    pub(super) shared: Arc<Shared>,
+    pub(super) poll: Poll,
+    pub(super) conns: Slab<Conn>,
+    pub(super) channels: Channels,
+    pub(super) timers: Timers,
+    pub(super) encoder: Encoder,
+    pub(super) batch: Batch,
+    /// Entries up to here were fanned out.
+    pub(super) head: u64,
+    /// Number of the current batch, to mark sessions.
+    pub(super) round: u32,
+    /// Sessions that have more to send although their socket did not block.
+    pub(super) ready: VecDeque<Key>,
+    /// Sessions whose socket may hold more although it said so before.
+    pub(super) reread: VecDeque<Key>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) generation: u32,
+    pub(super) draining: bool,
+    /// Sessions that a batch could not reach, dealt with after it.
+    pub(super) failed: super::fanout::Failed,
+    pub(super) handle: ShardHandle,
+    inbox: mpsc::Receiver<Message>,
+    waiting: VecDeque<Message>,
+}
+
+impl Shard {
+    pub(super) fn new(shared: Arc<Shared>) -> io::Result<(ShardHandle, Self)> {
+        let poll = Poll::new()?;
+        let (sender, inbox) = mpsc::channel();
+        let handle = ShardHandle {
+            inbox: sender,
+            waker: Arc::new(mio::Waker::new(poll.registry(), WAKER)?),
+            woken: Arc::new(AtomicBool::new(false)),
+            sessions: Arc::new(AtomicUsize::new(0)),
+        };
+        let head = shared.window.head();
+        let shard = Self {
+            shared,
+            poll,
+            conns: Slab::new(),
+            channels: Channels::default(),
+            timers: Timers::default(),
+            encoder: Encoder::default(),
+            batch: Batch::default(),
+            head,
+            round: 0,
+            ready: VecDeque::new(),
+            reread: VecDeque::new(),
+            buffer: vec![0; READ_BUFFER],
+            generation: 0,
+            draining: false,
+            failed: Vec::new(),
+            handle: handle.clone(),
+            inbox,
+            waiting: VecDeque::new(),
+        };
+        Ok((handle, shard))
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        while !(self.draining && self.conns.is_empty()) {
+            if let Err(error) = self.poll.poll(&mut events, self.patience())
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "a shard cannot poll its sockets");
+                return;
+            }
+            self.sockets(&events);
+            self.messages();
+            self.fan_out();
+            self.due();
+            self.send_more();
+            self.read_more();
+        }
+    }
+
+    fn read_more(&mut self) {
+        for _ in 0..self.reread.len() {
+            if let Some(key) = self.reread.pop_front() {
+                self.readable(key);
+            }
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.reread.is_empty() || !self.waiting.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.timers.wait(Instant::now())
+    }
+
+    fn sockets(&mut self, events: &Events) {
+        for event in events {
+            if event.token() == WAKER {
+                // Cleared before the inbox and the window are read: what comes later wakes again.
+                self.handle.woken.store(false, Ordering::Release);
+                continue;
+            }
+            let Some(key) = self.conns.get(event.token().0).map(|conn| conn.key) else { continue };
+            if event.is_writable() {
+                self.writable(key);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.readable(key);
+            }
+        }
+    }
+
+    fn messages(&mut self) {
+        self.waiting.extend(self.inbox.try_iter());
+        let mut newcomers = 0;
+        for _ in 0..self.waiting.len() {
+            let Some(message) = self.waiting.pop_front() else { break };
+            match message {
+                Message::Adopt(_) if newcomers >= NEWCOMERS => self.waiting.push_back(message),
+                Message::Adopt(newcomer) => {
+                    newcomers += 1;
+                    self.adopt(*newcomer);
+                }
+                Message::Answer(key, answer) => self.answered(key, answer),
+                Message::Drain(over) => self.drain(over),
+                Message::Recheck => self.recheck(),
+            }
+        }
+    }
+
+    fn due(&mut self) {
+        let now = Instant::now();
+        while let Some((key, due)) = self.timers.pop(now) {
+            self.fire(key, due, now);
+        }
+    }
+
+    /// The connection, unless it is gone.
+    pub(super) fn conn(&mut self, key: Key) -> Option<&mut Conn> {
+        self.conns.get_mut(key.index as usize).filter(|conn| conn.key == key)
+    }
+}

@@ -1,0 +1,57 @@
+//! Deadlines of a shard's sessions: a heap with lazy deletion. A fired timer whose session is gone means nothing.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use super::Key;
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// Time for a heartbeat.
+    Ping,
+    /// An answer to it must have come.
+    Pong,
+    /// The token ends.
+    Expiry,
+    /// No token came in time.
+    Auth,
+    /// The client did not finish the closing handshake.
+    Linger,
+    /// The node is draining: this session's turn to go.
+    Drain,
+}
+
+/// A shard's timers.
+#[derive(Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, Key, Due)>>,
+}
+
+impl Timers {
+    pub fn set(&mut self, at: Instant, key: Key, due: Due) {
+        self.heap.push(Reverse((at, key, due)));
+    }
+
+    /// The next timer that is due at `now`.
+    pub fn pop(&mut self, now: Instant) -> Option<(Key, Due)> {
+        let Reverse((at, _, _)) = self.heap.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((_, key, due))| (key, due))
+    }
+
+    /// How long the shard may sleep.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        self.heap.peek().map(|Reverse((at, _, _))| at.saturating_duration_since(now))
+    }
+
+    /// Gives memory back after many sessions have left.
+    pub fn shrink(&mut self) {
+        if self.heap.capacity() > 1024 && self.heap.capacity() > 4 * self.heap.len() {
+            self.heap.shrink_to(2 * self.heap.len());
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! From the configuration's watches to what is installed in the database.
+
+use pregon_capture::change::Op;
+use pregon_capture::connect::Settings;
+use pregon_capture::install::{Target, WatchSpec};
+
+use crate::config::{Config, Operation};
+
+/// The watches as the installer and the listener want them.
+pub fn specs(config: &Config) -> Vec<WatchSpec> {
+    config.watch.iter().map(spec).collect()
+}
+
+fn spec(watch: &crate::config::Watch) -> WatchSpec {
+    let (schema, table) = split(&watch.table);
+    let mut spec = WatchSpec::new(watch.name.clone(), schema, table);
+    spec.operations = watch.operations.iter().map(operation).collect();
+    spec.condition = watch.condition.clone();
+    spec.columns = watch.columns.clone();
+    spec.old = watch.old;
+    spec.function = watch.function.clone();
+    spec.trigger = watch.trigger.clone();
+    spec.adopt = watch.adopt;
+    spec
+}
+
+fn operation(operation: &Operation) -> Op {
+    match operation {
+        Operation::Insert => Op::Insert,
+        Operation::Update => Op::Update,
+        Operation::Delete => Op::Delete,
+        Operation::Truncate => Op::Truncate,
+    }
+}
+
+/// `schema.table`, each part plain or in double quotes; without a schema it is `public`.
+fn split(table: &str) -> (String, String) {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    for c in table.chars() {
+        match (c, parts.last_mut()) {
+            ('"', _) => quoted = !quoted,
+            ('.', _) if !quoted => parts.push(String::new()),
+            (c, Some(part)) => part.push(c),
+            (_, None) => {}
+        }
+    }
+    let table = parts.pop().unwrap_or_default();
+    (parts.pop().filter(|schema| !schema.is_empty()).unwrap_or_else(|| "public".into()), table)
+}
+
+/// Everything that shall be in the database. The gateway's role is the user of its own connection.
+pub fn target(config: &Config) -> anyhow::Result<Target> {
+    let gateway = config.postgres.as_ref().and_then(|postgres| postgres.url.as_ref());
+    let gateway = gateway.map(|url| Settings::parse(url.reveal())).transpose()?;
+    Ok(Target {
+        watches: specs(config),
+        gateway_role: gateway.as_ref().and_then(Settings::user).map(str::to_owned),
+        ..Target::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn tables_are_split_outside_of_quotes() {
+        assert_eq!(split("ventas"), ("public".into(), "ventas".into()));
+        assert_eq!(split("app.ventas"), ("app".into(), "ventas".into()));
+        assert_eq!(split("\"My.App\".\"Ventas 1\""), ("My.App".into(), "Ventas 1".into()));
+    }
+}

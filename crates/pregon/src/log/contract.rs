@@ -1,0 +1,102 @@
+//! What every log must do, as one suite. `make` gives a fresh, empty log with the retention asked for.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::window::{Retention, Tail};
+use super::*;
+use crate::event::{Data, EventId};
+
+type Make<'a> = &'a dyn Fn(Retention) -> Box<dyn Log>;
+
+const PLENTY: Retention = Retention { bytes: 1 << 24, age: Duration::from_secs(3600) };
+
+/// Runs the whole suite.
+pub fn check(make: impl Fn(Retention) -> Box<dyn Log>) {
+    numbers_follow_one_another(&make);
+    an_identity_is_appended_once(&make);
+    an_identity_may_come_again_after_it_was_pruned(&make);
+    concurrent_batches_stay_whole(&make);
+    every_push_wakes(&make);
+    age_prunes(&make);
+}
+
+fn publication(id: Option<&str>) -> Append {
+    Append::Publication(Publication {
+        channels: smallvec::smallvec![Arc::from("c")],
+        event: Arc::from("e"),
+        data: Data::Json("{}".into()),
+        id: id.map_or_else(EventId::unique, |id| EventId::named(id)),
+        at: SystemTime::now(),
+    })
+}
+
+fn append(log: &dyn Log, batch: Vec<Append>) -> Vec<u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let positions = runtime.block_on(log.append(batch).wait()).unwrap();
+    positions.into_iter().map(|position| position.offset).collect()
+}
+
+fn all(log: &dyn Log) -> Vec<u64> {
+    let mut out = Vec::new();
+    assert_eq!(log.window().after(0, usize::MAX, usize::MAX, &mut out), Tail::Complete);
+    out.iter().map(|entry| entry.offset).collect()
+}
+
+fn numbers_follow_one_another(make: Make<'_>) {
+    let log = make(PLENTY);
+    assert_eq!(append(&*log, vec![publication(None), publication(None)]), [1, 2]);
+    assert_eq!(append(&*log, vec![publication(None)]), [3]);
+    assert_eq!(all(&*log), [1, 2, 3]);
+    assert_eq!(log.window().head(), 3);
+}
+
+fn an_identity_is_appended_once(make: Make<'_>) {
+    let log = make(PLENTY);
+    assert_eq!(append(&*log, vec![publication(Some("x")), publication(Some("y")), publication(Some("x"))]), [1, 2, 1]);
+    assert_eq!(append(&*log, vec![publication(Some("y")), publication(Some("z"))]), [2, 3]);
+    assert_eq!(all(&*log), [1, 2, 3]);
+}
+
+fn an_identity_may_come_again_after_it_was_pruned(make: Make<'_>) {
+    let log = make(Retention { bytes: 1, ..PLENTY });
+    assert_eq!(append(&*log, vec![publication(Some("x"))]), [1]);
+    assert_eq!(append(&*log, vec![publication(None)]), [2]);
+    assert_eq!(append(&*log, vec![publication(Some("x"))]), [3]);
+}
+
+fn concurrent_batches_stay_whole(make: Make<'_>) {
+    let log = make(PLENTY);
+    let log = &*log;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    let offsets = append(log, vec![publication(None), publication(None), publication(None)]);
+                    assert!(offsets[1] == offsets[0] + 1 && offsets[2] == offsets[0] + 2, "{offsets:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(all(log), (1..=1200).collect::<Vec<u64>>());
+}
+
+fn every_push_wakes(make: Make<'_>) {
+    let log = make(PLENTY);
+    let woken = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let seen = Arc::clone(&woken);
+    log.window().on_push(move || {
+        seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    });
+    append(&*log, vec![publication(None)]);
+    assert_eq!(woken.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+fn age_prunes(make: Make<'_>) {
+    let log = make(Retention { age: Duration::ZERO, ..PLENTY });
+    append(&*log, vec![publication(None)]);
+    log.prune().unwrap();
+    assert_eq!(log.window().size(), (0, 0));
+    assert_eq!(append(&*log, vec![publication(None)]), [2]);
+}

@@ -1,0 +1,115 @@
+//! The log that forgets at exit: for tests and for data that may be lost with the process.
+//!
+//! Its history is the window itself. Appending is immediate, so receipts resolve at once.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::entry::{Body, Entry, Gap};
+use super::position::{Epoch, Position};
+use super::window::{Retention, Window};
+use super::{Append, Log, LogError};
+use crate::event::Publication;
+
+/// See the module.
+pub struct MemoryLog {
+    window: Arc<Window>,
+    state: Mutex<State>,
+}
+
+struct State {
+    next: u64,
+    /// Offsets of the identities that are still in the window.
+    ids: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
+}
+
+impl MemoryLog {
+    pub fn new(retention: Retention) -> Self {
+        let window = Arc::new(Window::new(Epoch::random(), 0, retention));
+        Self { window, state: Mutex::new(State { next: 1, ids: HashMap::default() }) }
+    }
+
+    fn append_now(&self, batch: Vec<Append>) -> Vec<Position> {
+        let epoch = self.window.epoch();
+        // The lock is held over the push, so that offsets reach the window in their order.
+        let mut state = self.state.lock();
+        let mut fresh = Vec::with_capacity(batch.len());
+        let mut positions = Vec::with_capacity(batch.len());
+        for item in batch {
+            let offset = match item {
+                Append::Publication(publication) => state.number(publication, epoch, &mut fresh),
+                Append::Gap(gap) => state.number_gap(gap, epoch, &mut fresh),
+            };
+            positions.push(Position { epoch, offset });
+        }
+        let pruned = self.window.push(fresh);
+        state.forget(&pruned);
+        positions
+    }
+}
+
+impl State {
+    fn number(&mut self, publication: Publication, epoch: Epoch, fresh: &mut Vec<Arc<Entry>>) -> u64 {
+        if let Some(id) = &publication.id.0 {
+            if let Some(&known) = self.ids.get(id) {
+                return known;
+            }
+            self.ids.insert(Arc::clone(id), self.next);
+        }
+        let offset = self.take();
+        fresh.push(Arc::new(Entry::publication(offset, epoch, publication)));
+        offset
+    }
+
+    fn number_gap(&mut self, gap: Gap, epoch: Epoch, fresh: &mut Vec<Arc<Entry>>) -> u64 {
+        let offset = self.take();
+        fresh.push(Arc::new(Entry::gap(offset, epoch, gap)));
+        offset
+    }
+
+    fn take(&mut self) -> u64 {
+        let offset = self.next;
+        self.next += 1;
+        offset
+    }
+
+    fn forget(&mut self, pruned: &[Arc<Entry>]) {
+        for entry in pruned {
+            if let Body::Publication { id: Some(id), .. } = &entry.body
+                && self.ids.get(id) == Some(&entry.offset)
+            {
+                self.ids.remove(id);
+            }
+        }
+    }
+}
+
+impl Log for MemoryLog {
+    fn append(&self, batch: Vec<Append>) -> super::Receipt {
+        super::Receipt::ready(Ok(self.append_now(batch)))
+    }
+
+    fn window(&self) -> &Arc<Window> {
+        &self.window
+    }
+
+    fn prune(&self) -> Result<(), LogError> {
+        let mut state = self.state.lock();
+        let pruned = self.window.prune();
+        state.forget(&pruned);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract;
+    use super::*;
+
+    #[test]
+    fn keeps_the_contract_of_logs() {
+        contract::check(|retention| Box::new(MemoryLog::new(retention)));
+    }
+}

@@ -1,0 +1,75 @@
+//! The ordered history of all publications: gives positions, keeps entries, serves replay.
+//!
+//! A [`Log`] numbers what is appended, pushes it into its [`Window`] in that order (which wakes the shards), and resolves
+//! the [`Receipt`] when the entries are as durable as the log makes them. Deliveries never wait for receipts.
+
+pub mod position;
+pub mod entry;
+pub mod window;
+pub mod memory;
+#[cfg(test)]
+pub mod contract;
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+pub use entry::{Body, Entry, Gap};
+pub use position::{Epoch, Position, Since};
+pub use window::Window;
+
+use crate::event::Publication;
+
+/// One thing to append.
+#[derive(Debug, Clone)]
+pub enum Append {
+    Publication(Publication),
+    Gap(Gap),
+}
+
+/// Why the log did not take a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// The promise that a batch is in the log: resolves to one position for each item, in order.
+#[must_use = "dropping a receipt forgets whether the log has the batch"]
+pub struct Receipt(Inner);
+
+enum Inner {
+    Ready(Result<Vec<Position>, LogError>),
+    Later(oneshot::Receiver<Result<Vec<Position>, LogError>>),
+}
+
+impl Receipt {
+    pub fn ready(outcome: Result<Vec<Position>, LogError>) -> Self {
+        Self(Inner::Ready(outcome))
+    }
+
+    pub fn later(outcome: oneshot::Receiver<Result<Vec<Position>, LogError>>) -> Self {
+        Self(Inner::Later(outcome))
+    }
+
+    /// Waits until the log has the batch.
+    pub async fn wait(self) -> Result<Vec<Position>, LogError> {
+        match self.0 {
+            Inner::Ready(outcome) => outcome,
+            Inner::Later(outcome) => outcome.await.unwrap_or(Err(LogError::Closed)),
+        }
+    }
+}
+
+/// An ordered, numbered history. Every implementation passes the contract suite beside this module.
+pub trait Log: Send + Sync + 'static {
+    /// Appends all of `batch` or nothing. A publication whose identity the log already has is not appended again: its
+    /// position is the earlier one. Does not block.
+    fn append(&self, batch: Vec<Append>) -> Receipt;
+
+    /// The recent entries; its epoch is the log's and its head the newest offset.
+    fn window(&self) -> &Arc<Window>;
+
+    /// Applies retention by age; called every few seconds.
+    fn prune(&self) -> Result<(), LogError>;
+}

@@ -1,0 +1,432 @@
+//! The recent part of the log in memory, indexed by channel: what shards deliver from and what replay reads.
+//!
+//! One writer (the log) pushes; shards read under a shared lock and keep only offsets, so that a slow session costs one
+//! integer. The window is bounded by bytes and age. For every channel it remembers the newest pruned offset, so that a
+//! resume is a gap only if something of that very channel is missing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+
+use super::entry::{Body, Entry};
+use super::position::{Epoch, Position, Since};
+
+/// Channels whose pruned offset is remembered although the window holds nothing of them (about 100 bytes each).
+const REMEMBERED: usize = 100_000;
+
+/// Bounds of the window.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    pub bytes: usize,
+    pub age: Duration,
+}
+
+/// The recent entries, shared by the log and all shards.
+pub struct Window {
+    inner: RwLock<Inner>,
+    head: AtomicU64,
+    epoch: Epoch,
+    wakers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+struct Inner {
+    retention: Retention,
+    entries: VecDeque<Arc<Entry>>,
+    /// Offset before the first entry held.
+    before: u64,
+    bytes: usize,
+    channels: HashMap<Arc<str>, Index, foldhash::fast::RandomState>,
+    /// Channels of which only the pruned offset is known, in the order in which they became so.
+    empty: VecDeque<Arc<str>>,
+    /// Offsets of gap entries in the window.
+    gaps: VecDeque<u64>,
+    /// Newest pruned offset of the channels that were forgotten.
+    floor: u64,
+    /// Newest pruned gap entry; it may have concerned any channel.
+    gap_floor: u64,
+    newest_pruned: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Index {
+    offsets: VecDeque<u64>,
+    pruned: u64,
+}
+
+/// Where a replay of one channel begins, or that it cannot be complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Entries of the channel after this offset are all in the window.
+    After(u64),
+    /// Some were pruned.
+    Pruned,
+    /// The position is of another log: its history is gone.
+    Foreign,
+}
+
+/// A channel and the offset after which a session follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Follow<'a> {
+    pub channel: &'a str,
+    pub after: u64,
+}
+
+/// What [`Window::after`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Everything after the offset, up to the limit.
+    Complete,
+    /// The window has moved past the offset: the reader was too slow.
+    Missed,
+}
+
+impl Window {
+    /// An empty window at `offset` of `epoch`.
+    pub fn new(epoch: Epoch, offset: u64, retention: Retention) -> Self {
+        let inner = Inner {
+            retention,
+            entries: VecDeque::new(),
+            before: offset,
+            bytes: 0,
+            channels: HashMap::default(),
+            empty: VecDeque::new(),
+            gaps: VecDeque::new(),
+            floor: offset,
+            gap_floor: 0,
+            newest_pruned: None,
+        };
+        Self { inner: RwLock::new(inner), head: AtomicU64::new(offset), epoch, wakers: RwLock::default() }
+    }
+
+    /// Calls `wake` after every push; it must not block.
+    pub fn on_push(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wakers.write().push(Box::new(wake));
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Offset of the newest entry.
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    pub fn position(&self, offset: u64) -> Position {
+        Position { epoch: self.epoch, offset }
+    }
+
+    /// Bytes and entries held now.
+    pub fn size(&self) -> (usize, usize) {
+        let inner = self.inner.read();
+        (inner.bytes, inner.entries.len())
+    }
+
+    /// Takes new entries, whose offsets follow the head, wakes the shards, and returns what was pruned.
+    pub fn push(&self, batch: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
+        let Some(newest) = batch.last().map(|entry| entry.offset) else { return Vec::new() };
+        let pruned = {
+            let mut inner = self.inner.write();
+            for entry in batch {
+                inner.push(entry);
+            }
+            let pruned = inner.prune(Instant::now());
+            self.head.store(newest, Ordering::Release);
+            pruned
+        };
+        for wake in self.wakers.read().iter() {
+            wake();
+        }
+        pruned
+    }
+
+    /// Prunes by age alone; called from a timer so that a quiet log shrinks too.
+    pub fn prune(&self) -> Vec<Arc<Entry>> {
+        self.inner.write().prune(Instant::now())
+    }
+
+    /// Appends to `out` the entries after `offset`, at most `most`, stopping after `bytes` of payload.
+    pub fn after(&self, offset: u64, most: usize, bytes: usize, out: &mut Vec<Arc<Entry>>) -> Tail {
+        let inner = self.inner.read();
+        if offset < inner.before {
+            return Tail::Missed;
+        }
+        let skip = usize::try_from(offset - inner.before).unwrap_or(usize::MAX).min(inner.entries.len());
+        let mut sum = 0;
+        for entry in inner.entries.range(skip..).take(most) {
+            sum += entry.weight();
+            out.push(Arc::clone(entry));
+            if sum >= bytes {
+                break;
+            }
+        }
+        Tail::Complete
+    }
+
+    /// Where a client's `since` begins for `channel`.
+    pub fn start(&self, channel: &str, since: Since) -> Start {
+        let inner = self.inner.read();
+        match since {
+            Since::Position(p) if p.epoch != self.epoch || p.offset > self.head() => Start::Foreign,
+            Since::Position(p) if p.offset < inner.pruned_of(channel) => Start::Pruned,
+            Since::Position(p) => Start::After(p.offset),
+            Since::Ago(ago) => inner.start_ago(channel, ago),
+        }
+    }
+
+    /// The offset after which the newest `n` entries of `channel` begin.
+    pub fn before_last(&self, channel: &str, n: usize) -> u64 {
+        let inner = self.inner.read();
+        let Some(index) = inner.channels.get(channel) else { return self.head() };
+        let skip = index.offsets.len().saturating_sub(n);
+        index.offsets.get(skip).map_or(self.head(), |first| first - 1)
+    }
+
+    /// Whether everything of `channel` after `offset` is still held.
+    pub fn holds(&self, channel: &str, offset: u64) -> bool {
+        offset >= self.inner.read().pruned_of(channel)
+    }
+
+    /// The entries of several channels in log order, each once: after `after`, up to `upto`, at most `most`.
+    pub fn merge(&self, follows: &[Follow<'_>], after: u64, upto: u64, most: usize) -> Vec<Arc<Entry>> {
+        let inner = self.inner.read();
+        let mut offsets = Vec::new();
+        for follow in follows {
+            let from = after.max(follow.after);
+            if let Some(index) = inner.channels.get(follow.channel) {
+                collect(&index.offsets, from, upto, most, &mut offsets);
+            }
+            for &gap in inner.gaps.iter().filter(|&&gap| gap > from && gap <= upto) {
+                if inner.at(gap).is_some_and(|entry| matches!(&entry.body, Body::Gap(g) if g.concerns(follow.channel))) {
+                    offsets.push(gap);
+                }
+            }
+        }
+        offsets.sort_unstable();
+        offsets.dedup();
+        offsets.truncate(most);
+        offsets.into_iter().filter_map(|offset| inner.at(offset).cloned()).collect()
+    }
+}
+
+fn collect(offsets: &VecDeque<u64>, from: u64, upto: u64, most: usize, out: &mut Vec<u64>) {
+    let first = offsets.partition_point(|&offset| offset <= from);
+    out.extend(offsets.range(first..).take(most).take_while(|&&offset| offset <= upto));
+}
+
+impl Inner {
+    fn at(&self, offset: u64) -> Option<&Arc<Entry>> {
+        let index = offset.checked_sub(self.before + 1)?;
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    fn push(&mut self, entry: Arc<Entry>) {
+        debug_assert_eq!(entry.offset, self.before + self.entries.len() as u64 + 1, "offsets are contiguous");
+        self.bytes += entry.weight();
+        for channel in entry.channels() {
+            let fresh = || Index { pruned: self.floor, ..Index::default() };
+            self.channels.entry_ref(channel).or_insert_with(fresh).offsets.push_back(entry.offset);
+        }
+        if matches!(entry.body, Body::Gap(_)) {
+            self.gaps.push_back(entry.offset);
+        }
+        self.entries.push_back(entry);
+    }
+
+    fn prune(&mut self, now: Instant) -> Vec<Arc<Entry>> {
+        let mut pruned = Vec::new();
+        while let Some(oldest) = self.entries.front() {
+            let aged = now.saturating_duration_since(oldest.appended) > self.retention.age;
+            if self.bytes <= self.retention.bytes && !aged {
+                break;
+            }
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.forget(&entry);
+            pruned.push(entry);
+        }
+        if !pruned.is_empty() {
+            self.shrink();
+        }
+        pruned
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        self.before = entry.offset;
+        self.bytes -= entry.weight();
+        self.newest_pruned = Some(entry.appended);
+        if self.gaps.front() == Some(&entry.offset) {
+            self.gaps.pop_front();
+            self.gap_floor = entry.offset;
+        }
+        for channel in entry.channels() {
+            let Some(index) = self.channels.get_mut(channel) else { continue };
+            index.offsets.pop_front();
+            index.pruned = entry.offset;
+            if index.offsets.is_empty() {
+                self.empty.push_back(Arc::clone(channel));
+            }
+        }
+        while self.empty.len() > REMEMBERED {
+            self.forget_channel();
+        }
+    }
+
+    fn forget_channel(&mut self) {
+        let Some(channel) = self.empty.pop_front() else { return };
+        if self.channels.get(&channel).is_some_and(|index| index.offsets.is_empty())
+            && let Some(index) = self.channels.remove(&channel)
+        {
+            self.floor = self.floor.max(index.pruned);
+        }
+    }
+
+    /// Gives memory back after a burst.
+    fn shrink(&mut self) {
+        if self.entries.capacity() > 1024 && self.entries.capacity() > 4 * self.entries.len() {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+    }
+
+    fn pruned_of(&self, channel: &str) -> u64 {
+        self.channels.get(channel).map_or(self.floor, |index| index.pruned).max(self.gap_floor)
+    }
+
+    fn start_ago(&self, channel: &str, ago: Duration) -> Start {
+        let Some(then) = Instant::now().checked_sub(ago) else { return self.start_oldest(channel) };
+        if self.newest_pruned.is_some_and(|pruned| pruned >= then) && self.pruned_of(channel) > 0 {
+            return Start::Pruned;
+        }
+        let older = self.entries.partition_point(|entry| entry.appended < then);
+        Start::After(self.before + older as u64)
+    }
+
+    fn start_oldest(&self, channel: &str) -> Start {
+        if self.newest_pruned.is_some() && self.pruned_of(channel) > 0 { Start::Pruned } else { Start::After(self.before) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::event::{Data, EventId, Publication};
+
+    fn window(bytes: usize) -> Window {
+        Window::new(Epoch(7), 0, Retention { bytes, age: Duration::from_secs(3600) })
+    }
+
+    fn entry(offset: u64, channels: &[&str]) -> Arc<Entry> {
+        let publication = Publication {
+            channels: channels.iter().map(|&channel| Arc::from(channel)).collect(),
+            event: Arc::from("e"),
+            data: Data::Json("1".into()),
+            id: EventId::unique(),
+            at: SystemTime::now(),
+        };
+        Arc::new(Entry::publication(offset, Epoch(7), publication))
+    }
+
+    fn offsets(entries: &[Arc<Entry>]) -> Vec<u64> {
+        entries.iter().map(|entry| entry.offset).collect()
+    }
+
+    #[test]
+    fn an_entry_of_two_followed_channels_comes_once() {
+        let window = window(1 << 20);
+        window.push(vec![entry(1, &["a", "b"]), entry(2, &["b"]), entry(3, &["c"])]);
+        let follows = [Follow { channel: "a", after: 0 }, Follow { channel: "b", after: 0 }];
+        assert_eq!(offsets(&window.merge(&follows, 0, 3, 10)), [1, 2]);
+        assert_eq!(offsets(&window.merge(&follows, 0, 3, 1)), [1]);
+    }
+
+    #[test]
+    fn a_resume_is_a_gap_only_if_its_own_channel_was_pruned() {
+        let room_for_two = 2 * entry(1, &["a"]).weight();
+        let window = window(room_for_two);
+        window.push((1..=5).map(|n| entry(n, if n == 2 { &["b"] } else { &["a"] })).collect());
+        let at = |offset| Since::Position(window.position(offset));
+        assert_eq!(window.start("a", at(2)), Start::Pruned);
+        assert_eq!(window.start("a", at(3)), Start::After(3));
+        assert_eq!(window.start("b", at(1)), Start::Pruned);
+        assert_eq!(window.start("b", at(2)), Start::After(2));
+        assert_eq!(window.start("never seen", at(0)), Start::After(0));
+    }
+
+    #[test]
+    fn a_position_of_another_log_or_of_the_future_is_foreign() {
+        let window = window(1 << 20);
+        let other = Position { epoch: Epoch(8), offset: 0 };
+        assert_eq!(window.start("a", Since::Position(other)), Start::Foreign);
+        assert_eq!(window.start("a", Since::Position(window.position(1))), Start::Foreign);
+    }
+
+    #[test]
+    fn a_reader_behind_the_window_is_told() {
+        let window = window(2 * entry(1, &["a"]).weight());
+        window.push((1..=5).map(|n| entry(n, &["a"])).collect());
+        let mut out = Vec::new();
+        assert_eq!(window.after(1, 10, usize::MAX, &mut out), Tail::Missed);
+        assert_eq!(window.after(3, 10, usize::MAX, &mut out), Tail::Complete);
+        assert_eq!(offsets(&out), [4, 5]);
+    }
+
+    #[test]
+    fn a_gap_is_replayed_to_the_channels_that_it_concerns() {
+        let window = window(1 << 20);
+        let gap = super::super::entry::Gap {
+            from: window.position(0),
+            reason: pregon_wire::words::GapReason::Source,
+            patterns: Arc::from(vec![crate::route::template::Template::parse("sala_{id}").unwrap().pattern()]),
+        };
+        window.push(vec![entry(1, &["sala_1"]), Arc::new(Entry::gap(2, Epoch(7), gap))]);
+        assert_eq!(offsets(&window.merge(&[Follow { channel: "sala_1", after: 0 }], 0, 2, 10)), [1, 2]);
+        assert_eq!(offsets(&window.merge(&[Follow { channel: "otra", after: 0 }], 0, 2, 10)), [] as [u64; 0]);
+    }
+
+    proptest! {
+        /// Merging in pieces gives what a plain filter over all entries gives, whatever the pieces.
+        #[test]
+        fn merge_in_pieces_equals_a_filter(
+            script in proptest::collection::vec(proptest::collection::vec(0_u8..4, 1..3), 1..60),
+            follows in proptest::collection::vec((0_u8..4, 0_u64..40), 1..4),
+            piece in 1_usize..7,
+        ) {
+            let names = ["a", "b", "c", "d"];
+            let window = window(1 << 24);
+            for (n, channels) in script.iter().enumerate() {
+                let mut channels: Vec<&str> = channels.iter().map(|&c| names[c as usize]).collect();
+                channels.dedup();
+                window.push(vec![entry(n as u64 + 1, &channels)]);
+            }
+            let follows: Vec<_> = follows.iter().map(|&(c, after)| Follow { channel: names[c as usize], after }).collect();
+            let wanted: Vec<u64> = script.iter().enumerate().filter_map(|(n, channels)| {
+                let offset = n as u64 + 1;
+                follows.iter().any(|f| offset > f.after && channels.iter().any(|&c| names[c as usize] == f.channel)).then_some(offset)
+            }).collect();
+            let mut got = Vec::new();
+            let mut after = 0;
+            loop {
+                let part = window.merge(&follows, after, window.head(), piece);
+                let Some(last) = part.last() else { break };
+                after = last.offset;
+                got.extend(offsets(&part));
+            }
+            prop_assert_eq!(got, wanted);
+        }
+    }
+
+    #[test]
+    fn smallvec_of_channels_stays_inline() {
+        let channels: smallvec::SmallVec<[Arc<str>; 2]> = smallvec![Arc::from("a"), Arc::from("b")];
+        assert!(!channels.spilled());
+    }
+}

@@ -1,0 +1,171 @@
+//! Every metric as a field of one struct, with name, help and labels beside it. Label values come from enums and the
+//! configuration, never from users.
+//!
+//! Shards count in plain integers while they work and add the sums here once per batch.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// How a session is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Transport {
+    WebSocket,
+    Sse,
+}
+
+/// Why something did not reach a client, or a client did not stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Reason {
+    /// An entry had no subscriber.
+    Nobody,
+    /// A session fell behind its queue limit.
+    Slow,
+    /// A source's queue overflowed.
+    Overflow,
+    /// A condition, template or payload could not be evaluated.
+    Rule,
+    /// An enrichment query failed or timed out.
+    Enrich,
+    /// A trigger could not render a row.
+    Render,
+    /// A limit refused a connection.
+    Connections,
+    /// A client published too fast.
+    Rate,
+    /// A message was larger than the limit.
+    TooLarge,
+    /// A client had too many subscriptions.
+    Subscriptions,
+    /// No token, or a bad one.
+    Token,
+    /// The rights say no.
+    Forbidden,
+    /// A handshake or first-message token took too long.
+    Handshake,
+    /// The client's bytes break its protocol.
+    Protocol,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TransportLabel {
+    pub transport: Transport,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceLabel {
+    pub source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabel {
+    pub route: String,
+}
+
+/// All metrics of one node.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub events: Family<SourceLabel, Counter>,
+    pub source_up: Family<SourceLabel, Gauge>,
+    pub source_gaps: Family<SourceLabel, Counter>,
+    pub capture_lag: Histogram,
+    pub routes: Family<RouteLabel, Counter>,
+    pub publications: Counter,
+    pub deliveries: Counter,
+    pub delivered_bytes: Counter,
+    pub delivery: Histogram,
+    pub sessions: Family<TransportLabel, Gauge>,
+    pub sessions_opened: Family<TransportLabel, Counter>,
+    pub drops: Family<ReasonLabel, Counter>,
+    pub replayed: Counter,
+    pub gaps: Counter,
+    pub window_bytes: Gauge,
+    pub window_entries: Gauge,
+}
+
+/// From 100 µs to 10 s: a commit reaches a screen in about a millisecond, and trouble shows in seconds.
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Metrics {
+    pub fn new() -> Arc<Self> {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("pregon"),
+            events: Family::default(),
+            source_up: Family::default(),
+            source_gaps: Family::default(),
+            capture_lag: seconds(),
+            routes: Family::default(),
+            publications: Counter::default(),
+            deliveries: Counter::default(),
+            delivered_bytes: Counter::default(),
+            delivery: seconds(),
+            sessions: Family::default(),
+            sessions_opened: Family::default(),
+            drops: Family::default(),
+            replayed: Counter::default(),
+            gaps: Counter::default(),
+            window_bytes: Gauge::default(),
+            window_entries: Gauge::default(),
+        };
+        metrics.register_sources();
+        metrics.register_clients();
+        Arc::new(metrics)
+    }
+
+    fn register_sources(&mut self) {
+        let r = &mut self.registry;
+        r.register("events", "Events captured from a source", self.events.clone());
+        r.register("source_up", "1 while the source is attached", self.source_up.clone());
+        r.register("source_gaps", "Times that a source may have lost events", self.source_gaps.clone());
+        let help = "From the trigger's clock to the gateway";
+        r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
+        r.register("route_matches", "Events that a route addressed", self.routes.clone());
+        r.register("publications", "Publications appended to the log", self.publications.clone());
+        r.register_with_unit("window", "Memory that the recent log takes", Unit::Bytes, self.window_bytes.clone());
+        r.register("window_entries", "Entries of the recent log", self.window_entries.clone());
+    }
+
+    fn register_clients(&mut self) {
+        let r = &mut self.registry;
+        r.register("deliveries", "Entries written to sessions", self.deliveries.clone());
+        r.register_with_unit("delivered", "Bytes written to sessions", Unit::Bytes, self.delivered_bytes.clone());
+        let help = "From the event's commit (trigger's clock) to the write to the sockets of a shard";
+        r.register_with_unit("commit_to_write", help, Unit::Seconds, self.delivery.clone());
+        r.register("sessions", "Connected sessions", self.sessions.clone());
+        r.register("sessions_opened", "Sessions since the start", self.sessions_opened.clone());
+        r.register("drops", "What was not delivered or not admitted, by reason", self.drops.clone());
+        r.register("replayed", "Entries sent again on request", self.replayed.clone());
+        r.register("gaps", "Gaps told to sessions", self.gaps.clone());
+    }
+
+    /// Counts one drop.
+    pub fn dropped(&self, reason: Reason) {
+        self.drops.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// The exposition text for `/metrics`.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
+            let _ = write!(text, "# encoding failed\n# EOF\n");
+        }
+        text
+    }
+}

@@ -1,0 +1,335 @@
+//! One running gateway: builds the parts in path order, owns their tasks, stops them in order.
+//!
+//! Stopping: the door closes (nobody new), `/readyz` says so; sources stop, and what they captured is appended; shards close
+//! their sessions spread over the drain time; requests that are still answered are cut; the log closes last. Two nodes can
+//! live in one process: nothing here is global.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use pregon_capture::connect::Settings;
+use pregon_capture::listen::{ListenOptions, WatchTable};
+use pregon_capture::query::{Pool, PoolOptions};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Api, Health};
+use crate::auth::Verifier;
+use crate::config::{Config, Postgres};
+use crate::desk::Desk;
+use crate::hub::{Hub, Limits, Shared};
+use crate::limits::Connections;
+use crate::log::Log;
+use crate::log::memory::MemoryLog;
+use crate::log::window::Retention;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::route::grant::Rights;
+use crate::route::rule::Router;
+use crate::source::Attached;
+use crate::source::postgres::PostgresSource;
+use crate::transport::accept::{self, Front};
+use crate::transport::admit::Door;
+use crate::transport::forwarded::Proxies;
+use crate::transport::origin::Origins;
+
+/// Time between lines about active connections, and between prunings of the log by age.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Connections that wait to be accepted: a storm of reconnects must not be refused by the kernel.
+const BACKLOG: u32 = 4096;
+
+/// What a node is beyond its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Serves `/echo` for conformance suites.
+    pub echo: bool,
+    /// The file to read again on [`Node::reload`].
+    pub config_path: Option<PathBuf>,
+}
+
+/// A running gateway.
+pub struct Node {
+    address: SocketAddr,
+    config: Config,
+    options: Options,
+    router: Arc<ArcSwap<Router>>,
+    rights: Arc<ArcSwap<Rights>>,
+    hub: Arc<Hub>,
+    health: Arc<Health>,
+    log: Arc<dyn Log>,
+    metrics: Arc<Metrics>,
+    /// Stops sources and the accept loop.
+    stop: CancellationToken,
+    /// Cuts requests that are still answered.
+    cut: CancellationToken,
+    sources: JoinSet<()>,
+    front: JoinSet<()>,
+}
+
+impl Node {
+    /// Builds and starts everything; returns when the port is open. Sources attach in the background (see `/readyz`).
+    pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
+        let metrics = Metrics::new();
+        let log = open_log(&config);
+        let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
+        let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
+        let verifier = Arc::new(Verifier::build(&config.auth)?);
+        let pool = config.postgres.as_ref().map(open_pool).transpose()?.flatten().map(Arc::new);
+        let desk = Desk::new(
+            tokio::runtime::Handle::current(),
+            Arc::clone(&verifier),
+            pool.clone(),
+            Arc::clone(&log),
+            Arc::clone(&metrics),
+        );
+        let hub = Arc::new(start_hub(&config, &options, &log, &rights, &metrics, &desk)?);
+        let pipeline = Pipeline::new(Arc::clone(&router), Arc::clone(&log), pool, Arc::clone(&metrics));
+        let stop = CancellationToken::new();
+        let (sources, health) = start_sources(&config, &pipeline, &metrics, &stop)?;
+        let door = Arc::new(build_door(&config, &options, verifier, Arc::clone(&rights), desk, &metrics)?);
+        let api = build_api(&config, &door, pipeline, &log, &health, &metrics);
+        let listener = listen(&config.server.listen)?;
+        let address = listener.local_addr()?;
+        let front = Arc::new(build_front(&config, door, &hub, api, &metrics));
+        let cut = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
+        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), stop.clone()));
+        Ok(Self { address, config, options, router, rights, hub, health, log, metrics, stop, cut, sources, front: tasks })
+    }
+
+    /// The address that the node serves on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Reads the configuration again and takes over its routes and rights; no socket is dropped.
+    pub fn reload(&mut self) -> anyhow::Result<()> {
+        let path = self.options.config_path.as_ref().context("this node has no configuration file")?;
+        let fresh = Config::load(path, &|name| std::env::var(name).ok())?;
+        let (router, rights) = (Router::build(&fresh)?, Rights::build(&fresh)?);
+        if needs_restart(&self.config, &fresh) {
+            tracing::warn!("only routes, rights and channels were reloaded: restart for the other changes");
+        }
+        self.router.store(Arc::new(router));
+        self.rights.store(Arc::new(rights));
+        self.hub.recheck();
+        self.config = fresh;
+        tracing::info!(routes = self.config.route.len(), channels = self.config.channel.len(), "configuration reloaded");
+        Ok(())
+    }
+
+    /// Stops in order; returns when everything has ended.
+    pub async fn stop(mut self) {
+        let drain = self.config.server.drain.0;
+        self.health.drain();
+        self.stop.cancel();
+        while self.sources.join_next().await.is_some() {}
+        self.hub.drain(drain);
+        let hub = Arc::clone(&self.hub);
+        let shards = tokio::task::spawn_blocking(move || hub.join());
+        if shards.await.is_err() {
+            tracing::error!("the shards could not be joined");
+        }
+        self.cut.cancel();
+        while self.front.join_next().await.is_some() {}
+        tracing::info!(newest = self.log.window().head(), "stopped");
+    }
+}
+
+fn open_log(config: &Config) -> Arc<dyn Log> {
+    let retention = Retention { bytes: config.log.window.bytes(), age: config.log.age.0 };
+    match config.log.kind {
+        crate::config::LogKind::Memory => Arc::new(MemoryLog::new(retention)),
+    }
+}
+
+fn open_pool(postgres: &Postgres) -> anyhow::Result<Option<Pool>> {
+    let Some(url) = &postgres.url else { return Ok(None) };
+    let settings = Settings::parse(url.reveal())?.with_name("pregon/query");
+    let mut options = PoolOptions::new(settings);
+    options.size = postgres.pool;
+    options.statement_timeout = postgres.statement_timeout.0;
+    Ok(Some(Pool::new(options)))
+}
+
+fn start_hub(
+    config: &Config,
+    options: &Options,
+    log: &Arc<dyn Log>,
+    rights: &Arc<ArcSwap<Rights>>,
+    metrics: &Arc<Metrics>,
+    desk: &Arc<Desk>,
+) -> anyhow::Result<Hub> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = if config.server.shards == 0 { cores } else { config.server.shards };
+    // Conformance suites send what no client of ours would.
+    let message = if options.echo { 16 << 20 } else { config.limits.message.bytes() };
+    let limits = Limits {
+        message,
+        subscriptions: config.limits.subscriptions,
+        queue: config.limits.queue.bytes(),
+        publishes_per_second: config.limits.publishes_per_second,
+        ping: config.server.ping.0,
+        pong: config.server.pong_timeout.0,
+        auth: config.limits.auth.0,
+    };
+    let shared = Shared {
+        window: Arc::clone(log.window()),
+        rights: Arc::clone(rights),
+        limits,
+        metrics: Arc::clone(metrics),
+        desk: Arc::clone(desk),
+        shards: u32::try_from(shards).unwrap_or(1),
+    };
+    Hub::start(shared).context("the shards could not be started")
+}
+
+fn start_sources(
+    config: &Config,
+    pipeline: &Arc<Pipeline>,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
+    let mut tasks = JoinSet::new();
+    let mut attached = Vec::new();
+    if let Some(url) = config.postgres.as_ref().and_then(|postgres| postgres.url.as_ref()) {
+        let settings = Settings::parse(url.reveal())?;
+        let up = Attached::default();
+        attached.push(("postgres", up.clone()));
+        let names = config.listen.iter().map(|l| (l.channel.clone(), Arc::from(l.name.as_str()))).collect::<HashMap<_, _>>();
+        let source = PostgresSource {
+            options: listen_options(config, settings),
+            names,
+            pipeline: Arc::clone(pipeline),
+            metrics: Arc::clone(metrics),
+            attached: up,
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = source.run(stop).await {
+                tracing::error!(%error, "postgres cannot be listened to");
+            }
+        });
+    }
+    Ok((tasks, Health::new(attached)))
+}
+
+/// What the listener needs to know of the configuration.
+pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
+    let mut options = ListenOptions::new(settings);
+    options.channels = config.listen.iter().map(|listen| listen.channel.clone()).collect();
+    options.publish = true;
+    options.node = format!("pregon-{:08x}", rand::random::<u32>());
+    if let Some(postgres) = &config.postgres {
+        options.heartbeat = postgres.heartbeat.0;
+    }
+    for spec in crate::install::specs(config) {
+        let table = WatchTable { schema: spec.schema, table: spec.table, columns: spec.columns };
+        options.watches.insert(spec.name, table);
+    }
+    options
+}
+
+fn build_door(
+    config: &Config,
+    options: &Options,
+    verifier: Arc<Verifier>,
+    rights: Arc<ArcSwap<Rights>>,
+    desk: Arc<Desk>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Door> {
+    Ok(Door {
+        auth: config.auth.clone(),
+        verifier,
+        rights,
+        origins: Origins::new(&config.server.origins),
+        endpoints: Door::endpoints(config)?,
+        path: config.server.path.clone(),
+        sse: config.server.sse,
+        echo: options.echo,
+        desk,
+        metrics: Arc::clone(metrics),
+        limits: config.limits.clone(),
+    })
+}
+
+fn build_api(
+    config: &Config,
+    door: &Arc<Door>,
+    pipeline: Arc<Pipeline>,
+    log: &Arc<dyn Log>,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> axum::Router {
+    api::router(Api {
+        door: Arc::clone(door),
+        pipeline,
+        log: Arc::clone(log),
+        health: Arc::clone(health),
+        metrics: Arc::clone(metrics),
+        limits: config.limits.clone(),
+        key: config.server.api_key.clone(),
+        serve_metrics: config.metrics.enabled,
+    })
+}
+
+fn build_front(config: &Config, door: Arc<Door>, hub: &Arc<Hub>, api: axum::Router, metrics: &Arc<Metrics>) -> Front {
+    let most = if config.limits.connections == 0 { usize::MAX } else { config.limits.connections };
+    Front {
+        door,
+        hub: Arc::clone(hub),
+        api,
+        connections: Connections::new(most, config.limits.per_address),
+        proxies: Proxies::new(&config.server.trusted_proxies),
+        handshake: config.limits.handshake.0,
+        metrics: Arc::clone(metrics),
+    }
+}
+
+fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    let parsed: SocketAddr = address.parse().with_context(|| format!("{address} is no address:port"))?;
+    let socket = if parsed.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(parsed).with_context(|| format!("cannot listen on {address}: is another process using the port?"))?;
+    Ok(socket.listen(BACKLOG)?)
+}
+
+/// Says how many are connected, and lets the log forget what is old.
+async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(TICK);
+    every.tick().await;
+    loop {
+        tokio::select! {
+            _ = every.tick() => {
+                tracing::info!(connections = hub.sessions(), "active connections");
+                if let Err(error) = log.prune() {
+                    tracing::warn!(%error, "the log could not be pruned");
+                }
+            }
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Whether something changed that a reload does not take over.
+fn needs_restart(old: &Config, new: &Config) -> bool {
+    let frozen = |config: &Config| Config { route: Vec::new(), channel: Vec::new(), ..config.clone() };
+    let (mut old, mut new) = (frozen(old), frozen(new));
+    old.auth.join.clear();
+    new.auth.join.clear();
+    old.auth.anonymous_join.clear();
+    new.auth.anonymous_join.clear();
+    old != new
+}

@@ -1,0 +1,91 @@
+//! From events to the log: routing, enrichment, appending, in the order in which the source gave them.
+//!
+//! Each source calls [`Pipeline::ingest`] from its own task, so a slow enrichment query delays that source and no other.
+
+mod enrich;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use pregon_capture::query::Pool;
+use pregon_wire::words::GapReason;
+
+use crate::event::Event;
+use crate::log::{Append, Gap, Log, LogError, Position, Receipt};
+use crate::metrics::{Metrics, Reason, RouteLabel, SourceLabel};
+use crate::route::rule::Router;
+use crate::route::template::Pattern;
+
+/// See the module.
+pub struct Pipeline {
+    router: Arc<ArcSwap<Router>>,
+    log: Arc<dyn Log>,
+    pool: Option<Arc<Pool>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Pipeline {
+    pub fn new(
+        router: Arc<ArcSwap<Router>>,
+        log: Arc<dyn Log>,
+        pool: Option<Arc<Pool>>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self { router, log, pool, metrics })
+    }
+
+    /// Routes and appends events of one source, in order. The receipt resolves when the log has all of them.
+    pub async fn ingest(&self, events: Vec<Event>) -> Receipt {
+        for event in &events {
+            self.count(event);
+        }
+        let router = self.router.load_full();
+        let batch = enrich::publications(&router, &events, self.pool.as_deref(), &self.metrics).await;
+        self.append(batch)
+    }
+
+    /// Appends what is addressed already.
+    pub fn append(&self, batch: Vec<Append>) -> Receipt {
+        self.metrics.publications.inc_by(batch.len() as u64);
+        self.log.append(batch)
+    }
+
+    /// The newest position; what a later gap counts from.
+    pub fn position(&self) -> Position {
+        let window = self.log.window();
+        window.position(window.head())
+    }
+
+    /// Notes that sources may have lost something since `from`, for every channel that their routes can render.
+    pub async fn gap(&self, sources: &[Arc<str>], from: Position) -> Result<(), LogError> {
+        let router = self.router.load_full();
+        let patterns: Vec<Pattern> = sources.iter().flat_map(|source| router.channels_of(source)).collect();
+        for source in sources {
+            self.metrics.source_gaps.get_or_create(&SourceLabel { source: source.to_string() }).inc();
+        }
+        if patterns.is_empty() {
+            return Ok(());
+        }
+        let gap = Gap { from, reason: GapReason::Source, patterns: patterns.into() };
+        self.log.append(vec![Append::Gap(gap)]).wait().await.map(|_| ())
+    }
+
+    fn count(&self, event: &Event) {
+        self.metrics.events.get_or_create(&SourceLabel { source: event.source.to_string() }).inc();
+        if let Ok(lag) = SystemTime::now().duration_since(event.at) {
+            self.metrics.capture_lag.observe(lag.as_secs_f64());
+        }
+    }
+}
+
+/// Counts what a rule did.
+fn count_route(metrics: &Metrics, route: &str) {
+    metrics.routes.get_or_create(&RouteLabel { route: route.to_owned() }).inc();
+}
+
+/// Counts and says that a rule could not be applied.
+fn rule_failed(metrics: &Metrics, route: &str, error: &dyn std::fmt::Display) {
+    metrics.dropped(Reason::Rule);
+    tracing::warn!(route, %error, "a route could not be applied to an event");
+}

@@ -1,0 +1,195 @@
+//! PostgreSQL in `notify` mode: changes of watches, notifications on existing channels, and `pregon.publish`.
+//!
+//! The listener (its own task) reads the socket and never waits; this task routes and appends. NOTIFY has no history, so
+//! receipts are not awaited and every lost connection becomes a gap for the channels that the routes can render.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hashbrown::HashMap;
+use pregon_capture::change::{Change, Op as ChangeOp};
+use pregon_capture::listen::{Captured, ListenError, ListenOptions, Listener};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Attached;
+use crate::event::{Event, EventId, Op};
+use crate::log::Position;
+use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::pipeline::Pipeline;
+use crate::route::rule::PUBLISH;
+
+/// Items between the listener and the router: about a second at full speed. A fuller queue becomes a gap.
+const QUEUE: usize = 65_536;
+
+/// Items routed and appended together.
+const BATCH: usize = 256;
+
+/// At most one line in this time about rows that a trigger could not render.
+const RENDER_EVERY: Duration = Duration::from_secs(10);
+
+/// The source with what it needs.
+pub struct PostgresSource {
+    pub options: ListenOptions,
+    /// Name of the listen for each notify channel.
+    pub names: HashMap<String, Arc<str>>,
+    pub pipeline: Arc<Pipeline>,
+    pub metrics: Arc<Metrics>,
+    pub attached: Attached,
+}
+
+/// The state of the running task.
+struct Running {
+    names: HashMap<String, Arc<str>>,
+    sources: Vec<Arc<str>>,
+    pipeline: Arc<Pipeline>,
+    metrics: Arc<Metrics>,
+    attached: Attached,
+    /// Position at which the connection was lost.
+    lost: Option<Position>,
+    rendered: Option<std::time::Instant>,
+}
+
+impl PostgresSource {
+    /// Captures until `stop`; the listener stops first, then what it captured is appended.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
+        let Self { options, names, pipeline, metrics, attached } = self;
+        let (sink, mut captured) = mpsc::channel(QUEUE);
+        let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
+        sources.extend(options.watches.keys().map(|name| Arc::from(name.as_str())));
+        let listener = Listener::new(options, sink)?;
+        let listening = tokio::spawn(listener.run(stop));
+        let mut running = Running { names, sources, pipeline, metrics, attached, lost: None, rendered: None };
+        let mut batch = Vec::with_capacity(BATCH);
+        while captured.recv_many(&mut batch, BATCH).await > 0 {
+            running.take(&mut batch).await;
+        }
+        if listening.await.is_err() {
+            tracing::error!("the listener panicked");
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    async fn take(&mut self, batch: &mut Vec<Captured>) {
+        let mut events = Vec::with_capacity(batch.len());
+        for captured in batch.drain(..) {
+            match captured {
+                Captured::Change(change) => events.push(row(change)),
+                Captured::Notification { channel, payload, at, .. } => events.push(self.message(channel, payload, at)),
+                Captured::Published { channel, event, data, at, .. } => events.push(publish(&channel, &event, data, at)),
+                other => {
+                    // What is said about the connection holds for what comes after: first the events before it.
+                    self.ingest(std::mem::take(&mut events)).await;
+                    self.said(other).await;
+                }
+            }
+        }
+        self.ingest(events).await;
+    }
+
+    async fn ingest(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        // NOTIFY cannot be asked again: a log that refuses has closed, and the node is stopping.
+        if let Err(error) = self.pipeline.ingest(events).await.wait().await {
+            tracing::warn!(%error, "captured events were not appended");
+        }
+    }
+
+    async fn said(&mut self, captured: Captured) {
+        match captured {
+            Captured::Attached { pid } => {
+                tracing::info!(pid, "listening to postgres");
+                if let Some(from) = self.lost.take() {
+                    let sources = self.sources.clone();
+                    self.gap(&sources, from).await;
+                }
+                self.set_attached(true);
+            }
+            Captured::Lost { reason } => {
+                tracing::warn!(reason, "the connection to postgres was lost, reconnecting");
+                self.lost = Some(self.pipeline.position());
+                self.set_attached(false);
+            }
+            Captured::Overflow { dropped } => {
+                self.metrics.dropped(Reason::Overflow);
+                tracing::warn!(dropped, "postgres notified faster than routes could take it");
+                let sources = self.sources.clone();
+                self.gap(&sources, self.pipeline.position()).await;
+            }
+            Captured::RenderError { watch, message } => {
+                self.metrics.dropped(Reason::Render);
+                if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
+                    tracing::warn!(watch = &*watch, message, "a changed row could not be rendered");
+                    self.rendered = Some(std::time::Instant::now());
+                }
+                self.gap(&[watch], self.pipeline.position()).await;
+            }
+            Captured::Change(_) | Captured::Notification { .. } | Captured::Published { .. } => {}
+        }
+    }
+
+    async fn gap(&self, sources: &[Arc<str>], from: Position) {
+        if let Err(error) = self.pipeline.gap(sources, from).await {
+            tracing::warn!(%error, "a gap was not appended");
+        }
+    }
+
+    fn set_attached(&self, attached: bool) {
+        self.attached.set(attached);
+        let label = SourceLabel { source: "postgres".into() };
+        self.metrics.source_up.get_or_create(&label).set(i64::from(attached));
+    }
+
+    fn message(&self, channel: Arc<str>, payload: bytes::Bytes, at: SystemTime) -> Event {
+        let source = self.names.get(&*channel).map_or_else(|| Arc::clone(&channel), Arc::clone);
+        Event {
+            source,
+            op: Op::Message,
+            row: None,
+            old: None,
+            message: Some(payload),
+            channel: Some(channel),
+            name: None,
+            id: EventId::unique(),
+            at,
+        }
+    }
+}
+
+fn row(change: Change) -> Event {
+    let op = match change.op {
+        ChangeOp::Insert => Op::Insert,
+        ChangeOp::Update => Op::Update,
+        ChangeOp::Delete => Op::Delete,
+        ChangeOp::Truncate => Op::Truncate,
+    };
+    Event {
+        source: change.watch,
+        op,
+        row: change.row,
+        old: change.old,
+        message: None,
+        channel: None,
+        name: None,
+        id: EventId::unique(),
+        at: change.at.unwrap_or_else(SystemTime::now),
+    }
+}
+
+fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
+    Event {
+        source: Arc::from(PUBLISH),
+        op: Op::Message,
+        row: None,
+        old: None,
+        message: Some(data),
+        channel: Some(Arc::from(channel)),
+        name: Some(Arc::from(event)),
+        id: EventId::unique(),
+        at: at.unwrap_or_else(SystemTime::now),
+    }
+}

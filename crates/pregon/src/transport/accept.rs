@@ -1,0 +1,227 @@
+//! Accepts connections, reads the first request of each, and gives it to a shard or to the HTTP library.
+//!
+//! One task per connection until it is handed over; the accept loop owns them all. When the node drains, the loop ends
+//! first, so that nobody new comes while sessions leave.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use http::StatusCode;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admit::{Admitted, Door, Refused, Stream};
+use super::bridge::Bridge;
+use super::forwarded::Proxies;
+use super::head::{Head, HeadError};
+use super::rewind::Rewind;
+use crate::hub::socket::ShardSocket;
+use crate::hub::{Hub, Newcomer};
+use crate::limits::{Connections, Permit};
+use crate::metrics::{Metrics, Reason};
+
+/// After an error of `accept` (usually: no file descriptors left) others get time to close theirs.
+const BREATHER: Duration = Duration::from_millis(50);
+
+/// What a connection needs.
+pub struct Front {
+    pub door: Arc<Door>,
+    pub hub: Arc<Hub>,
+    pub api: Router,
+    pub connections: Arc<Connections>,
+    pub proxies: Proxies,
+    pub handshake: Duration,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Accepts until `stop`, then waits for connections that are still answered, at most until `cut`.
+pub async fn serve(listener: TcpListener, front: Arc<Front>, stop: CancellationToken, cut: CancellationToken) {
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (front, stop, cut) = (Arc::clone(&front), stop.clone(), cut.clone());
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = front.connection(stream, peer, stop) => {}
+                        () = cut.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(BREATHER).await;
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+impl Front {
+    async fn connection(self: &Arc<Self>, mut stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        // Small frames must leave at once; the shard joins what can be joined.
+        let _ = stream.set_nodelay(true);
+        let peer_ip = peer.ip().to_canonical();
+        // Behind a proxy the address is known only with the head; the total counts from the first byte all the same.
+        let proxied = self.proxies.trusts(peer_ip);
+        let early = if proxied { None } else { self.connections.admit(peer_ip) };
+        if !proxied && early.is_none() {
+            return self.full(&mut stream).await;
+        }
+        let head = match Head::read(&mut stream, self.handshake).await {
+            Ok(head) => head,
+            Err(error) => return self.no_head(&mut stream, error).await,
+        };
+        let client = self.proxies.client(peer_ip, head.list("x-forwarded-for").as_deref());
+        let Some(permit) = early.or_else(|| self.connections.admit(client)) else {
+            return self.full(&mut stream).await;
+        };
+        match self.door.stream(&head) {
+            Some(kind) => self.stream(kind, head, stream, permit).await,
+            None => self.http(head, stream, permit, stop).await,
+        }
+    }
+
+    async fn stream(&self, kind: Stream, head: Head, mut stream: TcpStream, permit: Permit) {
+        match self.door.admit(kind, &head).await {
+            Ok(admitted) => {
+                let leftover = head.bytes.get(head.end..).unwrap_or_default().to_vec();
+                if let Err(error) = self.hand_over(admitted, stream, leftover, permit).await {
+                    tracing::debug!(%error, "a client left during its handshake");
+                }
+            }
+            Err(refused) => {
+                let cors = self.door.origins.cors(head.header("origin"));
+                // The client may be gone; there is nobody else to tell.
+                let _ = stream.write_all(&refusal(&refused, &cors)).await;
+                let _ = stream.shutdown().await;
+            }
+        }
+    }
+
+    /// Answers a stream's request and gives its socket to a shard.
+    async fn hand_over(
+        &self,
+        admitted: Admitted,
+        mut stream: TcpStream,
+        leftover: Vec<u8>,
+        permit: Permit,
+    ) -> anyhow::Result<()> {
+        let (newcomer, response) = Seed::of(admitted)?;
+        stream.write_all(&raw_head(&response)).await?;
+        let socket = ShardSocket::new(stream.into_std()?.into())?;
+        self.hub.adopt(newcomer.with(socket, leftover, permit));
+        Ok(())
+    }
+
+    /// Every other request, and those that follow on the same connection.
+    async fn http(self: &Arc<Self>, head: Head, stream: TcpStream, permit: Permit, stop: CancellationToken) {
+        let bridge = Bridge::new(Arc::clone(self), permit);
+        let io = TokioIo::new(Rewind::new(head.bytes, stream));
+        let service = TowerToHyperService::new(bridge);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(hyper_util::rt::TokioTimer::new())
+            .header_read_timeout(self.handshake)
+            .serve_connection(io, service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "an http connection ended badly");
+        }
+    }
+
+    async fn full(&self, stream: &mut TcpStream) {
+        self.metrics.dropped(Reason::Connections);
+        let mut refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later");
+        refused.headers.push(("Retry-After", "5".into()));
+        let _ = stream.write_all(&refusal(&refused, &[])).await;
+        let _ = stream.shutdown().await;
+    }
+
+    async fn no_head(&self, stream: &mut TcpStream, error: HeadError) {
+        if error == HeadError::Closed {
+            return;
+        }
+        self.metrics.dropped(Reason::Handshake);
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let _ = stream.write_all(&refusal(&Refused::new(status, error.to_string()), &[])).await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+/// A newcomer that still lacks its socket.
+pub(super) struct Seed(Admitted);
+
+impl Seed {
+    /// Splits what was admitted into the session's beginning and the response.
+    pub(super) fn of(mut admitted: Admitted) -> anyhow::Result<(Self, http::Response<()>)> {
+        let response = std::mem::take(&mut admitted.response).body(())?;
+        Ok((Self(admitted), response))
+    }
+
+    pub(super) fn with(self, socket: ShardSocket, leftover: Vec<u8>, permit: Permit) -> Newcomer {
+        let Admitted { variant, claims, channels, from, must_authenticate, .. } = self.0;
+        Newcomer { socket, variant, claims, channels, from, must_authenticate, leftover, permit }
+    }
+}
+
+/// A response's head as bytes. A body that follows ends with the connection, unless a length is among the headers.
+fn raw_head(response: &http::Response<()>) -> Vec<u8> {
+    let status = response.status();
+    let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    for (name, value) in response.headers() {
+        // Our own headers are ASCII.
+        out.push_str(name.as_str());
+        out.push_str(": ");
+        out.push_str(value.to_str().unwrap_or_default());
+        out.push_str("\r\n");
+    }
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        out.push_str("Connection: close\r\n");
+    }
+    out.push_str("\r\n");
+    out.into_bytes()
+}
+
+/// The body of a refusal.
+pub(super) fn refusal_body(refused: &Refused) -> Bytes {
+    if refused.message.is_empty() {
+        return Bytes::new();
+    }
+    let reason = refused.status.canonical_reason().unwrap_or("error").to_ascii_lowercase().replace(' ', "_");
+    serde_json::json!({ "error": reason, "message": refused.message }).to_string().into()
+}
+
+fn refusal(refused: &Refused, cors: &[(&'static str, String)]) -> Vec<u8> {
+    let body = refusal_body(refused);
+    let mut response = http::Response::builder()
+        .status(refused.status)
+        .header("Content-Type", "application/json")
+        .header("Content-Length", body.len());
+    for (name, value) in refused.headers.iter().chain(cors) {
+        response = response.header(*name, value);
+    }
+    let mut out = response.body(()).map(|response| raw_head(&response)).unwrap_or_default();
+    out.extend_from_slice(&body);
+    out
+}

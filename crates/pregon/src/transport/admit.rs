@@ -1,0 +1,309 @@
+//! Who may open a stream: finds and verifies the token, checks the origin, the rights and the endpoint, and says how the
+//! request is answered. Everything slow about a connection happens here, on the runtime, before a shard sees it.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use pregon_wire::ws::handshake;
+
+use super::head::Head;
+use super::origin::Origins;
+use crate::auth::token::{self, Via};
+use crate::auth::{Claims, Verifier};
+use crate::config::{self, Config};
+use crate::desk::Desk;
+use crate::hub::{Codec, Variant};
+use crate::metrics::{Metrics, Reason};
+use crate::route::grant::{Decision, Rights, render_all};
+use crate::route::template::Template;
+use crate::session::command::check_name;
+use crate::session::replay::From;
+
+/// A path that is bound to channels.
+pub struct Endpoint {
+    channels: Vec<Template>,
+    needs_token: bool,
+}
+
+/// What admission looks at; built once.
+pub struct Door {
+    pub auth: config::Auth,
+    pub verifier: Arc<Verifier>,
+    pub rights: Arc<arc_swap::ArcSwap<Rights>>,
+    pub origins: Origins,
+    pub endpoints: hashbrown::HashMap<String, Endpoint>,
+    /// Path of the full protocol.
+    pub path: String,
+    pub sse: bool,
+    /// Whether `/echo` is served: for conformance suites only.
+    pub echo: bool,
+    pub desk: Arc<Desk>,
+    pub metrics: Arc<Metrics>,
+    pub limits: config::Limits,
+}
+
+/// Which stream a path opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Bare,
+    Plain,
+    Sse,
+    /// Echoes what comes: for conformance suites.
+    Echo,
+}
+
+/// A stream that may open.
+pub struct Admitted {
+    /// Head of the response.
+    pub response: http::response::Builder,
+    pub variant: Variant,
+    pub claims: Claims,
+    pub channels: Vec<Arc<str>>,
+    pub from: From,
+    pub must_authenticate: bool,
+}
+
+/// A stream that may not: an HTTP answer instead.
+#[derive(Debug)]
+pub struct Refused {
+    pub status: StatusCode,
+    pub message: String,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Refused {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), headers: Vec::new() }
+    }
+}
+
+impl Door {
+    /// The paths of the configuration. Fails only on templates that `check` would have named.
+    pub fn endpoints(config: &Config) -> anyhow::Result<hashbrown::HashMap<String, Endpoint>> {
+        let mut endpoints = hashbrown::HashMap::new();
+        for endpoint in &config.endpoint {
+            let channels = endpoint.channels.iter().map(|text| Template::parse(text)).collect::<Result<_, _>>()?;
+            let needs_token = match endpoint.token {
+                Some(rule) => rule == config::TokenRule::Required,
+                None => config.auth.required(),
+            };
+            endpoints.insert(endpoint.path.clone(), Endpoint { channels, needs_token });
+        }
+        Ok(endpoints)
+    }
+
+    /// Which stream the path opens, if any.
+    pub fn stream(&self, head: &Head) -> Option<Stream> {
+        if head.method != Method::GET {
+            return None;
+        }
+        match head.path.as_str() {
+            path if self.endpoints.contains_key(path) => Some(Stream::Bare),
+            path if path == self.path => Some(Stream::Plain),
+            "/sse" if self.sse => Some(Stream::Sse),
+            "/echo" if self.echo => Some(Stream::Echo),
+            _ => None,
+        }
+    }
+
+    /// Decides on a request for a stream.
+    pub async fn admit(&self, stream: Stream, head: &Head) -> Result<Admitted, Refused> {
+        match stream {
+            Stream::Bare => self.bare(head).await,
+            Stream::Plain => self.plain(head).await,
+            Stream::Sse => self.sse(head).await,
+            Stream::Echo => Self::websocket(head, Codec::Echo),
+        }
+    }
+
+    async fn bare(&self, head: &Head) -> Result<Admitted, Refused> {
+        let Some(endpoint) = self.endpoints.get(&head.path) else {
+            return Err(Refused::new(StatusCode::NOT_FOUND, "no such endpoint"));
+        };
+        let mut admitted = Self::websocket(head, Codec::Bare)?;
+        admitted.claims = self.claims(head, endpoint.needs_token).await?.unwrap_or_default();
+        admitted.channels = names(render_all(&endpoint.channels, &admitted.claims));
+        if admitted.channels.is_empty() && !endpoint.channels.is_empty() {
+            self.metrics.dropped(Reason::Forbidden);
+            return Err(Refused::new(StatusCode::FORBIDDEN, "the token's claims give no channel of this endpoint"));
+        }
+        Ok(admitted)
+    }
+
+    async fn plain(&self, head: &Head) -> Result<Admitted, Refused> {
+        let mut admitted = Self::websocket(head, Codec::Plain)?;
+        let claims = self.claims(head, false).await?;
+        // Without a token the first message may bring one; until then nothing else is heard.
+        admitted.must_authenticate = claims.is_none() && self.auth.required();
+        admitted.claims = claims.unwrap_or_default();
+        if !admitted.must_authenticate {
+            admitted.channels = names(self.rights.load().join(&admitted.claims));
+        }
+        admitted.from = from(head)?;
+        Ok(admitted)
+    }
+
+    async fn sse(&self, head: &Head) -> Result<Admitted, Refused> {
+        if head.header("last-event-id") == Some("stop") {
+            // The stream ended for good; 204 is how an `EventSource` is told (WHATWG HTML §9.2).
+            return Err(Refused::new(StatusCode::NO_CONTENT, ""));
+        }
+        let claims = self.claims(head, self.auth.required()).await?.unwrap_or_default();
+        let mut channels = names(head.query_all("channel"));
+        if channels.is_empty() {
+            channels = names(self.rights.load().join(&claims));
+        }
+        self.check_channels(&claims, &channels).await?;
+        let mut response = http::Response::builder()
+            .status(StatusCode::OK)
+            .header("Content-Type", "text/event-stream; charset=utf-8")
+            .header("Cache-Control", "no-store")
+            .header("X-Accel-Buffering", "no");
+        for (name, value) in self.origins.cors(head.header("origin")) {
+            response = response.header(name, value);
+        }
+        Ok(Admitted {
+            response,
+            variant: Variant { codec: Codec::Sse, deflate: false },
+            claims,
+            channels,
+            from: from(head)?,
+            must_authenticate: false,
+        })
+    }
+
+    async fn check_channels(&self, claims: &Claims, channels: &[Arc<str>]) -> Result<(), Refused> {
+        if channels.is_empty() {
+            return Err(Refused::new(StatusCode::BAD_REQUEST, "name the channels: /sse?channel=a&channel=b"));
+        }
+        if channels.len() > self.limits.subscriptions {
+            self.metrics.dropped(Reason::Subscriptions);
+            return Err(Refused::new(StatusCode::BAD_REQUEST, "too many channels in one stream"));
+        }
+        for channel in channels {
+            check_name(channel).map_err(|message| Refused::new(StatusCode::BAD_REQUEST, message))?;
+            self.may_follow(claims, channel).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether claims may follow a channel, asking the database where the rights say so.
+    pub async fn may_follow(&self, claims: &Claims, channel: &str) -> Result<(), Refused> {
+        let decision = self.rights.load().subscribe(claims, channel);
+        let allowed = match decision {
+            Decision::Allow => true,
+            Decision::Deny(_) => false,
+            Decision::Ask(question) => {
+                let answer = self.desk.may(&question).await;
+                answer.map_err(|message| Refused::new(StatusCode::SERVICE_UNAVAILABLE, message))?
+            }
+        };
+        if allowed {
+            return Ok(());
+        }
+        self.metrics.dropped(Reason::Forbidden);
+        Err(Refused::new(StatusCode::FORBIDDEN, format!("forbidden: the rights of channel {channel} do not include you")))
+    }
+
+    /// The claims of the request's token, `None` without one.
+    pub async fn claims(&self, head: &Head, required: bool) -> Result<Option<Claims>, Refused> {
+        let Some((token, via)) = token::find(head.query.as_deref(), &head.headers, &self.auth) else {
+            if required {
+                self.metrics.dropped(Reason::Token);
+                return Err(unauthorized("a token is needed: ?token=…, Authorization: Bearer … or a subprotocol token.…"));
+            }
+            return Ok(None);
+        };
+        if via == Via::Cookie && !self.origins.allows(head.header("origin")) {
+            self.metrics.dropped(Reason::Forbidden);
+            let message = "a cookie counts only from an allowed origin: add it to [server] origins";
+            return Err(Refused::new(StatusCode::FORBIDDEN, message));
+        }
+        if !self.auth.configured() {
+            // Nothing to verify against: the token says nothing, so its bearer is anonymous.
+            return Ok(None);
+        }
+        match self.verifier.verify(token.reveal()).await {
+            Ok(claims) => Ok(Some(claims)),
+            Err(error) => {
+                self.metrics.dropped(Reason::Token);
+                Err(unauthorized(&error.to_string()))
+            }
+        }
+    }
+
+    fn websocket(head: &Head, codec: Codec) -> Result<Admitted, Refused> {
+        let key = head.header("sec-websocket-key");
+        let (upgrade, connection) = (head.list("upgrade"), head.list("connection"));
+        handshake::validate(upgrade.as_deref(), connection.as_deref(), head.header("sec-websocket-version"), key)
+            .map_err(not_a_websocket)?;
+        let deflate = handshake::negotiate_deflate(head.list("sec-websocket-extensions").as_deref());
+        let offered = head.list("sec-websocket-protocol").unwrap_or_default();
+        // The entry that carries a token is never chosen: it would come back in clear in the answer.
+        let subprotocol = offered.split(',').map(str::trim).find(|name| *name == "pregon");
+        let response = http::Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        let answer = handshake::response(key.unwrap_or_default(), subprotocol, deflate);
+        Ok(Admitted {
+            response: copy_headers(&answer, response),
+            variant: Variant { codec, deflate: deflate.is_some() },
+            claims: Claims::default(),
+            channels: Vec::new(),
+            from: From::Now,
+            must_authenticate: false,
+        })
+    }
+}
+
+fn not_a_websocket(error: handshake::HandshakeError) -> Refused {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let headers = error.headers().iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    Refused { status, message: error.to_string(), headers }
+}
+
+fn unauthorized(message: &str) -> Refused {
+    let headers = vec![("WWW-Authenticate", "Bearer".to_owned())];
+    Refused { status: StatusCode::UNAUTHORIZED, message: message.to_owned(), headers }
+}
+
+fn names(names: Vec<String>) -> Vec<Arc<str>> {
+    let mut channels: Vec<Arc<str>> = Vec::with_capacity(names.len());
+    for name in names {
+        if !channels.iter().any(|known| **known == *name) {
+            channels.push(Arc::from(name));
+        }
+    }
+    channels
+}
+
+/// Where the stream begins: what an `EventSource` sends back, otherwise the query.
+fn from(head: &Head) -> Result<From, Refused> {
+    let since = head
+        .header("last-event-id")
+        .filter(|id| !id.is_empty())
+        .map(str::to_owned)
+        .or_else(|| head.query_first("since"))
+        .or_else(|| head.query_first("lastEventId"));
+    if let Some(since) = since {
+        let since = since.parse().map_err(|e: crate::log::position::BadPosition| {
+            Refused::new(StatusCode::BAD_REQUEST, e.to_string())
+        })?;
+        return Ok(From::Since(since));
+    }
+    match head.query_first("last").map(|n| n.parse()) {
+        Some(Ok(n)) => Ok(From::Last(n)),
+        Some(Err(_)) => Err(Refused::new(StatusCode::BAD_REQUEST, "last must be a number")),
+        None => Ok(From::Now),
+    }
+}
+
+/// The header lines of a rendered head, for whoever writes the response.
+fn copy_headers(head: &[u8], mut response: http::response::Builder) -> http::response::Builder {
+    let mut lines = [httparse::EMPTY_HEADER; 16];
+    let mut parsed = httparse::Response::new(&mut lines);
+    if parsed.parse(head).is_ok_and(|status| status.is_complete()) {
+        for line in parsed.headers.iter() {
+            response = response.header(line.name, line.value);
+        }
+    }
+    response
+}

@@ -1,0 +1,14 @@
+//! Connections: from `accept` to a socket on a shard, or to the HTTP library.
+//!
+//! A connection's first request is read by us. A stream (WebSocket, server-sent events) is admitted, answered, and its
+//! socket goes to a shard with nothing of the HTTP library around it, which is what keeps an idle client in a few KiB.
+//! Everything else, with what was read already, goes to the HTTP library; a stream that is asked for on such a connection
+//! later is bridged to a shard.
+
+pub mod head;
+pub mod origin;
+pub mod admit;
+pub mod accept;
+mod bridge;
+mod rewind;
+pub mod forwarded;
