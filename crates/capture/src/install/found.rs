@@ -43,7 +43,6 @@ pub(crate) struct RoleFacts {
 pub(crate) struct SchemaFacts {
     pub(crate) oid: u32,
     pub(crate) marked: bool,
-    pub(crate) owner: String,
     pub(crate) public_usage: bool,
 }
 
@@ -53,7 +52,6 @@ pub(crate) struct RelationFacts {
     pub(crate) oid: u32,
     pub(crate) name: String,
     pub(crate) kind: String,
-    pub(crate) owner: String,
 }
 
 #[derive(Debug)]
@@ -66,7 +64,6 @@ pub(crate) struct FunctionFacts {
     pub(crate) definer: bool,
     pub(crate) settings: Vec<String>,
     pub(crate) owner: String,
-    pub(crate) owner_superuser: bool,
     pub(crate) returns_trigger: bool,
     pub(crate) comment: String,
     pub(crate) public_execute: bool,
@@ -116,18 +113,18 @@ const ROLES: &str = "
       FROM pg_roles r WHERE r.rolname = ANY($1)";
 
 const SCHEMAS: &str = "
-    SELECT n.oid, coalesce(obj_description(n.oid, 'pg_namespace'), '') LIKE $2 || '%', pg_get_userbyid(n.nspowner)::text,
+    SELECT n.oid, coalesce(obj_description(n.oid, 'pg_namespace'), '') LIKE $2 || '%',
            EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a WHERE a.grantee = 0)
       FROM pg_namespace n WHERE n.nspname = $1";
 
 const RELATIONS: &str = "
-    SELECT c.oid, c.relname::text, c.relkind::text, pg_get_userbyid(c.relowner)::text
+    SELECT c.oid, c.relname::text, c.relkind::text
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = $1 AND c.relkind <> 'i' ORDER BY c.relname";
 
 const FUNCTIONS: &str = "
     SELECT p.oid, n.nspname::text, p.proname::text, pg_get_function_identity_arguments(p.oid), p.prosrc, p.prosecdef,
-           coalesce(p.proconfig, '{}'), r.rolname::text, r.rolsuper, p.prorettype = 'trigger'::regtype,
+           coalesce(p.proconfig, '{}'), r.rolname::text, p.prorettype = 'trigger'::regtype,
            coalesce(d.description, ''),
            EXISTS (SELECT 1 FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles r ON r.oid = p.proowner
@@ -255,8 +252,7 @@ fn schema_from(row: &Row) -> Result<SchemaFacts, tokio_postgres::Error> {
     Ok(SchemaFacts {
         oid: row.try_get(0)?,
         marked: row.try_get(1)?,
-        owner: row.try_get(2)?,
-        public_usage: row.try_get(3)?,
+        public_usage: row.try_get(2)?,
     })
 }
 
@@ -265,7 +261,6 @@ fn relation_from(row: &Row) -> Result<RelationFacts, tokio_postgres::Error> {
         oid: row.try_get(0)?,
         name: row.try_get(1)?,
         kind: row.try_get(2)?,
-        owner: row.try_get(3)?,
     })
 }
 
@@ -279,10 +274,9 @@ fn function_from(row: &Row) -> Result<FunctionFacts, tokio_postgres::Error> {
         definer: row.try_get(5)?,
         settings: row.try_get(6)?,
         owner: row.try_get(7)?,
-        owner_superuser: row.try_get(8)?,
-        returns_trigger: row.try_get(9)?,
-        comment: row.try_get(10)?,
-        public_execute: row.try_get(11)?,
+        returns_trigger: row.try_get(8)?,
+        comment: row.try_get(9)?,
+        public_execute: row.try_get(10)?,
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod kit;
 
+mod checks;
 mod conflicts;
 mod payloads;
 mod plans;

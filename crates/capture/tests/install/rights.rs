@@ -1,6 +1,7 @@
 //! Who may do what: the gateway looks, publishers publish, writers need nothing, and nobody can misuse the functions.
 
 use pregon_capture::install::{Target, WatchSpec, plan};
+use pregon_testkit::postgres::{Database, Options, Server};
 use tokio_postgres::error::SqlState;
 
 use crate::kit::{ALL, Fixture, install, listen, watch};
@@ -139,25 +140,18 @@ async fn a_malicious_writer_cannot_lend_us_functions() {
 
 #[tokio::test]
 async fn an_installer_without_superuser_rights_manages() {
-    let f = Fixture::new("SELECT 1", vec![]).await;
-    pregon_capture::install::apply(
-        &f.admin,
-        &pregon_capture::install::drop(&f.admin).await.unwrap(),
-        &mut |_| {},
-    )
+    let server = Server::start(Options::default()).await.unwrap();
+    let db = Database::create(&server).await.unwrap();
+    let role = db.create_role("installer").await.unwrap();
+    let gateway = db.create_role("gateway").await.unwrap();
+    db.execute(&format!(
+        "GRANT CREATE ON DATABASE {} TO {role}; CREATE SCHEMA app AUTHORIZATION {role}; SET ROLE {role};
+         CREATE TABLE app.t (id int PRIMARY KEY, body text)",
+        db.name()
+    ))
     .await
     .unwrap();
-    let role = f.db.create_role("installer").await.unwrap();
-    let gateway = f.db.create_role("gateway").await.unwrap();
-    f.admin
-        .batch_execute(&format!(
-            "GRANT CREATE ON DATABASE {} TO {role}; CREATE SCHEMA app AUTHORIZATION {role}; SET ROLE {role};
-             CREATE TABLE app.t (id int PRIMARY KEY, body text); RESET ROLE",
-            f.db.name()
-        ))
-        .await
-        .unwrap();
-    let client = f.db.client_as(&role).await.unwrap();
+    let client = db.client_as(&role).await.unwrap();
     let target = Target {
         gateway_role: Some(gateway),
         watches: vec![app("t")],
@@ -171,10 +165,27 @@ async fn an_installer_without_superuser_rights_manages() {
             .any(|warning| warning.contains("owns the functions itself"))
     );
     assert!(plan(&client, &target).await.unwrap().is_empty());
-    let mut payloads = listen(&f.db.url()).await;
+    let mut payloads = listen(&db.url()).await;
     client
         .batch_execute("INSERT INTO app.t VALUES (1, 'x')")
         .await
         .unwrap();
     assert!(payloads.recv().await.unwrap().contains("\"body\":\"x\""));
+    // With CREATEROLE it makes the roles, joins the owner and hands everything over.
+    db.execute(&format!("ALTER ROLE {role} CREATEROLE"))
+        .await
+        .unwrap();
+    let planned = install(&client, &target).await.unwrap();
+    assert_eq!(planned.warnings, Vec::<String>::new());
+    assert!(plan(&client, &target).await.unwrap().is_empty());
+    client
+        .batch_execute("INSERT INTO app.t VALUES (2, 'y')")
+        .await
+        .unwrap();
+    assert!(payloads.recv().await.unwrap().contains("\"body\":\"y\""));
+    let owner = "SELECT pg_get_userbyid(proowner)::text FROM pg_proc WHERE proname = 'notify_t'";
+    assert_eq!(
+        client.query_one(owner, &[]).await.unwrap().get::<_, String>(0),
+        "pregon_owner"
+    );
 }
