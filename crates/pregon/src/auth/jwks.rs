@@ -61,6 +61,11 @@ pub(super) struct Jwks {
 
 impl Jwks {
     pub(super) fn new(url: String) -> Result<Self, SetupError> {
+        Self::with_pause(url, PAUSE)
+    }
+
+    /// With another pause between reads; for tests.
+    pub(super) fn with_pause(url: String, pause: Duration) -> Result<Self, SetupError> {
         // No redirects: they could lead from https to anywhere.
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
@@ -72,7 +77,7 @@ impl Jwks {
             client,
             ring: ArcSwap::default(),
             begun: Mutex::new(None),
-            pause: PAUSE,
+            pause,
         })
     }
 
@@ -90,8 +95,7 @@ impl Jwks {
         } else {
             return found;
         }
-        let found = self.ring.load().find(name, algorithm);
-        found
+        self.ring.load_full().find(name, algorithm)
     }
 
     async fn refresh(&self, seen: &std::sync::Arc<Ring>) {

@@ -110,12 +110,12 @@ fn trim_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Reads one kind of public key.
+type ReadPem = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
+
 fn public_key(path: &str) -> Result<(DecodingKey, &'static [Algorithm]), SetupError> {
     let pem = read(path)?;
-    let tries: [(
-        fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>,
-        &[Algorithm],
-    ); 3] = [
+    let tries: [(ReadPem, &[Algorithm]); 3] = [
         (DecodingKey::from_rsa_pem, &[Algorithm::RS256]),
         (DecodingKey::from_ec_pem, &[Algorithm::ES256, Algorithm::ES384]),
         (DecodingKey::from_ed_pem, &[Algorithm::EdDSA]),

@@ -13,3 +13,6 @@ pub mod mint;
 pub use claims::Claims;
 pub use token::{Token, Via, same_key};
 pub use verify::{AuthError, SetupError, Verifier};
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,14 @@ impl Verifier {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn with_jwks(self, jwks: Jwks) -> Self {
+        Self {
+            source: Source::Remote(Box::new(jwks)),
+            ..self
+        }
+    }
+
     /// Whether a session needs a token.
     pub fn required(&self) -> bool {
         self.required

@@ -10,11 +10,11 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
     if let Some(postgres) = &mut config.postgres {
         overlay_postgres(postgres, &variable);
     }
-    if tree.has("auth") && config.auth.public_key_file.is_none() && config.auth.jwks_url.is_none() {
-        if let Some(secret) = variable("JWT_SECRET") {
-            config.auth.secret = Some(Secret::new(secret));
-            config.auth.secret_file = None;
-        }
+    // A shared secret beside a public key could only weaken it, so the variable is not for such a section.
+    let shared = tree.has("auth") && config.auth.public_key_file.is_none() && config.auth.jwks_url.is_none();
+    if let Some(secret) = variable("JWT_SECRET").filter(|_| shared) {
+        config.auth.secret = Some(Secret::new(secret));
+        config.auth.secret_file = None;
     }
     if let Some(key) = variable("PREGON_API_KEY") {
         config.server.api_key = Some(Secret::new(key));

@@ -136,3 +136,6 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

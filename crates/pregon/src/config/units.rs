@@ -47,7 +47,7 @@ impl fmt::Display for Period {
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
         match units
             .into_iter()
-            .find(|(size, _)| millis > 0 && millis % size == 0)
+            .find(|(size, _)| millis > 0 && millis.is_multiple_of(*size))
         {
             Some((size, unit)) => write!(f, "{}{unit}", millis / size),
             None if millis == 0 => f.write_str("0s"),
@@ -125,7 +125,7 @@ impl fmt::Display for Size {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match units
             .into_iter()
-            .find(|(size, _)| self.0 > 0 && self.0 % size == 0)
+            .find(|(size, _)| self.0 > 0 && self.0.is_multiple_of(*size))
         {
             Some((size, unit)) => write!(f, "{}{unit}", self.0 / size),
             None => write!(f, "{}B", self.0),

@@ -458,7 +458,7 @@ mod tests {
 
     #[test]
     fn wrong_texts_are_refused_when_they_are_compiled() {
-        let error = |text| Expr::compile(text, Kind::Event).unwrap_err();
+        let error = |text: &str| Expr::compile(text, Kind::Event).unwrap_err();
         assert_eq!(error("  "), ExprError::Empty);
         assert!(matches!(error("row.a =="), ExprError::Syntax { .. }));
         assert!(

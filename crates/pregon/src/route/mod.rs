@@ -17,3 +17,6 @@ pub use grant::{Decision, Rights, SqlQuestion};
 pub use rule::{Routed, Router, Rule};
 pub use scope::Scope;
 pub use template::{Pattern, Template};
+
+#[cfg(test)]
+mod tests;

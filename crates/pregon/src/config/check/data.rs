@@ -335,15 +335,10 @@ fn route_payload(route: &Route, at: &str, tree: &mut Tree) {
 fn route_query(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
     let Some(enrich) = &route.enrich else { return };
     let key = format!("{at}.enrich.sql");
-    if tree.has(&key) {
-        if let Err(error) = NamedSql::parse(&enrich.sql) {
-            tree.report(
-                &key,
-                Some(enrich.sql.clone()),
-                error.to_string(),
-                "write one `SELECT … WHERE id = :column`",
-            );
-        }
+    let query = NamedSql::parse(&enrich.sql);
+    if let Some(error) = query.err().filter(|_| tree.has(&key)) {
+        let remedy = "write one `SELECT … WHERE id = :column`";
+        tree.report(&key, Some(enrich.sql.clone()), error.to_string(), remedy);
     }
     if config.postgres.is_none() {
         tree.report_key(

@@ -1,0 +1,448 @@
+//! Whole files: what is read, what is refused and where, what the environment changes, and that the docs follow the structs.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn read_with(text: &str, vars: &[(&str, &str)]) -> Result<Config, Problems> {
+    let env = |name: &str| {
+        vars.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
+    Config::parse(text, "pregon.toml", Path::new("/nowhere"), &env)
+}
+
+fn read(text: &str) -> Config {
+    read_with(text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Line, column, key and message of every problem.
+fn wrong(text: &str) -> Vec<(usize, usize, String, String)> {
+    let Err(problems) = read_with(text, &[]) else {
+        panic!("nothing is wrong with it")
+    };
+    problems
+        .0
+        .into_iter()
+        .map(|p| (p.line, p.column, p.key, p.message))
+        .collect()
+}
+
+fn remedy(text: &str) -> String {
+    let Err(Problems(problems)) = read_with(text, &[]) else {
+        panic!("nothing is wrong with it")
+    };
+    problems[0].remedy.clone()
+}
+
+const LIVE_SALES: &str = r#"
+[server]
+listen = "127.0.0.1:8000"
+
+[postgres]
+url = "postgres://localhost/ventas"
+
+[[listen]]
+channel = "sales_channel"
+
+[[endpoint]]
+path = "/ws/sales"
+channels = ["sales_channel"]
+token = "none"
+"#;
+
+#[test]
+fn an_empty_file_is_a_configuration() {
+    let config = read("");
+    assert_eq!(config, Config::default());
+    assert_eq!(config.server.listen, "127.0.0.1:8080");
+    assert!(!config.auth.required());
+}
+
+#[test]
+fn the_example_of_a_bare_endpoint_is_read() {
+    let config = read(LIVE_SALES);
+    assert_eq!(config.listen[0].name, "sales_channel");
+    assert_eq!(config.endpoint[0].token, Some(TokenRule::None));
+    assert_eq!(config.server.path, "/ws");
+}
+
+#[test]
+fn everything_can_be_said() {
+    let config = read(
+        r#"
+[server]
+origins = ["https://app.example.com", "http://localhost:3000"]
+trusted_proxies = ["10.0.0.0/8", "::1"]
+drain = "250ms"
+[auth]
+secret = "s"
+algorithms = ["HS256", "HS512"]
+join = ["user_{sub}", "role_{claims.role}"]
+anonymous_join = ["news"]
+required = false
+[postgres]
+url = "host=/run/postgresql dbname=x"
+apply = "auto"
+[[watch]]
+table = 'public."Mensajes"'
+operations = ["insert", "truncate"]
+where = "bot_id IS NULL"
+columns = ["id", "message"]
+[[listen]]
+channel = "c"
+name = "avisos"
+[[route]]
+from = ["Mensajes", "avisos"]
+when = "op == 'insert' && row.id > 3"
+to = "conversation_{conversation_id}"
+event = "message:{op}"
+payload = { id = "row.id", both = "row.a + row.b" }
+enrich = { sql = "SELECT user_id FROM conversations WHERE id = :conversation_id" }
+[[channel]]
+name = "conversation_{id}"
+allow = "channel.id in claims.rooms"
+allow_sql = "SELECT true FROM conversations WHERE id = :channel.id AND user_id = :claims.sub"
+publish = "has(claims.admin)"
+[limits]
+message = "1MiB"
+queue = 4096
+"#,
+    );
+    assert_eq!(config.watch[0].name, "Mensajes");
+    assert_eq!(
+        config.channel[0].subscribe.as_deref(),
+        Some("channel.id in claims.rooms")
+    );
+    assert_eq!(
+        config.route[0].enrich.as_ref().unwrap().timeout,
+        Period::seconds(2)
+    );
+    assert_eq!(&config.route[0].to[..], ["conversation_{conversation_id}"]);
+    assert_eq!(
+        (config.limits.message, config.limits.queue),
+        (Size::mib(1), Size(4096))
+    );
+    assert_eq!(config.postgres.unwrap().apply, Apply::Auto);
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_places() {
+    let text = r#"[server]
+lisen = "x"
+drain = "5 seconds"
+origins = "*"
+[auth]
+join = ["user_{sub"]
+[postgres]
+url = "postgres://localhost/x"
+capture = "wal"
+pool = -1
+[[watch]]
+operations = ["insert", "upsert"]
+[[watch]]
+table = "public.ventas"
+[[route]]
+from = "venta"
+to = ["v_{id}", "v_{}"]
+when = "row.total >"
+payload = { x = "claims.sub" }
+[[channel]]
+name = "c_{id}"
+allow_sql = "SELECT true WHERE :channel.user = 1"
+"#;
+    let found = wrong(text);
+    let expected = [
+        (2, 1, "server.lisen", "unknown key `lisen`"),
+        (3, 9, "server.drain", "is no length of time"),
+        (4, 11, "server.origins", "must be a list, not a text"),
+        (
+            6,
+            9,
+            "auth.join[0]",
+            "`{` at character 6 is never closed; write `{{` for a brace",
+        ),
+        (9, 11, "postgres.capture", "`wal` comes later"),
+        (
+            10,
+            8,
+            "postgres.pool",
+            "must be between 0 and 9223372036854775807",
+        ),
+        (11, 1, "watch[0].table", "the key `table` is missing"),
+        (
+            12,
+            25,
+            "watch[0].operations[1]",
+            "must be one of `insert`, `update`, `delete`, `truncate`",
+        ),
+        (16, 8, "route[0].from", "no watch or listen is called `venta`"),
+        (
+            17,
+            17,
+            "route[0].to[1]",
+            "`{}` is no name; use a column or a path such as `claims.sub`",
+        ),
+        (18, 8, "route[0].when", ""),
+        (
+            19,
+            17,
+            "route[0].payload.x",
+            "`claims` is not known here; there are row, old, op, message, channel",
+        ),
+        (
+            22,
+            13,
+            "channel[0].allow_sql",
+            "`:channel.user` is not known here",
+        ),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(
+            (found.0, found.1, found.2.as_str()),
+            (expected.0, expected.1, expected.2),
+            "{found:?}"
+        );
+        assert!(found.3.contains(expected.3), "{found:?}");
+    }
+}
+
+#[test]
+fn a_problem_reads_as_one_line() {
+    let Err(problems) = read_with("[server]\nlisen = 1\n", &[]) else {
+        panic!("nothing is wrong")
+    };
+    assert_eq!(
+        problems.to_string(),
+        "pregon.toml:2:1: server.lisen: unknown key `lisen`; did you mean `listen`?"
+    );
+}
+
+#[test]
+fn remedies_suggest_what_was_meant() {
+    assert_eq!(remedy("[sever]\n"), "did you mean `server`?");
+    let text = format!("{LIVE_SALES}[[route]]\nfrom = 'sales_chanel'\nto = 'x'\n");
+    assert_eq!(remedy(&text), "did you mean `sales_channel`?");
+    assert_eq!(
+        remedy("[auth]\nsecret='x'\nalgorithms = ['HS265']\n"),
+        "did you mean `HS256`?"
+    );
+    assert!(remedy("[[listen]]\nchannel='c'\n").contains("add a [postgres] section"));
+}
+
+#[test]
+fn syntax_errors_stand_alone() {
+    let found = wrong("[server\nlisten = 1\n");
+    assert_eq!((found[0].0, found[0].2.as_str()), (1, ""));
+    assert!(!wrong("a = \n[b]\nc = 'x\n").is_empty());
+    assert_eq!(wrong("[server]\nsse = true\nsse = true\n")[0].0, 3);
+}
+
+#[test]
+fn names_must_be_free_and_paths_too() {
+    let base = "[postgres]\nurl = 'postgres://h/d'\n";
+    let keys = |text: &str| {
+        wrong(&format!("{base}{text}"))
+            .into_iter()
+            .map(|p| p.2)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        keys("[[watch]]\ntable='a.t'\n[[watch]]\ntable='b.t'\n"),
+        ["watch[1].name"]
+    );
+    assert_eq!(
+        keys("[[watch]]\ntable='t'\n[[listen]]\nchannel='t'\n"),
+        ["listen[0].name"]
+    );
+    assert_eq!(keys("[[listen]]\nchannel='pregon'\n"), ["listen[0].channel"]);
+    assert_eq!(
+        keys("[[watch]]\ntable='a.b.c'\n[[watch]]\ntable='x y'\n"),
+        ["watch[0].table", "watch[1].table"]
+    );
+    assert_eq!(
+        keys("[[watch]]\ntable='t'\nwhere='true; DROP TABLE t'\n"),
+        ["watch[0].where"]
+    );
+    let endpoint = "[[endpoint]]\nchannels=['c']\npath=";
+    assert_eq!(
+        keys(&format!(
+            "{endpoint}'/sse'\n{endpoint}'x'\n{endpoint}'/a'\n{endpoint}'/a'\n"
+        ))
+        .len(),
+        3
+    );
+}
+
+#[test]
+fn a_bare_endpoint_may_take_the_path_of_the_protocol() {
+    let endpoint = "[[endpoint]]\npath='/ws'\nchannels=['c']\n";
+    assert_eq!(read(endpoint).server.path, "/connect");
+    assert_eq!(
+        wrong(&format!("[server]\npath='/ws'\n{endpoint}"))[0].2,
+        "endpoint[0].path"
+    );
+}
+
+#[test]
+fn keys_of_tokens_are_checked() {
+    let key = |text: &str| wrong(&format!("[auth]\n{text}"))[0].2.clone();
+    assert_eq!(key("secret='a'\njwks_url='https://x/y'\n"), "auth");
+    assert_eq!(key("secret=''\n"), "auth.secret");
+    assert_eq!(key("secret='a'\nalgorithms=['RS256']\n"), "auth.algorithms");
+    assert_eq!(key("jwks_url='http://example.com/jwks'\n"), "auth.jwks_url");
+    assert_eq!(key("public_key_file='none.pem'\n"), "auth.public_key_file");
+    assert_eq!(key("required=true\n"), "auth.required");
+    assert_eq!(key("anonymous_join=['u_{sub}']\n"), "auth.anonymous_join[0]");
+    assert_eq!(
+        wrong("[server]\norigins=['*']\n[auth]\ncookie='sid'\n")[0].2,
+        "server.origins"
+    );
+    assert_eq!(
+        wrong("[[endpoint]]\npath='/a'\nchannels=['u_{sub}']\ntoken='none'\n")[0].2,
+        "endpoint[0].channels[0]"
+    );
+    assert_eq!(
+        wrong("[[endpoint]]\npath='/a'\nchannels=['u']\ntoken='required'\n")[0].2,
+        "endpoint[0].token"
+    );
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let text =
+        "[auth]\nsecret = 'hunter2'\nrequired = 3\n[postgres]\nurl = 'hunter3'\n[server]\napi_key = 77\n";
+    let Err(problems) = read_with(text, &[]) else {
+        panic!("nothing is wrong")
+    };
+    let shown = format!(
+        "{problems} {problems:?} {:?}",
+        read_with("[auth]\nsecret='hunter2'\n", &[])
+    );
+    assert!(!shown.contains("hunter") && !shown.contains("77"), "{shown}");
+    assert_eq!(problems.0.len(), 3, "{problems}");
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let vars = [
+        ("DATABASE_URL", "postgres://env/db"),
+        ("PREGON_ADMIN_URL", "postgres://admin/db"),
+        ("JWT_SECRET", "key"),
+        ("PREGON_LISTEN", "0.0.0.0:0"),
+        ("PORT", "99"),
+        ("PREGON_API_KEY", "api"),
+    ];
+    let config = read_with("[postgres]\n[auth]\nsecret_file='none'\n", &vars).unwrap();
+    let postgres = config.postgres.unwrap();
+    assert_eq!(postgres.url.as_ref().unwrap().reveal(), "postgres://env/db");
+    assert_eq!(postgres.admin().unwrap().reveal(), "postgres://admin/db");
+    assert_eq!(config.auth.secret.as_ref().unwrap().reveal(), "key");
+    assert_eq!(config.server.listen, "0.0.0.0:0");
+    assert_eq!(config.server.api_key.unwrap().reveal(), "api");
+    assert!(config.auth.required());
+}
+
+#[test]
+fn a_variable_without_its_section_is_ignored() {
+    let vars = [
+        ("DATABASE_URL", "nonsense"),
+        ("JWT_SECRET", "key"),
+        ("REDIS_URL", "redis://x"),
+        ("PREGON_DATA", "/x"),
+    ];
+    assert_eq!(read_with("", &vars).unwrap(), Config::default());
+    assert_eq!(
+        read_with("", &[("PREGON_API_KEY", ""), ("PORT", "")]).unwrap(),
+        Config::default()
+    );
+    let jwks = read_with("[auth]\njwks_url='https://x/y'\n", &vars).unwrap();
+    assert_eq!(
+        jwks.auth.secret, None,
+        "a public key's configuration takes no shared secret"
+    );
+}
+
+#[test]
+fn the_admin_url_falls_back_to_the_ordinary_one() {
+    let config = read_with("[postgres]\n", &[("DATABASE_URL", "postgres://a/b")]).unwrap();
+    assert_eq!(
+        config.postgres.unwrap().admin().unwrap().reveal(),
+        "postgres://a/b"
+    );
+}
+
+#[test]
+fn a_port_alone_keeps_the_address_of_the_file() {
+    let listen = |text: &str| read_with(text, &[("PORT", "3000")]).unwrap().server.listen;
+    assert_eq!(listen("[server]\nlisten='127.0.0.1:1'\n"), "127.0.0.1:3000");
+    assert_eq!(listen("[server]\nlisten='[::1]:1'\n"), "[::1]:3000");
+    assert_eq!(listen(""), "0.0.0.0:3000");
+}
+
+#[test]
+fn wrong_variables_are_named() {
+    let Err(problems) = read_with("", &[("PREGON_LISTEN", "nowhere")]) else {
+        panic!("nothing is wrong")
+    };
+    assert_eq!(
+        problems.to_string(),
+        "environment: PREGON_LISTEN: must be `address:port`; write it like `0.0.0.0:8080`"
+    );
+    assert!(read_with("", &[("PORT", "x")]).is_err());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_problem() {
+    let problems = Config::load(Path::new("/nowhere/pregon.toml"), &|_| None).unwrap_err();
+    assert!(problems.0[0].message.starts_with("cannot read the configuration"));
+}
+
+#[test]
+fn the_commented_default_file_is_the_default() {
+    let text = default_toml();
+    assert_eq!(read(&text), Config::default());
+    // Each section on its own, uncommented, without what needs a value, is read and changes nothing.
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| !line.contains('…'));
+    let plain: Vec<&str> = lines
+        .take_while(|line| *line != "[postgres]")
+        .filter(|line| !line.starts_with("pregon.toml"))
+        .collect();
+    assert_eq!(read(&plain.join("\n")), Config::default());
+}
+
+/// `UPDATE_DOCS=1` writes them.
+#[test]
+fn the_docs_follow_the_structs() {
+    let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let pages = [
+        ("config.md", reference_markdown()),
+        ("pregon.schema.json", schema_json()),
+        ("pregon.default.toml", default_toml()),
+    ];
+    for (name, text) in pages {
+        let path = docs.join(name);
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::create_dir_all(&docs).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == text,
+            "docs/{name} is stale: run UPDATE_DOCS=1 cargo test -p pregon config"
+        );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn reading_never_panics(text in "([\\[\\]a-z.=\"'{}#\n 0-9_]|server|auth|watch|route|table){0,40}") {
+        let _ = read_with(&text, &[]);
+    }
+}
