@@ -6,27 +6,28 @@
 
 mod dsn;
 mod error;
+mod wire;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::{Client, Config, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::tls::{self, Verify};
 use dsn::Dsn;
 pub(crate) use error::chain;
 pub use error::{ConnectError, ConnectErrorKind};
+use wire::Connector;
+pub use wire::Wire;
 
 /// A connection, plain or TLS; its owner polls it.
-pub type Connection =
-    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+pub type Connection = tokio_postgres::Connection<Socket, Wire>;
 
 /// Login included. Short enough that an attempt which hangs in a dead network does not eat the 5 s in which a gateway has
 /// to deliver again; `connect_timeout` in the connection string changes it.
@@ -48,8 +49,10 @@ const SESSION_SQL: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_inte
 #[derive(Clone)]
 pub struct Settings {
     config: Config,
-    tls: MakeRustlsConnect,
+    connector: Connector,
     mode: &'static str,
+    /// Warned about md5; shared by all copies, so that it is said once.
+    warned: Arc<AtomicBool>,
     base_name: Arc<str>,
 }
 
@@ -74,12 +77,16 @@ impl Settings {
         } else {
             choice.driver
         };
+        let encrypted = ssl_mode != SslMode::Disable;
+        let rustls = tls::connector(choice.verify, dsn.sslrootcert.as_deref(), encrypted)?;
         config.ssl_mode(ssl_mode);
-        let tls = tls::connector(
-            choice.verify,
-            dsn.sslrootcert.as_deref(),
-            ssl_mode != SslMode::Disable,
-        )?;
+        if !encrypted && all_named(&config) {
+            // Makes the driver hand the bare socket to the connector, which leaves it bare.
+            config
+                .ssl_mode(SslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct);
+        }
+        let connector = Connector::new(rustls, !encrypted);
         if choice.verify == Verify::Nothing && ssl_mode != SslMode::Disable && !local {
             tracing::warn!(
                 sslmode = choice.name,
@@ -91,9 +98,10 @@ impl Settings {
         config.application_name(&*base_name);
         Ok(Self {
             config,
-            tls,
+            connector,
             mode: choice.name,
             base_name,
+            warned: Arc::default(),
         })
     }
 
@@ -149,7 +157,9 @@ impl Settings {
             .copied()
             .unwrap_or(CONNECT_TIMEOUT);
         let attempt = async {
-            let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
+            let (connector, md5) = self.connector.fresh();
+            let (client, mut connection) = self.config.connect(connector).await?;
+            self.warn_of_md5(&md5);
             if self.is_tcp() {
                 prepare_session(&client, &mut connection).await?;
             }
@@ -173,6 +183,16 @@ impl Settings {
             }
         });
         Ok(Session { client, driver })
+    }
+
+    fn warn_of_md5(&self, md5: &AtomicBool) {
+        if md5.load(Ordering::Relaxed) && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                database = self.redacted(),
+                "the password is checked with md5, which is weak and will be removed: set password_encryption = \
+                 'scram-sha-256' and set the password again"
+            );
+        }
     }
 
     fn is_tcp(&self) -> bool {
@@ -259,6 +279,12 @@ fn is_local(config: &Config) -> bool {
             name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         }
     })
+}
+
+/// Every host has a name, which the driver wants for anything like TLS.
+fn all_named(config: &Config) -> bool {
+    let hosts = config.get_hosts();
+    !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Tcp(_)))
 }
 
 fn tune_socket(config: &mut Config) {

@@ -1,5 +1,7 @@
 //! TLS, passwords, unix sockets, and errors that say what to do.
 
+use std::sync::{Arc, Mutex};
+
 use pregon_capture::connect::{ConnectErrorKind, Settings};
 use pregon_testkit::postgres::{Auth, Options, Tls, shared};
 use pregon_testkit::{Database, Server};
@@ -153,5 +155,49 @@ async fn a_silent_server_is_a_timeout() -> anyhow::Result<()> {
     let url = format!("postgres://u@{}/x?connect_timeout=1", silent.local_addr()?);
     let (kind, _) = tokio::time::timeout(PATIENCE, failure(&url)).await?;
     assert_eq!(kind, ConnectErrorKind::Timeout);
+    Ok(())
+}
+
+/// What was logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn md5_works_with_one_warning_and_scram_with_none() -> anyhow::Result<()> {
+    for (auth, tls, warnings) in [
+        (Auth::Md5, Tls::Off, 1),
+        (Auth::Md5, Tls::Offered, 1),
+        (Auth::Scram, Tls::Off, 0),
+    ] {
+        let server = Server::start(Options {
+            auth,
+            tls,
+            ..Options::default()
+        })
+        .await?;
+        let mode = if tls == Tls::Off { "disable" } else { "require" };
+        let settings = Settings::parse(&format!("{}?sslmode={mode}", server.superuser_url()))?;
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        settings.open().await?;
+        settings.with_name("again").open().await?;
+        let text = String::from_utf8(log.0.lock().unwrap().clone())?;
+        assert_eq!(text.matches("md5").count(), warnings, "{auth:?} {tls:?}: {text}");
+    }
     Ok(())
 }

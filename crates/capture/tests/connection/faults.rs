@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use pregon_testkit::postgres::{Options, shared};
-use pregon_testkit::{Database, Proxy, Server, eventually};
 use pregon_capture::connect::Settings;
 use pregon_capture::listen::{ProveError, prove};
+use pregon_testkit::postgres::{Options, shared};
+use pregon_testkit::{Database, Proxy, Server, eventually};
 use tokio::time::Instant;
 
 use crate::pooler::Pooler;

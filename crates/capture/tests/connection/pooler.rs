@@ -30,7 +30,9 @@ impl Pooler {
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     shared.accepted.fetch_add(1, Ordering::SeqCst);
-                    let Ok(server) = TcpStream::connect(&upstream).await else { continue };
+                    let Ok(server) = TcpStream::connect(&upstream).await else {
+                        continue;
+                    };
                     let (mut client_read, client_write) = client.into_split();
                     let (server_read, mut server_write) = server.into_split();
                     tokio::spawn(async move { tokio::io::copy(&mut client_read, &mut server_write).await });
@@ -62,7 +64,11 @@ impl Drop for Pooler {
 }
 
 /// Passes the server's messages on, without those of type `A` (NotificationResponse).
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: Arc<Shared>) -> std::io::Result<()> {
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: Arc<Shared>,
+) -> std::io::Result<()> {
     loop {
         let kind = from.read_u8().await?;
         let length = from.read_u32().await?;

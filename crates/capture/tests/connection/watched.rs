@@ -14,7 +14,10 @@ use crate::support::{Running, watch};
 
 async fn apply(database: &Database<'_>, spec: WatchSpec) -> anyhow::Result<()> {
     let client = database.client().await?;
-    let target = Target { watches: vec![spec], ..Target::default() };
+    let target = Target {
+        watches: vec![spec],
+        ..Target::default()
+    };
     let plan = install::plan(&client, &target).await?;
     install::apply(&client, &plan, &mut |_| {}).await?;
     Ok(())
@@ -27,8 +30,17 @@ fn parsed(bytes: Option<bytes::Bytes>) -> Value {
 #[tokio::test]
 async fn changes_of_a_watched_table_arrive_big_rows_included() -> anyhow::Result<()> {
     let database = Database::create(shared().await).await?;
-    database.execute("CREATE TABLE ventas (id int PRIMARY KEY, producto text)").await?;
-    apply(&database, WatchSpec { old: true, ..WatchSpec::new("ventas", "public", "ventas") }).await?;
+    database
+        .execute("CREATE TABLE ventas (id int PRIMARY KEY, producto text)")
+        .await?;
+    apply(
+        &database,
+        WatchSpec {
+            old: true,
+            ..WatchSpec::new("ventas", "public", "ventas")
+        },
+    )
+    .await?;
     let mut running = Running::attached(watch(&database, "ventas", "ventas")?, 64).await?;
     database
         .execute(
@@ -37,7 +49,10 @@ async fn changes_of_a_watched_table_arrive_big_rows_included() -> anyhow::Result
         )
         .await?;
     let insert = running.change().await?;
-    assert_eq!((insert.op, parsed(insert.row)), (Op::Insert, json!({"id": 1, "producto": "pan"})));
+    assert_eq!(
+        (insert.op, parsed(insert.row)),
+        (Op::Insert, json!({"id": 1, "producto": "pan"}))
+    );
     let update = running.change().await?;
     assert_eq!(parsed(update.row), json!({"id": 1, "producto": "té"}));
     assert_eq!(parsed(update.old), json!({"id": 1, "producto": "pan"}));
@@ -45,7 +60,10 @@ async fn changes_of_a_watched_table_arrive_big_rows_included() -> anyhow::Result
     assert!(big.fetched);
     assert_eq!(parsed(big.row), json!({"id": 2, "producto": "ñ".repeat(9000)}));
     let delete = running.change().await?;
-    assert_eq!((delete.op, parsed(delete.old)), (Op::Delete, json!({"id": 1, "producto": "té"})));
+    assert_eq!(
+        (delete.op, parsed(delete.old)),
+        (Op::Delete, json!({"id": 1, "producto": "té"}))
+    );
     running.stop().await
 }
 
@@ -60,7 +78,13 @@ async fn publishes_arrive_whatever_their_size() -> anyhow::Result<()> {
     for data in [json!({"a": [1, "ñ"]}), big, Value::Null, json!("text")] {
         publish(&pool, "c 1", "e", &data).await?;
         match running.next().await? {
-            Captured::Published { channel, event, data: got, at, .. } => {
+            Captured::Published {
+                channel,
+                event,
+                data: got,
+                at,
+                ..
+            } => {
                 assert_eq!((channel.as_str(), event.as_str()), ("c 1", "e"));
                 assert_eq!(parsed(Some(got)), data);
                 assert!(at.is_some());

@@ -1,0 +1,182 @@
+//! The stream below every connection by TCP: TLS, or the plain socket in the same type.
+//!
+//! Both pass through here because the driver does not say how the server asked for the password, and md5 deserves a warning: the
+//! first bytes of the server tell.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::Socket;
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+type Rustls = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+type RustlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+
+/// AuthenticationMD5Password: type, length 12, code 5.
+const ASKS_MD5: [u8; 9] = [b'R', 0, 0, 0, 12, 0, 0, 0, 5];
+
+/// Makes [`Wire`]s. For a plain one the driver must be told to negotiate TLS directly: then it asks the server nothing.
+#[derive(Clone)]
+pub(super) struct Connector {
+    rustls: MakeRustlsConnect,
+    plain: bool,
+    /// The server asked for an md5 hash.
+    md5: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub(super) fn new(rustls: MakeRustlsConnect, plain: bool) -> Self {
+        Self {
+            rustls,
+            plain,
+            md5: Arc::default(),
+        }
+    }
+
+    /// A copy for one attempt, and where it notes what the server asked for.
+    pub(super) fn fresh(&self) -> (Self, Arc<AtomicBool>) {
+        let md5 = Arc::<AtomicBool>::default();
+        (
+            Self {
+                md5: Arc::clone(&md5),
+                ..self.clone()
+            },
+            md5,
+        )
+    }
+}
+
+impl MakeTlsConnect<Socket> for Connector {
+    type Stream = Wire;
+    type TlsConnect = Connecting;
+    type Error = io::Error;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Connecting, io::Error> {
+        let rustls = if self.plain {
+            None
+        } else {
+            let made = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.rustls, domain);
+            Some(made.map_err(io::Error::other)?)
+        };
+        Ok(Connecting {
+            rustls,
+            md5: Arc::clone(&self.md5),
+        })
+    }
+}
+
+/// One handshake to be.
+pub(super) struct Connecting {
+    /// Absent for a plain connection.
+    rustls: Option<RustlsConnect>,
+    md5: Arc<AtomicBool>,
+}
+
+impl TlsConnect<Socket> for Connecting {
+    type Stream = Wire;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Wire>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        let Self { rustls, md5 } = self;
+        match rustls {
+            None => Box::pin(std::future::ready(Ok(Wire::new(Inner::Plain(socket), md5)))),
+            Some(rustls) => {
+                let handshake = rustls.connect(socket);
+                Box::pin(async move { Ok(Wire::new(Inner::Tls(Box::new(handshake.await?)), md5)) })
+            }
+        }
+    }
+}
+
+enum Inner {
+    Plain(Socket),
+    Tls(Box<Rustls>),
+}
+
+/// A stream to the server; looks at the first message that comes back, and at nothing after it.
+pub struct Wire {
+    inner: Inner,
+    /// Bytes of [`ASKS_MD5`] seen so far; absent once the first message is judged.
+    matched: Option<usize>,
+    md5: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn new(inner: Inner, md5: Arc<AtomicBool>) -> Self {
+        Self {
+            inner,
+            matched: Some(0),
+            md5,
+        }
+    }
+
+    fn judge(&mut self, read: &[u8]) {
+        let Some(matched) = self.matched else { return };
+        let rest = ASKS_MD5.get(matched..).unwrap_or_default();
+        let common = rest.len().min(read.len());
+        self.matched = if read.get(..common) != rest.get(..common) {
+            None
+        } else if common == rest.len() {
+            self.md5.store(true, Ordering::Relaxed);
+            None
+        } else {
+            Some(matched + common)
+        };
+    }
+}
+
+impl TlsStream for Wire {
+    fn channel_binding(&self) -> ChannelBinding {
+        match &self.inner {
+            Inner::Plain(_) => ChannelBinding::none(),
+            Inner::Tls(tls) => tls.channel_binding(),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(match &mut self.inner {
+            Inner::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Inner::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        })?;
+        if self.matched.is_some() {
+            self.judge(buf.filled().get(before..).unwrap_or_default());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.inner {
+            Inner::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Inner::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Inner::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Inner::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
