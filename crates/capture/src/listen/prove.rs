@@ -34,11 +34,15 @@ pub async fn prove(settings: &Settings) -> Result<(), ProveError> {
         notify(&sender, &channel).await?;
         arrives(&mut connection, &channel).await
     };
-    tokio::time::timeout(ANSWER, work).await.map_err(|_| ProveError::Undelivered)?
+    tokio::time::timeout(ANSWER, work)
+        .await
+        .map_err(|_| ProveError::Undelivered)?
 }
 
 async fn notify(sender: &Client, channel: &str) -> Result<(), ProveError> {
-    let sent = sender.execute("SELECT pg_catalog.pg_notify($1, '')", &[&channel]).await;
+    let sent = sender
+        .execute("SELECT pg_catalog.pg_notify($1, '')", &[&channel])
+        .await;
     sent.map(drop).map_err(|error| ConnectError::from(error).into())
 }
 

@@ -79,7 +79,7 @@ async fn values_are_never_sql() -> anyhow::Result<()> {
     );
     assert_eq!(
         pool.query_named(&sql, expected.as_object().unwrap()).await?,
-        [expected.clone()]
+        std::slice::from_ref(&expected)
     );
     assert_eq!(
         pool.query_json("SELECT $1::text AS a", &[json!(evil)]).await?,
