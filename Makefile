@@ -17,7 +17,7 @@ test: ## everything that is tested, against real servers and the release binary
 	@echo "== the release binary, which the black-box tests start"
 	cargo build --release -p pregon
 	@echo "== the tests of all crates"
-	cargo test --workspace
+	cargo test --release --workspace
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup
