@@ -1,0 +1,83 @@
+//! One keep-alive HTTP connection that publishes, one request at a time.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::SocketAddr,
+};
+
+use anyhow::{Context, bail, ensure};
+use mio::net::TcpStream;
+
+/// The key that the runner gives our server; the others do not look at it.
+pub(crate) const API_KEY: &str = "bench-key-0123456789abcdef";
+
+pub(super) struct Publisher {
+    stream: TcpStream,
+    busy: bool,
+    answer: Vec<u8>,
+}
+
+impl Publisher {
+    pub(super) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = std::net::TcpStream::connect(address).context("connecting a publisher")?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream: TcpStream::from_std(stream),
+            busy: false,
+            answer: Vec::new(),
+        })
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Sends one publish; its answer comes through [`Publisher::read`].
+    pub(super) fn send(&mut self, payload: &str) -> anyhow::Result<()> {
+        let body = format!(r#"{{"channel":"bench","event":"tick","data":{payload}}}"#);
+        let request = format!(
+            "POST /api/publish HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {API_KEY}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.busy = true;
+        Ok(self.stream.write_all(request.as_bytes())?)
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
+        match self.stream.read(buffer) {
+            Ok(0) => bail!("the server closed a publisher's connection"),
+            Ok(length) => self
+                .answer
+                .extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if is_whole(&self.answer)? {
+            self.answer.clear();
+            self.busy = false;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an answer has come to its end; anything but 200 is an error.
+fn is_whole(answer: &[u8]) -> anyhow::Result<bool> {
+    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else {
+        return Ok(false);
+    };
+    let (head, body) = answer.split_at(end + 4);
+    let text = String::from_utf8_lossy(answer);
+    ensure!(head.starts_with(b"HTTP/1.1 200"), "a publish failed: {text}");
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    match length {
+        Some(length) => Ok(body.len() >= length.trim().parse::<usize>()?),
+        None => Ok(body.ends_with(b"0\r\n\r\n")), // Chunked.
+    }
+}
