@@ -417,6 +417,17 @@ fn the_commented_default_file_is_the_default() {
     assert_eq!(read(&plain.join("\n")), Config::default());
 }
 
+#[test]
+fn the_examples_are_right() {
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let files = std::fs::read_dir(examples)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("pregon.toml"));
+    for file in files.filter(|file| file.exists()) {
+        Config::load(&file, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
+
 /// `UPDATE_DOCS=1` writes them.
 #[test]
 fn the_docs_follow_the_structs() {

@@ -73,6 +73,27 @@ fn server(server: &Server, tree: &mut Tree) {
             "choose another, for example `/ws`",
         );
     }
+    strangers(server, tree);
+    if server.api_key.as_ref().is_some_and(super::Secret::is_empty) {
+        tree.report(
+            "server.api_key",
+            None,
+            "is empty",
+            "remove it to close the API, or set PREGON_API_KEY",
+        );
+    }
+    for (key, period) in [
+        ("server.ping", server.ping),
+        ("server.pong_timeout", server.pong_timeout),
+    ] {
+        if period.is_zero() {
+            tree.report(key, Some(period.to_string()), "must be longer than nothing", "");
+        }
+    }
+}
+
+/// Checks whom the node believes.
+fn strangers(server: &Server, tree: &mut Tree) {
     for (index, origin) in server.origins.iter().enumerate() {
         if origin != "*" && !is_origin(origin) {
             let remedy = "write scheme and host without a path, for example `https://app.example.com`";
@@ -93,22 +114,6 @@ fn server(server: &Server, tree: &mut Tree) {
                 "is no address or network",
                 remedy,
             );
-        }
-    }
-    if server.api_key.as_ref().is_some_and(super::Secret::is_empty) {
-        tree.report(
-            "server.api_key",
-            None,
-            "is empty",
-            "remove it to close the API, or set PREGON_API_KEY",
-        );
-    }
-    for (key, period) in [
-        ("server.ping", server.ping),
-        ("server.pong_timeout", server.pong_timeout),
-    ] {
-        if period.is_zero() {
-            tree.report(key, Some(period.to_string()), "must be longer than nothing", "");
         }
     }
 }
