@@ -63,6 +63,13 @@ pub(crate) struct Owner {
     join: bool,
 }
 
+impl Owner {
+    /// Whether an object of that owner has to change hands: to `pregon_owner` always, to a makeshift owner never.
+    fn should_take(&self, present: &str) -> bool {
+        self.name == OWNER_ROLE && present != OWNER_ROLE
+    }
+}
+
 /// `pregon_owner` where possible, otherwise the present role, unless that is a superuser.
 pub(crate) fn owner(found: &Found) -> Result<Owner, InstallError> {
     let me = &found.me;
@@ -139,25 +146,8 @@ fn create_role(role: &str, reason: &str) -> Step {
 
 /// Steps for schema, sequence and tables.
 pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
-    let owner = ident(&owner.name);
-    if found.schema.is_none() {
-        steps.push(Step {
-            sql: format!(
-                "CREATE SCHEMA IF NOT EXISTS {SCHEMA} AUTHORIZATION {owner};\nCOMMENT ON SCHEMA {SCHEMA} IS {}",
-                literal(&format!("{MARK}realtime capture"))
-            ),
-            reason: "holds everything that belongs to pregón".into(),
-            object: format!("schema {SCHEMA}"),
-            kind: StepKind::Create,
-        });
-    } else if found.schema.as_ref().is_some_and(|schema| schema.public_usage) {
-        steps.push(Step {
-            sql: format!("REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC"),
-            reason: "everybody has rights on the schema".into(),
-            object: format!("schema {SCHEMA}"),
-            kind: StepKind::Grant,
-        });
-    }
+    schema(found, owner, steps);
+    let quoted = ident(&owner.name);
     let wanted = [
         (
             "seq",
@@ -171,7 +161,7 @@ pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
             "r",
             "table",
             trimmed(include_str!("../../sql/stored.sql")),
-            "keeps payloads too big for NOTIFY for a while",
+            "keeps payloads too big for NOTIFY",
         ),
         (
             "meta",
@@ -182,22 +172,58 @@ pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
         ),
     ];
     for (name, kind, word, create, reason) in wanted {
+        let hand_over = format!("ALTER {} {SCHEMA}.{name} OWNER TO {quoted}", word.to_uppercase());
+        let step = |sql, reason: &str, kind| Step {
+            sql,
+            reason: reason.to_owned(),
+            object: format!("{word} {SCHEMA}.{name}"),
+            kind,
+        };
         match found.relations.iter().find(|relation| relation.name == name) {
-            Some(relation) if relation.kind == kind => {}
-            Some(_) => problems.push(Problem::general(
+            None => steps.push(step(format!("{create};\n{hand_over}"), reason, StepKind::Create)),
+            Some(relation) if relation.kind != kind => problems.push(Problem::general(
                 format!("{SCHEMA}.{name} exists and is no {word}"),
-                "rename or drop it".to_owned(),
+                "rename or drop it",
             )),
-            None => steps.push(Step {
-                sql: format!(
-                    "{create};\nALTER {} {SCHEMA}.{name} OWNER TO {owner}",
-                    word.to_uppercase()
-                ),
-                reason: reason.into(),
-                object: format!("{word} {SCHEMA}.{name}"),
-                kind: StepKind::Create,
-            }),
+            Some(relation) if owner.should_take(&relation.owner) => {
+                steps.push(step(hand_over, "its owner differs", StepKind::Replace));
+            }
+            Some(_) => {}
         }
+    }
+}
+
+fn schema(found: &Found, owner: &Owner, steps: &mut Vec<Step>) {
+    let quoted = ident(&owner.name);
+    let mut add = |sql, reason: &str, kind| {
+        steps.push(Step {
+            sql,
+            reason: reason.to_owned(),
+            object: format!("schema {SCHEMA}"),
+            kind,
+        });
+    };
+    let Some(schema) = &found.schema else {
+        let comment = literal(&format!("{MARK}realtime capture"));
+        add(
+            format!(
+                "CREATE SCHEMA IF NOT EXISTS {SCHEMA} AUTHORIZATION {quoted};\nCOMMENT ON SCHEMA {SCHEMA} IS {comment}"
+            ),
+            "holds everything that belongs to pregón",
+            StepKind::Create,
+        );
+        return;
+    };
+    if owner.should_take(&schema.owner) {
+        add(
+            format!("ALTER SCHEMA {SCHEMA} OWNER TO {quoted}"),
+            "its owner differs",
+            StepKind::Replace,
+        );
+    }
+    if schema.public_usage {
+        let sql = format!("REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC");
+        add(sql, "everybody has rights on the schema", StepKind::Replace);
     }
 }
 
@@ -227,7 +253,7 @@ pub(crate) fn functions(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
             function.body,
             function.definer,
             function.settings,
-            &owner.name,
+            owner,
         );
         if let Some(reason) = differs {
             steps.push(step(function, owner, &reason, StepKind::Replace));
@@ -250,7 +276,7 @@ pub(crate) fn difference(
     body: &str,
     definer: bool,
     settings: &[&str],
-    owner: &str,
+    owner: &Owner,
 ) -> Option<String> {
     let reason = if existing.body != body {
         "its definition differs"
@@ -258,7 +284,7 @@ pub(crate) fn difference(
         "its security differs"
     } else if existing.settings != settings {
         "its settings differ"
-    } else if existing.owner != owner && existing.owner != OWNER_ROLE {
+    } else if owner.should_take(&existing.owner) {
         "its owner differs"
     } else if existing.public_execute {
         "everybody may execute it"

@@ -43,6 +43,7 @@ pub(crate) struct RoleFacts {
 pub(crate) struct SchemaFacts {
     pub(crate) oid: u32,
     pub(crate) marked: bool,
+    pub(crate) owner: String,
     pub(crate) public_usage: bool,
 }
 
@@ -52,6 +53,7 @@ pub(crate) struct RelationFacts {
     pub(crate) oid: u32,
     pub(crate) name: String,
     pub(crate) kind: String,
+    pub(crate) owner: String,
 }
 
 #[derive(Debug)]
@@ -113,12 +115,12 @@ const ROLES: &str = "
       FROM pg_roles r WHERE r.rolname = ANY($1)";
 
 const SCHEMAS: &str = "
-    SELECT n.oid, coalesce(obj_description(n.oid, 'pg_namespace'), '') LIKE $2 || '%',
+    SELECT n.oid, coalesce(obj_description(n.oid, 'pg_namespace'), '') LIKE $2 || '%', pg_get_userbyid(n.nspowner)::text,
            EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a WHERE a.grantee = 0)
       FROM pg_namespace n WHERE n.nspname = $1";
 
 const RELATIONS: &str = "
-    SELECT c.oid, c.relname::text, c.relkind::text
+    SELECT c.oid, c.relname::text, c.relkind::text, pg_get_userbyid(c.relowner)::text
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = $1 AND c.relkind <> 'i' ORDER BY c.relname";
 
@@ -252,7 +254,8 @@ fn schema_from(row: &Row) -> Result<SchemaFacts, tokio_postgres::Error> {
     Ok(SchemaFacts {
         oid: row.try_get(0)?,
         marked: row.try_get(1)?,
-        public_usage: row.try_get(2)?,
+        owner: row.try_get(2)?,
+        public_usage: row.try_get(3)?,
     })
 }
 
@@ -261,6 +264,7 @@ fn relation_from(row: &Row) -> Result<RelationFacts, tokio_postgres::Error> {
         oid: row.try_get(0)?,
         name: row.try_get(1)?,
         kind: row.try_get(2)?,
+        owner: row.try_get(3)?,
     })
 }
 

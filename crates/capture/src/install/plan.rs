@@ -122,7 +122,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
         drop_stale(&found, &watches, &mut steps);
     }
     for watch in &watches {
-        function_step(&found, watch, &owner.name, &mut steps, &mut problems);
+        function_step(&found, watch, &owner, &mut steps, &mut problems);
         trigger_steps(&found, watch, &mut steps, &mut problems);
     }
     grants::steps(
@@ -209,7 +209,7 @@ fn on_table(trigger: &TriggerFacts, watch: &DesiredWatch<'_>) -> bool {
 fn function_step(
     found: &Found,
     watch: &DesiredWatch<'_>,
-    owner: &str,
+    owner: &base::Owner,
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
 ) {
@@ -219,7 +219,7 @@ fn function_step(
             && function.arguments.is_empty()
     });
     let step = |reason: String, kind| Step {
-        sql: watch.function_sql(owner),
+        sql: watch.function_sql(&owner.name),
         reason,
         object: format!("function {}.{}", watch.function_schema, watch.function_name),
         kind,
