@@ -49,14 +49,14 @@ EXECUTE FUNCTION notificar_nueva_entrada();
 DO $$
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pos_user') THEN
-    CREATE ROLE pos_user;
+    CREATE ROLE pos_user LOGIN PASSWORD 'pos';
+  ELSE
+    ALTER ROLE pos_user LOGIN PASSWORD 'pos';
   END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN
-  NULL; -- Another session made it at the same moment.
+EXCEPTION WHEN duplicate_object OR unique_violation OR internal_error THEN
+  NULL; -- Another session does the same at this very moment.
 END;
 $$;
-
-ALTER ROLE pos_user LOGIN PASSWORD 'pos';
 
 DO $$
 BEGIN

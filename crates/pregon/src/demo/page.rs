@@ -1,0 +1,74 @@
+//! The demo's page and the little that it asks for: the statements as SSE, the time, and one more row.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse};
+use axum::routing::{get, post};
+use futures_util::Stream;
+use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Running;
+use super::traffic::{Traffic, now};
+
+/// Where the page's own facts go in.
+const PLACE: &str = "/*FEEDS*/[]";
+
+/// One feed, as the page's script gets it.
+#[derive(Debug, Serialize)]
+pub(super) struct Feed {
+    name: &'static str,
+    url: String,
+    key: &'static str,
+    database: String,
+}
+
+pub(super) fn feed(running: &Running<'_>) -> Feed {
+    let query = running.token.as_ref().map(|token| format!("?token={token}")).unwrap_or_default();
+    Feed {
+        name: running.example.name,
+        url: running.gateway.ws_url(&format!("{}{query}", running.example.path)),
+        key: running.example.key,
+        database: running.database.url(),
+    }
+}
+
+pub(super) fn router(feeds: &[Feed], traffic: Traffic) -> Router {
+    // `<` cannot end the script element when it is written as an escape.
+    let facts = serde_json::to_string(feeds).unwrap_or_default().replace('<', "\\u003c");
+    let html: Arc<str> = include_str!("page.html").replace(PLACE, &facts).into();
+    Router::new()
+        .route("/", get(move || async move { Html(html.to_string()) }))
+        .route("/statements", get(statements))
+        .route("/now", get(|| async { now().to_string() }))
+        .route("/insert/{example}", post(insert))
+        .with_state(traffic)
+}
+
+async fn insert(State(traffic): State<Traffic>, Path(example): Path<String>) -> impl IntoResponse {
+    match traffic.one_more(&example).await {
+        Ok(()) => (StatusCode::NO_CONTENT, String::new()),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}")),
+    }
+}
+
+async fn statements(State(traffic): State<Traffic>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let stream = futures_util::stream::unfold(traffic.statements(), |mut statements| async move {
+        loop {
+            match statements.recv().await {
+                Ok(statement) => {
+                    let event = Event::default().json_data(&*statement).unwrap_or_default();
+                    return Some((Ok(event), statements));
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
