@@ -123,7 +123,9 @@ impl TableFacts {
 
     /// Whether any column is generated virtually (transition tables must not be read then).
     pub fn has_virtual_columns(&self) -> bool {
-        self.columns.iter().any(|column| column.generated == Generated::Virtual)
+        self.columns
+            .iter()
+            .any(|column| column.generated == Generated::Virtual)
     }
 }
 

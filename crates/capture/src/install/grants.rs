@@ -200,6 +200,10 @@ async fn conditions(
     Ok(())
 }
 
+const MAY_USE: &str = "SELECT has_schema_privilege($1::name, $2::oid, 'USAGE')";
+const MAY_SEE: &str = "SELECT has_sequence_privilege($1::name, $2::oid, 'SELECT')";
+const MAY_READ: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT')";
+
 /// What the gateway may do in our own schema: look, and nothing else.
 async fn gateway_own(
     client: &Client,
@@ -207,9 +211,6 @@ async fn gateway_own(
     role: &str,
     steps: &mut Vec<Step>,
 ) -> Result<(), InstallError> {
-    const SCHEMA_RIGHT: &str = "SELECT has_schema_privilege($1::name, $2::oid, 'USAGE')";
-    const SEQUENCE_RIGHT: &str = "SELECT has_sequence_privilege($1::name, $2::oid, 'SELECT')";
-    const TABLE_RIGHT: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT')";
     let oid = |name: &str| {
         found
             .relations
@@ -220,25 +221,25 @@ async fn gateway_own(
     let schema = found.schema.as_ref().map(|schema| schema.oid);
     let wanted = [
         (
-            SCHEMA_RIGHT,
+            MAY_USE,
             schema,
             format!("USAGE ON SCHEMA {SCHEMA}"),
             format!("schema {SCHEMA}"),
         ),
         (
-            SEQUENCE_RIGHT,
+            MAY_SEE,
             oid("seq"),
             format!("SELECT ON SEQUENCE {SCHEMA}.seq"),
             format!("sequence {SCHEMA}.seq"),
         ),
         (
-            TABLE_RIGHT,
+            MAY_READ,
             oid("stored"),
             format!("SELECT ON {SCHEMA}.stored"),
             format!("table {SCHEMA}.stored"),
         ),
         (
-            TABLE_RIGHT,
+            MAY_READ,
             oid("meta"),
             format!("SELECT ON {SCHEMA}.meta"),
             format!("table {SCHEMA}.meta"),
