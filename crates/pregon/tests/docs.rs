@@ -1,0 +1,25 @@
+//! Pages that are made from the program are what the program says. `UPDATE_DOCS=1` writes them.
+
+use std::path::Path;
+
+#[test]
+fn the_page_of_codes_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/codes.md");
+    let page = pregon_wire::codes::markdown();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/codes.md is out of date: UPDATE_DOCS=1 cargo test -p pregon --test main docs");
+}
+
+#[test]
+fn every_example_is_a_valid_configuration() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let file = entry.unwrap().path().join("pregon.toml");
+        if file.is_file() {
+            pregon::config::Config::load(&file, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Tests of the binary as its users meet it: each with its own database and its own node on a port of its own.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+mod live_sales;
+mod turnstile;
+mod listen;
+mod protocol;
+mod replay;
+mod sse;
+mod http_api;
+mod rights;
+mod limits;
+mod watch;
+mod routes;
+mod lifecycle;
+mod demo;
+mod docs;

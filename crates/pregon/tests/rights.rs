@@ -1,0 +1,75 @@
+//! Who may follow what: claims, templates, the database's word, cookies and origins.
+
+use pregon_testkit::{Database, WsClient, postgres};
+use serde_json::{Value, json};
+
+use crate::support::{PLAIN, SOON, connect, node, node_on, publish, refusal, token};
+
+#[tokio::test]
+async fn a_missing_or_empty_claim_addresses_nobody() {
+    let node = node(PLAIN).await;
+    for claims in [json!({}), json!({"sub": ""}), json!({"sub": null})] {
+        let url = node.ws_url(&format!("/ws?token={}", token(&claims)));
+        let mut client = WsClient::connect(&url, &[]).await.unwrap();
+        assert_eq!(client.next_of_type("welcome", SOON).await.unwrap()["channels"], json!([]), "{claims}");
+    }
+}
+
+#[tokio::test]
+async fn a_number_and_its_text_are_the_same_claim() {
+    let node = node(PLAIN).await;
+    let mut number = connect(&node, &json!({"sub": 123})).await;
+    let mut text = connect(&node, &json!({"sub": "123"})).await;
+    publish(&node, "user_123", "x", json!(1)).await;
+    number.next_of_type("event", SOON).await.unwrap();
+    text.next_of_type("event", SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_follows_anothers_channel() {
+    let node = node(PLAIN).await;
+    let mut client = connect(&node, &json!({"sub": 1, "rooms": ["a", "b"]})).await;
+    for channel in ["user_2", "room_c", "room_", "rooms", "*", "user_{sub}"] {
+        let reply = client.request(json!({"type": "subscribe", "channel": channel})).await.unwrap();
+        assert_eq!(reply["code"], 103, "{channel}: {reply}");
+    }
+    client.subscribe("room_b").await.unwrap();
+}
+
+const OWNED: &str = r#"
+[auth]
+secret = "una-clave-solo-para-las-pruebas"
+[postgres]
+[[channel]]
+name = "conversation_{id}"
+allow_sql = "SELECT true FROM conversations WHERE id = :channel.id AND user_id = :claims.sub"
+"#;
+
+#[tokio::test]
+async fn the_database_may_decide() {
+    let server = postgres::shared().await;
+    let database = Database::create(server).await.unwrap();
+    database.execute("CREATE TABLE conversations (id int, user_id int); INSERT INTO conversations VALUES (1, 7), (2, 8)").await.unwrap();
+    let node = node_on(&database, OWNED).await;
+    let mut client = connect(&node, &json!({"sub": 7})).await;
+    let code = async |client: &mut WsClient, channel: &str| {
+        let reply: Value = client.request(json!({"type": "subscribe", "channel": channel})).await.unwrap();
+        reply["code"].as_u64()
+    };
+    assert_eq!(code(&mut client, "conversation_1").await, None);
+    assert_eq!(code(&mut client, "conversation_2").await, Some(103));
+    assert_eq!(code(&mut client, "conversation_3").await, Some(103));
+    assert!(code(&mut client, "conversation_1 OR true").await.is_some());
+}
+
+#[tokio::test]
+async fn a_cookie_counts_only_from_an_allowed_origin() {
+    let node = node(&PLAIN.replace("[auth]", "[auth]\ncookie = \"sesion\"")).await;
+    let cookie = format!("sesion={}", token(&json!({"sub": 1})));
+    let url = node.ws_url("/ws");
+    assert_eq!(refusal(&url, &[("cookie", &cookie)]).await, 403);
+    assert_eq!(refusal(&url, &[("cookie", &cookie), ("origin", "https://evil.example")]).await, 403);
+    let allowed = [("cookie", cookie.as_str()), ("origin", "https://app.example")];
+    let mut client = WsClient::connect(&url, &allowed).await.unwrap();
+    assert_eq!(client.next_of_type("welcome", SOON).await.unwrap()["channels"], json!(["user_1"]));
+}

@@ -1,0 +1,102 @@
+//! Server-sent events: id, event, data; resuming, gaps, refusals, other origins.
+
+use pregon_testkit::{Node, SseClient, http};
+use serde_json::json;
+
+use crate::support::{PLAIN, SOON, node, publish, token};
+
+fn url(node: &Node, query: &str) -> String {
+    node.url(&format!("/sse?token={}&{query}", token(&json!({"sub": 7, "rooms": ["a"]}))))
+}
+
+async fn open(node: &Node, query: &str) -> SseClient {
+    let client = SseClient::connect(&url(node, query), &[]).await.unwrap();
+    assert_eq!(client.status(), 200);
+    client
+}
+
+#[tokio::test]
+async fn an_event_has_its_position_its_name_and_its_data() {
+    let node = node(PLAIN).await;
+    let mut client = open(&node, "channel=news&channel=room_a").await;
+    assert!(client.head().header("content-type").unwrap().starts_with("text/event-stream"));
+    publish(&node, "user_1", "no", json!(0)).await;
+    let position = publish(&node, "room_a", "message:new", json!({"t": "línea\notra"})).await;
+    let event = client.next_event(SOON).await.unwrap();
+    assert_eq!(event.event.as_deref(), Some("message:new"));
+    assert_eq!(event.id.as_deref(), Some(position.as_str()));
+    assert_eq!(event.json().unwrap(), json!({"t": "línea\notra"}));
+}
+
+#[tokio::test]
+async fn without_channels_it_follows_those_that_the_claims_join() {
+    let node = node(PLAIN).await;
+    let mut client = open(&node, "").await;
+    publish(&node, "user_7", "x", json!(1)).await;
+    assert_eq!(client.next_event(SOON).await.unwrap().data.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn last_event_id_brings_what_was_missed_in_order() {
+    let node = node(PLAIN).await;
+    let first = publish(&node, "news", "n", json!(1)).await;
+    publish(&node, "news", "n", json!(2)).await;
+    publish(&node, "room_a", "n", json!(3)).await;
+    let address = url(&node, "channel=news&channel=room_a");
+    let mut client = SseClient::connect(&address, &[("last-event-id", &first)]).await.unwrap();
+    publish(&node, "news", "n", json!(4)).await;
+    for expected in ["2", "3", "4"] {
+        assert_eq!(client.next_event(SOON).await.unwrap().data.as_deref(), Some(expected));
+    }
+    let mut by_query = open(&node, &format!("channel=news&since={first}")).await;
+    assert_eq!(by_query.next_event(SOON).await.unwrap().data.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn an_id_of_an_earlier_life_is_a_gap_event() {
+    let mut node = node(PLAIN).await;
+    let first = publish(&node, "news", "n", json!(1)).await;
+    node.restart().await.unwrap();
+    let address = url(&node, "channel=news");
+    let mut client = SseClient::connect(&address, &[("last-event-id", &first)]).await.unwrap();
+    let gap = client.next_event(SOON).await.unwrap();
+    assert_eq!(gap.event.as_deref(), Some("gap"));
+    let told = gap.json().unwrap();
+    assert_eq!((&told["reason"], &told["channel"], &told["from"]), (&json!("restart"), &json!("news"), &json!(first)));
+    assert_eq!(gap.id.as_deref(), told["to"].as_str());
+}
+
+#[tokio::test]
+async fn refusals_are_plain_http() {
+    let node = node(PLAIN).await;
+    let status = async |url: String| http::get(&url).await.unwrap().status();
+    assert_eq!(status(node.url("/sse?channel=news")).await, 401);
+    assert_eq!(status(node.url("/sse?channel=news&token=malo")).await, 401);
+    assert_eq!(status(url(&node, "channel=room_b")).await, 403);
+    assert_eq!(status(url(&node, "channel=news&since=ayer")).await, 400);
+    let stopped = http::request("GET", &url(&node, "channel=news"), &[("last-event-id", "stop")], b"").await.unwrap();
+    assert_eq!(stopped.status(), 204);
+}
+
+#[tokio::test]
+async fn only_allowed_origins_may_read() {
+    let node = node(PLAIN).await;
+    let address = url(&node, "channel=news");
+    let from = async |origin: &str| {
+        let client = SseClient::connect(&address, &[("origin", origin)]).await.unwrap();
+        client.head().header("access-control-allow-origin").map(str::to_owned)
+    };
+    assert_eq!(from("https://app.example").await.as_deref(), Some("https://app.example"));
+    assert_eq!(from("https://evil.example").await, None);
+}
+
+#[tokio::test]
+async fn a_quiet_stream_is_kept_alive_with_the_present_position() {
+    let node = node(&PLAIN.replace("[server]", "[server]\nping = \"200ms\"")).await;
+    let mut client = open(&node, "channel=news").await;
+    let elsewhere = publish(&node, "user_1", "x", json!(1)).await;
+    while client.last_id() != Some(&elsewhere) {
+        client.next_block(SOON).await.unwrap();
+    }
+    assert!(!client.raw().contains("data:"), "{}", client.raw());
+}

@@ -1,0 +1,115 @@
+//! `[[watch]]`: from a changed row to a client, with triggers that `serve` installs.
+
+use pregon_testkit::{Database, Node, WsClient, postgres};
+use serde_json::{Value, json};
+
+use crate::support::{SOON, node_on};
+
+const TABLE: &str = "CREATE TABLE pedidos (id int PRIMARY KEY, estado text, total numeric(10,2), nota text, secreto text)";
+
+fn config(watch: &str) -> String {
+    format!(
+        "[postgres]\napply = \"auto\"\n[[channel]]\nname = \"pedidos\"\n[[channel]]\nname = \"avisos\"\n\
+         [[watch]]\ntable = \"pedidos\"\n{watch}\n"
+    )
+}
+
+async fn shop(watch: &str) -> (Database<'static>, Node, WsClient) {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let node = node_on(&database, &config(watch)).await;
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.subscribe("pedidos").await.unwrap();
+    (database, node, client)
+}
+
+async fn next(client: &mut WsClient) -> (String, Value) {
+    let event = client.next_of_type("event", SOON).await.unwrap();
+    (event["event"].as_str().unwrap().to_owned(), event["data"].clone())
+}
+
+#[tokio::test]
+async fn each_operation_arrives_under_its_name_with_its_row() {
+    let (database, _node, mut client) = shop("operations = [\"insert\", \"update\", \"delete\", \"truncate\"]").await;
+    database.execute("INSERT INTO pedidos VALUES (1, 'nuevo', 10.50, 'ñ', 's')").await.unwrap();
+    database.execute("UPDATE pedidos SET estado = 'pagado'").await.unwrap();
+    database.execute("DELETE FROM pedidos").await.unwrap();
+    database.execute("TRUNCATE pedidos").await.unwrap();
+    let row = |estado: &str| json!({"id": 1, "estado": estado, "total": 10.5, "nota": "ñ", "secreto": "s"});
+    assert_eq!(next(&mut client).await, ("insert".into(), row("nuevo")));
+    assert_eq!(next(&mut client).await, ("update".into(), row("pagado")));
+    let (event, deleted) = next(&mut client).await;
+    assert_eq!((event.as_str(), &deleted["id"]), ("delete", &json!(1)));
+    assert_eq!(next(&mut client).await.0, "truncate");
+}
+
+#[tokio::test]
+async fn the_payload_is_the_text_that_row_to_json_gives() {
+    let (database, node, _client) = shop("columns = [\"id\", \"total\"]").await;
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.next_text(SOON).await.unwrap(); // the welcome
+    client.subscribe("pedidos").await.unwrap();
+    database.execute("INSERT INTO pedidos VALUES (1, 'nuevo', 10.50, 'x', 'oculto')").await.unwrap();
+    let text = client.next_text(SOON).await.unwrap();
+    assert!(text.contains(r#""data":{"id":1,"total":10.50}"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_condition_makes_updates_into_inserts_and_deletes() {
+    let (database, _node, mut client) = shop("where = \"estado = 'pagado'\"\ncolumns = [\"id\", \"estado\"]").await;
+    database.execute("INSERT INTO pedidos (id, estado) VALUES (1, 'nuevo'), (2, NULL)").await.unwrap();
+    database.execute("UPDATE pedidos SET estado = 'pagado' WHERE id = 1").await.unwrap();
+    database.execute("UPDATE pedidos SET nota = 'x' WHERE id = 1").await.unwrap();
+    database.execute("UPDATE pedidos SET estado = 'devuelto' WHERE id = 1").await.unwrap();
+    database.execute("DELETE FROM pedidos").await.unwrap();
+    for expected in ["insert", "update", "delete"] {
+        let (event, row) = next(&mut client).await;
+        assert_eq!((event.as_str(), &row["estado"]), (expected, &json!("pagado")));
+    }
+    client.expect_silence().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_too_large_for_notify_is_read_by_its_key() {
+    let (database, _node, mut client) = shop("").await;
+    database.execute("INSERT INTO pedidos VALUES (1, 'nuevo', 1, repeat('ñ', 150000), 's')").await.unwrap();
+    database.execute("INSERT INTO pedidos VALUES (2, 'nuevo', 2, 'corta', 's')").await.unwrap();
+    let (_, large) = next(&mut client).await;
+    assert_eq!((&large["id"], large["nota"].as_str().unwrap().chars().count()), (&json!(1), 150_000));
+    assert_eq!(next(&mut client).await.1["id"], 2);
+}
+
+#[tokio::test]
+async fn many_rows_of_many_transactions_keep_their_order() {
+    let (database, _node, mut client) = shop("columns = [\"id\"]").await;
+    database.execute("INSERT INTO pedidos (id) SELECT generate_series(1, 900)").await.unwrap();
+    let writer = database.client().await.unwrap();
+    for id in 901..=1000 {
+        writer.execute("INSERT INTO pedidos (id) VALUES ($1)", &[&id]).await.unwrap();
+    }
+    for id in 1..=1000 {
+        assert_eq!(next(&mut client).await.1, json!({"id": id}));
+    }
+}
+
+#[tokio::test]
+async fn serve_names_what_it_installed_and_a_manual_one_refuses_to_start() {
+    let (database, node, _client) = shop("trigger = \"trigger_pedidos\"\nfunction = \"notify_pedidos\"").await;
+    assert!(node.log().contains("trigger_pedidos") && node.log().contains("notify_pedidos"), "{}", node.log());
+    let other = config("trigger = \"otro\"").replace("apply = \"auto\"", "apply = \"manual\"");
+    let options = crate::support::options(&other).env("DATABASE_URL", database.url()).not_ready();
+    let refused = pregon_testkit::Node::spawn(options).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("pregon db apply"), "{refused:#}");
+}
+
+#[tokio::test]
+async fn sql_publishes_small_and_large_data() {
+    let (database, _node, mut client) = shop("").await;
+    client.subscribe("avisos").await.unwrap();
+    database.execute("SELECT pregon.publish('avisos', 'cierre', '{\"hora\": \"22:00\"}')").await.unwrap();
+    assert_eq!(next(&mut client).await, ("cierre".into(), json!({"hora": "22:00"})));
+    database.execute("SELECT pregon.publish('avisos', 'largo', to_jsonb(repeat('x', 300000)))").await.unwrap();
+    assert_eq!(next(&mut client).await.1.as_str().unwrap().len(), 300_000);
+    database.execute("BEGIN; SELECT pregon.publish('avisos', 'no', '1'); ROLLBACK").await.unwrap();
+    client.expect_silence().await.unwrap();
+}
