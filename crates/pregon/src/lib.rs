@@ -31,3 +31,5 @@ pub mod install;
 pub mod metrics;
 pub mod serve;
 pub mod conformance;
+pub mod demo;
+pub mod cli;

@@ -1,0 +1,260 @@
+//! `pregon db`: shows, installs, compares and removes what the configuration's watches need in the database.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::process::ExitCode;
+
+use pregon_capture::install::{self, Plan, State, Status, Step};
+use serde_json::{Value, json};
+
+use super::settings::{self, File};
+use super::{block_on, output};
+use crate::config::Config;
+
+/// Show, install, compare or remove what the watches need in the database
+///
+/// Connects with [postgres] admin_url (PREGON_ADMIN_URL), otherwise with url (DATABASE_URL).
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Print the exact SQL that `apply` would run, with the reason of each step; changes nothing
+    ///
+    /// Exit code 0 when there is nothing to do and 1 when there is, so that a pipeline can stop on it.
+    #[command(after_help = "\
+Examples:
+  pregon db plan
+  pregon db plan | psql \"$PREGON_ADMIN_URL\"      have somebody else run it
+  pregon db plan --json | jq '.steps[].object'")]
+    Plan(Json),
+    /// Install what is missing or different, in one transaction
+    #[command(after_help = "\
+Examples:
+  pregon db apply
+  PREGON_ADMIN_URL=postgres://owner@db/shop pregon db apply")]
+    Apply(Json),
+    /// List functions, triggers and roles of ours and whether they are as they were installed
+    ///
+    /// Exit code 1 when something is missing or was modified.
+    #[command(after_help = "\
+Examples:
+  pregon db status
+  pregon db status --json")]
+    Status(Json),
+    /// Remove everything of ours; tables and rows of the application stay
+    ///
+    /// Asks first on a terminal.
+    #[command(after_help = "\
+Examples:
+  pregon db drop
+  pregon db drop --yes")]
+    Drop {
+        #[command(flatten)]
+        json: Json,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Json {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
+    let config = file.load()?;
+    block_on(async {
+        match command {
+            Command::Plan(args) => plan(&config, args.json).await,
+            Command::Apply(args) => apply(&config, args.json).await,
+            Command::Status(args) => status(&config, args.json).await,
+            Command::Drop { json, yes } => drop(&config, json.json, *yes).await,
+        }
+    })
+}
+
+async fn plan(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let session = settings::admin(config).await?;
+    let plan = install::plan(&session, &crate::install::target(config)?).await?;
+    if json {
+        output::json(&as_json(&plan))?;
+    } else {
+        for warning in &plan.warnings {
+            output::line(format_args!("-- note: {}", warning.replace('\n', " ")))?;
+        }
+        let sql = if plan.is_empty() {
+            "-- nothing to do: the database is as the configuration wants it\n".into()
+        } else {
+            plan.sql()
+        };
+        output::bytes(sql.as_bytes())?;
+    }
+    Ok(if plan.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn apply(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let session = settings::admin(config).await?;
+    let plan = install::plan(&session, &crate::install::target(config)?).await?;
+    carry_out(
+        &session,
+        &plan,
+        json,
+        "nothing to do: the database is as the configuration wants it",
+    )
+    .await?;
+    if !json {
+        print_active(&install::status(&session).await?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn drop(config: &Config, json: bool, yes: bool) -> anyhow::Result<ExitCode> {
+    let session = settings::admin(config).await?;
+    let plan = install::drop(&session).await?;
+    if !yes && !plan.is_empty() && io::stdin().is_terminal() && !agreed(&plan)? {
+        output::complain("nothing was removed");
+        return Ok(ExitCode::FAILURE);
+    }
+    carry_out(
+        &session,
+        &plan,
+        json,
+        "nothing to do: nothing of ours is installed",
+    )
+    .await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn agreed(plan: &Plan) -> anyhow::Result<bool> {
+    for step in &plan.steps {
+        output::complain(describe(step));
+    }
+    output::complain("Remove all of this? Type yes:");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "yes" | "y"))
+}
+
+async fn carry_out(
+    session: &pregon_capture::connect::Session,
+    plan: &Plan,
+    json: bool,
+    nothing: &str,
+) -> anyhow::Result<()> {
+    install::apply(session, plan, &mut |_| {}).await?;
+    if json {
+        return output::json(&as_json(plan));
+    }
+    for warning in &plan.warnings {
+        output::line(format_args!("note: {warning}"))?;
+    }
+    // Said after the commit: before it nothing has happened.
+    for step in &plan.steps {
+        output::line(describe(step))?;
+    }
+    if plan.is_empty() {
+        output::line(nothing)
+    } else {
+        Ok(())
+    }
+}
+
+fn describe(step: &Step) -> String {
+    format!("{} {}: {}", step.kind.as_str(), step.object, step.reason)
+}
+
+fn as_json(plan: &Plan) -> Value {
+    let step = |step: &Step| json!({ "kind": step.kind.as_str(), "object": step.object, "reason": step.reason, "sql": step.sql });
+    json!({ "steps": plan.steps.iter().map(step).collect::<Vec<_>>(), "warnings": plan.warnings })
+}
+
+fn print_active(status: &Status) -> anyhow::Result<()> {
+    for trigger in &status.triggers {
+        output::line(format_args!(
+            "active: trigger {} on {} calls {}",
+            trigger.name, trigger.table, trigger.function
+        ))?;
+    }
+    Ok(())
+}
+
+async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let session = settings::admin(config).await?;
+    let status = install::status(&session).await?;
+    let fine = status.is_sound() && (status.is_installed() || config.watch.is_empty());
+    if json {
+        output::json(&status)?;
+    } else {
+        print_status(&status)?;
+    }
+    Ok(if fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn print_status(status: &Status) -> anyhow::Result<()> {
+    if !status.is_installed() {
+        return output::line("nothing is installed: `pregon db plan` shows what would be");
+    }
+    output::line(format_args!(
+        "installed by version {}",
+        status.version.as_deref().unwrap_or("(may not be read)")
+    ))?;
+    for object in status.schema.iter().chain(&status.roles) {
+        output::line(format_args!("{:<9} {}", word(&object.state), object.name))?;
+    }
+    for function in &status.functions {
+        let watch = function
+            .watch
+            .as_deref()
+            .map(|watch| format!(", watch {watch}"))
+            .unwrap_or_default();
+        output::line(format_args!(
+            "{:<9} function {} (owner {}{watch})",
+            word(&function.state),
+            function.name,
+            function.owner
+        ))?;
+    }
+    for trigger in &status.triggers {
+        let (state, name, table) = (word(&trigger.state), &trigger.name, &trigger.table);
+        output::line(format_args!(
+            "{state:<9} trigger {name} on {table} calls {} (watch {})",
+            trigger.function, trigger.watch
+        ))?;
+    }
+    for reason in reasons(status) {
+        output::line(format_args!("{reason}: `pregon db plan` shows how to mend it"))?;
+    }
+    Ok(())
+}
+
+fn word(state: &State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Modified(_) => "modified",
+        State::Missing => "missing",
+    }
+}
+
+fn reasons(status: &Status) -> Vec<String> {
+    let functions = status
+        .functions
+        .iter()
+        .map(|function| (&function.name, &function.state));
+    let triggers = status
+        .triggers
+        .iter()
+        .map(|trigger| (&trigger.name, &trigger.state));
+    let told = functions.chain(triggers).filter_map(|(name, state)| match state {
+        State::Modified(reason) => Some(format!("{name}: {reason}")),
+        State::Ok | State::Missing => None,
+    });
+    told.collect()
+}

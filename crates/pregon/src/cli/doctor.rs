@@ -1,0 +1,224 @@
+//! `pregon doctor`: the configuration, the connection, LISTEN through it, and the named checks of the database.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pregon_capture::connect::{ConnectError, Settings};
+use pregon_capture::doctor::{self, CheckStatus, DoctorInput};
+use serde::Serialize;
+
+use super::settings::{self, File};
+use super::{block_on, output};
+use crate::config::{Config, Problems};
+
+/// Examine configuration and database: named checks, each with its remedy
+///
+/// Uses the gateway's own connection, so that it finds what that role may not do. Exit code 1 when a check fails.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pregon doctor
+  pregon doctor --json | jq '.[] | select(.status == \"fail\")'")]
+pub(super) struct Args {
+    /// Print one JSON list of {"id", "name", "status", "detail", "remedy"}
+    #[arg(long)]
+    json: bool,
+
+    /// How long writes are counted for check N4
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    sample: Duration,
+}
+
+/// A finding of ours or of the database's checks.
+#[derive(Debug, Serialize)]
+struct Finding {
+    id: String,
+    name: String,
+    status: CheckStatus,
+    detail: String,
+    remedy: String,
+}
+
+impl Finding {
+    fn new(id: &str, name: &str, status: CheckStatus, detail: impl ToString, remedy: &str) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            status,
+            detail: detail.to_string(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl From<doctor::Check> for Finding {
+    fn from(check: doctor::Check) -> Self {
+        Self {
+            id: check.id.into(),
+            name: check.name.into(),
+            status: check.status,
+            detail: check.detail,
+            remedy: check.remedy,
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
+    let findings = match file.load() {
+        Err(problems) => configuration(&problems),
+        Ok(config) => block_on(examine(&config, args.sample))?,
+    };
+    if args.json {
+        output::json(&findings)?;
+    } else {
+        print(&findings)?;
+    }
+    let failed = findings.iter().any(|finding| finding.status == CheckStatus::Fail);
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn configuration(problems: &Problems) -> Vec<Finding> {
+    let told = |problem: &crate::config::Problem| {
+        let detail = crate::config::Problem {
+            remedy: String::new(),
+            ..problem.clone()
+        };
+        Finding::new("F1", "configuration", CheckStatus::Fail, detail, &problem.remedy)
+    };
+    problems.0.iter().map(told).collect()
+}
+
+async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = vec![Finding::new(
+        "F1",
+        "configuration",
+        CheckStatus::Ok,
+        "no problem found",
+        "",
+    )];
+    let Some(postgres) = &config.postgres else {
+        findings.push(Finding::new(
+            "F2",
+            "connection",
+            CheckStatus::Skip,
+            "no [postgres] section",
+            "",
+        ));
+        return Ok(findings);
+    };
+    let Some(session) = connection(config, &mut findings).await? else {
+        return Ok(findings);
+    };
+    let settings = settings::gateway(config)?;
+    let input = DoctorInput {
+        target: crate::install::target(config)?,
+        listen: config
+            .listen
+            .iter()
+            .map(|listen| listen.channel.clone())
+            .collect(),
+        settings: Some(settings),
+        heartbeat: *postgres.heartbeat,
+        sample,
+    };
+    findings.extend(doctor::run(&session, &input).await.into_iter().map(Finding::from));
+    admin(config, &mut findings).await;
+    Ok(findings)
+}
+
+/// Connects as the gateway would; without that nothing else can be examined.
+async fn connection(
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) -> anyhow::Result<Option<pregon_capture::connect::Session>> {
+    let settings = match settings::gateway(config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            let remedy = "correct [postgres] url or DATABASE_URL";
+            findings.push(Finding::new(
+                "F2",
+                "connection",
+                CheckStatus::Fail,
+                output::chain(&error),
+                remedy,
+            ));
+            return Ok(None);
+        }
+    };
+    match settings.with_name("doctor").open().await {
+        Ok(session) => {
+            let detail = format!("{} (sslmode {})", settings.redacted(), settings.sslmode());
+            findings.push(Finding::new("F2", "connection", CheckStatus::Ok, detail, ""));
+            Ok(Some(session))
+        }
+        Err(error) => {
+            findings.push(refused("F2", "connection", &settings, &error));
+            Ok(None)
+        }
+    }
+}
+
+/// The connection for DDL, where it is another one.
+async fn admin(config: &Config, findings: &mut Vec<Finding>) {
+    let Some(url) = config
+        .postgres
+        .as_ref()
+        .and_then(|postgres| postgres.admin_url.as_ref())
+    else {
+        return;
+    };
+    let finding = match Settings::parse(url.reveal()) {
+        Err(error) => Finding::new(
+            "F3",
+            "admin connection",
+            CheckStatus::Fail,
+            error,
+            "correct [postgres] admin_url",
+        ),
+        Ok(settings) => match settings.with_name("doctor").open().await {
+            Ok(_) => Finding::new("F3", "admin connection", CheckStatus::Ok, settings.redacted(), ""),
+            Err(error) => refused("F3", "admin connection", &settings, &error),
+        },
+    };
+    findings.push(finding);
+}
+
+/// The error's text ends with its remedy; here that has a place of its own.
+fn refused(id: &str, name: &str, settings: &Settings, error: &ConnectError) -> Finding {
+    let text = error.to_string();
+    let (what, remedy) = text.rsplit_once("; ").unwrap_or((&text, ""));
+    Finding::new(
+        id,
+        name,
+        CheckStatus::Fail,
+        format!("{}: {what}", settings.redacted()),
+        remedy,
+    )
+}
+
+fn print(findings: &[Finding]) -> anyhow::Result<()> {
+    for finding in findings {
+        let Finding {
+            id,
+            name,
+            status,
+            detail,
+            remedy,
+        } = finding;
+        output::line(format_args!("{:<4}  {id:<3} {name}: {detail}", status.as_str()))?;
+        if !remedy.is_empty() {
+            output::line(format_args!("          → {remedy}"))?;
+        }
+    }
+    let count = |status: CheckStatus| findings.iter().filter(|finding| finding.status == status).count();
+    let (fail, warn) = (count(CheckStatus::Fail), count(CheckStatus::Warn));
+    output::line(format_args!(
+        "{} checks: {fail} failed, {warn} warning(s), {} skipped",
+        findings.len(),
+        count(CheckStatus::Skip)
+    ))
+}

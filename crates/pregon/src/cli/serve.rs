@@ -1,0 +1,22 @@
+//! `pregon serve`: the gateway itself; what it does is in `crate::serve`.
+
+use std::process::ExitCode;
+
+use super::settings::File;
+
+/// Run the gateway
+///
+/// Ends on SIGTERM or Ctrl-C after telling its clients to reconnect elsewhere; SIGHUP reads routes and rights anew without
+/// dropping a connection. `GET /readyz` answers 200 when everything is attached.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pregon serve
+  PREGON_LISTEN=0.0.0.0:8080 DATABASE_URL=postgres://gateway@db/shop pregon serve --config shop.toml")]
+pub(super) struct Args {}
+
+pub(super) fn run(_: &Args, file: &File) -> anyhow::Result<ExitCode> {
+    let config = file.load()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(crate::serve::run(config, Some(file.path().to_owned())))
+}
