@@ -104,7 +104,7 @@ impl Kind {
         }
     }
 
-    fn is_ours(self) -> bool {
+    pub(crate) fn is_ours(self) -> bool {
         matches!(self, Self::Ours | Self::OursFull | Self::OursSse)
     }
 }

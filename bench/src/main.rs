@@ -7,6 +7,7 @@
 
 mod usage;
 mod load;
+mod postgres;
 mod contestant;
 mod scenario;
 mod report;
@@ -31,6 +32,9 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     Fanout,
+    Latency,
+    Memory,
+    Writers,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -41,7 +45,9 @@ fn main() -> anyhow::Result<()> {
     };
     for scenario in chosen {
         let usual = match scenario {
-            Scenario::Fanout => 3,
+            Scenario::Latency => 5,
+            Scenario::Fanout | Scenario::Writers => 3,
+            Scenario::Memory => 1,
         };
         let passes = arguments
             .passes
@@ -51,9 +57,12 @@ fn main() -> anyhow::Result<()> {
             passes,
         };
         let report = match scenario {
-            Scenario::Fanout => scenario::fanout::run(effort)?,
+            Scenario::Fanout => scenario::fanout::run(effort),
+            Scenario::Latency => scenario::latency::run(effort),
+            Scenario::Memory => scenario::memory::run(effort),
+            Scenario::Writers => scenario::writers::run(effort),
         };
-        report.publish()?;
+        report?.publish()?;
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ impl Client {
     pub(super) fn connect(address: SocketAddr, protocol: Protocol, path: &str) -> anyhow::Result<Self> {
         let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
-        stream.write_all(request(address, protocol, path).as_bytes())?;
+        stream.write_all(upgrade_request(address, protocol, path).as_bytes())?;
         stream.set_nonblocking(true)?;
         let parser = match protocol {
             Protocol::Bare | Protocol::Full => Parser::WebSocket(Frames::default()),
@@ -164,7 +164,8 @@ impl Client {
     }
 }
 
-fn request(address: SocketAddr, protocol: Protocol, path: &str) -> String {
+/// The request that opens a stream.
+pub(crate) fn upgrade_request(address: SocketAddr, protocol: Protocol, path: &str) -> String {
     match protocol {
         Protocol::Sse => {
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n")

@@ -3,12 +3,12 @@
 //! One thread owns everything, so that a measurement costs one core and has no locks. `frames` cuts bytes, `client` is
 //! one receiving connection, `publisher` one keep-alive HTTP connection, `tally` knows which publish has arrived where.
 
-mod frames;
+pub(crate) mod frames;
 mod client;
 mod publisher;
 mod tally;
 
-pub(crate) use client::Protocol;
+pub(crate) use client::{Protocol, upgrade_request};
 pub(crate) use publisher::API_KEY;
 pub(crate) use tally::{Measured, PAYLOAD};
 

@@ -64,7 +64,7 @@ impl Tally {
     pub(super) fn next_payload(&self) -> String {
         let number = self.sent.len();
         let mut text =
-            format!(r#"{{"id":"{number:012}","producto":"Café de olla","cantidad":3,"total":87.50,"nota":""#);
+            format!(r#"{{"id":"{number:012}","producto":"Café de olla","cantidad":3,"total":87.25,"nota":""#);
         let fill = PAYLOAD.saturating_sub(text.len() + 2);
         text.extend(std::iter::repeat_n('x', fill));
         text.push_str("\"}");

@@ -1,6 +1,11 @@
 //! The scenarios, each one question with its floor.
 
 pub(crate) mod fanout;
+pub(crate) mod latency;
+pub(crate) mod memory;
+pub(crate) mod writers;
+
+use pregon_testkit::{Server, postgres::Options};
 
 /// How thorough to be.
 #[derive(Debug, Clone, Copy)]
@@ -9,4 +14,18 @@ pub(crate) struct Effort {
     pub(crate) quick: bool,
     /// Passes of which the median is taken.
     pub(crate) passes: usize,
+}
+
+/// A server that really writes, as an application's does.
+async fn postgres_with_fsync() -> anyhow::Result<Server> {
+    let options = Options {
+        fsync: true,
+        ..Options::default()
+    };
+    Server::start(options).await
+}
+
+/// Our configuration for a watch of `public.bench`, whose changes go to the channel of that name.
+fn watch(url: &str) -> String {
+    format!("[postgres]\nurl = \"{url}\"\napply = \"auto\"\n\n[[watch]]\ntable = \"public.bench\"\n")
 }
