@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,14 +14,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// How a session is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     WebSocket,
     Sse,
 }
 
 /// Why something did not reach a client, or a client did not stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// An entry had no subscriber.
     Nobody,
@@ -51,6 +51,50 @@ pub enum Reason {
     Handshake,
     /// The client's bytes break its protocol.
     Protocol,
+}
+
+impl Transport {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+        }
+    }
+}
+
+impl Reason {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Slow => "slow",
+            Self::Overflow => "overflow",
+            Self::Rule => "rule",
+            Self::Enrich => "enrich",
+            Self::Render => "render",
+            Self::Connections => "connections",
+            Self::Rate => "rate",
+            Self::TooLarge => "too_large",
+            Self::Subscriptions => "subscriptions",
+            Self::Token => "token",
+            Self::Forbidden => "forbidden",
+            Self::Handshake => "handshake",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+impl EncodeLabelValue for Transport {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for Reason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(self.as_str())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -137,7 +181,7 @@ impl Metrics {
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
         r.register("route_matches", "Events that a route addressed", self.routes.clone());
-        r.register("publications", "Publications appended to the log", self.publications.clone());
+        r.register("publications", "Publications given to the log; one that repeats an idempotency key counts again", self.publications.clone());
         r.register_with_unit("window", "Memory that the recent log takes", Unit::Bytes, self.window_bytes.clone());
         r.register("window_entries", "Entries of the recent log", self.window_entries.clone());
     }

@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::connect::{ConnectError, chain};
-pub use named::NamedSql;
+pub use named::{NamedSql, SqlError};
 pub(crate) use param::{Param, TextParam};
 pub use pool::{Lease, Pool, PoolOptions};
 

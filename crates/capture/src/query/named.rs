@@ -10,9 +10,42 @@ pub struct NamedSql {
     pieces: Vec<(String, usize)>,
     tail: String,
     names: Vec<String>,
+    oddity: Option<SqlError>,
+}
+
+/// Why a text cannot be used where one SELECT is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SqlError {
+    #[error("the query is empty")]
+    Empty,
+    #[error("the query must be one SELECT (or WITH … SELECT)")]
+    NotSelect,
+    #[error("the query has more than one statement")]
+    Several,
+    #[error("a quote, comment or dollar quote is never closed")]
+    Unclosed,
+    #[error("`$1` and the like are numbered parameters; use names such as `:id`")]
+    Numbered,
 }
 
 impl NamedSql {
+    /// Cuts a text that must be one SELECT with named parameters; a semicolon at its end is dropped.
+    pub fn select(sql: &str) -> Result<Self, SqlError> {
+        let first = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+        let word = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        if first.is_empty() {
+            return Err(SqlError::Empty);
+        }
+        if !["select", "with"].iter().any(|start| word.eq_ignore_ascii_case(start)) {
+            return Err(SqlError::NotSelect);
+        }
+        let parsed = Self::parse(sql);
+        match parsed.oddity {
+            Some(oddity) => Err(oddity),
+            None => Ok(parsed),
+        }
+    }
+
     /// Cuts the text. Anything is accepted: the server judges the SQL.
     pub fn parse(sql: &str) -> Self {
         let sql = sql.trim().trim_end_matches(';').trim_end();
@@ -20,15 +53,25 @@ impl NamedSql {
             pieces: Vec::new(),
             tail: String::new(),
             names: Vec::new(),
+            oddity: None,
         };
         let mut done = 0;
         let mut at = 0;
         while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {
             let before = sql.get(..at).and_then(|text| text.chars().next_back());
-            let skipped = skip_quoted(rest, before);
-            if skipped > 0 {
-                at += skipped;
-                continue;
+            match skip_quoted(rest, before) {
+                Skip::Nothing => {}
+                Skip::Closed(length) => {
+                    at += length;
+                    continue;
+                }
+                Skip::Open => {
+                    parsed.oddity.get_or_insert(SqlError::Unclosed);
+                    break;
+                }
+            }
+            if let Some(oddity) = oddity(rest) {
+                parsed.oddity.get_or_insert(oddity);
             }
             if let Some(name) = parameter(rest, before) {
                 let index = parsed.index_of(name);
@@ -109,40 +152,63 @@ fn parameter(rest: &str, before: Option<char>) -> Option<&str> {
     body.get(..end)
 }
 
-/// Length of the string, quoted identifier, comment or dollar quote that starts here; 0 if none does.
-fn skip_quoted(rest: &str, before: Option<char>) -> usize {
+/// What one SELECT with named parameters does not have.
+fn oddity(rest: &str) -> Option<SqlError> {
+    let mut chars = rest.chars();
+    match (chars.next(), chars.next()) {
+        (Some(';'), _) => Some(SqlError::Several),
+        (Some('$'), Some(c)) if c.is_ascii_digit() => Some(SqlError::Numbered),
+        _ => None,
+    }
+}
+
+/// The string, quoted identifier, comment or dollar quote that starts here.
+enum Skip {
+    Nothing,
+    Closed(usize),
+    /// It never ends.
+    Open,
+}
+
+impl Skip {
+    fn to(end: Option<usize>) -> Self {
+        end.map_or(Self::Open, Self::Closed)
+    }
+}
+
+fn skip_quoted(rest: &str, before: Option<char>) -> Skip {
     if rest.starts_with('\'') {
-        return quoted(rest, '\'', before.is_some_and(|c| matches!(c, 'e' | 'E')));
+        return Skip::to(quoted(rest, '\'', before.is_some_and(|c| matches!(c, 'e' | 'E'))));
     }
     if rest.starts_with('"') {
-        return quoted(rest, '"', false);
+        return Skip::to(quoted(rest, '"', false));
     }
     if rest.starts_with("--") {
-        return rest.find('\n').unwrap_or(rest.len());
+        return Skip::Closed(rest.find('\n').unwrap_or(rest.len()));
     }
     if rest.starts_with("/*") {
-        return block_comment(rest);
+        return Skip::to(block_comment(rest));
     }
     if rest.starts_with('$') && !before.is_some_and(is_ident) {
         return dollar_quote(rest);
     }
-    0
+    Skip::Nothing
 }
 
-fn quoted(rest: &str, quote: char, escapes: bool) -> usize {
+fn quoted(rest: &str, quote: char, escapes: bool) -> Option<usize> {
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((index, c)) = chars.next() {
         if c == '\\' && escapes {
             chars.next();
         } else if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
-            return index + c.len_utf8();
+            return Some(index + c.len_utf8());
         }
     }
-    rest.len()
+    None
 }
 
 /// Block comments nest in PostgreSQL.
-fn block_comment(rest: &str) -> usize {
+fn block_comment(rest: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
     while let Some(text) = rest.get(at..).filter(|text| !text.is_empty()) {
@@ -153,30 +219,24 @@ fn block_comment(rest: &str) -> usize {
             depth -= 1;
             at += 2;
             if depth == 0 {
-                return at;
+                return Some(at);
             }
         } else {
             at += text.chars().next().map_or(1, char::len_utf8);
         }
     }
-    rest.len()
+    None
 }
 
-fn dollar_quote(rest: &str) -> usize {
-    let Some(close) = rest.get(1..).and_then(|body| body.find('$')) else {
-        return 0;
-    };
-    let Some(tag) = rest.get(..close + 2) else {
-        return 0;
-    };
+fn dollar_quote(rest: &str) -> Skip {
+    let tag = rest.get(1..).and_then(|body| body.find('$')).and_then(|close| rest.get(..close + 2));
+    let Some(tag) = tag else { return Skip::Nothing };
     let name = tag.trim_matches('$');
     if name.starts_with(|c: char| c.is_numeric()) || !name.chars().all(is_ident) {
-        return 0;
+        return Skip::Nothing;
     }
-    match rest.get(tag.len()..).and_then(|body| body.find(tag)) {
-        Some(end) => tag.len() + end + tag.len(),
-        None => rest.len(),
-    }
+    let end = rest.get(tag.len()..).and_then(|body| body.find(tag));
+    Skip::to(end.map(|end| tag.len() + end + tag.len()))
 }
 
 #[cfg(test)]
@@ -215,6 +275,20 @@ mod tests {
         assert_eq!(numbered(r"SELECT '\' , :a"), r"SELECT '\' , $1");
         assert_eq!(numbered("SELECT :a::int"), "SELECT $1::int");
         assert_eq!(numbered("SELECT :año"), "SELECT $1");
+    }
+
+    #[test]
+    fn only_one_select_is_taken() {
+        let error = |text| NamedSql::select(text).unwrap_err();
+        assert_eq!(error(" ; "), SqlError::Empty);
+        assert_eq!(error("DELETE FROM t"), SqlError::NotSelect);
+        assert_eq!(error("SELECT 1; SELECT 2"), SqlError::Several);
+        assert_eq!(error("SELECT 'a"), SqlError::Unclosed);
+        assert_eq!(error("SELECT /* a"), SqlError::Unclosed);
+        assert_eq!(error("SELECT $a$ x"), SqlError::Unclosed);
+        assert_eq!(error("SELECT $12"), SqlError::Numbered);
+        let query = NamedSql::select("WITH q AS (SELECT ';') SELECT :a.b FROM q WHERE año = :año ;").unwrap();
+        assert_eq!(query.numbered(), "WITH q AS (SELECT ';') SELECT $1 FROM q WHERE año = $2");
     }
 
     proptest! {

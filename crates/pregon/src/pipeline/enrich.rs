@@ -107,7 +107,7 @@ async fn ask(events: &[Event], turns: &mut [Turn<'_>], places: &[usize], pool: O
 fn parameters(enrichment: &Enrichment, event: &Event) -> serde_json::Value {
     let scope = Scope::event(event);
     let values = enrichment.params(&scope);
-    let pairs = enrichment.sql.names.iter().cloned().zip(values);
+    let pairs = enrichment.sql.names().iter().cloned().zip(values);
     serde_json::Value::Object(pairs.map(|(name, value)| (name, serde_json::Value::from(value))).collect())
 }
 
@@ -118,7 +118,6 @@ async fn run(
     patience: Duration,
 ) -> Result<Vec<Option<serde_json::Value>>, String> {
     let Some(pool) = pool else { return Err("there is no database to ask".into()) };
-    let sql = pregon_capture::query::NamedSql::parse(&enrichment.sql.source);
-    let asked = tokio::time::timeout(patience, pool.query_batch(&sql, rows)).await;
+    let asked = tokio::time::timeout(patience, pool.query_batch(&enrichment.sql, rows)).await;
     asked.map_err(|_| format!("no answer in {patience:?}"))?.map_err(|error| error.to_string())
 }

@@ -2,8 +2,9 @@
 //!
 //! Pure: where the configuration asks the database, the decision is a question that the session puts to it.
 
+use pregon_capture::query::{NamedSql, SqlError};
+
 use super::expr::{Expr, ExprError, Kind};
-use super::params::{NamedSql, SqlError};
 use super::scope::Scope;
 use super::template::{Pattern, Template, TemplateError};
 use crate::auth::Claims;
@@ -60,7 +61,7 @@ impl ChannelRule {
         Ok(Self {
             pattern: Pattern::parse(&channel.name)?,
             subscribe: expr(&channel.subscribe)?,
-            allow_sql: channel.allow_sql.as_deref().map(NamedSql::parse).transpose()?,
+            allow_sql: channel.allow_sql.as_deref().map(NamedSql::select).transpose()?,
             publish: expr(&channel.publish)?,
             presence: channel.presence,
             history: channel.history,
@@ -187,13 +188,13 @@ fn render(template: &Template, claims: &Claims) -> Option<String> {
 /// A question with a missing value is not asked: NULL must not slip through an `IS NOT DISTINCT FROM`.
 fn ask(query: &NamedSql, scope: &Scope<'_>) -> Decision {
     let params: Option<Vec<String>> = query
-        .names
+        .names()
         .iter()
         .map(|name| scope.sql_text(name).filter(|value| !value.is_empty()))
         .collect();
     match params {
         Some(params) => Decision::Ask(SqlQuestion {
-            sql: query.sql.clone(),
+            sql: query.numbered(),
             params,
         }),
         None => Decision::Deny("a claim that the channel's query needs is missing"),

@@ -1,10 +1,9 @@
 //! The router: events in, publications out, and who may follow them. Pure: no clock, no database, no tasks.
 //!
-//! `template` renders and recognises names, `params` reads SQL with named parameters, `expr` is the expression language,
+//! `template` renders and recognises names, `expr` is the expression language,
 //! `scope` is what both look at, `rule` makes publications, `explain` says why, `grant` decides who may subscribe and publish.
 
 pub mod template;
-pub mod params;
 mod json;
 pub mod expr;
 pub mod scope;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use pregon_capture::query::{NamedSql, SqlError};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::expr::{Expr, ExprError, Kind};
 use super::json::Fields;
-use super::params::{NamedSql, SqlError};
 use super::scope::Scope;
 use super::template::{Pattern, Template, TemplateError};
 use crate::config::{self, Config};
@@ -85,7 +85,7 @@ pub struct Enrichment {
 impl Enrichment {
     /// The parameters for one event, as texts; `None` is NULL.
     pub fn params(&self, scope: &Scope<'_>) -> Vec<Option<String>> {
-        self.sql.names.iter().map(|name| scope.sql_text(name)).collect()
+        self.sql.names().iter().map(|name| scope.sql_text(name)).collect()
     }
 
     /// The event with the query's columns (a JSON object) put over those of its row, or of its message.
@@ -126,7 +126,7 @@ impl Rule {
         };
         let enrichment = |enrich: &config::Enrich| -> Result<Enrichment, SqlError> {
             Ok(Enrichment {
-                sql: NamedSql::parse(&enrich.sql)?,
+                sql: NamedSql::select(&enrich.sql)?,
                 timeout: enrich.timeout.0,
             })
         };

@@ -5,7 +5,7 @@ use super::super::{Auth, Channel, Config, Endpoint, TokenRule};
 use super::{is_own_path, is_path};
 use crate::auth::{SetupError, Verifier};
 use crate::route::expr::{Expr, Kind};
-use crate::route::params::NamedSql;
+use pregon_capture::query::NamedSql;
 use crate::route::template::{Pattern, Template};
 
 /// Checks keys, algorithms and the channels that claims join.
@@ -249,7 +249,7 @@ fn channel_name(
 }
 
 fn allow_sql(config: &Config, sql: &str, captures: Option<&[String]>, key: &str, tree: &mut Tree) {
-    let query = match NamedSql::parse(sql) {
+    let query = match NamedSql::select(sql) {
         Ok(query) => query,
         Err(error) => {
             tree.report(
@@ -269,7 +269,7 @@ fn allow_sql(config: &Config, sql: &str, captures: Option<&[String]>, key: &str,
             "add a [postgres] section",
         );
     }
-    for name in &query.names {
+    for name in query.names() {
         let known = match name.split_once('.') {
             Some(("channel", capture)) => {
                 captures.is_none_or(|captures| captures.iter().any(|known| known == capture))

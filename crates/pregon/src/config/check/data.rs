@@ -4,7 +4,7 @@ use super::super::problem::nearest;
 use super::super::tree::Tree;
 use super::super::{Config, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
-use crate::route::params::NamedSql;
+use pregon_capture::query::NamedSql;
 use crate::route::rule::PUBLISH;
 use crate::route::template::Template;
 
@@ -335,7 +335,7 @@ fn route_payload(route: &Route, at: &str, tree: &mut Tree) {
 fn route_query(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
     let Some(enrich) = &route.enrich else { return };
     let key = format!("{at}.enrich.sql");
-    let query = NamedSql::parse(&enrich.sql);
+    let query = NamedSql::select(&enrich.sql);
     if let Some(error) = query.err().filter(|_| tree.has(&key)) {
         let remedy = "write one `SELECT … WHERE id = :column`";
         tree.report(&key, Some(enrich.sql.clone()), error.to_string(), remedy);
