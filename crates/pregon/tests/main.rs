@@ -6,6 +6,7 @@ mod support;
 mod live_sales;
 mod turnstile;
 mod listen;
+mod cli;
 mod protocol;
 mod replay;
 mod sse;

@@ -181,7 +181,8 @@ mod tests {
     async fn a_stop_leaves_a_failing_command_undelivered() {
         let stop = CancellationToken::new();
         let failing = delivery("exit 3", true, &stop);
-        let (delivered, ()) = tokio::join!(failing.execute("exit 3", &heard()), async {
+        let event = heard();
+        let (delivered, ()) = tokio::join!(failing.execute("exit 3", &event), async {
             tokio::task::yield_now().await;
             stop.cancel();
         });

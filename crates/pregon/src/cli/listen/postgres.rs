@@ -3,7 +3,7 @@
 //! The listener (its own task) never stops reading; this task delivers. Catching up comes before the notifications that
 //! arrived meanwhile; rows that come both ways are delivered once.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use pregon_capture::catch_up::{CatchUp, CatchUpError, CatchUpOptions, CaughtUp, Key};
@@ -88,7 +88,7 @@ pub(super) async fn run(options: Options, delivery: Delivery, stop: Cancellation
         delivery,
         stop,
         channel,
-        caught: HashSet::new(),
+        caught: HashMap::new(),
         fetched: None,
         unsaved: 0,
         attached: false,
@@ -123,8 +123,9 @@ struct Till {
     stop: CancellationToken,
     /// The name for rows that the query found.
     channel: std::sync::Arc<str>,
-    /// Keys of the last catch-up whose notification may still come.
-    caught: HashSet<Key>,
+    /// Keys of catch-ups whose notification may still come, and when they were fetched. Notifications of several connections may
+    /// wait behind a catch-up, so the next one only adds to them.
+    caught: HashMap<Key, SystemTime>,
     fetched: Option<SystemTime>,
     /// Delivered rows that the state file does not have yet.
     unsaved: usize,
@@ -179,13 +180,14 @@ impl Till {
         }
     }
 
-    /// Whether this notification is of a row that the last catch-up delivered. Later notifications of the same row are news.
+    /// Whether this notification is of a row that a catch-up delivered. Later notifications of the same row are news.
     fn is_echo(&mut self, key: &Key, at: SystemTime) -> bool {
         if self.fetched.is_none_or(|fetched| at > fetched + ECHO) {
             self.caught.clear();
-            self.fetched = None;
         }
-        self.caught.remove(key)
+        self.caught
+            .remove(key)
+            .is_some_and(|fetched| at <= fetched + ECHO)
     }
 
     /// Fetches and delivers what was missed. Tries until it works: what comes after must not be remembered before.
@@ -217,8 +219,9 @@ impl Till {
         if !rows.is_empty() {
             tracing::info!(rows = rows.len(), "caught up with what was missed");
         }
-        self.caught = rows.iter().map(|row| row.key.clone()).collect();
-        self.fetched = Some(SystemTime::now());
+        let now = SystemTime::now();
+        self.caught.extend(rows.iter().map(|row| (row.key.clone(), now)));
+        self.fetched = Some(now);
         self.proved = true;
         let newest = rows.len();
         for (index, CaughtUp { key, row }) in rows.into_iter().enumerate() {

@@ -1,0 +1,175 @@
+//! `db`, `doctor` and `publish --dsn` on a real server.
+
+use std::process::Command;
+
+use pregon_testkit::{Database, postgres, process};
+use serde_json::json;
+
+use super::{file, run};
+use crate::support::{SOON, connect, node_on};
+
+const WATCHED: &str = "[postgres]\n[[watch]]\ntable = \"ventas\"\n";
+const TABLE: &str = "CREATE TABLE ventas (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, producto text)";
+
+#[tokio::test]
+async fn plan_shows_the_sql_apply_installs_it_and_drop_leaves_nothing() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let config = file(WATCHED);
+    let url = database.url();
+    let db = |verb: &[&str]| {
+        run(
+            &[&["db"], verb, &["--config", config.to_str().unwrap()]].concat(),
+            &[("DATABASE_URL", &url)],
+        )
+    };
+    let plan = db(&["plan"]);
+    assert!(
+        plan.code == 1
+            && plan.out.contains("CREATE")
+            && plan.out.contains("ON public.ventas") | plan.out.contains("\"ventas\""),
+        "{plan:?}"
+    );
+    let steps = db(&["plan", "--json"]).json()["steps"].as_array().unwrap().len();
+    let applied = db(&["apply"]);
+    assert!(
+        applied.code == 0 && applied.out.contains("active: trigger"),
+        "{applied:?}"
+    );
+    assert!(
+        applied
+            .out
+            .lines()
+            .filter(|line| !line.starts_with("active") && !line.starts_with("note"))
+            .count()
+            == steps,
+        "{applied:?}"
+    );
+    let nothing = db(&["plan"]);
+    assert!(
+        nothing.code == 0 && nothing.out.contains("nothing to do"),
+        "{nothing:?}"
+    );
+    let status = db(&["status"]);
+    assert!(
+        status.code == 0 && status.out.contains("ok        trigger"),
+        "{status:?}"
+    );
+    assert_eq!(db(&["drop", "--yes"]).code, 0);
+    let gone = db(&["status"]);
+    assert!(
+        gone.code == 1 && gone.out.contains("nothing is installed"),
+        "{gone:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_planned_script_can_be_run_by_psql() {
+    let server = postgres::shared().await;
+    let database = Database::create(server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let (config, url) = (file(WATCHED), database.url());
+    let arguments = ["db", "plan", "--config", config.to_str().unwrap()];
+    let script = process::scratch("sql", None).unwrap().join("plan.sql");
+    std::fs::write(&script, run(&arguments, &[("DATABASE_URL", &url)]).out).unwrap();
+    let mut psql = Command::new(server.binaries().program("psql"));
+    let output = psql
+        .args(["-X", "-v", "ON_ERROR_STOP=1", "-d", &url, "-f"])
+        .arg(&script)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(run(&arguments, &[("DATABASE_URL", &url)]).code, 0);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_install_is_told_what_to_do() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let role = database.create_role("gateway").await.unwrap();
+    let (config, url, admin) = (file(WATCHED), database.url_as(&role), database.url());
+    let apply = ["db", "apply", "--config", config.to_str().unwrap()];
+    let denied = run(&apply, &[("DATABASE_URL", &url)]);
+    assert!(
+        denied.code == 1 && denied.err.contains("PREGON_ADMIN_URL"),
+        "{denied:?}"
+    );
+    let done = run(&apply, &[("DATABASE_URL", &url), ("PREGON_ADMIN_URL", &admin)]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let doctor = run(
+        &["doctor", "--config", config.to_str().unwrap(), "--sample", "0s"],
+        &[("DATABASE_URL", &url)],
+    );
+    assert_eq!(doctor.code, 0, "{doctor:?}");
+}
+
+#[tokio::test]
+async fn doctor_names_what_is_wrong_and_the_remedy() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let (config, url) = (file(WATCHED), database.url());
+    let doctor = |url: &str| {
+        run(
+            &[
+                "doctor",
+                "--json",
+                "--sample",
+                "0s",
+                "--config",
+                config.to_str().unwrap(),
+            ],
+            &[("DATABASE_URL", url)],
+        )
+    };
+    let missing = doctor(&url);
+    let checks = missing.json();
+    let failed = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["status"] == "fail")
+        .unwrap();
+    assert!(
+        missing.code == 1 && failed["detail"].as_str().unwrap().contains("ventas"),
+        "{failed}"
+    );
+    assert_ne!(failed["remedy"], "");
+    let nobody = doctor("postgres://nobody@127.0.0.1:1/none");
+    assert_eq!(nobody.code, 1);
+    assert_eq!(
+        (&nobody.json()[1]["name"], &nobody.json()[1]["status"]),
+        (&json!("connection"), &json!("fail"))
+    );
+    let unreadable = file("[[watch]]\ntabel = \"x\"\n");
+    let unreadable = run(&["doctor", "--config", unreadable.to_str().unwrap()], &[]);
+    assert!(
+        unreadable.code == 1 && unreadable.out.contains("did you mean `table`?"),
+        "{unreadable:?}"
+    );
+}
+
+#[tokio::test]
+async fn publish_through_the_database_reaches_the_clients() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let text = format!(
+        "[postgres]\napply = \"auto\"\n[auth]\nsecret = \"{}\"\n[[channel]]\nname = \"news\"\n[[watch]]\ntable = \"ventas\"\n",
+        crate::support::SECRET
+    );
+    let node = node_on(&database, &text).await;
+    let mut client = connect(&node, &json!({"sub": "1"})).await;
+    client.subscribe("news").await.unwrap();
+    let ran = run(
+        &["publish", "--dsn", &database.url(), "news", "tick", r#"{"n":1}"#],
+        &[],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let event = client.next_of_type("event", SOON).await.unwrap();
+    assert_eq!(
+        (&event["event"], &event["data"]),
+        (&json!("tick"), &json!({"n": 1}))
+    );
+}
