@@ -159,7 +159,7 @@ async fn metrics_count_sessions_deliveries_and_refusals() {
     metric(&node, "pregon_deliveries_total", |n| n >= 1.0).await.unwrap();
     metric(&node, "pregon_publications_total", |n| n == 1.0).await.unwrap();
     metric(&node, "pregon_sessions{", |n| n == 1.0).await.unwrap();
-    metric(&node, "pregon_drops_total{reason=\"Forbidden\"}", |n| n == 1.0).await.unwrap();
+    metric(&node, "pregon_drops_total{reason=\"forbidden\"}", |n| n == 1.0).await.unwrap();
     client.close().await.unwrap();
     metric(&node, "pregon_sessions{", |n| n == 0.0).await.unwrap();
 }

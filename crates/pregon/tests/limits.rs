@@ -57,7 +57,7 @@ async fn publish_rate() {
 
 #[tokio::test]
 async fn a_client_that_does_not_authenticate_in_time_is_closed() {
-    let node = node(&limited("auth = \"300ms\"")).await;
+    let node = node(&limited("auth = \"1s\"")).await;
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     assert_eq!(client.close_code(SOON).await.unwrap().unwrap().0, 3501);
 }

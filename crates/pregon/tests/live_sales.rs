@@ -73,6 +73,18 @@ async fn what_a_client_says_is_ignored_and_other_paths_are_not_found() {
 }
 
 #[tokio::test]
+async fn a_sale_too_large_for_the_triggers_own_notify_fails_by_itself() {
+    let server = postgres::shared().await;
+    let (database, node) = run_example(server, "live-sales").await;
+    let mut client = WsClient::connect(&node.ws_url("/ws/sales"), &[]).await.unwrap();
+    let sale = |length: u32| format!("INSERT INTO ventas (producto) VALUES (repeat('x', {length}))");
+    assert!(database.execute(&sale(8000)).await.is_err());
+    database.execute(&sale(7800)).await.unwrap();
+    assert_eq!(client.next_json(SOON).await.unwrap()["producto"].as_str().unwrap().len(), 7800);
+    client.expect_bare_silence().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_kill_of_postgres_keeps_the_socket_and_later_sales_arrive() {
     let mut server = Server::start(postgres::Options { fsync: true, ..Default::default() }).await.unwrap();
     let (url, node) = {
