@@ -10,7 +10,10 @@ fn the_page_of_codes_is_the_table() {
         std::fs::write(&path, &page).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page, "docs/codes.md is out of date: UPDATE_DOCS=1 cargo test -p pregon --test main docs");
+    assert!(
+        written == page,
+        "docs/codes.md is out of date: UPDATE_DOCS=1 cargo test -p pregon --test main docs"
+    );
 }
 
 #[test]

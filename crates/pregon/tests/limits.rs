@@ -15,9 +15,15 @@ async fn subscriptions() {
     let mut client = connect(&node, &json!({"rooms": ["a", "b", "c"]})).await;
     client.subscribe("room_a").await.unwrap();
     client.subscribe("room_b").await.unwrap();
-    let reply = client.request(json!({"type": "subscribe", "channel": "room_c"})).await.unwrap();
+    let reply = client
+        .request(json!({"type": "subscribe", "channel": "room_c"}))
+        .await
+        .unwrap();
     assert_eq!(reply["code"], 107);
-    client.request(json!({"type": "unsubscribe", "channel": "room_a"})).await.unwrap();
+    client
+        .request(json!({"type": "unsubscribe", "channel": "room_a"}))
+        .await
+        .unwrap();
     client.subscribe("room_c").await.unwrap();
 }
 

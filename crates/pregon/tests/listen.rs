@@ -13,22 +13,36 @@ const CATCH_UP: &str = "SELECT e.id_entrada, e.id_miembro, m.nombre, e.tipo_acce
 async fn gym(server: &Server) -> Database<'_> {
     let database = Database::create(server).await.unwrap();
     psql(server, &database.url(), &example("turnstile/schema.sql"));
-    database.execute("INSERT INTO miembros (id_miembro, nombre) VALUES (7, 'Iñaki')").await.unwrap();
+    database
+        .execute("INSERT INTO miembros (id_miembro, nombre) VALUES (7, 'Iñaki')")
+        .await
+        .unwrap();
     database
 }
 
 async fn enter(url: &str) {
     let sql = "INSERT INTO registro_entradas (id_miembro, tipo_acceso) VALUES (7, 'miembro')";
-    postgres::connect(url).await.unwrap().batch_execute(sql).await.unwrap();
+    postgres::connect(url)
+        .await
+        .unwrap()
+        .batch_execute(sql)
+        .await
+        .unwrap();
 }
 
 /// Waits until it says that it listens; where it begins is settled by then.
 async fn listening(till: &Running) {
-    eventually(SOON, async || till.errors().contains("listening")).await.unwrap_or_else(|_| panic!("{}", till.errors()));
+    eventually(SOON, async || till.errors().contains("listening"))
+        .await
+        .unwrap_or_else(|_| panic!("{}", till.errors()));
 }
 
 fn ids(lines: &[String]) -> Vec<i64> {
-    let read = |line: &String| serde_json::from_str::<Value>(line).unwrap()["id_entrada"].as_i64().unwrap();
+    let read = |line: &String| {
+        serde_json::from_str::<Value>(line).unwrap()["id_entrada"]
+            .as_i64()
+            .unwrap()
+    };
     lines.iter().map(read).collect()
 }
 
@@ -42,7 +56,10 @@ async fn prints_each_bare_payload_on_a_line_and_ends_in_order() {
     enter(&gym.url()).await;
     let lines = till.wait_lines(2).await;
     assert_eq!(ids(&lines), [1, 2]);
-    assert_eq!(serde_json::from_str::<Value>(&lines[0]).unwrap()["nombre"], "Iñaki");
+    assert_eq!(
+        serde_json::from_str::<Value>(&lines[0]).unwrap()["nombre"],
+        "Iñaki"
+    );
     assert!(till.stop(process::SIGTERM).await.success(), "{}", till.errors());
 }
 
@@ -52,7 +69,19 @@ async fn catches_up_once_with_what_happened_while_it_was_off() {
     let gym = gym(server).await;
     let state = process::scratch("till", None).unwrap().join("estado.json");
     let (dsn, state) = (gym.url_as("pos_user"), state.to_str().unwrap());
-    let arguments = ["listen", "--dsn", &dsn, "--json", CHANNEL, "--catch-up", CATCH_UP, "--key", "id_entrada", "--state", state];
+    let arguments = [
+        "listen",
+        "--dsn",
+        &dsn,
+        "--json",
+        CHANNEL,
+        "--catch-up",
+        CATCH_UP,
+        "--key",
+        "id_entrada",
+        "--state",
+        state,
+    ];
     enter(&gym.url()).await; // before the first start: the present is where it begins
     let mut till = Running::start(&arguments);
     listening(&till).await;
@@ -73,11 +102,27 @@ async fn an_entry_that_committed_late_is_not_missed() {
     let gym = gym(server).await;
     let state = process::scratch("till", None).unwrap().join("estado.json");
     let (dsn, state) = (gym.url_as("pos_user"), state.to_str().unwrap());
-    let arguments = ["listen", "--dsn", &dsn, "--json", CHANNEL, "--catch-up", CATCH_UP, "--key", "id_entrada", "--state", state];
+    let arguments = [
+        "listen",
+        "--dsn",
+        &dsn,
+        "--json",
+        CHANNEL,
+        "--catch-up",
+        CATCH_UP,
+        "--key",
+        "id_entrada",
+        "--state",
+        state,
+    ];
     let mut till = Running::start(&arguments);
     listening(&till).await;
     let late = gym.client().await.unwrap();
-    late.batch_execute("BEGIN; INSERT INTO registro_entradas (id_miembro, tipo_acceso) VALUES (7, 'miembro')").await.unwrap();
+    late.batch_execute(
+        "BEGIN; INSERT INTO registro_entradas (id_miembro, tipo_acceso) VALUES (7, 'miembro')",
+    )
+    .await
+    .unwrap();
     enter(&gym.url()).await; // number 2 is committed before number 1
     assert_eq!(ids(&till.wait_lines(1).await), [2]);
     till.stop(process::SIGTERM).await;
@@ -88,14 +133,29 @@ async fn an_entry_that_committed_late_is_not_missed() {
 
 #[tokio::test]
 async fn survives_a_kill_of_postgres_and_misses_nobody() {
-    let mut server = Server::start(postgres::Options { fsync: true, ..Default::default() }).await.unwrap();
+    let mut server = Server::start(postgres::Options {
+        fsync: true,
+        ..Default::default()
+    })
+    .await
+    .unwrap();
     let gym = gym(&server).await;
     let (url, dsn) = (gym.url(), gym.url_as("pos_user"));
     std::mem::forget(gym); // the server goes as a whole
     let state = process::scratch("till", None).unwrap().join("estado.json");
     let state = state.to_str().unwrap();
     let till = Running::start(&[
-        "listen", "--dsn", &dsn, "--json", CHANNEL, "--catch-up", CATCH_UP, "--key", "id_entrada", "--state", state,
+        "listen",
+        "--dsn",
+        &dsn,
+        "--json",
+        CHANNEL,
+        "--catch-up",
+        CATCH_UP,
+        "--key",
+        "id_entrada",
+        "--state",
+        state,
     ]);
     listening(&till).await;
     enter(&url).await;
@@ -108,6 +168,11 @@ async fn survives_a_kill_of_postgres_and_misses_nobody() {
     let seen = ids(&till.wait_lines(3).await);
     // An identity leaves numbers out after a crash.
     let sql = "SELECT id_entrada::bigint FROM registro_entradas ORDER BY 1";
-    let rows = postgres::connect(&url).await.unwrap().query(sql, &[]).await.unwrap();
+    let rows = postgres::connect(&url)
+        .await
+        .unwrap()
+        .query(sql, &[])
+        .await
+        .unwrap();
     assert_eq!(seen, rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>());
 }

@@ -25,7 +25,10 @@ async fn read(client: &mut WsClient, count: usize) -> (Vec<u64>, Vec<bool>) {
 }
 
 async fn since(client: &mut WsClient, position: &str) -> Value {
-    client.request(json!({"type": "subscribe", "channel": "news", "since": position})).await.unwrap()
+    client
+        .request(json!({"type": "subscribe", "channel": "news", "since": position}))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -34,10 +37,16 @@ async fn since_a_position_everything_after_it_comes_once_and_then_what_is_live()
     let positions = say(&node, 1..=5).await;
     let mut client = connect(&node, &json!({"sub": 1})).await;
     let reply = since(&mut client, &positions[1]).await;
-    assert_eq!((&reply["recovered"], &reply["type"]), (&json!(true), &json!("ok")));
+    assert_eq!(
+        (&reply["recovered"], &reply["type"]),
+        (&json!(true), &json!("ok"))
+    );
     say(&node, 6..=7).await;
     let (data, replayed) = read(&mut client, 5).await;
-    assert_eq!((data, replayed), (vec![3, 4, 5, 6, 7], vec![true, true, true, false, false]));
+    assert_eq!(
+        (data, replayed),
+        (vec![3, 4, 5, 6, 7], vec![true, true, true, false, false])
+    );
     client.expect_silence().await.unwrap();
 }
 
@@ -58,7 +67,10 @@ async fn since_some_minutes_and_the_last_few() {
     since(&mut client, "5m").await;
     assert_eq!(read(&mut client, 4).await.0, [1, 2, 3, 4]);
     let mut other = connect(&node, &json!({"sub": 1})).await;
-    other.request(json!({"type": "subscribe", "channel": "news", "last": 2})).await.unwrap();
+    other
+        .request(json!({"type": "subscribe", "channel": "news", "last": 2}))
+        .await
+        .unwrap();
     assert_eq!(read(&mut other, 2).await.0, [3, 4]);
     other.expect_silence().await.unwrap();
 }
@@ -71,7 +83,10 @@ async fn a_position_of_an_earlier_life_of_the_log_is_a_gap() {
     let mut client = connect(&node, &json!({"sub": 1})).await;
     assert_eq!(since(&mut client, &positions[1]).await["recovered"], false);
     let gap = client.next_of_type("gap", SOON).await.unwrap();
-    assert_eq!((&gap["channel"], &gap["reason"]), (&json!("news"), &json!("restart")));
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("news"), &json!("restart"))
+    );
     assert_eq!(gap["from"], json!(positions[1]));
     assert!(gap["to"].is_string(), "{gap}");
     say(&node, 3..=3).await;
@@ -88,7 +103,10 @@ async fn what_the_window_no_longer_holds_is_a_gap() {
     }
     let mut client = connect(&node, &json!({"sub": 1})).await;
     assert_eq!(since(&mut client, &first).await["recovered"], false);
-    assert_eq!(client.next_of_type("gap", SOON).await.unwrap()["reason"], "pruned");
+    assert_eq!(
+        client.next_of_type("gap", SOON).await.unwrap()["reason"],
+        "pruned"
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,11 @@ async fn a_missing_or_empty_claim_addresses_nobody() {
     for claims in [json!({}), json!({"sub": ""}), json!({"sub": null})] {
         let url = node.ws_url(&format!("/ws?token={}", token(&claims)));
         let mut client = WsClient::connect(&url, &[]).await.unwrap();
-        assert_eq!(client.next_of_type("welcome", SOON).await.unwrap()["channels"], json!([]), "{claims}");
+        assert_eq!(
+            client.next_of_type("welcome", SOON).await.unwrap()["channels"],
+            json!([]),
+            "{claims}"
+        );
     }
 }
 
@@ -30,7 +34,10 @@ async fn nobody_follows_anothers_channel() {
     let node = node(PLAIN).await;
     let mut client = connect(&node, &json!({"sub": 1, "rooms": ["a", "b"]})).await;
     for channel in ["user_2", "room_c", "room_", "rooms", "*", "user_{sub}"] {
-        let reply = client.request(json!({"type": "subscribe", "channel": channel})).await.unwrap();
+        let reply = client
+            .request(json!({"type": "subscribe", "channel": channel}))
+            .await
+            .unwrap();
         assert_eq!(reply["code"], 103, "{channel}: {reply}");
     }
     client.subscribe("room_b").await.unwrap();
@@ -53,7 +60,10 @@ async fn the_database_may_decide() {
     let node = node_on(&database, OWNED).await;
     let mut client = connect(&node, &json!({"sub": 7})).await;
     let code = async |client: &mut WsClient, channel: &str| {
-        let reply: Value = client.request(json!({"type": "subscribe", "channel": channel})).await.unwrap();
+        let reply: Value = client
+            .request(json!({"type": "subscribe", "channel": channel}))
+            .await
+            .unwrap();
         reply["code"].as_u64()
     };
     assert_eq!(code(&mut client, "conversation_1").await, None);
@@ -68,8 +78,14 @@ async fn a_cookie_counts_only_from_an_allowed_origin() {
     let cookie = format!("sesion={}", token(&json!({"sub": 1})));
     let url = node.ws_url("/ws");
     assert_eq!(refusal(&url, &[("cookie", &cookie)]).await, 403);
-    assert_eq!(refusal(&url, &[("cookie", &cookie), ("origin", "https://evil.example")]).await, 403);
+    assert_eq!(
+        refusal(&url, &[("cookie", &cookie), ("origin", "https://evil.example")]).await,
+        403
+    );
     let allowed = [("cookie", cookie.as_str()), ("origin", "https://app.example")];
     let mut client = WsClient::connect(&url, &allowed).await.unwrap();
-    assert_eq!(client.next_of_type("welcome", SOON).await.unwrap()["channels"], json!(["user_1"]));
+    assert_eq!(
+        client.next_of_type("welcome", SOON).await.unwrap()["channels"],
+        json!(["user_1"])
+    );
 }

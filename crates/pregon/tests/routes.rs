@@ -30,7 +30,9 @@ const SCHEMA: &str = "CREATE TABLE users (id int, nombre text); INSERT INTO user
     CREATE TABLE messages (id int GENERATED ALWAYS AS IDENTITY, conversation_id int, sender text, message text)";
 
 async fn write(database: &Database<'_>, conversation: &str, sender: &str, text: &str) {
-    let sql = format!("INSERT INTO messages (conversation_id, sender, message) VALUES ({conversation}, '{sender}', '{text}')");
+    let sql = format!(
+        "INSERT INTO messages (conversation_id, sender, message) VALUES ({conversation}, '{sender}', '{text}')"
+    );
     database.execute(&sql).await.unwrap();
 }
 
@@ -46,8 +48,14 @@ async fn a_row_becomes_the_event_that_the_route_describes() {
     write(&database, "1", "user", "hola a todos").await;
     let event = owner.next_of_type("event", SOON).await.unwrap();
     assert_eq!(event["event"], "message:user");
-    assert!(event["channel"] == "conversation_1" || event["channel"] == "user_7", "{event}");
-    assert_eq!(event["data"], json!({"id": 2, "text": "hola a todos", "long": true, "who": "Ana"}));
+    assert!(
+        event["channel"] == "conversation_1" || event["channel"] == "user_7",
+        "{event}"
+    );
+    assert_eq!(
+        event["data"],
+        json!({"id": 2, "text": "hola a todos", "long": true, "who": "Ana"})
+    );
     owner.expect_silence().await.unwrap(); // once, though two of its channels were addressed
     other.expect_silence().await.unwrap();
 }
@@ -74,6 +82,11 @@ async fn a_row_without_a_channel_value_reaches_nobody() {
     client.subscribe("conversation_1").await.unwrap();
     write(&database, "NULL", "user", "perdido").await;
     write(&database, "1", "user", "visto").await;
-    assert_eq!(client.next_of_type("event", SOON).await.unwrap()["data"]["text"], "visto");
-    metric(&node, "pregon_events_total", |events| events == 2.0).await.unwrap();
+    assert_eq!(
+        client.next_of_type("event", SOON).await.unwrap()["data"]["text"],
+        "visto"
+    );
+    metric(&node, "pregon_events_total", |events| events == 2.0)
+        .await
+        .unwrap();
 }

@@ -6,7 +6,10 @@ use serde_json::json;
 use crate::support::{PLAIN, SOON, node, publish, token};
 
 fn url(node: &Node, query: &str) -> String {
-    node.url(&format!("/sse?token={}&{query}", token(&json!({"sub": 7, "rooms": ["a"]}))))
+    node.url(&format!(
+        "/sse?token={}&{query}",
+        token(&json!({"sub": 7, "rooms": ["a"]}))
+    ))
 }
 
 async fn open(node: &Node, query: &str) -> SseClient {
@@ -19,7 +22,13 @@ async fn open(node: &Node, query: &str) -> SseClient {
 async fn an_event_has_its_position_its_name_and_its_data() {
     let node = node(PLAIN).await;
     let mut client = open(&node, "channel=news&channel=room_a").await;
-    assert!(client.head().header("content-type").unwrap().starts_with("text/event-stream"));
+    assert!(
+        client
+            .head()
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/event-stream")
+    );
     publish(&node, "user_1", "no", json!(0)).await;
     let position = publish(&node, "room_a", "message:new", json!({"t": "línea\notra"})).await;
     let event = client.next_event(SOON).await.unwrap();
@@ -43,13 +52,21 @@ async fn last_event_id_brings_what_was_missed_in_order() {
     publish(&node, "news", "n", json!(2)).await;
     publish(&node, "room_a", "n", json!(3)).await;
     let address = url(&node, "channel=news&channel=room_a");
-    let mut client = SseClient::connect(&address, &[("last-event-id", &first)]).await.unwrap();
+    let mut client = SseClient::connect(&address, &[("last-event-id", &first)])
+        .await
+        .unwrap();
     publish(&node, "news", "n", json!(4)).await;
     for expected in ["2", "3", "4"] {
-        assert_eq!(client.next_event(SOON).await.unwrap().data.as_deref(), Some(expected));
+        assert_eq!(
+            client.next_event(SOON).await.unwrap().data.as_deref(),
+            Some(expected)
+        );
     }
     let mut by_query = open(&node, &format!("channel=news&since={first}")).await;
-    assert_eq!(by_query.next_event(SOON).await.unwrap().data.as_deref(), Some("2"));
+    assert_eq!(
+        by_query.next_event(SOON).await.unwrap().data.as_deref(),
+        Some("2")
+    );
 }
 
 #[tokio::test]
@@ -58,11 +75,16 @@ async fn an_id_of_an_earlier_life_is_a_gap_event() {
     let first = publish(&node, "news", "n", json!(1)).await;
     node.restart().await.unwrap();
     let address = url(&node, "channel=news");
-    let mut client = SseClient::connect(&address, &[("last-event-id", &first)]).await.unwrap();
+    let mut client = SseClient::connect(&address, &[("last-event-id", &first)])
+        .await
+        .unwrap();
     let gap = client.next_event(SOON).await.unwrap();
     assert_eq!(gap.event.as_deref(), Some("gap"));
     let told = gap.json().unwrap();
-    assert_eq!((&told["reason"], &told["channel"], &told["from"]), (&json!("restart"), &json!("news"), &json!(first)));
+    assert_eq!(
+        (&told["reason"], &told["channel"], &told["from"]),
+        (&json!("restart"), &json!("news"), &json!(first))
+    );
     assert_eq!(gap.id.as_deref(), told["to"].as_str());
 }
 
@@ -74,7 +96,14 @@ async fn refusals_are_plain_http() {
     assert_eq!(status(node.url("/sse?channel=news&token=malo")).await, 401);
     assert_eq!(status(url(&node, "channel=room_b")).await, 403);
     assert_eq!(status(url(&node, "channel=news&since=ayer")).await, 400);
-    let stopped = http::request("GET", &url(&node, "channel=news"), &[("last-event-id", "stop")], b"").await.unwrap();
+    let stopped = http::request(
+        "GET",
+        &url(&node, "channel=news"),
+        &[("last-event-id", "stop")],
+        b"",
+    )
+    .await
+    .unwrap();
     assert_eq!(stopped.status(), 204);
 }
 
@@ -84,9 +113,15 @@ async fn only_allowed_origins_may_read() {
     let address = url(&node, "channel=news");
     let from = async |origin: &str| {
         let client = SseClient::connect(&address, &[("origin", origin)]).await.unwrap();
-        client.head().header("access-control-allow-origin").map(str::to_owned)
+        client
+            .head()
+            .header("access-control-allow-origin")
+            .map(str::to_owned)
     };
-    assert_eq!(from("https://app.example").await.as_deref(), Some("https://app.example"));
+    assert_eq!(
+        from("https://app.example").await.as_deref(),
+        Some("https://app.example")
+    );
     assert_eq!(from("https://evil.example").await, None);
 }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::{SOON, node_on};
 
-const TABLE: &str = "CREATE TABLE pedidos (id int PRIMARY KEY, estado text, total numeric(10,2), nota text, secreto text)";
+const TABLE: &str =
+    "CREATE TABLE pedidos (id int PRIMARY KEY, estado text, total numeric(10,2), nota text, secreto text)";
 
 fn config(watch: &str) -> String {
     format!(
@@ -30,9 +31,16 @@ async fn next(client: &mut WsClient) -> (String, Value) {
 
 #[tokio::test]
 async fn each_operation_arrives_under_its_name_with_its_row() {
-    let (database, _node, mut client) = shop("operations = [\"insert\", \"update\", \"delete\", \"truncate\"]").await;
-    database.execute("INSERT INTO pedidos VALUES (1, 'nuevo', 10.50, 'ñ', 's')").await.unwrap();
-    database.execute("UPDATE pedidos SET estado = 'pagado'").await.unwrap();
+    let (database, _node, mut client) =
+        shop("operations = [\"insert\", \"update\", \"delete\", \"truncate\"]").await;
+    database
+        .execute("INSERT INTO pedidos VALUES (1, 'nuevo', 10.50, 'ñ', 's')")
+        .await
+        .unwrap();
+    database
+        .execute("UPDATE pedidos SET estado = 'pagado'")
+        .await
+        .unwrap();
     database.execute("DELETE FROM pedidos").await.unwrap();
     database.execute("TRUNCATE pedidos").await.unwrap();
     let row = |estado: &str| json!({"id": 1, "estado": estado, "total": 10.5, "nota": "ñ", "secreto": "s"});
@@ -49,18 +57,34 @@ async fn the_payload_is_the_text_that_row_to_json_gives() {
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     client.next_text(SOON).await.unwrap(); // the welcome
     client.subscribe("pedidos").await.unwrap();
-    database.execute("INSERT INTO pedidos VALUES (1, 'nuevo', 10.50, 'x', 'oculto')").await.unwrap();
+    database
+        .execute("INSERT INTO pedidos VALUES (1, 'nuevo', 10.50, 'x', 'oculto')")
+        .await
+        .unwrap();
     let text = client.next_text(SOON).await.unwrap();
     assert!(text.contains(r#""data":{"id":1,"total":10.50}"#), "{text}");
 }
 
 #[tokio::test]
 async fn a_condition_makes_updates_into_inserts_and_deletes() {
-    let (database, _node, mut client) = shop("where = \"estado = 'pagado'\"\ncolumns = [\"id\", \"estado\"]").await;
-    database.execute("INSERT INTO pedidos (id, estado) VALUES (1, 'nuevo'), (2, NULL)").await.unwrap();
-    database.execute("UPDATE pedidos SET estado = 'pagado' WHERE id = 1").await.unwrap();
-    database.execute("UPDATE pedidos SET nota = 'x' WHERE id = 1").await.unwrap();
-    database.execute("UPDATE pedidos SET estado = 'devuelto' WHERE id = 1").await.unwrap();
+    let (database, _node, mut client) =
+        shop("where = \"estado = 'pagado'\"\ncolumns = [\"id\", \"estado\"]").await;
+    database
+        .execute("INSERT INTO pedidos (id, estado) VALUES (1, 'nuevo'), (2, NULL)")
+        .await
+        .unwrap();
+    database
+        .execute("UPDATE pedidos SET estado = 'pagado' WHERE id = 1")
+        .await
+        .unwrap();
+    database
+        .execute("UPDATE pedidos SET nota = 'x' WHERE id = 1")
+        .await
+        .unwrap();
+    database
+        .execute("UPDATE pedidos SET estado = 'devuelto' WHERE id = 1")
+        .await
+        .unwrap();
     database.execute("DELETE FROM pedidos").await.unwrap();
     for expected in ["insert", "update", "delete"] {
         let (event, row) = next(&mut client).await;
@@ -72,20 +96,35 @@ async fn a_condition_makes_updates_into_inserts_and_deletes() {
 #[tokio::test]
 async fn a_row_too_large_for_notify_is_read_by_its_key() {
     let (database, _node, mut client) = shop("").await;
-    database.execute("INSERT INTO pedidos VALUES (1, 'nuevo', 1, repeat('ñ', 150000), 's')").await.unwrap();
-    database.execute("INSERT INTO pedidos VALUES (2, 'nuevo', 2, 'corta', 's')").await.unwrap();
+    database
+        .execute("INSERT INTO pedidos VALUES (1, 'nuevo', 1, repeat('ñ', 150000), 's')")
+        .await
+        .unwrap();
+    database
+        .execute("INSERT INTO pedidos VALUES (2, 'nuevo', 2, 'corta', 's')")
+        .await
+        .unwrap();
     let (_, large) = next(&mut client).await;
-    assert_eq!((&large["id"], large["nota"].as_str().unwrap().chars().count()), (&json!(1), 150_000));
+    assert_eq!(
+        (&large["id"], large["nota"].as_str().unwrap().chars().count()),
+        (&json!(1), 150_000)
+    );
     assert_eq!(next(&mut client).await.1["id"], 2);
 }
 
 #[tokio::test]
 async fn many_rows_of_many_transactions_keep_their_order() {
     let (database, _node, mut client) = shop("columns = [\"id\"]").await;
-    database.execute("INSERT INTO pedidos (id) SELECT generate_series(1, 900)").await.unwrap();
+    database
+        .execute("INSERT INTO pedidos (id) SELECT generate_series(1, 900)")
+        .await
+        .unwrap();
     let writer = database.client().await.unwrap();
     for id in 901..=1000 {
-        writer.execute("INSERT INTO pedidos (id) VALUES ($1)", &[&id]).await.unwrap();
+        writer
+            .execute("INSERT INTO pedidos (id) VALUES ($1)", &[&id])
+            .await
+            .unwrap();
     }
     for id in 1..=1000 {
         assert_eq!(next(&mut client).await.1, json!({"id": id}));
@@ -94,10 +133,17 @@ async fn many_rows_of_many_transactions_keep_their_order() {
 
 #[tokio::test]
 async fn serve_names_what_it_installed_and_a_manual_one_refuses_to_start() {
-    let (database, node, _client) = shop("trigger = \"trigger_pedidos\"\nfunction = \"notify_pedidos\"").await;
-    assert!(node.log().contains("trigger_pedidos") && node.log().contains("notify_pedidos"), "{}", node.log());
+    let (database, node, _client) =
+        shop("trigger = \"trigger_pedidos\"\nfunction = \"notify_pedidos\"").await;
+    assert!(
+        node.log().contains("trigger_pedidos") && node.log().contains("notify_pedidos"),
+        "{}",
+        node.log()
+    );
     let other = config("trigger = \"otro\"").replace("apply = \"auto\"", "apply = \"manual\"");
-    let options = crate::support::options(&other).env("DATABASE_URL", database.url()).not_ready();
+    let options = crate::support::options(&other)
+        .env("DATABASE_URL", database.url())
+        .not_ready();
     let refused = pregon_testkit::Node::spawn(options).await.unwrap_err();
     assert!(format!("{refused:#}").contains("pregon db apply"), "{refused:#}");
 }
@@ -106,10 +152,22 @@ async fn serve_names_what_it_installed_and_a_manual_one_refuses_to_start() {
 async fn sql_publishes_small_and_large_data() {
     let (database, _node, mut client) = shop("").await;
     client.subscribe("avisos").await.unwrap();
-    database.execute("SELECT pregon.publish('avisos', 'cierre', '{\"hora\": \"22:00\"}')").await.unwrap();
-    assert_eq!(next(&mut client).await, ("cierre".into(), json!({"hora": "22:00"})));
-    database.execute("SELECT pregon.publish('avisos', 'largo', to_jsonb(repeat('x', 300000)))").await.unwrap();
+    database
+        .execute("SELECT pregon.publish('avisos', 'cierre', '{\"hora\": \"22:00\"}')")
+        .await
+        .unwrap();
+    assert_eq!(
+        next(&mut client).await,
+        ("cierre".into(), json!({"hora": "22:00"}))
+    );
+    database
+        .execute("SELECT pregon.publish('avisos', 'largo', to_jsonb(repeat('x', 300000)))")
+        .await
+        .unwrap();
     assert_eq!(next(&mut client).await.1.as_str().unwrap().len(), 300_000);
-    database.execute("BEGIN; SELECT pregon.publish('avisos', 'no', '1'); ROLLBACK").await.unwrap();
+    database
+        .execute("BEGIN; SELECT pregon.publish('avisos', 'no', '1'); ROLLBACK")
+        .await
+        .unwrap();
     client.expect_silence().await.unwrap();
 }

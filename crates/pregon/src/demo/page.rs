@@ -29,10 +29,16 @@ pub(super) struct Feed {
 }
 
 pub(super) fn feed(running: &Running<'_>) -> Feed {
-    let query = running.token.as_ref().map(|token| format!("?token={token}")).unwrap_or_default();
+    let query = running
+        .token
+        .as_ref()
+        .map(|token| format!("?token={token}"))
+        .unwrap_or_default();
     Feed {
         name: running.example.name,
-        url: running.gateway.ws_url(&format!("{}{query}", running.example.path)),
+        url: running
+            .gateway
+            .ws_url(&format!("{}{query}", running.example.path)),
         key: running.example.key,
         database: running.database.url(),
     }
@@ -40,7 +46,9 @@ pub(super) fn feed(running: &Running<'_>) -> Feed {
 
 pub(super) fn router(feeds: &[Feed], traffic: Traffic) -> Router {
     // `<` cannot end the script element when it is written as an escape.
-    let facts = serde_json::to_string(feeds).unwrap_or_default().replace('<', "\\u003c");
+    let facts = serde_json::to_string(feeds)
+        .unwrap_or_default()
+        .replace('<', "\\u003c");
     let html: Arc<str> = include_str!("page.html").replace(PLACE, &facts).into();
     Router::new()
         .route("/", get(move || async move { Html(html.to_string()) }))

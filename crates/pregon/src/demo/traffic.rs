@@ -38,7 +38,10 @@ pub(super) struct Traffic {
 
 impl Traffic {
     pub(super) fn new(targets: impl Iterator<Item = (&'static Example, String)>) -> Self {
-        Self { targets: targets.collect(), statements: broadcast::channel(STATEMENTS).0 }
+        Self {
+            targets: targets.collect(),
+            statements: broadcast::channel(STATEMENTS).0,
+        }
     }
 
     pub(super) fn names(&self) -> Vec<&'static str> {
@@ -55,7 +58,11 @@ impl Traffic {
             tokio::time::sleep(Duration::from_millis(rand::random_range(PAUSE))).await;
             if let Err(error) = self.one_more(name).await {
                 // Someone may have stopped this PostgreSQL to see what happens; the next row will tell.
-                tracing::warn!(example = name, error = format!("{error:#}"), "a row could not be inserted");
+                tracing::warn!(
+                    example = name,
+                    error = format!("{error:#}"),
+                    "a row could not be inserted"
+                );
             }
         }
     }
@@ -73,7 +80,13 @@ impl Traffic {
         let millis = now() - sent;
         let key: i32 = row.try_get(0)?;
         let sql = sql.split(" RETURNING").next().unwrap_or_default().to_owned();
-        let statement = Statement { example: example.name, key: key.to_string(), sql, sent, millis };
+        let statement = Statement {
+            example: example.name,
+            key: key.to_string(),
+            sql,
+            sent,
+            millis,
+        };
         // No page is open: nobody needs to know.
         let _ = self.statements.send(Arc::new(statement));
         Ok(())

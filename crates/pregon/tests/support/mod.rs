@@ -38,7 +38,10 @@ pub(crate) fn binary() -> PathBuf {
         return path.into();
     }
     let built = PathBuf::from(env!("CARGO_BIN_EXE_pregon"));
-    let release = built.parent().and_then(Path::parent).map(|target| target.join("release/pregon"));
+    let release = built
+        .parent()
+        .and_then(Path::parent)
+        .map(|target| target.join("release/pregon"));
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match release {
         Some(release) if changed(&release) > newest(&crates) => release,
@@ -70,7 +73,9 @@ pub(crate) async fn node(config: &str) -> Node {
 }
 
 pub(crate) async fn node_on(database: &Database<'_>, config: &str) -> Node {
-    Node::spawn(options(config).env("DATABASE_URL", database.url())).await.unwrap()
+    Node::spawn(options(config).env("DATABASE_URL", database.url()))
+        .await
+        .unwrap()
 }
 
 pub(crate) fn token(claims: &Value) -> String {
@@ -103,14 +108,24 @@ pub(crate) async fn post(node: &Node, body: &Value, headers: &[(&str, &str)]) ->
     let key = format!("Bearer {API_KEY}");
     let mut all = vec![("authorization", key.as_str())];
     all.extend_from_slice(headers);
-    http::post_json(&node.url("/api/publish"), &all, body).await.unwrap()
+    http::post_json(&node.url("/api/publish"), &all, body)
+        .await
+        .unwrap()
 }
 
 /// Publishes one event by HTTP and returns its position.
 pub(crate) async fn publish(node: &Node, channel: &str, event: &str, data: Value) -> String {
-    let answer = post(node, &json!({"channel": channel, "event": event, "data": data}), &[]).await;
+    let answer = post(
+        node,
+        &json!({"channel": channel, "event": event, "data": data}),
+        &[],
+    )
+    .await;
     assert_eq!(answer.status(), 200, "{}", answer.body);
-    answer.json().unwrap()["positions"][0].as_str().unwrap().to_owned()
+    answer.json().unwrap()["positions"][0]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// Waits until a line of `/metrics` that begins with `name` has a value that `holds`.
@@ -126,15 +141,23 @@ pub(crate) async fn metric(node: &Node, name: &str, holds: impl Fn(f64) -> bool)
 }
 
 pub(crate) fn example(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples")
+        .join(file)
 }
 
 /// Runs a file with psql, as a user would.
 pub(crate) fn psql(server: &Server, url: &str, file: &Path) {
     let mut command = Command::new(server.binaries().program("psql"));
-    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f"]).arg(file);
+    command
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f"])
+        .arg(file);
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A database with an example's schema, run twice, and `pregon serve` with the example's own file.
@@ -144,7 +167,9 @@ pub(crate) async fn run_example<'a>(server: &'a Server, name: &str) -> (Database
         psql(server, &database.url(), &example(&format!("{name}/schema.sql")));
     }
     let options = NodeOptions::file(example(&format!("{name}/pregon.toml"))).binary(binary());
-    let options = options.env("DATABASE_URL", database.url()).env("JWT_SECRET", SECRET);
+    let options = options
+        .env("DATABASE_URL", database.url())
+        .env("JWT_SECRET", SECRET);
     let node = Node::spawn(options).await.unwrap();
     (database, node)
 }
@@ -159,7 +184,11 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.env_remove("DATABASE_URL");
         let mut child = process::spawn(command, process::SIGKILL).unwrap();
         let (lines, errors) = (Arc::default(), Arc::default());
@@ -173,14 +202,21 @@ impl Running {
     }
 
     pub(crate) fn errors(&self) -> String {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        self.errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .join("\n")
     }
 
     /// Waits for so many lines on standard output.
     pub(crate) async fn wait_lines(&self, count: usize) -> Vec<String> {
         let enough = eventually(SOON, || async {
             let lines = self.lines();
-            if lines.len() >= count { Ok(lines) } else { Err(format!("{lines:?}; {}", self.errors())) }
+            if lines.len() >= count {
+                Ok(lines)
+            } else {
+                Err(format!("{lines:?}; {}", self.errors()))
+            }
         });
         enough.await.unwrap()
     }
