@@ -141,10 +141,10 @@ impl Client {
         let state = &mut self.state;
         frames.feed(chunk, |(opcode, payload)| match opcode {
             TEXT | BINARY if matches!(state, State::Subscribing) => {
-                if memchr::memmem::find(payload, br#""id":1"#).is_some() {
-                    if memchr::memmem::find(payload, br#""error""#).is_some() {
-                        closed = Some(payload.to_vec());
-                    }
+                let contains = |text: &[u8]| memchr::memmem::find(payload, text).is_some();
+                if contains(br#""id":1"#) && contains(br#""error""#) {
+                    closed = Some(payload.to_vec());
+                } else if contains(br#""id":1"#) {
                     *state = State::Open;
                 }
             }

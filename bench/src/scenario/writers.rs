@@ -74,8 +74,9 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
 }
 
 const REASON: &str = "Why: PostgreSQL takes one lock for the whole cluster when a transaction that has notified commits, and \
-    holds it until the commit is on disk, so such commits neither overlap nor share an fsync. One writer hardly sees it; with \
-    many the loss is what the bare NOTIFY trigger loses too. What our trigger adds is its own work: the sequence number, the \
+    holds it until the commit is on disk, so such commits neither overlap nor share an fsync: with many writers the loss is \
+    what the bare NOTIFY trigger loses too. With one writer it is the trigger's work and the listener, which every commit \
+    wakes and which runs on the same cores. What our trigger adds to a bare one is the sequence number, the clock, the \
     JSON and the guarded block.";
 
 fn pgbench(
