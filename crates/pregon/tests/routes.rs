@@ -90,3 +90,61 @@ async fn a_row_without_a_channel_value_reaches_nobody() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn sighup_takes_over_routes_without_dropping_a_socket() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(SCHEMA).await.unwrap();
+    let mut node = node_on(&database, CONFIG).await;
+    let mut client = connect(&node, &json!({"sub": 7})).await;
+    write(&database, "1", "user", "antes").await;
+    assert_eq!(
+        client.next_of_type("event", SOON).await.unwrap()["event"],
+        "message:user"
+    );
+    node.rewrite_config(&CONFIG.replace("message:{sender}", "nuevo:{sender}"))
+        .unwrap();
+    node.sighup();
+    node.wait_for_log("configuration reloaded", SOON).await.unwrap();
+    write(&database, "1", "user", "después").await;
+    assert_eq!(
+        client.next_of_type("event", SOON).await.unwrap()["event"],
+        "nuevo:user"
+    );
+}
+
+#[tokio::test]
+async fn a_bare_endpoint_may_follow_the_claims_own_channel() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(SCHEMA).await.unwrap();
+    let endpoint = "[[endpoint]]\npath = \"/mine\"\nchannels = [\"user_{sub}\"]\n";
+    let node = node_on(&database, &format!("{CONFIG}\n{endpoint}")).await;
+    let open = |claims| node.ws_url(&format!("/mine?token={}", crate::support::token(&claims)));
+    let mut ana = WsClient::connect(&open(json!({"sub": 7})), &[]).await.unwrap();
+    let mut luz = WsClient::connect(&open(json!({"sub": 8})), &[]).await.unwrap();
+    write(&database, "2", "user", "para Luz").await;
+    assert_eq!(luz.next_json(SOON).await.unwrap()["text"], "para Luz");
+    ana.expect_bare_silence().await.unwrap();
+    assert_eq!(crate::support::refusal(&open(json!({"otro": 1})), &[]).await, 403);
+}
+
+#[tokio::test]
+async fn an_event_that_finds_nobody_is_said_once_in_a_while() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(SCHEMA).await.unwrap();
+    let node = node_on(&database, CONFIG).await;
+    for _ in 0..20 {
+        write(&database, "1", "user", "a nadie").await;
+    }
+    metric(&node, "pregon_drops_total{reason=\"nobody\"}", |nobody| {
+        nobody == 20.0
+    })
+    .await
+    .unwrap();
+    let said = node
+        .lines()
+        .iter()
+        .filter(|line| line.contains("found nobody"))
+        .count();
+    assert!((1..=2).contains(&said), "{said} of 20");
+}
