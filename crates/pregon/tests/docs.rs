@@ -26,3 +26,26 @@ fn every_example_is_a_valid_configuration() {
         }
     }
 }
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages: Vec<_> = ["README.md", "README.es.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
+    for folder in ["docs", "examples/live-sales", "examples/turnstile"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        let files = entries.map(|entry| entry.unwrap().path());
+        pages.extend(files.filter(|path| path.extension().is_some_and(|kind| kind == "md")));
+    }
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap();
+            let there =
+                target.is_empty() || target.contains("://") || page.parent().unwrap().join(target).exists();
+            assert!(there, "{} links to {link}", page.display());
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! examples/turnstile in a browser: `/ws/entradas?token=…`, and what the till's role may do.
 
-use pregon_testkit::{Node, WsClient, postgres};
+use pregon_testkit::{Node, Server, WsClient, postgres};
 use serde_json::{Value, json};
 
 use crate::support::{SOON, in_seconds, refusal, run_example, token};
@@ -102,4 +102,21 @@ async fn the_tills_role_reads_and_cannot_write() {
     ] {
         assert!(role.batch_execute(forbidden).await.is_err(), "{forbidden}");
     }
+}
+
+#[tokio::test]
+async fn the_tills_password_is_enough_for_the_gateway() {
+    let options = postgres::Options {
+        auth: postgres::Auth::Scram,
+        ..Default::default()
+    };
+    let server = Server::start(options).await.unwrap();
+    let (database, mut node) = run_example(&server, "turnstile").await;
+    let url = format!("postgres://pos_user:pos@{}/{}", server.address(), database.name());
+    node.set_env("DATABASE_URL", url);
+    node.restart().await.unwrap();
+    let mut till = till(&node).await;
+    database.execute(MEMBER).await.unwrap();
+    database.execute(&entry("7", "miembro")).await.unwrap();
+    assert_eq!(till.next_json(SOON).await.unwrap()["id_entrada"], 1);
 }
