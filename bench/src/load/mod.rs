@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use client::Client;
 use publisher::Publisher;
@@ -26,7 +26,7 @@ use tally::Tally;
 
 /// Handshakes that may be under way: fewer than the shortest accept queue among the peers.
 const HANDSHAKES: usize = 100;
-/// A delivery that takes longer is lost.
+/// When nothing has arrived for so long, the rest is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Publishers have the tokens from here.
 const PUBLISHERS: usize = 1 << 32;
@@ -49,6 +49,7 @@ pub(crate) struct Load {
 
 struct Crowd {
     address: SocketAddr,
+    registry: Registry,
     clients: Vec<Client>,
     publishers: Vec<Publisher>,
     open: usize,
@@ -64,8 +65,10 @@ impl Load {
         path: &str,
         count: usize,
     ) -> anyhow::Result<Self> {
+        let poll = Poll::new()?;
         let crowd = Crowd {
             address,
+            registry: poll.registry().try_clone()?,
             clients: Vec::with_capacity(count),
             publishers: Vec::new(),
             open: 0,
@@ -73,7 +76,7 @@ impl Load {
             buffer: vec![0; 256 * 1024],
         };
         let mut load = Self {
-            poll: Poll::new()?,
+            poll,
             events: Events::with_capacity(4096),
             crowd,
         };
@@ -153,10 +156,13 @@ impl Load {
     }
 
     fn drain(&mut self) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let (mut progress, mut seen) = (Instant::now(), 0);
         while !self.crowd.tally.all_arrived() || self.crowd.publishers.iter().any(Publisher::is_busy) {
+            if self.crowd.tally.deliveries() > seen {
+                (progress, seen) = (Instant::now(), self.crowd.tally.deliveries());
+            }
             ensure!(
-                Instant::now() < end,
+                progress.elapsed() < PATIENCE,
                 "deliveries are lost: {}",
                 self.crowd.tally.missing()
             );
@@ -176,11 +182,7 @@ impl Load {
 
     fn need_publishers(&mut self, count: usize) -> anyhow::Result<()> {
         while self.crowd.publishers.len() < count {
-            let mut publisher = Publisher::connect(self.crowd.address)?;
-            let token = Token(PUBLISHERS + self.crowd.publishers.len());
-            self.poll
-                .registry()
-                .register(publisher.stream(), token, Interest::READABLE)?;
+            let publisher = self.crowd.new_publisher(self.crowd.publishers.len())?;
             self.crowd.publishers.push(publisher);
         }
         Ok(())
@@ -199,14 +201,27 @@ impl Load {
 }
 
 impl Crowd {
+    fn new_publisher(&self, number: usize) -> anyhow::Result<Publisher> {
+        let mut publisher = Publisher::connect(self.address)?;
+        let token = Token(PUBLISHERS + number);
+        self.registry
+            .register(publisher.stream(), token, Interest::READABLE)?;
+        Ok(publisher)
+    }
+
     /// Starts a publish on a free connection; false when all are busy.
     fn publish(&mut self) -> anyhow::Result<bool> {
-        let Some(free) = self.publishers.iter_mut().find(|publisher| !publisher.is_busy()) else {
+        let Some(number) = self.publishers.iter().position(|publisher| !publisher.is_busy()) else {
             return Ok(false);
         };
-        let payload = self.tally.next_payload();
-        free.send(&payload)?;
-        self.tally.sent();
+        if self.publishers.get(number).is_some_and(Publisher::is_closed) {
+            let fresh = self.new_publisher(number)?;
+            self.publishers.splice(number..=number, [fresh]);
+        }
+        if let Some(publisher) = self.publishers.get_mut(number) {
+            publisher.send(&self.tally.next_payload())?;
+            self.tally.sent();
+        }
         Ok(true)
     }
 

@@ -14,6 +14,7 @@ pub(crate) const API_KEY: &str = "bench-key-0123456789abcdef";
 pub(super) struct Publisher {
     stream: TcpStream,
     busy: bool,
+    closed: bool,
     answer: Vec<u8>,
 }
 
@@ -25,6 +26,7 @@ impl Publisher {
         Ok(Self {
             stream: TcpStream::from_std(stream),
             busy: false,
+            closed: false,
             answer: Vec::new(),
         })
     }
@@ -49,9 +51,20 @@ impl Publisher {
         Ok(self.stream.write_all(request.as_bytes())?)
     }
 
+    /// Whether the server has closed the connection, as it may while there is nothing to do.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Reads what is there.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
         match self.stream.read(buffer) {
-            Ok(0) => bail!("the server closed a publisher's connection"),
+            Ok(0) if self.busy => bail!("the server closed a connection instead of answering a publish"),
+            // An answer that nobody asked for says that the connection was idle for too long.
+            Ok(_) if !self.busy => {
+                self.closed = true;
+                return Ok(());
+            }
             Ok(length) => self
                 .answer
                 .extend_from_slice(buffer.get(..length).unwrap_or_default()),

@@ -100,6 +100,10 @@ impl Tally {
         self.in_flight() == 0
     }
 
+    pub(super) fn deliveries(&self) -> u64 {
+        self.deliveries
+    }
+
     pub(super) fn missing(&self) -> String {
         format!(
             "{} publishes to {} clients gave {} deliveries",

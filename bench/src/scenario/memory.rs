@@ -84,7 +84,7 @@ fn pass(kind: Kind, clients: usize, quick: bool) -> anyhow::Result<Sample> {
     load.idle(Duration::from_secs(1))?;
     let idle = resident()?;
     load.settle()?;
-    load.run(Pace::InFlight(64), Duration::from_secs(if quick { 1 } else { 5 }))?;
+    load.run(Pace::InFlight(64), Duration::from_secs(if quick { 1 } else { 3 }))?;
     load.idle(Duration::from_secs(1))?;
     let after_burst = resident()? - window()?;
     drop(load);

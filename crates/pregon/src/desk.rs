@@ -45,7 +45,14 @@ impl Desk {
         log: Arc<dyn Log>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        Arc::new(Self { runtime, verifier, pool, log, metrics, nobody: Mutex::default() })
+        Arc::new(Self {
+            runtime,
+            verifier,
+            pool,
+            log,
+            metrics,
+            nobody: Mutex::default(),
+        })
     }
 
     /// Answers `question` to the session `key` of a shard.
@@ -67,8 +74,14 @@ impl Desk {
 
     /// Asks the database whether something is allowed.
     pub async fn may(&self, question: &SqlQuestion) -> Result<bool, String> {
-        let Some(pool) = &self.pool else { return Err("there is no database to ask".into()) };
-        let params: Vec<_> = question.params.iter().map(|text| serde_json::Value::from(text.as_str())).collect();
+        let Some(pool) = &self.pool else {
+            return Err("there is no database to ask".into());
+        };
+        let params: Vec<_> = question
+            .params
+            .iter()
+            .map(|text| serde_json::Value::from(text.as_str()))
+            .collect();
         let outcome = pool.query_json(&question.sql, &params).await;
         match outcome {
             Ok(rows) => Ok(rows.first().and_then(first_column) == Some(true)),
@@ -81,7 +94,11 @@ impl Desk {
 
     async fn append(&self, publication: Publication) -> Result<Position, String> {
         self.metrics.publications.inc();
-        let outcome = self.log.append(vec![Append::Publication(publication)]).wait().await;
+        let outcome = self
+            .log
+            .append(vec![Append::Publication(publication)])
+            .wait()
+            .await;
         match outcome.map(|positions| positions.first().copied()) {
             Ok(Some(position)) => Ok(position),
             Ok(None) => Err("the log gave no position".into()),
@@ -98,7 +115,10 @@ impl Desk {
         }
         let channel = entry.channels().first().map(|channel| &**channel);
         tracing::warn!(channel, events = nobody.since, "an event found nobody connected");
-        *nobody = Nobody { said: Some(Instant::now()), since: 0 };
+        *nobody = Nobody {
+            said: Some(Instant::now()),
+            since: 0,
+        };
     }
 }
 

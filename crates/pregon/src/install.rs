@@ -46,12 +46,21 @@ fn split(table: &str) -> (String, String) {
         }
     }
     let table = parts.pop().unwrap_or_default();
-    (parts.pop().filter(|schema| !schema.is_empty()).unwrap_or_else(|| "public".into()), table)
+    (
+        parts
+            .pop()
+            .filter(|schema| !schema.is_empty())
+            .unwrap_or_else(|| "public".into()),
+        table,
+    )
 }
 
 /// Everything that shall be in the database. The gateway's role is the user of its own connection.
 pub fn target(config: &Config) -> anyhow::Result<Target> {
-    let gateway = config.postgres.as_ref().and_then(|postgres| postgres.url.as_ref());
+    let gateway = config
+        .postgres
+        .as_ref()
+        .and_then(|postgres| postgres.url.as_ref());
     let gateway = gateway.map(|url| Settings::parse(url.reveal())).transpose()?;
     Ok(Target {
         watches: specs(config),
@@ -68,6 +77,9 @@ mod tests {
     fn tables_are_split_outside_of_quotes() {
         assert_eq!(split("ventas"), ("public".into(), "ventas".into()));
         assert_eq!(split("app.ventas"), ("app".into(), "ventas".into()));
-        assert_eq!(split("\"My.App\".\"Ventas 1\""), ("My.App".into(), "Ventas 1".into()));
+        assert_eq!(
+            split("\"My.App\".\"Ventas 1\""),
+            ("My.App".into(), "Ventas 1".into())
+        );
     }
 }

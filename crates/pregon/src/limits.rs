@@ -26,7 +26,12 @@ pub struct Permit {
 impl Connections {
     /// `per_address` of zero means no limit per address.
     pub fn new(most: usize, per_address: usize) -> Arc<Self> {
-        Arc::new(Self { total: AtomicUsize::new(0), most, per_address, addresses: Mutex::default() })
+        Arc::new(Self {
+            total: AtomicUsize::new(0),
+            most,
+            per_address,
+            addresses: Mutex::default(),
+        })
     }
 
     /// Connections now.
@@ -51,7 +56,10 @@ impl Connections {
             }
             *count += 1;
         }
-        Some(Permit { connections: Arc::clone(self), address })
+        Some(Permit {
+            connections: Arc::clone(self),
+            address,
+        })
     }
 }
 

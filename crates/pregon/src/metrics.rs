@@ -140,8 +140,9 @@ pub struct Metrics {
 }
 
 /// From 100 µs to 10 s: a commit reaches a screen in about a millisecond, and trouble shows in seconds.
-const SECONDS: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+const SECONDS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
+];
 
 fn seconds() -> Histogram {
     Histogram::new(SECONDS)
@@ -176,25 +177,67 @@ impl Metrics {
     fn register_sources(&mut self) {
         let r = &mut self.registry;
         r.register("events", "Events captured from a source", self.events.clone());
-        r.register("source_up", "1 while the source is attached", self.source_up.clone());
-        r.register("source_gaps", "Times that a source may have lost events", self.source_gaps.clone());
+        r.register(
+            "source_up",
+            "1 while the source is attached",
+            self.source_up.clone(),
+        );
+        r.register(
+            "source_gaps",
+            "Times that a source may have lost events",
+            self.source_gaps.clone(),
+        );
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
-        r.register("route_matches", "Events that a route addressed", self.routes.clone());
-        r.register("publications", "Publications given to the log; one that repeats an idempotency key counts again", self.publications.clone());
-        r.register_with_unit("window", "Memory that the recent log takes", Unit::Bytes, self.window_bytes.clone());
-        r.register("window_entries", "Entries of the recent log", self.window_entries.clone());
+        r.register(
+            "route_matches",
+            "Events that a route addressed",
+            self.routes.clone(),
+        );
+        r.register(
+            "publications",
+            "Publications given to the log; one that repeats an idempotency key counts again",
+            self.publications.clone(),
+        );
+        r.register_with_unit(
+            "window",
+            "Memory that the recent log takes",
+            Unit::Bytes,
+            self.window_bytes.clone(),
+        );
+        r.register(
+            "window_entries",
+            "Entries of the recent log",
+            self.window_entries.clone(),
+        );
     }
 
     fn register_clients(&mut self) {
         let r = &mut self.registry;
-        r.register("deliveries", "Entries written to sessions", self.deliveries.clone());
-        r.register_with_unit("delivered", "Bytes written to sessions", Unit::Bytes, self.delivered_bytes.clone());
+        r.register(
+            "deliveries",
+            "Entries written to sessions",
+            self.deliveries.clone(),
+        );
+        r.register_with_unit(
+            "delivered",
+            "Bytes written to sessions",
+            Unit::Bytes,
+            self.delivered_bytes.clone(),
+        );
         let help = "From the event's commit (trigger's clock) to the write to the sockets of a shard";
         r.register_with_unit("commit_to_write", help, Unit::Seconds, self.delivery.clone());
         r.register("sessions", "Connected sessions", self.sessions.clone());
-        r.register("sessions_opened", "Sessions since the start", self.sessions_opened.clone());
-        r.register("drops", "What was not delivered or not admitted, by reason", self.drops.clone());
+        r.register(
+            "sessions_opened",
+            "Sessions since the start",
+            self.sessions_opened.clone(),
+        );
+        r.register(
+            "drops",
+            "What was not delivered or not admitted, by reason",
+            self.drops.clone(),
+        );
         r.register("replayed", "Entries sent again on request", self.replayed.clone());
         r.register("gaps", "Gaps told to sessions", self.gaps.clone());
     }

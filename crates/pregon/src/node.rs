@@ -81,7 +81,13 @@ impl Node {
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
-        let pool = config.postgres.as_ref().map(open_pool).transpose()?.flatten().map(Arc::new);
+        let pool = config
+            .postgres
+            .as_ref()
+            .map(open_pool)
+            .transpose()?
+            .flatten()
+            .map(Arc::new);
         let desk = Desk::new(
             tokio::runtime::Handle::current(),
             Arc::clone(&verifier),
@@ -93,7 +99,14 @@ impl Node {
         let pipeline = Pipeline::new(Arc::clone(&router), Arc::clone(&log), pool, Arc::clone(&metrics));
         let stop = CancellationToken::new();
         let (sources, health) = start_sources(&config, &pipeline, &metrics, &stop)?;
-        let door = Arc::new(build_door(&config, &options, verifier, Arc::clone(&rights), desk, &metrics)?);
+        let door = Arc::new(build_door(
+            &config,
+            &options,
+            verifier,
+            Arc::clone(&rights),
+            desk,
+            &metrics,
+        )?);
         let api = build_api(&config, &door, pipeline, &log, &health, &metrics);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
@@ -102,7 +115,21 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
         tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), stop.clone()));
-        Ok(Self { address, config, options, router, rights, hub, health, log, metrics, stop, cut, sources, front: tasks })
+        Ok(Self {
+            address,
+            config,
+            options,
+            router,
+            rights,
+            hub,
+            health,
+            log,
+            metrics,
+            stop,
+            cut,
+            sources,
+            front: tasks,
+        })
     }
 
     /// The address that the node serves on.
@@ -116,7 +143,11 @@ impl Node {
 
     /// Reads the configuration again and takes over its routes and rights; no socket is dropped.
     pub fn reload(&mut self) -> anyhow::Result<()> {
-        let path = self.options.config_path.as_ref().context("this node has no configuration file")?;
+        let path = self
+            .options
+            .config_path
+            .as_ref()
+            .context("this node has no configuration file")?;
         let fresh = Config::load(path, &|name| std::env::var(name).ok())?;
         let (router, rights) = (Router::build(&fresh)?, Rights::build(&fresh)?);
         if needs_restart(&self.config, &fresh) {
@@ -126,7 +157,11 @@ impl Node {
         self.rights.store(Arc::new(rights));
         self.hub.recheck();
         self.config = fresh;
-        tracing::info!(routes = self.config.route.len(), channels = self.config.channel.len(), "configuration reloaded");
+        tracing::info!(
+            routes = self.config.route.len(),
+            channels = self.config.channel.len(),
+            "configuration reloaded"
+        );
         Ok(())
     }
 
@@ -149,7 +184,10 @@ impl Node {
 }
 
 fn open_log(config: &Config) -> Arc<dyn Log> {
-    let retention = Retention { bytes: config.log.window.bytes(), age: config.log.age.0 };
+    let retention = Retention {
+        bytes: config.log.window.bytes(),
+        age: config.log.age.0,
+    };
     match config.log.kind {
         crate::config::LogKind::Memory => Arc::new(MemoryLog::new(retention)),
     }
@@ -173,9 +211,17 @@ fn start_hub(
     desk: &Arc<Desk>,
 ) -> anyhow::Result<Hub> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let shards = if config.server.shards == 0 { cores } else { config.server.shards };
+    let shards = if config.server.shards == 0 {
+        cores
+    } else {
+        config.server.shards
+    };
     // Conformance suites send what no client of ours would.
-    let message = if options.echo { 16 << 20 } else { config.limits.message.bytes() };
+    let message = if options.echo {
+        16 << 20
+    } else {
+        config.limits.message.bytes()
+    };
     let limits = Limits {
         message,
         subscriptions: config.limits.subscriptions,
@@ -204,11 +250,19 @@ fn start_sources(
 ) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
-    if let Some(url) = config.postgres.as_ref().and_then(|postgres| postgres.url.as_ref()) {
+    if let Some(url) = config
+        .postgres
+        .as_ref()
+        .and_then(|postgres| postgres.url.as_ref())
+    {
         let settings = Settings::parse(url.reveal())?;
         let up = Attached::default();
         attached.push(("postgres", up.clone()));
-        let names = config.listen.iter().map(|l| (l.channel.clone(), Arc::from(l.name.as_str()))).collect::<HashMap<_, _>>();
+        let names = config
+            .listen
+            .iter()
+            .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
+            .collect::<HashMap<_, _>>();
         let source = PostgresSource {
             options: listen_options(config, settings),
             names,
@@ -229,14 +283,22 @@ fn start_sources(
 /// What the listener needs to know of the configuration.
 pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
     let mut options = ListenOptions::new(settings);
-    options.channels = config.listen.iter().map(|listen| listen.channel.clone()).collect();
+    options.channels = config
+        .listen
+        .iter()
+        .map(|listen| listen.channel.clone())
+        .collect();
     options.publish = true;
     options.node = format!("pregon-{:08x}", rand::random::<u32>());
     if let Some(postgres) = &config.postgres {
         options.heartbeat = postgres.heartbeat.0;
     }
     for spec in crate::install::specs(config) {
-        let table = WatchTable { schema: spec.schema, table: spec.table, columns: spec.columns };
+        let table = WatchTable {
+            schema: spec.schema,
+            table: spec.table,
+            columns: spec.columns,
+        };
         options.watches.insert(spec.name, table);
     }
     options
@@ -285,8 +347,18 @@ fn build_api(
     })
 }
 
-fn build_front(config: &Config, door: Arc<Door>, hub: &Arc<Hub>, api: axum::Router, metrics: &Arc<Metrics>) -> Front {
-    let most = if config.limits.connections == 0 { usize::MAX } else { config.limits.connections };
+fn build_front(
+    config: &Config,
+    door: Arc<Door>,
+    hub: &Arc<Hub>,
+    api: axum::Router,
+    metrics: &Arc<Metrics>,
+) -> Front {
+    let most = if config.limits.connections == 0 {
+        usize::MAX
+    } else {
+        config.limits.connections
+    };
     Front {
         door,
         hub: Arc::clone(hub),
@@ -299,10 +371,18 @@ fn build_front(config: &Config, door: Arc<Door>, hub: &Arc<Hub>, api: axum::Rout
 }
 
 fn listen(address: &str) -> anyhow::Result<TcpListener> {
-    let parsed: SocketAddr = address.parse().with_context(|| format!("{address} is no address:port"))?;
-    let socket = if parsed.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+    let parsed: SocketAddr = address
+        .parse()
+        .with_context(|| format!("{address} is no address:port"))?;
+    let socket = if parsed.is_ipv4() {
+        tokio::net::TcpSocket::new_v4()
+    } else {
+        tokio::net::TcpSocket::new_v6()
+    }?;
     socket.set_reuseaddr(true)?;
-    socket.bind(parsed).with_context(|| format!("cannot listen on {address}: is another process using the port?"))?;
+    socket
+        .bind(parsed)
+        .with_context(|| format!("cannot listen on {address}: is another process using the port?"))?;
     Ok(socket.listen(BACKLOG)?)
 }
 
@@ -325,7 +405,11 @@ async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, stop: CancellationToken) {
 
 /// Whether something changed that a reload does not take over.
 fn needs_restart(old: &Config, new: &Config) -> bool {
-    let frozen = |config: &Config| Config { route: Vec::new(), channel: Vec::new(), ..config.clone() };
+    let frozen = |config: &Config| Config {
+        route: Vec::new(),
+        channel: Vec::new(),
+        ..config.clone()
+    };
     let (mut old, mut new) = (frozen(old), frozen(new));
     old.auth.join.clear();
     new.auth.join.clear();

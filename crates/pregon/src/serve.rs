@@ -18,7 +18,14 @@ pub async fn run(config: Config, config_path: Option<PathBuf>) -> anyhow::Result
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     install_triggers(&config).await?;
-    let mut node = Node::start(config, Options { config_path, ..Options::default() }).await?;
+    let mut node = Node::start(
+        config,
+        Options {
+            config_path,
+            ..Options::default()
+        },
+    )
+    .await?;
     announce(&node);
     loop {
         tokio::select! {
@@ -48,9 +55,16 @@ pub(crate) fn announce(node: &Node) {
 /// Brings functions and triggers to what the configuration says, or refuses to start while they differ. A configuration
 /// that only listens runs no DDL.
 async fn install_triggers(config: &Config) -> anyhow::Result<()> {
-    let Some(postgres) = config.postgres.as_ref().filter(|_| !config.watch.is_empty()) else { return Ok(()) };
-    let url = postgres.admin().context("[postgres] url is missing: set it or DATABASE_URL")?;
-    let session = Settings::parse(url.reveal())?.with_name("pregon/install").open().await?;
+    let Some(postgres) = config.postgres.as_ref().filter(|_| !config.watch.is_empty()) else {
+        return Ok(());
+    };
+    let url = postgres
+        .admin()
+        .context("[postgres] url is missing: set it or DATABASE_URL")?;
+    let session = Settings::parse(url.reveal())?
+        .with_name("pregon/install")
+        .open()
+        .await?;
     let client = &session;
     let plan = install::plan(client, &crate::install::target(config)?).await?;
     if !plan.is_empty() {

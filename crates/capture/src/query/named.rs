@@ -32,11 +32,17 @@ impl NamedSql {
     /// Cuts a text that must be one SELECT with named parameters; a semicolon at its end is dropped.
     pub fn select(sql: &str) -> Result<Self, SqlError> {
         let first = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
-        let word = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        let word = first
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .next()
+            .unwrap_or_default();
         if first.is_empty() {
             return Err(SqlError::Empty);
         }
-        if !["select", "with"].iter().any(|start| word.eq_ignore_ascii_case(start)) {
+        if !["select", "with"]
+            .iter()
+            .any(|start| word.eq_ignore_ascii_case(start))
+        {
             return Err(SqlError::NotSelect);
         }
         let parsed = Self::parse(sql);
@@ -229,7 +235,10 @@ fn block_comment(rest: &str) -> Option<usize> {
 }
 
 fn dollar_quote(rest: &str) -> Skip {
-    let tag = rest.get(1..).and_then(|body| body.find('$')).and_then(|close| rest.get(..close + 2));
+    let tag = rest
+        .get(1..)
+        .and_then(|body| body.find('$'))
+        .and_then(|close| rest.get(..close + 2));
     let Some(tag) = tag else { return Skip::Nothing };
     let name = tag.trim_matches('$');
     if name.starts_with(|c: char| c.is_numeric()) || !name.chars().all(is_ident) {
@@ -288,7 +297,10 @@ mod tests {
         assert_eq!(error("SELECT $a$ x"), SqlError::Unclosed);
         assert_eq!(error("SELECT $12"), SqlError::Numbered);
         let query = NamedSql::select("WITH q AS (SELECT ';') SELECT :a.b FROM q WHERE año = :año ;").unwrap();
-        assert_eq!(query.numbered(), "WITH q AS (SELECT ';') SELECT $1 FROM q WHERE año = $2");
+        assert_eq!(
+            query.numbered(),
+            "WITH q AS (SELECT ';') SELECT $1 FROM q WHERE año = $2"
+        );
     }
 
     proptest! {

@@ -27,15 +27,32 @@ pub(super) async fn history(State(api): State<Arc<Api>>, request: Request<Body>)
 
 async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
     let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, message);
-    let claims = api.door.claims(head, api.door.auth.required()).await?.unwrap_or_default();
-    let channel = head.query_first("channel").ok_or_else(|| bad("name the channel: ?channel=…".into()))?;
+    let claims = api
+        .door
+        .claims(head, api.door.auth.required())
+        .await?
+        .unwrap_or_default();
+    let channel = head
+        .query_first("channel")
+        .ok_or_else(|| bad("name the channel: ?channel=…".into()))?;
     check_name(&channel).map_err(|message| bad(message.into()))?;
     api.door.may_follow(&claims, &channel).await?;
     if !api.door.rights.load().history(&channel) {
-        return Err(Refused::new(StatusCode::FORBIDDEN, "this channel gives no history"));
+        return Err(Refused::new(
+            StatusCode::FORBIDDEN,
+            "this channel gives no history",
+        ));
     }
-    let since: Option<Since> = head.query_first("since").map(|text| text.parse()).transpose().map_err(|e| bad(format!("since: {e}")))?;
-    let last: Option<usize> = head.query_first("last").map(|n| n.parse()).transpose().map_err(|_| bad("last must be a number".into()))?;
+    let since: Option<Since> = head
+        .query_first("since")
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|e| bad(format!("since: {e}")))?;
+    let last: Option<usize> = head
+        .query_first("last")
+        .map(|n| n.parse())
+        .transpose()
+        .map_err(|_| bad("last must be a number".into()))?;
     let most = last.unwrap_or(DEFAULT).min(api.limits.history);
     Ok(render(api, &channel, since, last.is_some(), most))
 }
@@ -47,7 +64,11 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
         Some(Start::Pruned | Start::Foreign) => (0, false),
         None => (window.before_last(channel, most), true),
     };
-    let after = if newest { after.max(window.before_last(channel, most)) } else { after };
+    let after = if newest {
+        after.max(window.before_last(channel, most))
+    } else {
+        after
+    };
     let entries = window.merge(&[Follow { channel, after }], after, window.head(), most);
     let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
     let mut position = None;
@@ -58,14 +79,25 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
     if out.last() == Some(&b',') {
         out.pop();
     }
-    let position = position.map_or_else(|| window.position(window.head().max(after)).to_string(), str::to_owned);
+    let position = position.map_or_else(
+        || window.position(window.head().max(after)).to_string(),
+        str::to_owned,
+    );
     out.extend_from_slice(format!("],\"position\":\"{position}\"}}").as_bytes());
     out
 }
 
 fn write_entry(entry: &Entry, channel: &str, out: &mut Vec<u8>) {
     if let EntryBody::Publication { event, data, .. } = &entry.body {
-        pregon_wire::plain::event(channel, event, &data.json(), &entry.position, &entry.time, true, out);
+        pregon_wire::plain::event(
+            channel,
+            event,
+            &data.json(),
+            &entry.position,
+            &entry.time,
+            true,
+            out,
+        );
         out.push(b',');
     }
 }

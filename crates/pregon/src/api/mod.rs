@@ -36,7 +36,7 @@ pub struct Api {
 
 /// All routes.
 pub fn router(api: Api) -> Router {
-    let body = usize::try_from(api.limits.body.bytes()).unwrap_or(usize::MAX);
+    let body = api.limits.body.bytes();
     let cors = cors(&api.door);
     let api = Arc::new(api);
     Router::new()
@@ -55,7 +55,9 @@ pub fn router(api: Api) -> Router {
 fn cors(door: &Arc<Door>) -> CorsLayer {
     let door = Arc::clone(door);
     let allowed = move |origin: &http::HeaderValue, _: &http::request::Parts| {
-        origin.to_str().is_ok_and(|origin| !door.origins.cors(Some(origin)).is_empty())
+        origin
+            .to_str()
+            .is_ok_and(|origin| !door.origins.cors(Some(origin)).is_empty())
     };
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(allowed))
@@ -64,12 +66,20 @@ fn cors(door: &Arc<Door>) -> CorsLayer {
 }
 
 async fn not_found() -> Response {
-    refuse(Refused::new(StatusCode::NOT_FOUND, "there is nothing at this path: see the endpoints of the configuration"))
+    refuse(Refused::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing at this path: see the endpoints of the configuration",
+    ))
 }
 
 /// A refusal as JSON.
 fn refuse(refused: Refused) -> Response {
-    let reason = refused.status.canonical_reason().unwrap_or("error").to_ascii_lowercase().replace(' ', "_");
+    let reason = refused
+        .status
+        .canonical_reason()
+        .unwrap_or("error")
+        .to_ascii_lowercase()
+        .replace(' ', "_");
     let body = serde_json::json!({ "error": reason, "message": refused.message });
     let mut response = (refused.status, axum::Json(body)).into_response();
     for (name, value) in refused.headers {

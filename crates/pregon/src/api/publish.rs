@@ -48,7 +48,10 @@ fn accept(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Append>, Re
     let items = parse(body).map_err(|message| Refused::new(StatusCode::BAD_REQUEST, message))?;
     if items.len() > api.limits.batch {
         api.metrics.dropped(Reason::TooLarge);
-        let message = format!("a batch has at most {} publications: send several", api.limits.batch);
+        let message = format!(
+            "a batch has at most {} publications: send several",
+            api.limits.batch
+        );
         return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
     let key = idempotency_key(headers)?;
@@ -71,7 +74,11 @@ fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), Refused> {
             api.metrics.dropped(Reason::Token);
             let message = "send the API key: Authorization: Bearer …";
             let headers = vec![("WWW-Authenticate", "Bearer".to_owned())];
-            Err(Refused { status: StatusCode::UNAUTHORIZED, message: message.into(), headers })
+            Err(Refused {
+                status: StatusCode::UNAUTHORIZED,
+                message: message.into(),
+                headers,
+            })
         }
     }
 }
@@ -87,22 +94,35 @@ fn parse(body: &[u8]) -> Result<Vec<Item<'_>>, String> {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
     match value.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= KEY => Ok(Some(key)),
-        _ => Err(Refused::new(StatusCode::BAD_REQUEST, "Idempotency-Key must be 1 to 255 printable characters")),
+        _ => Err(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "Idempotency-Key must be 1 to 255 printable characters",
+        )),
     }
 }
 
-fn publication(item: Item<'_>, index: usize, key: Option<&str>, at: SystemTime) -> Result<Publication, Refused> {
+fn publication(
+    item: Item<'_>,
+    index: usize,
+    key: Option<&str>,
+    at: SystemTime,
+) -> Result<Publication, Refused> {
     for (what, name) in [("channel", &item.channel), ("event", &item.event)] {
-        check_name(name).map_err(|message| Refused::new(StatusCode::BAD_REQUEST, format!("{what}: {message}")))?;
+        check_name(name)
+            .map_err(|message| Refused::new(StatusCode::BAD_REQUEST, format!("{what}: {message}")))?;
     }
     Ok(Publication {
         channels: smallvec::smallvec![Arc::from(item.channel)],
         event: Arc::from(item.event),
         data: Data::Json(bytes::Bytes::copy_from_slice(item.data.get().as_bytes())),
-        id: key.map_or_else(EventId::unique, |key| EventId::named(format!("http/{key}/{index}"))),
+        id: key.map_or_else(EventId::unique, |key| {
+            EventId::named(format!("http/{key}/{index}"))
+        }),
         at,
     })
 }

@@ -19,7 +19,10 @@ pub struct Health {
 
 impl Health {
     pub fn new(sources: Vec<(&'static str, Attached)>) -> Arc<Self> {
-        Arc::new(Self { sources, draining: AtomicBool::new(false) })
+        Arc::new(Self {
+            sources,
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// From now on the node takes nobody new.
@@ -29,8 +32,12 @@ impl Health {
 
     /// What keeps the node from being ready; empty when it is.
     fn missing(&self) -> Vec<&'static str> {
-        let mut missing: Vec<_> =
-            self.sources.iter().filter(|(_, attached)| !attached.get()).map(|(name, _)| *name).collect();
+        let mut missing: Vec<_> = self
+            .sources
+            .iter()
+            .filter(|(_, attached)| !attached.get())
+            .map(|(name, _)| *name)
+            .collect();
         if self.draining.load(Ordering::Acquire) {
             missing.push("draining");
         }
@@ -47,7 +54,11 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     if missing.is_empty() {
         return "ready\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", "))).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("not ready: {}\n", missing.join(", ")),
+    )
+        .into_response()
 }
 
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
@@ -55,8 +66,12 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     }
     let (bytes, entries) = api.log.window().size();
-    api.metrics.window_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    api.metrics.window_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    api.metrics
+        .window_bytes
+        .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    api.metrics
+        .window_entries
+        .set(i64::try_from(entries).unwrap_or(i64::MAX));
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(http::header::CONTENT_TYPE, kind)], api.metrics.render()).into_response()
 }

@@ -56,8 +56,20 @@ impl Shard {
 
     /// Sends what waits for one session, as far as the socket and its turn allow.
     pub(super) fn pump(&mut self, key: Key) {
-        let Some(conn) = self.conns.get_mut(key.index as usize).filter(|conn| conn.key == key) else { return };
-        match turn(conn, &self.shared.window, self.head, &self.channels, &mut self.encoder) {
+        let Some(conn) = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)
+        else {
+            return;
+        };
+        match turn(
+            conn,
+            &self.shared.window,
+            self.head,
+            &self.channels,
+            &mut self.encoder,
+        ) {
             Ok((Turn::Live, sent)) => {
                 conn.backlog = None;
                 self.shared.metrics.replayed.inc_by(sent);
@@ -99,7 +111,9 @@ fn turn(
 ) -> Result<(Turn, u64), Slowness> {
     let mut sent = 0;
     for _ in 0..TURN {
-        let Some(backlog) = &mut conn.backlog else { return Ok((Turn::Live, sent)) };
+        let Some(backlog) = &mut conn.backlog else {
+            return Ok((Turn::Live, sent));
+        };
         backlog.flush(&conn.socket).map_err(|_| Slowness::Gone)?;
         if backlog.blocked {
             return Ok((Turn::Blocked, sent));
@@ -135,20 +149,38 @@ fn catch_up(
     channels: &super::channels::Channels,
     encoder: &mut Encoder,
 ) -> Result<u64, Slowness> {
-    let Some(backlog) = &mut conn.backlog else { return Ok(0) };
-    let names: Vec<(Arc<str>, u64)> =
-        conn.session.subscriptions.iter().map(|s| (channels.name(s.channel), s.after)).collect();
+    let Some(backlog) = &mut conn.backlog else {
+        return Ok(0);
+    };
     // What a replay sends is not live: a subscription counts from its join, which is never before the cursor.
-    let follows: Vec<Follow<'_>> = names.iter().map(|(channel, _)| Follow { channel, after: backlog.cursor }).collect();
-    if !follows.iter().all(|follow| window.holds(follow.channel, backlog.cursor)) {
+    let followed: Vec<(Arc<str>, u64)> = conn
+        .session
+        .subscriptions
+        .iter()
+        .map(|s| (channels.name(s.channel), backlog.cursor))
+        .collect();
+    let follows: Vec<Follow<'_>> = followed
+        .iter()
+        .map(|(channel, after)| Follow {
+            channel,
+            after: *after,
+        })
+        .collect();
+    if !follows
+        .iter()
+        .all(|follow| window.holds(follow.channel, backlog.cursor))
+    {
         return Err(Slowness::Slow);
     }
     let entries = window.merge(&follows, backlog.cursor, head, PIECE);
-    backlog.cursor = if entries.len() < PIECE { head } else { entries.last().map_or(head, |entry| entry.offset) };
+    backlog.cursor = if entries.len() < PIECE {
+        head
+    } else {
+        entries.last().map_or(head, |entry| entry.offset)
+    };
     let mut out = Vec::new();
     for entry in &entries {
-        let through = names.iter().find(|(channel, _)| crate::session::replay::concerns(entry, channel));
-        if let Some((channel, _)) = through {
+        if let Some(channel) = entry.through(&followed) {
             encoder.entry(conn.variant, channel, entry, false, &mut out);
         }
     }

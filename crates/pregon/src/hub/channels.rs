@@ -43,7 +43,8 @@ impl Channels {
 
     /// Name of a channel; empty for a key that is gone, which does not happen while a subscription holds it.
     pub fn name(&self, key: ChannelKey) -> Arc<str> {
-        self.get(key).map_or_else(|| Arc::from(""), |channel| Arc::clone(&channel.name))
+        self.get(key)
+            .map_or_else(|| Arc::from(""), |channel| Arc::clone(&channel.name))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ChannelKey, &Channel)> {
@@ -65,7 +66,11 @@ impl Channels {
             channel.followers.push(session);
             (channel.followers.len() - 1) as u32
         });
-        Subscription { channel: key, slot, after }
+        Subscription {
+            channel: key,
+            slot,
+            after,
+        }
     }
 
     /// Removes a follower. Returns the session that now has `subscription.slot`, if another one moved there.
@@ -80,7 +85,9 @@ impl Channels {
         if channel.followers.is_empty() {
             let channel = self.slab.remove(subscription.channel as usize);
             self.by_name.remove(&channel.name);
-        } else if channel.followers.capacity() > 64 && channel.followers.capacity() > 4 * channel.followers.len() {
+        } else if channel.followers.capacity() > 64
+            && channel.followers.capacity() > 4 * channel.followers.len()
+        {
             channel.followers.shrink_to(2 * channel.followers.len());
         }
         moved
@@ -88,7 +95,10 @@ impl Channels {
 
     /// Takes a channel's followers out for a loop that neither joins nor leaves.
     pub fn take_followers(&mut self, key: ChannelKey) -> Vec<u32> {
-        self.slab.get_mut(key as usize).map(|channel| std::mem::take(&mut channel.followers)).unwrap_or_default()
+        self.slab
+            .get_mut(key as usize)
+            .map(|channel| std::mem::take(&mut channel.followers))
+            .unwrap_or_default()
     }
 
     /// Puts them back.
@@ -100,7 +110,10 @@ impl Channels {
 
     fn create(&mut self, name: &str) -> ChannelKey {
         let name: Arc<str> = Arc::from(name);
-        let key = self.slab.insert(Channel { name: Arc::clone(&name), followers: Vec::new() }) as u32;
+        let key = self.slab.insert(Channel {
+            name: Arc::clone(&name),
+            followers: Vec::new(),
+        }) as u32;
         self.by_name.insert(name, key);
         key
     }

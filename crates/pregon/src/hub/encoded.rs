@@ -55,13 +55,23 @@ pub struct Encoder {
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { deflater: Deflater::new(), scratch: Vec::new() }
+        Self {
+            deflater: Deflater::new(),
+            scratch: Vec::new(),
+        }
     }
 }
 
 impl Encoder {
     /// Appends `entry` as a follower of `channel` gets it; nothing where the codec has no word for it.
-    pub fn entry(&mut self, variant: Variant, channel: &str, entry: &Entry, replayed: bool, out: &mut Vec<u8>) {
+    pub fn entry(
+        &mut self,
+        variant: Variant,
+        channel: &str,
+        entry: &Entry,
+        replayed: bool,
+        out: &mut Vec<u8>,
+    ) {
         match variant.codec {
             Codec::Bare => self.bare(variant, entry, out),
             Codec::Plain => self.plain(variant, channel, entry, replayed, out),
@@ -99,7 +109,15 @@ impl Encoder {
         json.clear();
         match &entry.body {
             Body::Publication { event, data, .. } => {
-                plain::event(channel, event, &data.json(), &entry.position, &entry.time, replayed, &mut json);
+                plain::event(
+                    channel,
+                    event,
+                    &data.json(),
+                    &entry.position,
+                    &entry.time,
+                    replayed,
+                    &mut json,
+                );
             }
             Body::Gap(gap) => {
                 let from = gap.from.to_string();
@@ -112,9 +130,17 @@ impl Encoder {
 
     fn sse(channel: &str, entry: &Entry, out: &mut Vec<u8>) {
         match &entry.body {
-            Body::Publication { event, data, .. } => sse::event(&entry.position, Some(event), data.raw(), out),
+            Body::Publication { event, data, .. } => {
+                sse::event(&entry.position, Some(event), data.raw(), out)
+            }
             Body::Gap(gap) => {
-                sse::gap(Some(channel), Some(&gap.from.to_string()), &entry.position, gap.reason, out);
+                sse::gap(
+                    Some(channel),
+                    Some(&gap.from.to_string()),
+                    &entry.position,
+                    gap.reason,
+                    out,
+                );
             }
         }
     }
@@ -159,7 +185,12 @@ impl Batch {
         let place = *self.by_channel.entry(channel).or_insert(self.touched.len());
         if place == self.touched.len() {
             let entries = SmallVec::new();
-            self.touched.push(Touched { channel, name: Arc::clone(name), entries, joined: Default::default() });
+            self.touched.push(Touched {
+                channel,
+                name: Arc::clone(name),
+                entries,
+                joined: Default::default(),
+            });
         }
         if let Some(touched) = self.touched.get_mut(place)
             && touched.entries.last() != Some(&index)
@@ -173,16 +204,32 @@ impl Batch {
         Some((place, self.touched.get(place)?))
     }
 
+    /// Which of its entry's channels this one is: the first that a session follows is the one that it hears of.
+    pub fn place(&self, index: u16, channel: &Arc<str>) -> usize {
+        let entry = self.entries.get(usize::from(index));
+        entry
+            .and_then(|entry| entry.channels().iter().position(|named| named == channel))
+            .unwrap_or(0)
+    }
+
     /// All of a channel's entries as one piece of bytes.
     pub fn joined(&mut self, place: usize, variant: Variant, encoder: &mut Encoder) -> Bytes {
         let Self { entries, touched, .. } = self;
-        let Some(part) = touched.get_mut(place) else { return Bytes::new() };
-        let Some(slot) = part.joined.get_mut(variant.index()) else { return Bytes::new() };
+        let Some(part) = touched.get_mut(place) else {
+            return Bytes::new();
+        };
+        let Some(slot) = part.joined.get_mut(variant.index()) else {
+            return Bytes::new();
+        };
         if let Some(bytes) = slot {
             return bytes.clone();
         }
         let mut out = Vec::new();
-        for entry in part.entries.iter().filter_map(|&index| entries.get(usize::from(index))) {
+        for entry in part
+            .entries
+            .iter()
+            .filter_map(|&index| entries.get(usize::from(index)))
+        {
             encoder.entry(variant, &part.name, entry, false, &mut out);
         }
         let bytes = Bytes::from(out);
@@ -191,14 +238,26 @@ impl Batch {
     }
 
     /// One entry as a follower of `channel` gets it.
-    pub fn single(&mut self, index: u16, channel: ChannelKey, name: &str, variant: Variant, encoder: &mut Encoder) -> Bytes {
+    pub fn single(
+        &mut self,
+        index: u16,
+        channel: ChannelKey,
+        name: &str,
+        variant: Variant,
+        encoder: &mut Encoder,
+    ) -> Bytes {
         let Self { entries, singles, .. } = self;
-        let Some(entry) = entries.get(usize::from(index)) else { return Bytes::new() };
+        let Some(entry) = entries.get(usize::from(index)) else {
+            return Bytes::new();
+        };
         let encode = || {
             let mut out = Vec::new();
             encoder.entry(variant, name, entry, false, &mut out);
             Bytes::from(out)
         };
-        singles.entry((index, channel, variant.index())).or_insert_with(encode).clone()
+        singles
+            .entry((index, channel, variant.index()))
+            .or_insert_with(encode)
+            .clone()
     }
 }

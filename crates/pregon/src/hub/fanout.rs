@@ -38,7 +38,10 @@ impl Shard {
         loop {
             let mut batch = std::mem::take(&mut self.batch);
             batch.clear();
-            let tail = self.shared.window.after(self.head, BATCH, BATCH_BYTES, &mut batch.entries);
+            let tail = self
+                .shared
+                .window
+                .after(self.head, BATCH, BATCH_BYTES, &mut batch.entries);
             if tail == Tail::Missed {
                 self.catch_up_with_window();
             } else if let Some(last) = batch.entries.last().map(|entry| entry.offset) {
@@ -58,7 +61,11 @@ impl Shard {
     fn catch_up_with_window(&mut self) {
         let behind = self.head;
         self.head = self.shared.window.head();
-        tracing::warn!(from = behind, to = self.head, "a shard was slower than the log: its sessions resume");
+        tracing::warn!(
+            from = behind,
+            to = self.head,
+            "a shard was slower than the log: its sessions resume"
+        );
         for (_, conn) in &mut self.conns {
             if conn.backlog.is_none() {
                 conn.backlog = Some(Backlog::new(behind));
@@ -93,7 +100,11 @@ impl Shard {
                     }
                 }
                 Body::Gap(gap) => {
-                    for (key, channel) in self.channels.iter().filter(|(_, channel)| gap.concerns(&channel.name)) {
+                    for (key, channel) in self
+                        .channels
+                        .iter()
+                        .filter(|(_, channel)| gap.concerns(&channel.name))
+                    {
                         batch.touch(key, &channel.name, index);
                     }
                 }
@@ -109,10 +120,16 @@ impl Shard {
         let followers = self.channels.take_followers(channel);
         let mut encoded: Option<(Variant, Bytes)> = None;
         for &index in &followers {
-            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else { continue };
+            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else {
+                continue;
+            };
             let bytes = match &encoded {
                 Some((same, bytes)) if *same == variant => bytes,
-                _ => &encoded.insert((variant, batch.joined(0, variant, &mut self.encoder))).1,
+                _ => {
+                    &encoded
+                        .insert((variant, batch.joined(0, variant, &mut self.encoder)))
+                        .1
+                }
             };
             self.send_live(index, bytes, last, count, sums);
         }
@@ -122,11 +139,16 @@ impl Shard {
 
     fn deliver_mixed(&mut self, batch: &mut Batch, last: u64, sums: &mut Sums) {
         for (index, place, several) in self.mark(batch) {
-            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else { continue };
+            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else {
+                continue;
+            };
             let (bytes, count) = if several {
                 self.merge_for(batch, index)
             } else {
-                let count = batch.touched.get(place).map_or(0, |touched| touched.entries.len());
+                let count = batch
+                    .touched
+                    .get(place)
+                    .map_or(0, |touched| touched.entries.len());
                 (batch.joined(place, variant, &mut self.encoder), count)
             };
             self.send_live(index, &bytes, last, count, sums);
@@ -140,9 +162,13 @@ impl Shard {
         self.round = self.round.wrapping_add(1);
         let mut concerned: Vec<(u32, usize)> = Vec::new();
         for (place, touched) in batch.touched.iter().enumerate() {
-            let Some(channel) = self.channels.get(touched.channel) else { continue };
+            let Some(channel) = self.channels.get(touched.channel) else {
+                continue;
+            };
             for &index in &channel.followers {
-                let Some(conn) = self.conns.get_mut(index as usize) else { continue };
+                let Some(conn) = self.conns.get_mut(index as usize) else {
+                    continue;
+                };
                 if conn.touched.0 == self.round {
                     conn.touched.1 += 1;
                 } else {
@@ -151,24 +177,34 @@ impl Shard {
                 }
             }
         }
-        let several = |index: u32| self.conns.get(index as usize).is_some_and(|conn| conn.touched.1 > 1);
-        concerned.into_iter().map(|(index, place)| (index, place, several(index))).collect()
+        let several = |index: u32| {
+            self.conns
+                .get(index as usize)
+                .is_some_and(|conn| conn.touched.1 > 1)
+        };
+        concerned
+            .into_iter()
+            .map(|(index, place)| (index, place, several(index)))
+            .collect()
     }
 
     /// The entries of all channels that a session follows, in log order, each once.
     fn merge_for(&mut self, batch: &mut Batch, index: u32) -> (Bytes, usize) {
-        let Some(conn) = self.conns.get(index as usize) else { return (Bytes::new(), 0) };
-        let mut parts: SmallVec<[(u16, ChannelKey); 32]> = SmallVec::new();
+        let Some(conn) = self.conns.get(index as usize) else {
+            return (Bytes::new(), 0);
+        };
+        let mut parts: SmallVec<[(u16, usize, ChannelKey); 32]> = SmallVec::new();
         for subscription in &conn.session.subscriptions {
             if let Some((_, touched)) = batch.touched(subscription.channel) {
-                parts.extend(touched.entries.iter().map(|&entry| (entry, subscription.channel)));
+                let place = |&index: &u16| (index, batch.place(index, &touched.name), subscription.channel);
+                parts.extend(touched.entries.iter().map(place));
             }
         }
         parts.sort_unstable();
-        parts.dedup_by_key(|(entry, _)| *entry);
+        parts.dedup_by_key(|(entry, ..)| *entry);
         let variant = conn.variant;
         let mut joined = BytesMut::new();
-        for &(entry, channel) in &parts {
+        for &(entry, _, channel) in &parts {
             let name = self.channels.name(channel);
             joined.extend_from_slice(&batch.single(entry, channel, &name, variant, &mut self.encoder));
         }
@@ -176,7 +212,9 @@ impl Shard {
     }
 
     fn send_live(&mut self, index: u32, bytes: &Bytes, last: u64, count: usize, sums: &mut Sums) {
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let Some(conn) = self.conns.get_mut(index as usize) else {
+            return;
+        };
         if bytes.is_empty() {
             return;
         }
@@ -217,8 +255,14 @@ impl Shard {
 
     /// How many sessions of this shard follow a channel of the entry (counted twice if they follow two).
     fn reached(&self, batch: &Batch, index: u16) -> u32 {
-        let touched = batch.touched.iter().filter(|touched| touched.entries.contains(&index));
-        touched.filter_map(|touched| self.channels.get(touched.channel)).map(|channel| channel.followers.len() as u32).sum()
+        let touched = batch
+            .touched
+            .iter()
+            .filter(|touched| touched.entries.contains(&index));
+        touched
+            .filter_map(|touched| self.channels.get(touched.channel))
+            .map(|channel| channel.followers.len() as u32)
+            .sum()
     }
 
     fn nobody(&self, entry: &Arc<Entry>) {

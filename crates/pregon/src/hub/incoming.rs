@@ -73,7 +73,11 @@ impl Shard {
     }
 
     fn broken(&mut self, key: Key, error: WsError) {
-        let reason = if error.close == codes::CLOSE_MESSAGE_TOO_BIG.number { Reason::TooLarge } else { Reason::Protocol };
+        let reason = if error.close == codes::CLOSE_MESSAGE_TOO_BIG.number {
+            Reason::TooLarge
+        } else {
+            Reason::Protocol
+        };
         self.shared.metrics.dropped(reason);
         self.close_with(key, error.close, &error.to_string());
     }
@@ -92,8 +96,12 @@ impl Shard {
         }
         match message {
             Incoming::Text(text) if conn.variant.codec == Codec::Plain => self.command(key, &text),
-            Incoming::Text(text) if conn.variant.codec == Codec::Echo => self.echo(key, Opcode::Text, text.as_bytes()),
-            Incoming::Binary(bytes) if conn.variant.codec == Codec::Echo => self.echo(key, Opcode::Binary, &bytes),
+            Incoming::Text(text) if conn.variant.codec == Codec::Echo => {
+                self.echo(key, Opcode::Text, text.as_bytes())
+            }
+            Incoming::Binary(bytes) if conn.variant.codec == Codec::Echo => {
+                self.echo(key, Opcode::Binary, &bytes)
+            }
             // A bare endpoint listens to nobody; binary has no meaning here.
             Incoming::Text(_) | Incoming::Binary(_) | Incoming::Pong => {}
             Incoming::Ping(payload) => {
@@ -107,7 +115,9 @@ impl Shard {
     }
 
     fn echo(&mut self, key: Key, opcode: Opcode, payload: &[u8]) {
-        let Some(conn) = self.conns.get(key.index as usize) else { return };
+        let Some(conn) = self.conns.get(key.index as usize) else {
+            return;
+        };
         let bytes = self.encoder.echo(conn.variant, opcode, payload);
         self.send(key, bytes);
     }
@@ -115,9 +125,15 @@ impl Shard {
     fn hold_if_unread(&mut self, key: Key) {
         if let Some(conn) = self.conn(key)
             && conn.waiting.is_none()
-            && conn.backlog.as_ref().is_some_and(|backlog| backlog.queued() > UNREAD)
+            && conn
+                .backlog
+                .as_ref()
+                .is_some_and(|backlog| backlog.queued() > UNREAD)
         {
-            conn.waiting = Some(Box::new(Waiting { then: None, inbox: Default::default() }));
+            conn.waiting = Some(Box::new(Waiting {
+                then: None,
+                inbox: Default::default(),
+            }));
         }
     }
 
@@ -129,7 +145,9 @@ impl Shard {
             metrics: &self.shared.metrics,
             head: self.shared.window.position(self.head),
         };
-        let Some(conn) = self.conns.get_mut(key.index as usize) else { return };
+        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+            return;
+        };
         let effect = command::handle(&mut conn.session, conn.phase == Phase::Open, text, &env);
         self.effect(key, effect);
     }
@@ -143,8 +161,16 @@ impl Shard {
             metrics: &self.shared.metrics,
             head: self.shared.window.position(self.head),
         };
-        let Some(conn) = self.conns.get_mut(key.index as usize).filter(|conn| conn.key == key) else { return };
-        let Some(then) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else { return };
+        let Some(conn) = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)
+        else {
+            return;
+        };
+        let Some(then) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else {
+            return;
+        };
         let effect = command::resume(then, answer, &env);
         self.effect(key, effect);
         self.take_inbox(key);
@@ -156,7 +182,11 @@ impl Shard {
         if conn.waiting.as_ref().is_none_or(|waiting| waiting.then.is_some()) {
             return;
         }
-        let inbox = conn.waiting.take().map(|waiting| waiting.inbox).unwrap_or_default();
+        let inbox = conn
+            .waiting
+            .take()
+            .map(|waiting| waiting.inbox)
+            .unwrap_or_default();
         for message in inbox {
             self.incoming(key, message);
         }
@@ -172,13 +202,17 @@ impl Shard {
             Effect::Reply(json) => self.reply(key, &json),
             Effect::Join { id, channel, from } => self.join(key, id, &channel, from),
             Effect::Leave { id, channel } => self.leave(key, id, &channel),
-            Effect::Ask(question, then) => self.ask(key, question, then),
+            Effect::Ask(asked) => self.ask(key, asked.0, asked.1),
             Effect::Authenticate { id, claims } => self.authenticate(key, id, claims),
             Effect::Close { id, code, message } => {
                 let mut json = Vec::new();
                 plain::error(id, code, &message, &mut json);
                 self.reply(key, &json);
-                let close = if *code == codes::INVALID_TOKEN { &codes::CLOSE_INVALID_TOKEN } else { &codes::CLOSE_BAD_PROTOCOL };
+                let close = if *code == codes::INVALID_TOKEN {
+                    &codes::CLOSE_INVALID_TOKEN
+                } else {
+                    &codes::CLOSE_BAD_PROTOCOL
+                };
                 self.close(key, None, close, &message);
             }
         }
@@ -188,7 +222,12 @@ impl Shard {
         let Some(conn) = self.conn(key) else { return };
         match &mut conn.waiting {
             Some(waiting) => waiting.then = Some(then),
-            None => conn.waiting = Some(Box::new(Waiting { then: Some(then), inbox: Default::default() })),
+            None => {
+                conn.waiting = Some(Box::new(Waiting {
+                    then: Some(then),
+                    inbox: Default::default(),
+                }))
+            }
         }
         self.shared.desk.ask(question, self.handle.clone(), key);
     }
@@ -243,7 +282,9 @@ impl Shard {
     pub(super) fn subscribe(&mut self, key: Key, channel: &str, now: u64) -> u64 {
         let known = self.channels.find(channel).and_then(|channel| {
             let conn = self.conns.get(key.index as usize)?;
-            conn.session.subscription(channel).map(|subscription| subscription.after)
+            conn.session
+                .subscription(channel)
+                .map(|subscription| subscription.after)
         });
         if let Some(after) = known {
             return after;
@@ -258,7 +299,9 @@ impl Shard {
     /// Puts a replay before what is live.
     pub(super) fn replay(&mut self, key: Key, channels: &[Arc<str>], after: u64, upto: u64) {
         let Some(now) = self.now_of(key) else { return };
-        let Some(conn) = self.conns.get_mut(key.index as usize) else { return };
+        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+            return;
+        };
         let mut known = Vec::new();
         for subscription in &mut conn.session.subscriptions {
             let name = self.channels.name(subscription.channel);
@@ -269,13 +312,28 @@ impl Shard {
                 known.push((name, subscription.after));
             }
         }
-        let channels = channels.iter().map(|channel| (Arc::clone(channel), after)).collect();
+        let channels = channels
+            .iter()
+            .map(|channel| (Arc::clone(channel), after))
+            .collect();
         let backlog = conn.backlog.get_or_insert_with(|| Backlog::new(now));
-        backlog.replays.push_back(Replay { channels, known, cursor: after, upto });
+        backlog.replays.push_back(Replay {
+            channels,
+            known,
+            cursor: after,
+            upto,
+        });
         self.ready.push_back(key);
     }
 
-    pub(super) fn gap(&mut self, key: Key, channel: Option<&str>, from: Option<Position>, to: u64, reason: GapReason) {
+    pub(super) fn gap(
+        &mut self,
+        key: Key,
+        channel: Option<&str>,
+        from: Option<Position>,
+        to: u64,
+        reason: GapReason,
+    ) {
         self.shared.metrics.gaps.inc();
         let from = from.map(|position| position.to_string());
         let to = self.shared.window.position(to).to_string();
@@ -299,7 +357,12 @@ impl Shard {
         if self.unsubscribe(key, channel) {
             plain::ok(id, &mut json);
         } else {
-            plain::error(id, &codes::NOT_SUBSCRIBED, "this session does not follow that channel", &mut json);
+            plain::error(
+                id,
+                &codes::NOT_SUBSCRIBED,
+                "this session does not follow that channel",
+                &mut json,
+            );
         }
         self.reply(key, &json);
     }
@@ -307,7 +370,8 @@ impl Shard {
     /// The offset that a session has everything up to: the shard's head, or its own cursor while it is behind.
     pub(super) fn now_of(&mut self, key: Key) -> Option<u64> {
         let head = self.head;
-        self.conn(key).map(|conn| conn.backlog.as_ref().map_or(head, |backlog| backlog.cursor))
+        self.conn(key)
+            .map(|conn| conn.backlog.as_ref().map_or(head, |backlog| backlog.cursor))
     }
 }
 

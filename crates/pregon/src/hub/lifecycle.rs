@@ -26,16 +26,34 @@ const SSE_RETRY: u64 = 1000;
 
 impl Shard {
     pub(super) fn adopt(&mut self, newcomer: Newcomer) {
-        let Newcomer { socket, variant, claims, channels, from, must_authenticate, mut leftover, permit } = newcomer;
+        let Newcomer {
+            socket,
+            variant,
+            claims,
+            channels,
+            from,
+            must_authenticate,
+            mut leftover,
+            permit,
+        } = newcomer;
         let entry = self.conns.vacant_entry();
         self.generation = self.generation.wrapping_add(1);
-        let key = Key { index: entry.key() as u32, generation: self.generation };
+        let key = Key {
+            index: entry.key() as u32,
+            generation: self.generation,
+        };
         if let Err(error) = socket.register(self.poll.registry(), Token(entry.key())) {
             tracing::warn!(%error, "a socket cannot be polled");
-            self.handle.sessions.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            self.handle
+                .sessions
+                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             return;
         }
-        let phase = if must_authenticate { Phase::Waiting } else { Phase::Open };
+        let phase = if must_authenticate {
+            Phase::Waiting
+        } else {
+            Phase::Open
+        };
         let session = Session::new(claims);
         entry.insert(Conn {
             key,
@@ -111,17 +129,31 @@ impl Shard {
 
     pub(super) fn welcome(&mut self, key: Key) {
         let Some(now) = self.now_of(key) else { return };
-        let Some(conn) = self.conns.get(key.index as usize) else { return };
-        let names: Vec<_> = conn.session.subscriptions.iter().map(|s| self.channels.name(s.channel)).collect();
+        let Some(conn) = self.conns.get(key.index as usize) else {
+            return;
+        };
+        let names: Vec<_> = conn
+            .session
+            .subscriptions
+            .iter()
+            .map(|s| self.channels.name(s.channel))
+            .collect();
         let mut json = Vec::new();
         let position = self.shared.window.position(now).to_string();
-        plain::welcome(&conn.session.name(), &position, names.iter().map(|name| &**name), &mut json);
+        plain::welcome(
+            &conn.session.name(),
+            &position,
+            names.iter().map(|name| &**name),
+            &mut json,
+        );
         self.reply(key, &json);
     }
 
     /// Sets the timer that ends the session with its token.
     pub(super) fn watch_expiry(&mut self, key: Key) {
-        let Some(at) = self.conn(key).and_then(|conn| conn.session.claims.expires_at()) else { return };
+        let Some(at) = self.conn(key).and_then(|conn| conn.session.claims.expires_at()) else {
+            return;
+        };
         let left = at.duration_since(SystemTime::now()).unwrap_or_default();
         // Every heartbeat looks again, so that a token of hours leaves no timer behind when its session goes.
         if left <= self.shared.limits.ping {
@@ -189,7 +221,10 @@ impl Shard {
     fn check_heard(&mut self, key: Key, now: Instant) {
         let (ping, pong) = (self.shared.limits.ping, self.shared.limits.pong);
         let Some(conn) = self.conn(key) else { return };
-        let stalled = conn.backlog.as_ref().is_some_and(|b| b.blocked && now.duration_since(b.progress) > ping);
+        let stalled = conn
+            .backlog
+            .as_ref()
+            .is_some_and(|b| b.blocked && now.duration_since(b.progress) > ping);
         if !conn.heard || stalled {
             return self.close(key, None, &codes::CLOSE_PING_TIMEOUT, "");
         }
@@ -198,7 +233,9 @@ impl Shard {
 
     /// Sends a JSON message of the session's own.
     pub(super) fn reply(&mut self, key: Key, json: &[u8]) {
-        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else { return };
+        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
+            return;
+        };
         let bytes = self.encoder.message(conn.variant, json);
         self.send(key, bytes);
     }
@@ -220,9 +257,18 @@ impl Shard {
         if conn.phase == Phase::Closing {
             return;
         }
-        tracing::debug!(session = conn.session.name(), code = code.number, name = code.name, "session closed");
+        tracing::debug!(
+            session = conn.session.name(),
+            code = code.number,
+            name = code.name,
+            "session closed"
+        );
         if conn.variant.codec != Codec::Sse {
-            return self.close_with(key, code.number, if message.is_empty() { code.name } else { message });
+            return self.close_with(
+                key,
+                code.number,
+                if message.is_empty() { code.name } else { message },
+            );
         }
         let mut out = Vec::new();
         if !code.retry {
@@ -230,7 +276,11 @@ impl Shard {
             out.extend_from_slice(b"id: stop\n");
         }
         if !code.retry || id.is_some() {
-            sse::error(code, if message.is_empty() { code.help } else { message }, &mut out);
+            sse::error(
+                code,
+                if message.is_empty() { code.help } else { message },
+                &mut out,
+            );
         }
         self.last_words(key, out.into());
     }
@@ -269,18 +319,39 @@ impl Shard {
 
     /// Takes a session out of a channel; `false` if it did not follow it.
     pub(super) fn unsubscribe(&mut self, key: Key, channel: &str) -> bool {
-        let Some(channel) = self.channels.find(channel) else { return false };
-        let Some(conn) = self.conns.get_mut(key.index as usize).filter(|conn| conn.key == key) else { return false };
-        let Some(place) = conn.session.subscriptions.iter().position(|s| s.channel == channel) else { return false };
+        let Some(channel) = self.channels.find(channel) else {
+            return false;
+        };
+        let Some(conn) = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)
+        else {
+            return false;
+        };
+        let Some(place) = conn
+            .session
+            .subscriptions
+            .iter()
+            .position(|s| s.channel == channel)
+        else {
+            return false;
+        };
         let subscription = conn.session.subscriptions.swap_remove(place);
         self.leave_channel(subscription);
         true
     }
 
     fn leave_channel(&mut self, subscription: super::channels::Subscription) {
-        let Some(moved) = self.channels.leave(subscription) else { return };
+        let Some(moved) = self.channels.leave(subscription) else {
+            return;
+        };
         if let Some(other) = self.conns.get_mut(moved as usize)
-            && let Some(theirs) = other.session.subscriptions.iter_mut().find(|s| s.channel == subscription.channel)
+            && let Some(theirs) = other
+                .session
+                .subscriptions
+                .iter_mut()
+                .find(|s| s.channel == subscription.channel)
         {
             theirs.slot = subscription.slot;
         }
@@ -302,9 +373,13 @@ impl Shard {
         let conn = self.conns.remove(key.index as usize);
         // It closes with the drop below in any case.
         let _ = conn.socket.deregister(self.poll.registry());
-        let label = TransportLabel { transport: conn.transport() };
+        let label = TransportLabel {
+            transport: conn.transport(),
+        };
         self.shared.metrics.sessions.get_or_create(&label).dec();
-        self.handle.sessions.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.handle
+            .sessions
+            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         if self.conns.is_empty() {
             self.conns.shrink_to_fit();
         }
@@ -313,7 +388,9 @@ impl Shard {
 
     fn count_opened(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
-        let label = TransportLabel { transport: conn.transport() };
+        let label = TransportLabel {
+            transport: conn.transport(),
+        };
         self.shared.metrics.sessions.get_or_create(&label).inc();
         self.shared.metrics.sessions_opened.get_or_create(&label).inc();
     }
@@ -341,12 +418,20 @@ impl Shard {
 
     fn lose(&mut self, key: Key, channel: &str) {
         self.shared.metrics.dropped(Reason::Forbidden);
-        if self.conn(key).is_some_and(|conn| conn.variant.codec == Codec::Sse) {
+        if self
+            .conn(key)
+            .is_some_and(|conn| conn.variant.codec == Codec::Sse)
+        {
             return self.close(key, None, &codes::CLOSE_FORBIDDEN, "");
         }
         self.unsubscribe(key, channel);
         let mut json = Vec::new();
-        plain::error(None, &codes::FORBIDDEN, &format!("channel {channel} is no longer granted"), &mut json);
+        plain::error(
+            None,
+            &codes::FORBIDDEN,
+            &format!("channel {channel} is no longer granted"),
+            &mut json,
+        );
         self.reply(key, &json);
     }
 
@@ -355,7 +440,11 @@ impl Shard {
         self.draining = true;
         let now = Instant::now();
         for (_, conn) in &self.conns {
-            self.timers.set(now + over.mul_f64(rand::random_range(0.0..1.0)), conn.key, Due::Drain);
+            self.timers.set(
+                now + over.mul_f64(rand::random_range(0.0..1.0)),
+                conn.key,
+                Due::Drain,
+            );
         }
     }
 }

@@ -138,10 +138,15 @@ impl Hub {
     /// Starts the shard threads.
     pub fn start(shared: Shared) -> io::Result<Self> {
         let shared = Arc::new(shared);
-        let mut hub = Self { shards: Vec::new(), threads: Mutex::default() };
+        let mut hub = Self {
+            shards: Vec::new(),
+            threads: Mutex::default(),
+        };
         for number in 0..shared.shards {
             let (handle, shard) = shard::Shard::new(Arc::clone(&shared))?;
-            let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || shard.run())?;
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{number}"))
+                .spawn(move || shard.run())?;
             let waking = handle.clone();
             shared.window.on_push(move || waking.wake());
             hub.shards.push(handle);
@@ -152,7 +157,10 @@ impl Hub {
 
     /// Gives a connection to the shard with the fewest sessions.
     pub fn adopt(&self, newcomer: Newcomer) {
-        let least = self.shards.iter().min_by_key(|shard| shard.sessions.load(Ordering::Relaxed));
+        let least = self
+            .shards
+            .iter()
+            .min_by_key(|shard| shard.sessions.load(Ordering::Relaxed));
         if let Some(shard) = least {
             // Counted here, so that a burst of newcomers spreads.
             shard.sessions.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +170,10 @@ impl Hub {
 
     /// Sessions now.
     pub fn sessions(&self) -> usize {
-        self.shards.iter().map(|shard| shard.sessions.load(Ordering::Relaxed)).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.sessions.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Closes all sessions, spread over `over` so that they do not all come back at once; then the shards end.

@@ -127,7 +127,9 @@ impl Shard {
                 self.handle.woken.store(false, Ordering::Release);
                 continue;
             }
-            let Some(key) = self.conns.get(event.token().0).map(|conn| conn.key) else { continue };
+            let Some(key) = self.conns.get(event.token().0).map(|conn| conn.key) else {
+                continue;
+            };
             if event.is_writable() {
                 self.writable(key);
             }
@@ -141,7 +143,9 @@ impl Shard {
         self.waiting.extend(self.inbox.try_iter());
         let mut newcomers = 0;
         for _ in 0..self.waiting.len() {
-            let Some(message) = self.waiting.pop_front() else { break };
+            let Some(message) = self.waiting.pop_front() else {
+                break;
+            };
             match message {
                 Message::Adopt(_) if newcomers >= NEWCOMERS => self.waiting.push_back(message),
                 Message::Adopt(newcomer) => {
@@ -164,6 +168,8 @@ impl Shard {
 
     /// The connection, unless it is gone.
     pub(super) fn conn(&mut self, key: Key) -> Option<&mut Conn> {
-        self.conns.get_mut(key.index as usize).filter(|conn| conn.key == key)
+        self.conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)
     }
 }

@@ -28,7 +28,11 @@ impl ShardSocket {
 
     /// Edge-triggered for both directions, once and for all: no system call per change of interest.
     pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, Interest::READABLE | Interest::WRITABLE)
+        registry.register(
+            &mut SourceFd(&self.0.as_raw_fd()),
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )
     }
 
     pub fn deregister(&self, registry: &Registry) -> io::Result<()> {

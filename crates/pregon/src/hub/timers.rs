@@ -45,7 +45,9 @@ impl Timers {
 
     /// How long the shard may sleep.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
-        self.heap.peek().map(|Reverse((at, _, _))| at.saturating_duration_since(now))
+        self.heap
+            .peek()
+            .map(|Reverse((at, _, _))| at.saturating_duration_since(now))
     }
 
     /// Gives memory back after many sessions have left.

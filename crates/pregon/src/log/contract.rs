@@ -10,7 +10,10 @@ use crate::event::{Data, EventId};
 
 type Make<'a> = &'a dyn Fn(Retention) -> Box<dyn Log>;
 
-const PLENTY: Retention = Retention { bytes: 1 << 24, age: Duration::from_secs(3600) };
+const PLENTY: Retention = Retention {
+    bytes: 1 << 24,
+    age: Duration::from_secs(3600),
+};
 
 /// Runs the whole suite.
 pub fn check(make: impl Fn(Retention) -> Box<dyn Log>) {
@@ -27,7 +30,7 @@ fn publication(id: Option<&str>) -> Append {
         channels: smallvec::smallvec![Arc::from("c")],
         event: Arc::from("e"),
         data: Data::Json("{}".into()),
-        id: id.map_or_else(EventId::unique, |id| EventId::named(id)),
+        id: id.map_or_else(EventId::unique, EventId::named),
         at: SystemTime::now(),
     })
 }
@@ -40,7 +43,10 @@ fn append(log: &dyn Log, batch: Vec<Append>) -> Vec<u64> {
 
 fn all(log: &dyn Log) -> Vec<u64> {
     let mut out = Vec::new();
-    assert_eq!(log.window().after(0, usize::MAX, usize::MAX, &mut out), Tail::Complete);
+    assert_eq!(
+        log.window().after(0, usize::MAX, usize::MAX, &mut out),
+        Tail::Complete
+    );
     out.iter().map(|entry| entry.offset).collect()
 }
 
@@ -54,8 +60,21 @@ fn numbers_follow_one_another(make: Make<'_>) {
 
 fn an_identity_is_appended_once(make: Make<'_>) {
     let log = make(PLENTY);
-    assert_eq!(append(&*log, vec![publication(Some("x")), publication(Some("y")), publication(Some("x"))]), [1, 2, 1]);
-    assert_eq!(append(&*log, vec![publication(Some("y")), publication(Some("z"))]), [2, 3]);
+    assert_eq!(
+        append(
+            &*log,
+            vec![
+                publication(Some("x")),
+                publication(Some("y")),
+                publication(Some("x"))
+            ]
+        ),
+        [1, 2, 1]
+    );
+    assert_eq!(
+        append(&*log, vec![publication(Some("y")), publication(Some("z"))]),
+        [2, 3]
+    );
     assert_eq!(all(&*log), [1, 2, 3]);
 }
 
@@ -74,7 +93,10 @@ fn concurrent_batches_stay_whole(make: Make<'_>) {
             scope.spawn(move || {
                 for _ in 0..100 {
                     let offsets = append(log, vec![publication(None), publication(None), publication(None)]);
-                    assert!(offsets[1] == offsets[0] + 1 && offsets[2] == offsets[0] + 2, "{offsets:?}");
+                    assert!(
+                        offsets[1] == offsets[0] + 1 && offsets[2] == offsets[0] + 2,
+                        "{offsets:?}"
+                    );
                 }
             });
         }
@@ -94,7 +116,10 @@ fn every_push_wakes(make: Make<'_>) {
 }
 
 fn age_prunes(make: Make<'_>) {
-    let log = make(Retention { age: Duration::ZERO, ..PLENTY });
+    let log = make(Retention {
+        age: Duration::ZERO,
+        ..PLENTY
+    });
     append(&*log, vec![publication(None)]);
     log.prune().unwrap();
     assert_eq!(log.window().size(), (0, 0));

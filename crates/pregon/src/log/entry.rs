@@ -31,7 +31,12 @@ pub struct Entry {
 
 #[derive(Debug)]
 pub enum Body {
-    Publication { channels: SmallVec<[Arc<str>; 2]>, event: Arc<str>, data: Data, id: Option<Arc<str>> },
+    Publication {
+        channels: SmallVec<[Arc<str>; 2]>,
+        event: Arc<str>,
+        data: Data,
+        id: Option<Arc<str>>,
+    },
     Gap(Gap),
 }
 
@@ -45,7 +50,9 @@ pub struct Gap {
 
 impl Gap {
     pub fn concerns(&self, channel: &str) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(channel).is_some())
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.matches(channel).is_some())
     }
 }
 
@@ -58,8 +65,24 @@ struct Reach {
 
 impl Entry {
     pub fn publication(offset: u64, epoch: Epoch, publication: Publication) -> Self {
-        let Publication { channels, event, data, id, at } = publication;
-        Self::new(offset, epoch, at, Body::Publication { channels, event, data, id: id.0 })
+        let Publication {
+            channels,
+            event,
+            data,
+            id,
+            at,
+        } = publication;
+        Self::new(
+            offset,
+            epoch,
+            at,
+            Body::Publication {
+                channels,
+                event,
+                data,
+                id: id.0,
+            },
+        )
     }
 
     pub fn gap(offset: u64, epoch: Epoch, gap: Gap) -> Self {
@@ -86,6 +109,25 @@ impl Entry {
         }
     }
 
+    /// The channel through which a session gets the entry: the first that the route named of those that the session
+    /// follows (`followed`, with the offset after which), or `None` if the entry is not for it.
+    pub fn through<'f>(&self, followed: &'f [(Arc<str>, u64)]) -> Option<&'f Arc<str>> {
+        let mut followed = followed
+            .iter()
+            .filter(|(_, after)| self.offset > *after)
+            .map(|(channel, _)| channel);
+        match &self.body {
+            Body::Gap(gap) => followed.find(|channel| gap.concerns(channel)),
+            Body::Publication { channels, .. } => {
+                let place = |channel: &Arc<str>| channels.iter().position(|named| named == channel);
+                followed
+                    .filter_map(|channel| Some((place(channel)?, channel)))
+                    .min_by_key(|(place, _)| *place)
+                    .map(|(_, c)| c)
+            }
+        }
+    }
+
     /// Bytes that the entry takes of the window's budget.
     pub fn weight(&self) -> usize {
         OVERHEAD
@@ -100,7 +142,8 @@ impl Entry {
     /// Adds one shard's count. The last of `shards` to report gets the total, the others `None`.
     pub fn reached(&self, sessions: u32, shards: u32) -> Option<u32> {
         self.reach.sessions.fetch_add(sessions, Ordering::AcqRel);
-        (self.reach.shards.fetch_add(1, Ordering::AcqRel) + 1 == shards).then(|| self.reach.sessions.load(Ordering::Acquire))
+        (self.reach.shards.fetch_add(1, Ordering::AcqRel) + 1 == shards)
+            .then(|| self.reach.sessions.load(Ordering::Acquire))
     }
 
     /// Time since the event happened, zero if the clocks disagree.
@@ -111,8 +154,14 @@ impl Entry {
 
 /// RFC 3339 in UTC with milliseconds; a time outside the years 1970 to 9999 becomes the epoch.
 pub fn rfc3339(at: SystemTime) -> String {
-    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let at = if seconds < 253_402_300_800 { at } else { SystemTime::UNIX_EPOCH };
+    let seconds = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    let at = if seconds < 253_402_300_800 {
+        at
+    } else {
+        SystemTime::UNIX_EPOCH
+    };
     let at = at.max(SystemTime::UNIX_EPOCH);
     humantime::format_rfc3339_millis(at).to_string()
 }

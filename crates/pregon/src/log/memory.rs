@@ -28,7 +28,13 @@ struct State {
 impl MemoryLog {
     pub fn new(retention: Retention) -> Self {
         let window = Arc::new(Window::new(Epoch::random(), 0, retention));
-        Self { window, state: Mutex::new(State { next: 1, ids: HashMap::default() }) }
+        Self {
+            window,
+            state: Mutex::new(State {
+                next: 1,
+                ids: HashMap::default(),
+            }),
+        }
     }
 
     fn append_now(&self, batch: Vec<Append>) -> Vec<Position> {

@@ -63,7 +63,9 @@ impl FromStr for Since {
         if let Ok(position) = text.parse() {
             return Ok(Self::Position(position));
         }
-        humantime::parse_duration(text).map(Self::Ago).map_err(|_| BadPosition)
+        humantime::parse_duration(text)
+            .map(Self::Ago)
+            .map_err(|_| BadPosition)
     }
 }
 
@@ -88,7 +90,16 @@ mod tests {
 
     #[test]
     fn foreign_texts_are_refused() {
-        for text in ["", "-", "1-2", "0000000g-1", "00000001-", "00000001--1", "00000001-+1", "00000001-18446744073709551616"] {
+        for text in [
+            "",
+            "-",
+            "1-2",
+            "0000000g-1",
+            "00000001-",
+            "00000001--1",
+            "00000001-+1",
+            "00000001-18446744073709551616",
+        ] {
             assert_eq!(text.parse::<Position>(), Err(BadPosition), "{text}");
         }
     }

@@ -99,7 +99,12 @@ impl Window {
             gap_floor: 0,
             newest_pruned: None,
         };
-        Self { inner: RwLock::new(inner), head: AtomicU64::new(offset), epoch, wakers: RwLock::default() }
+        Self {
+            inner: RwLock::new(inner),
+            head: AtomicU64::new(offset),
+            epoch,
+            wakers: RwLock::default(),
+        }
     }
 
     /// Calls `wake` after every push; it must not block.
@@ -117,7 +122,10 @@ impl Window {
     }
 
     pub fn position(&self, offset: u64) -> Position {
-        Position { epoch: self.epoch, offset }
+        Position {
+            epoch: self.epoch,
+            offset,
+        }
     }
 
     /// Bytes and entries held now.
@@ -128,7 +136,9 @@ impl Window {
 
     /// Takes new entries, whose offsets follow the head, wakes the shards, and returns what was pruned.
     pub fn push(&self, batch: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
-        let Some(newest) = batch.last().map(|entry| entry.offset) else { return Vec::new() };
+        let Some(newest) = batch.last().map(|entry| entry.offset) else {
+            return Vec::new();
+        };
         let pruned = {
             let mut inner = self.inner.write();
             for entry in batch {
@@ -155,7 +165,9 @@ impl Window {
         if offset < inner.before {
             return Tail::Missed;
         }
-        let skip = usize::try_from(offset - inner.before).unwrap_or(usize::MAX).min(inner.entries.len());
+        let skip = usize::try_from(offset - inner.before)
+            .unwrap_or(usize::MAX)
+            .min(inner.entries.len());
         let mut sum = 0;
         for entry in inner.entries.range(skip..).take(most) {
             sum += entry.weight();
@@ -181,7 +193,9 @@ impl Window {
     /// The offset after which the newest `n` entries of `channel` begin.
     pub fn before_last(&self, channel: &str, n: usize) -> u64 {
         let inner = self.inner.read();
-        let Some(index) = inner.channels.get(channel) else { return self.head() };
+        let Some(index) = inner.channels.get(channel) else {
+            return self.head();
+        };
         let skip = index.offsets.len().saturating_sub(n);
         index.offsets.get(skip).map_or(self.head(), |first| first - 1)
     }
@@ -201,7 +215,10 @@ impl Window {
                 collect(&index.offsets, from, upto, most, &mut offsets);
             }
             for &gap in inner.gaps.iter().filter(|&&gap| gap > from && gap <= upto) {
-                if inner.at(gap).is_some_and(|entry| matches!(&entry.body, Body::Gap(g) if g.concerns(follow.channel))) {
+                if inner
+                    .at(gap)
+                    .is_some_and(|entry| matches!(&entry.body, Body::Gap(g) if g.concerns(follow.channel)))
+                {
                     offsets.push(gap);
                 }
             }
@@ -209,13 +226,21 @@ impl Window {
         offsets.sort_unstable();
         offsets.dedup();
         offsets.truncate(most);
-        offsets.into_iter().filter_map(|offset| inner.at(offset).cloned()).collect()
+        offsets
+            .into_iter()
+            .filter_map(|offset| inner.at(offset).cloned())
+            .collect()
     }
 }
 
 fn collect(offsets: &VecDeque<u64>, from: u64, upto: u64, most: usize, out: &mut Vec<u64>) {
     let first = offsets.partition_point(|&offset| offset <= from);
-    out.extend(offsets.range(first..).take(most).take_while(|&&offset| offset <= upto));
+    out.extend(
+        offsets
+            .range(first..)
+            .take(most)
+            .take_while(|&&offset| offset <= upto),
+    );
 }
 
 impl Inner {
@@ -225,11 +250,22 @@ impl Inner {
     }
 
     fn push(&mut self, entry: Arc<Entry>) {
-        debug_assert_eq!(entry.offset, self.before + self.entries.len() as u64 + 1, "offsets are contiguous");
+        debug_assert_eq!(
+            entry.offset,
+            self.before + self.entries.len() as u64 + 1,
+            "offsets are contiguous"
+        );
         self.bytes += entry.weight();
         for channel in entry.channels() {
-            let fresh = || Index { pruned: self.floor, ..Index::default() };
-            self.channels.entry_ref(channel).or_insert_with(fresh).offsets.push_back(entry.offset);
+            let fresh = || Index {
+                pruned: self.floor,
+                ..Index::default()
+            };
+            self.channels
+                .entry_ref(channel)
+                .or_insert_with(fresh)
+                .offsets
+                .push_back(entry.offset);
         }
         if matches!(entry.body, Body::Gap(_)) {
             self.gaps.push_back(entry.offset);
@@ -244,7 +280,9 @@ impl Inner {
             if self.bytes <= self.retention.bytes && !aged {
                 break;
             }
-            let Some(entry) = self.entries.pop_front() else { break };
+            let Some(entry) = self.entries.pop_front() else {
+                break;
+            };
             self.forget(&entry);
             pruned.push(entry);
         }
@@ -263,7 +301,9 @@ impl Inner {
             self.gap_floor = entry.offset;
         }
         for channel in entry.channels() {
-            let Some(index) = self.channels.get_mut(channel) else { continue };
+            let Some(index) = self.channels.get_mut(channel) else {
+                continue;
+            };
             index.offsets.pop_front();
             index.pruned = entry.offset;
             if index.offsets.is_empty() {
@@ -276,8 +316,13 @@ impl Inner {
     }
 
     fn forget_channel(&mut self) {
-        let Some(channel) = self.empty.pop_front() else { return };
-        if self.channels.get(&channel).is_some_and(|index| index.offsets.is_empty())
+        let Some(channel) = self.empty.pop_front() else {
+            return;
+        };
+        if self
+            .channels
+            .get(&channel)
+            .is_some_and(|index| index.offsets.is_empty())
             && let Some(index) = self.channels.remove(&channel)
         {
             self.floor = self.floor.max(index.pruned);
@@ -292,11 +337,16 @@ impl Inner {
     }
 
     fn pruned_of(&self, channel: &str) -> u64 {
-        self.channels.get(channel).map_or(self.floor, |index| index.pruned).max(self.gap_floor)
+        self.channels
+            .get(channel)
+            .map_or(self.floor, |index| index.pruned)
+            .max(self.gap_floor)
     }
 
     fn start_ago(&self, channel: &str, ago: Duration) -> Start {
-        let Some(then) = Instant::now().checked_sub(ago) else { return self.start_oldest(channel) };
+        let Some(then) = Instant::now().checked_sub(ago) else {
+            return self.start_oldest(channel);
+        };
         if self.newest_pruned.is_some_and(|pruned| pruned >= then) && self.pruned_of(channel) > 0 {
             return Start::Pruned;
         }
@@ -305,7 +355,11 @@ impl Inner {
     }
 
     fn start_oldest(&self, channel: &str) -> Start {
-        if self.newest_pruned.is_some() && self.pruned_of(channel) > 0 { Start::Pruned } else { Start::After(self.before) }
+        if self.newest_pruned.is_some() && self.pruned_of(channel) > 0 {
+            Start::Pruned
+        } else {
+            Start::After(self.before)
+        }
     }
 }
 
@@ -321,7 +375,14 @@ mod tests {
     use crate::event::{Data, EventId, Publication};
 
     fn window(bytes: usize) -> Window {
-        Window::new(Epoch(7), 0, Retention { bytes, age: Duration::from_secs(3600) })
+        Window::new(
+            Epoch(7),
+            0,
+            Retention {
+                bytes,
+                age: Duration::from_secs(3600),
+            },
+        )
     }
 
     fn entry(offset: u64, channels: &[&str]) -> Arc<Entry> {
@@ -343,7 +404,16 @@ mod tests {
     fn an_entry_of_two_followed_channels_comes_once() {
         let window = window(1 << 20);
         window.push(vec![entry(1, &["a", "b"]), entry(2, &["b"]), entry(3, &["c"])]);
-        let follows = [Follow { channel: "a", after: 0 }, Follow { channel: "b", after: 0 }];
+        let follows = [
+            Follow {
+                channel: "a",
+                after: 0,
+            },
+            Follow {
+                channel: "b",
+                after: 0,
+            },
+        ];
         assert_eq!(offsets(&window.merge(&follows, 0, 3, 10)), [1, 2]);
         assert_eq!(offsets(&window.merge(&follows, 0, 3, 1)), [1]);
     }
@@ -352,7 +422,11 @@ mod tests {
     fn a_resume_is_a_gap_only_if_its_own_channel_was_pruned() {
         let room_for_two = 2 * entry(1, &["a"]).weight();
         let window = window(room_for_two);
-        window.push((1..=5).map(|n| entry(n, if n == 2 { &["b"] } else { &["a"] })).collect());
+        window.push(
+            (1..=5)
+                .map(|n| entry(n, if n == 2 { &["b"] } else { &["a"] }))
+                .collect(),
+        );
         let at = |offset| Since::Position(window.position(offset));
         assert_eq!(window.start("a", at(2)), Start::Pruned);
         assert_eq!(window.start("a", at(3)), Start::After(3));
@@ -364,9 +438,15 @@ mod tests {
     #[test]
     fn a_position_of_another_log_or_of_the_future_is_foreign() {
         let window = window(1 << 20);
-        let other = Position { epoch: Epoch(8), offset: 0 };
+        let other = Position {
+            epoch: Epoch(8),
+            offset: 0,
+        };
         assert_eq!(window.start("a", Since::Position(other)), Start::Foreign);
-        assert_eq!(window.start("a", Since::Position(window.position(1))), Start::Foreign);
+        assert_eq!(
+            window.start("a", Since::Position(window.position(1))),
+            Start::Foreign
+        );
     }
 
     #[test]
@@ -385,11 +465,40 @@ mod tests {
         let gap = super::super::entry::Gap {
             from: window.position(0),
             reason: pregon_wire::words::GapReason::Source,
-            patterns: Arc::from(vec![crate::route::template::Template::parse("sala_{id}").unwrap().pattern()]),
+            patterns: Arc::from(vec![
+                crate::route::template::Template::parse("sala_{id}")
+                    .unwrap()
+                    .pattern(),
+            ]),
         };
-        window.push(vec![entry(1, &["sala_1"]), Arc::new(Entry::gap(2, Epoch(7), gap))]);
-        assert_eq!(offsets(&window.merge(&[Follow { channel: "sala_1", after: 0 }], 0, 2, 10)), [1, 2]);
-        assert_eq!(offsets(&window.merge(&[Follow { channel: "otra", after: 0 }], 0, 2, 10)), [] as [u64; 0]);
+        window.push(vec![
+            entry(1, &["sala_1"]),
+            Arc::new(Entry::gap(2, Epoch(7), gap)),
+        ]);
+        assert_eq!(
+            offsets(&window.merge(
+                &[Follow {
+                    channel: "sala_1",
+                    after: 0
+                }],
+                0,
+                2,
+                10
+            )),
+            [1, 2]
+        );
+        assert_eq!(
+            offsets(&window.merge(
+                &[Follow {
+                    channel: "otra",
+                    after: 0
+                }],
+                0,
+                2,
+                10
+            )),
+            [] as [u64; 0]
+        );
     }
 
     proptest! {

@@ -44,7 +44,11 @@ pub(super) async fn publications(
 
 fn report(event: &Event, routed: &Routed, metrics: &Metrics) {
     if routed.failed > 0 {
-        rule_failed(metrics, &event.source, &"a condition or a value of the payload could not be evaluated");
+        rule_failed(
+            metrics,
+            &event.source,
+            &"a condition or a value of the payload could not be evaluated",
+        );
     }
     if !routed.publications.is_empty() {
         count_route(metrics, &event.source);
@@ -52,16 +56,25 @@ fn report(event: &Event, routed: &Routed, metrics: &Metrics) {
 }
 
 async fn enrich(events: &[Event], routed: &mut [Routed], pool: Option<&Pool>, metrics: &Metrics) {
-    let waiting: Vec<_> = routed.iter_mut().map(|routed| std::mem::take(&mut routed.waiting)).collect();
+    let waiting: Vec<_> = routed
+        .iter_mut()
+        .map(|routed| std::mem::take(&mut routed.waiting))
+        .collect();
     let mut turns: Vec<Turn<'_>> = Vec::new();
     for (event, rules) in waiting.iter().enumerate() {
-        turns.extend(rules.iter().map(|rule| Turn { event, rule, columns: None }));
+        turns.extend(rules.iter().map(|rule| Turn {
+            event,
+            rule,
+            columns: None,
+        }));
     }
     for places in by_rule(&turns) {
         ask(events, &mut turns, &places, pool, metrics).await;
     }
     for turn in turns {
-        let (Some(event), Some(routed)) = (events.get(turn.event), routed.get_mut(turn.event)) else { continue };
+        let (Some(event), Some(routed)) = (events.get(turn.event), routed.get_mut(turn.event)) else {
+            continue;
+        };
         let made = match (turn.rule.enrich(), &turn.columns) {
             (Some(enrichment), Some(columns)) => turn.rule.publish(&enrichment.merge(event, columns)),
             _ => turn.rule.publish(event),
@@ -80,8 +93,16 @@ fn by_rule(turns: &[Turn<'_>]) -> Vec<Vec<usize>> {
 }
 
 /// One statement for all events of a rule.
-async fn ask(events: &[Event], turns: &mut [Turn<'_>], places: &[usize], pool: Option<&Pool>, metrics: &Metrics) {
-    let Some(enrichment) = places.first().and_then(|&place| turns.get(place)?.rule.enrich()) else { return };
+async fn ask(
+    events: &[Event],
+    turns: &mut [Turn<'_>],
+    places: &[usize],
+    pool: Option<&Pool>,
+    metrics: &Metrics,
+) {
+    let Some(enrichment) = places.first().and_then(|&place| turns.get(place)?.rule.enrich()) else {
+        return;
+    };
     let rows: Vec<_> = places
         .iter()
         .filter_map(|&place| events.get(turns.get(place)?.event))
@@ -99,7 +120,11 @@ async fn ask(events: &[Event], turns: &mut [Turn<'_>], places: &[usize], pool: O
             for _ in places {
                 metrics.dropped(Reason::Enrich);
             }
-            tracing::warn!(error, events = places.len(), "an enrichment query failed: its events go on without it");
+            tracing::warn!(
+                error,
+                events = places.len(),
+                "an enrichment query failed: its events go on without it"
+            );
         }
     }
 }
@@ -108,7 +133,11 @@ fn parameters(enrichment: &Enrichment, event: &Event) -> serde_json::Value {
     let scope = Scope::event(event);
     let values = enrichment.params(&scope);
     let pairs = enrichment.sql.names().iter().cloned().zip(values);
-    serde_json::Value::Object(pairs.map(|(name, value)| (name, serde_json::Value::from(value))).collect())
+    serde_json::Value::Object(
+        pairs
+            .map(|(name, value)| (name, serde_json::Value::from(value)))
+            .collect(),
+    )
 }
 
 async fn run(
@@ -117,7 +146,11 @@ async fn run(
     pool: Option<&Pool>,
     patience: Duration,
 ) -> Result<Vec<Option<serde_json::Value>>, String> {
-    let Some(pool) = pool else { return Err("there is no database to ask".into()) };
+    let Some(pool) = pool else {
+        return Err("there is no database to ask".into());
+    };
     let asked = tokio::time::timeout(patience, pool.query_batch(&enrichment.sql, rows)).await;
-    asked.map_err(|_| format!("no answer in {patience:?}"))?.map_err(|error| error.to_string())
+    asked
+        .map_err(|_| format!("no answer in {patience:?}"))?
+        .map_err(|error| error.to_string())
 }

@@ -32,7 +32,12 @@ impl Pipeline {
         pool: Option<Arc<Pool>>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        Arc::new(Self { router, log, pool, metrics })
+        Arc::new(Self {
+            router,
+            log,
+            pool,
+            metrics,
+        })
     }
 
     /// Routes and appends events of one source, in order. The receipt resolves when the log has all of them.
@@ -60,19 +65,36 @@ impl Pipeline {
     /// Notes that sources may have lost something since `from`, for every channel that their routes can render.
     pub async fn gap(&self, sources: &[Arc<str>], from: Position) -> Result<(), LogError> {
         let router = self.router.load_full();
-        let patterns: Vec<Pattern> = sources.iter().flat_map(|source| router.channels_of(source)).collect();
+        let patterns: Vec<Pattern> = sources
+            .iter()
+            .flat_map(|source| router.channels_of(source))
+            .collect();
         for source in sources {
-            self.metrics.source_gaps.get_or_create(&SourceLabel { source: source.to_string() }).inc();
+            self.metrics
+                .source_gaps
+                .get_or_create(&SourceLabel {
+                    source: source.to_string(),
+                })
+                .inc();
         }
         if patterns.is_empty() {
             return Ok(());
         }
-        let gap = Gap { from, reason: GapReason::Source, patterns: patterns.into() };
+        let gap = Gap {
+            from,
+            reason: GapReason::Source,
+            patterns: patterns.into(),
+        };
         self.log.append(vec![Append::Gap(gap)]).wait().await.map(|_| ())
     }
 
     fn count(&self, event: &Event) {
-        self.metrics.events.get_or_create(&SourceLabel { source: event.source.to_string() }).inc();
+        self.metrics
+            .events
+            .get_or_create(&SourceLabel {
+                source: event.source.to_string(),
+            })
+            .inc();
         if let Ok(lag) = SystemTime::now().duration_since(event.at) {
             self.metrics.capture_lag.observe(lag.as_secs_f64());
         }
@@ -81,7 +103,12 @@ impl Pipeline {
 
 /// Counts what a rule did.
 fn count_route(metrics: &Metrics, route: &str) {
-    metrics.routes.get_or_create(&RouteLabel { route: route.to_owned() }).inc();
+    metrics
+        .routes
+        .get_or_create(&RouteLabel {
+            route: route.to_owned(),
+        })
+        .inc();
 }
 
 /// Counts and says that a rule could not be applied.

@@ -24,14 +24,28 @@ pub const NAME: usize = 255;
 pub enum Effect {
     Nothing,
     Reply(Vec<u8>),
-    Join { id: Option<u64>, channel: Arc<str>, from: From },
-    Leave { id: Option<u64>, channel: Arc<str> },
+    Join {
+        id: Option<u64>,
+        channel: Arc<str>,
+        from: From,
+    },
+    Leave {
+        id: Option<u64>,
+        channel: Arc<str>,
+    },
     /// Ask outside the shard; the answer continues with `Then`.
-    Ask(Question, Then),
+    Ask(Box<(Question, Then)>),
     /// New claims: checked again and welcomed.
-    Authenticate { id: Option<u64>, claims: Claims },
+    Authenticate {
+        id: Option<u64>,
+        claims: Claims,
+    },
     /// Tell an error and close.
-    Close { id: Option<u64>, code: &'static Code, message: String },
+    Close {
+        id: Option<u64>,
+        code: &'static Code,
+        message: String,
+    },
 }
 
 /// What only the node can answer.
@@ -50,10 +64,21 @@ pub enum Answer {
 
 /// How to go on when the answer is there.
 pub enum Then {
-    Authenticate { id: Option<u64> },
-    Join { id: Option<u64>, channel: Arc<str>, from: From },
-    Publish { id: Option<u64>, publication: Publication },
-    Confirm { id: Option<u64> },
+    Authenticate {
+        id: Option<u64>,
+    },
+    Join {
+        id: Option<u64>,
+        channel: Arc<str>,
+        from: From,
+    },
+    Publish {
+        id: Option<u64>,
+        publication: Publication,
+    },
+    Confirm {
+        id: Option<u64>,
+    },
 }
 
 /// A session that waits for an answer, with the messages that came in meanwhile.
@@ -87,18 +112,30 @@ pub fn handle(session: &mut Session, open: bool, text: &str, env: &Env<'_>) -> E
         Err(error) => return refuse(error.id, &codes::BAD_REQUEST, &error.message),
     };
     match command {
-        Command::Auth { token } => {
-            Effect::Ask(Question::Verify { token: token.into_owned() }, Then::Authenticate { id })
-        }
+        Command::Auth { token } => ask(
+            Question::Verify {
+                token: token.into_owned(),
+            },
+            Then::Authenticate { id },
+        ),
         _ if !open => Effect::Close {
             id,
             code: &codes::UNAUTHORIZED,
             message: "send {\"type\":\"auth\",\"token\":\"…\"} first".into(),
         },
-        Command::Subscribe { channel, since, last } => subscribe(session, id, &channel, since.as_deref(), last, env),
-        Command::Unsubscribe { channel } => Effect::Leave { id, channel: Arc::from(&*channel) },
+        Command::Subscribe { channel, since, last } => {
+            subscribe(session, id, &channel, since.as_deref(), last, env)
+        }
+        Command::Unsubscribe { channel } => Effect::Leave {
+            id,
+            channel: Arc::from(&*channel),
+        },
         Command::Publish { channel, event, data } => publish(session, id, &channel, &event, data.get(), env),
-        Command::Presence { .. } => refuse(id, &codes::UNAVAILABLE, "presence is not available on this server"),
+        Command::Presence { .. } => refuse(
+            id,
+            &codes::UNAVAILABLE,
+            "presence is not available on this server",
+        ),
         Command::Ping => reply(|out| plain::ok(id, out)),
     }
 }
@@ -109,11 +146,15 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
         (Then::Authenticate { id }, Answer::Verified(Ok(claims))) => Effect::Authenticate { id, claims },
         (Then::Authenticate { id }, Answer::Verified(Err(error))) => {
             env.metrics.dropped(Reason::Token);
-            Effect::Close { id, code: &codes::INVALID_TOKEN, message: error.to_string() }
+            Effect::Close {
+                id,
+                code: &codes::INVALID_TOKEN,
+                message: error.to_string(),
+            }
         }
         (Then::Join { id, channel, from }, Answer::May(Ok(true))) => Effect::Join { id, channel, from },
         (Then::Publish { id, publication }, Answer::May(Ok(true))) => {
-            Effect::Ask(Question::Append(publication), Then::Confirm { id })
+            ask(Question::Append(publication), Then::Confirm { id })
         }
         (Then::Join { id, .. } | Then::Publish { id, .. }, Answer::May(Ok(false))) => {
             forbid(id, "the rights of this channel do not include you", env)
@@ -125,9 +166,13 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
             refuse(id, &codes::UNAVAILABLE, &error)
         }
         (Then::Confirm { id }, Answer::Appended(Err(error))) => refuse(id, &codes::UNAVAILABLE, &error),
-        (Then::Authenticate { id } | Then::Join { id, .. } | Then::Publish { id, .. } | Then::Confirm { id }, _) => {
-            refuse(id, &codes::INTERNAL, "the answer does not fit the question")
-        }
+        (
+            Then::Authenticate { id }
+            | Then::Join { id, .. }
+            | Then::Publish { id, .. }
+            | Then::Confirm { id },
+            _,
+        ) => refuse(id, &codes::INTERNAL, "the answer does not fit the question"),
     }
 }
 
@@ -150,25 +195,43 @@ fn subscribe(
     };
     if session.subscriptions.len() >= env.limits.subscriptions {
         env.metrics.dropped(Reason::Subscriptions);
-        return refuse(id, &codes::TOO_MANY_SUBSCRIPTIONS, "unsubscribe from a channel first");
+        return refuse(
+            id,
+            &codes::TOO_MANY_SUBSCRIPTIONS,
+            "unsubscribe from a channel first",
+        );
     }
-    let from = if env.rights.history(channel) { from } else { From::Now };
+    let from = if env.rights.history(channel) {
+        from
+    } else {
+        From::Now
+    };
     let channel: Arc<str> = Arc::from(channel);
     match env.rights.subscribe(&session.claims, &channel) {
         Decision::Allow => Effect::Join { id, channel, from },
         Decision::Deny(reason) => forbid(id, reason, env),
-        Decision::Ask(question) => Effect::Ask(Question::May(question), Then::Join { id, channel, from }),
+        Decision::Ask(question) => ask(Question::May(question), Then::Join { id, channel, from }),
     }
 }
 
-fn publish(session: &mut Session, id: Option<u64>, channel: &str, event: &str, data: &str, env: &Env<'_>) -> Effect {
+fn publish(
+    session: &mut Session,
+    id: Option<u64>,
+    channel: &str,
+    event: &str,
+    data: &str,
+    env: &Env<'_>,
+) -> Effect {
     if let Err(message) = check_name(channel) {
         return refuse(id, &codes::BAD_CHANNEL, message);
     }
     if let Err(message) = check_name(event) {
         return refuse(id, &codes::BAD_EVENT, message);
     }
-    if !session.publishes.take(env.limits.publishes_per_second, Instant::now()) {
+    if !session
+        .publishes
+        .take(env.limits.publishes_per_second, Instant::now())
+    {
         env.metrics.dropped(Reason::Rate);
         return refuse(id, &codes::RATE_LIMITED, "publish more slowly");
     }
@@ -180,9 +243,9 @@ fn publish(session: &mut Session, id: Option<u64>, channel: &str, event: &str, d
         at: SystemTime::now(),
     };
     match env.rights.publish(&session.claims, channel) {
-        Decision::Allow => Effect::Ask(Question::Append(publication), Then::Confirm { id }),
+        Decision::Allow => ask(Question::Append(publication), Then::Confirm { id }),
         Decision::Deny(reason) => forbid(id, reason, env),
-        Decision::Ask(question) => Effect::Ask(Question::May(question), Then::Publish { id, publication }),
+        Decision::Ask(question) => ask(Question::May(question), Then::Publish { id, publication }),
     }
 }
 
@@ -194,6 +257,10 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
         _ if name.chars().any(char::is_control) => Err("the name has control characters"),
         _ => Ok(()),
     }
+}
+
+fn ask(question: Question, then: Then) -> Effect {
+    Effect::Ask(Box::new((question, then)))
 }
 
 fn forbid(id: Option<u64>, reason: &str, env: &Env<'_>) -> Effect {

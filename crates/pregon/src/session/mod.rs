@@ -8,7 +8,6 @@ pub mod command;
 pub mod replay;
 pub mod rate;
 
-
 use smallvec::SmallVec;
 
 use crate::auth::Claims;
@@ -26,7 +25,12 @@ pub struct Session {
 
 impl Session {
     pub fn new(claims: Claims) -> Self {
-        Self { id: rand::random(), claims, subscriptions: SmallVec::new(), publishes: Bucket::default() }
+        Self {
+            id: rand::random(),
+            claims,
+            subscriptions: SmallVec::new(),
+            publishes: Bucket::default(),
+        }
     }
 
     /// The session's name as clients and logs see it.
@@ -35,6 +39,8 @@ impl Session {
     }
 
     pub fn subscription(&self, channel: ChannelKey) -> Option<&Subscription> {
-        self.subscriptions.iter().find(|subscription| subscription.channel == channel)
+        self.subscriptions
+            .iter()
+            .find(|subscription| subscription.channel == channel)
     }
 }

@@ -28,14 +28,21 @@ pub enum Plan {
     /// Send the channel's entries after this offset first.
     Replay { after: u64 },
     /// They are not all here: tell a gap, then live.
-    Gap { from: Option<Position>, reason: GapReason },
+    Gap {
+        from: Option<Position>,
+        reason: GapReason,
+    },
 }
 
 /// Decides how a subscription to `channel` begins.
 pub fn plan(window: &Window, channel: &str, from: From) -> Plan {
     let since = match from {
         From::Now => return Plan::Live,
-        From::Last(n) => return Plan::Replay { after: window.before_last(channel, n as usize) },
+        From::Last(n) => {
+            return Plan::Replay {
+                after: window.before_last(channel, n as usize),
+            };
+        }
         From::Since(since) => since,
     };
     let position = match since {
@@ -44,8 +51,14 @@ pub fn plan(window: &Window, channel: &str, from: From) -> Plan {
     };
     match window.start(channel, since) {
         Start::After(after) => Plan::Replay { after },
-        Start::Pruned => Plan::Gap { from: position, reason: GapReason::Pruned },
-        Start::Foreign => Plan::Gap { from: position, reason: GapReason::Restart },
+        Start::Pruned => Plan::Gap {
+            from: position,
+            reason: GapReason::Pruned,
+        },
+        Start::Foreign => Plan::Gap {
+            from: position,
+            reason: GapReason::Restart,
+        },
     }
 }
 
@@ -72,34 +85,41 @@ pub struct Piece {
 impl Replay {
     /// The next piece of at most `most` entries, or `None` if the window no longer holds all of it.
     pub fn next(&mut self, window: &Window, most: usize) -> Option<Piece> {
-        if !self.channels.iter().all(|(channel, after)| window.holds(channel, self.cursor.max(*after))) {
+        if !self
+            .channels
+            .iter()
+            .all(|(channel, after)| window.holds(channel, self.cursor.max(*after)))
+        {
             return None;
         }
-        let follows: Vec<_> = self.channels.iter().map(|(channel, after)| Follow { channel, after: *after }).collect();
+        let follows: Vec<_> = self
+            .channels
+            .iter()
+            .map(|(channel, after)| Follow {
+                channel,
+                after: *after,
+            })
+            .collect();
         let merged = window.merge(&follows, self.cursor, self.upto, most);
         let done = merged.len() < most;
-        self.cursor = if done { self.upto } else { merged.last().map_or(self.upto, |entry| entry.offset) };
-        let entries = merged.into_iter().filter_map(|entry| self.through(&entry).map(|channel| (entry, channel))).collect();
+        self.cursor = if done {
+            self.upto
+        } else {
+            merged.last().map_or(self.upto, |entry| entry.offset)
+        };
+        let entries = merged
+            .into_iter()
+            .filter_map(|entry| self.through(&entry).map(|channel| (entry, channel)))
+            .collect();
         Some(Piece { entries, done })
     }
 
     /// The channel through which `entry` is sent, or `None` if it was sent through another one before.
     fn through(&self, entry: &Entry) -> Option<Arc<str>> {
-        let follows = |list: &[(Arc<str>, u64)]| {
-            list.iter().find(|(channel, after)| entry.offset > *after && concerns(entry, channel)).map(|(channel, _)| Arc::clone(channel))
-        };
-        match follows(&self.known) {
-            // A gap is told for each channel.
-            Some(_) if !entry.channels().is_empty() => None,
-            _ => follows(&self.channels),
+        // A gap is told for each channel.
+        if !entry.channels().is_empty() && entry.through(&self.known).is_some() {
+            return None;
         }
-    }
-}
-
-/// Whether a follower of `channel` gets `entry`.
-pub fn concerns(entry: &Entry, channel: &str) -> bool {
-    match &entry.body {
-        crate::log::Body::Publication { channels, .. } => channels.iter().any(|c| &**c == channel),
-        crate::log::Body::Gap(gap) => gap.concerns(channel),
+        entry.through(&self.channels).map(Arc::clone)
     }
 }

@@ -53,13 +53,27 @@ struct Running {
 impl PostgresSource {
     /// Captures until `stop`; the listener stops first, then what it captured is appended.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
-        let Self { options, names, pipeline, metrics, attached } = self;
+        let Self {
+            options,
+            names,
+            pipeline,
+            metrics,
+            attached,
+        } = self;
         let (sink, mut captured) = mpsc::channel(QUEUE);
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
         sources.extend(options.watches.keys().map(|name| Arc::from(name.as_str())));
         let listener = Listener::new(options, sink)?;
         let listening = tokio::spawn(listener.run(stop));
-        let mut running = Running { names, sources, pipeline, metrics, attached, lost: None, rendered: None };
+        let mut running = Running {
+            names,
+            sources,
+            pipeline,
+            metrics,
+            attached,
+            lost: None,
+            rendered: None,
+        };
         let mut batch = Vec::with_capacity(BATCH);
         while captured.recv_many(&mut batch, BATCH).await > 0 {
             running.take(&mut batch).await;
@@ -77,8 +91,16 @@ impl Running {
         for captured in batch.drain(..) {
             match captured {
                 Captured::Change(change) => events.push(row(change)),
-                Captured::Notification { channel, payload, at, .. } => events.push(self.message(channel, payload, at)),
-                Captured::Published { channel, event, data, at, .. } => events.push(publish(&channel, &event, data, at)),
+                Captured::Notification {
+                    channel, payload, at, ..
+                } => events.push(self.message(channel, payload, at)),
+                Captured::Published {
+                    channel,
+                    event,
+                    data,
+                    at,
+                    ..
+                } => events.push(publish(&channel, &event, data, at)),
                 other => {
                     // What is said about the connection holds for what comes after: first the events before it.
                     self.ingest(std::mem::take(&mut events)).await;
@@ -140,12 +162,20 @@ impl Running {
 
     fn set_attached(&self, attached: bool) {
         self.attached.set(attached);
-        let label = SourceLabel { source: "postgres".into() };
-        self.metrics.source_up.get_or_create(&label).set(i64::from(attached));
+        let label = SourceLabel {
+            source: "postgres".into(),
+        };
+        self.metrics
+            .source_up
+            .get_or_create(&label)
+            .set(i64::from(attached));
     }
 
     fn message(&self, channel: Arc<str>, payload: bytes::Bytes, at: SystemTime) -> Event {
-        let source = self.names.get(&*channel).map_or_else(|| Arc::clone(&channel), Arc::clone);
+        let source = self
+            .names
+            .get(&*channel)
+            .map_or_else(|| Arc::clone(&channel), Arc::clone);
         Event {
             source,
             op: Op::Message,

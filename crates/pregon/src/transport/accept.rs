@@ -42,7 +42,12 @@ pub struct Front {
 }
 
 /// Accepts until `stop`, then waits for connections that are still answered, at most until `cut`.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, stop: CancellationToken, cut: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    front: Arc<Front>,
+    stop: CancellationToken,
+    cut: CancellationToken,
+) {
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -77,7 +82,11 @@ impl Front {
         let peer_ip = peer.ip().to_canonical();
         // Behind a proxy the address is known only with the head; the total counts from the first byte all the same.
         let proxied = self.proxies.trusts(peer_ip);
-        let early = if proxied { None } else { self.connections.admit(peer_ip) };
+        let early = if proxied {
+            None
+        } else {
+            self.connections.admit(peer_ip)
+        };
         if !proxied && early.is_none() {
             return self.full(&mut stream).await;
         }
@@ -85,7 +94,9 @@ impl Front {
             Ok(head) => head,
             Err(error) => return self.no_head(&mut stream, error).await,
         };
-        let client = self.proxies.client(peer_ip, head.list("x-forwarded-for").as_deref());
+        let client = self
+            .proxies
+            .client(peer_ip, head.list("x-forwarded-for").as_deref());
         let Some(permit) = early.or_else(|| self.connections.admit(client)) else {
             return self.full(&mut stream).await;
         };
@@ -152,7 +163,10 @@ impl Front {
 
     async fn full(&self, stream: &mut TcpStream) {
         self.metrics.dropped(Reason::Connections);
-        let mut refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later");
+        let mut refused = Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many connections, try again later",
+        );
         refused.headers.push(("Retry-After", "5".into()));
         let _ = stream.write_all(&refusal(&refused, &[])).await;
         let _ = stream.shutdown().await;
@@ -164,7 +178,9 @@ impl Front {
         }
         self.metrics.dropped(Reason::Handshake);
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let _ = stream.write_all(&refusal(&Refused::new(status, error.to_string()), &[])).await;
+        let _ = stream
+            .write_all(&refusal(&Refused::new(status, error.to_string()), &[]))
+            .await;
         let _ = stream.shutdown().await;
     }
 }
@@ -180,15 +196,35 @@ impl Seed {
     }
 
     pub(super) fn with(self, socket: ShardSocket, leftover: Vec<u8>, permit: Permit) -> Newcomer {
-        let Admitted { variant, claims, channels, from, must_authenticate, .. } = self.0;
-        Newcomer { socket, variant, claims, channels, from, must_authenticate, leftover, permit }
+        let Admitted {
+            variant,
+            claims,
+            channels,
+            from,
+            must_authenticate,
+            ..
+        } = self.0;
+        Newcomer {
+            socket,
+            variant,
+            claims,
+            channels,
+            from,
+            must_authenticate,
+            leftover,
+            permit,
+        }
     }
 }
 
 /// A response's head as bytes. A body that follows ends with the connection, unless a length is among the headers.
 fn raw_head(response: &http::Response<()>) -> Vec<u8> {
     let status = response.status();
-    let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let mut out = format!(
+        "HTTP/1.1 {} {}\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default()
+    );
     for (name, value) in response.headers() {
         // Our own headers are ASCII.
         out.push_str(name.as_str());
@@ -208,8 +244,15 @@ pub(super) fn refusal_body(refused: &Refused) -> Bytes {
     if refused.message.is_empty() {
         return Bytes::new();
     }
-    let reason = refused.status.canonical_reason().unwrap_or("error").to_ascii_lowercase().replace(' ', "_");
-    serde_json::json!({ "error": reason, "message": refused.message }).to_string().into()
+    let reason = refused
+        .status
+        .canonical_reason()
+        .unwrap_or("error")
+        .to_ascii_lowercase()
+        .replace(' ', "_");
+    serde_json::json!({ "error": reason, "message": refused.message })
+        .to_string()
+        .into()
 }
 
 fn refusal(refused: &Refused, cors: &[(&'static str, String)]) -> Vec<u8> {
@@ -221,7 +264,10 @@ fn refusal(refused: &Refused, cors: &[(&'static str, String)]) -> Vec<u8> {
     for (name, value) in refused.headers.iter().chain(cors) {
         response = response.header(*name, value);
     }
-    let mut out = response.body(()).map(|response| raw_head(&response)).unwrap_or_default();
+    let mut out = response
+        .body(())
+        .map(|response| raw_head(&response))
+        .unwrap_or_default();
     out.extend_from_slice(&body);
     out
 }

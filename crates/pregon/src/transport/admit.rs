@@ -73,7 +73,11 @@ pub struct Refused {
 
 impl Refused {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: Vec::new() }
+        Self {
+            status,
+            message: message.into(),
+            headers: Vec::new(),
+        }
     }
 }
 
@@ -82,12 +86,22 @@ impl Door {
     pub fn endpoints(config: &Config) -> anyhow::Result<hashbrown::HashMap<String, Endpoint>> {
         let mut endpoints = hashbrown::HashMap::new();
         for endpoint in &config.endpoint {
-            let channels = endpoint.channels.iter().map(|text| Template::parse(text)).collect::<Result<_, _>>()?;
+            let channels = endpoint
+                .channels
+                .iter()
+                .map(|text| Template::parse(text))
+                .collect::<Result<_, _>>()?;
             let needs_token = match endpoint.token {
                 Some(rule) => rule == config::TokenRule::Required,
                 None => config.auth.required(),
             };
-            endpoints.insert(endpoint.path.clone(), Endpoint { channels, needs_token });
+            endpoints.insert(
+                endpoint.path.clone(),
+                Endpoint {
+                    channels,
+                    needs_token,
+                },
+            );
         }
         Ok(endpoints)
     }
@@ -125,7 +139,10 @@ impl Door {
         admitted.channels = names(render_all(&endpoint.channels, &admitted.claims));
         if admitted.channels.is_empty() && !endpoint.channels.is_empty() {
             self.metrics.dropped(Reason::Forbidden);
-            return Err(Refused::new(StatusCode::FORBIDDEN, "the token's claims give no channel of this endpoint"));
+            return Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "the token's claims give no channel of this endpoint",
+            ));
         }
         Ok(admitted)
     }
@@ -164,7 +181,10 @@ impl Door {
         }
         Ok(Admitted {
             response,
-            variant: Variant { codec: Codec::Sse, deflate: false },
+            variant: Variant {
+                codec: Codec::Sse,
+                deflate: false,
+            },
             claims,
             channels,
             from: from(head)?,
@@ -174,11 +194,17 @@ impl Door {
 
     async fn check_channels(&self, claims: &Claims, channels: &[Arc<str>]) -> Result<(), Refused> {
         if channels.is_empty() {
-            return Err(Refused::new(StatusCode::BAD_REQUEST, "name the channels: /sse?channel=a&channel=b"));
+            return Err(Refused::new(
+                StatusCode::BAD_REQUEST,
+                "name the channels: /sse?channel=a&channel=b",
+            ));
         }
         if channels.len() > self.limits.subscriptions {
             self.metrics.dropped(Reason::Subscriptions);
-            return Err(Refused::new(StatusCode::BAD_REQUEST, "too many channels in one stream"));
+            return Err(Refused::new(
+                StatusCode::BAD_REQUEST,
+                "too many channels in one stream",
+            ));
         }
         for channel in channels {
             check_name(channel).map_err(|message| Refused::new(StatusCode::BAD_REQUEST, message))?;
@@ -202,7 +228,10 @@ impl Door {
             return Ok(());
         }
         self.metrics.dropped(Reason::Forbidden);
-        Err(Refused::new(StatusCode::FORBIDDEN, format!("forbidden: the rights of channel {channel} do not include you")))
+        Err(Refused::new(
+            StatusCode::FORBIDDEN,
+            format!("forbidden: the rights of channel {channel} do not include you"),
+        ))
     }
 
     /// The claims of the request's token, `None` without one.
@@ -210,7 +239,9 @@ impl Door {
         let Some((token, via)) = token::find(head.query.as_deref(), &head.headers, &self.auth) else {
             if required {
                 self.metrics.dropped(Reason::Token);
-                return Err(unauthorized("a token is needed: ?token=…, Authorization: Bearer … or a subprotocol token.…"));
+                return Err(unauthorized(
+                    "a token is needed: ?token=…, Authorization: Bearer … or a subprotocol token.…",
+                ));
             }
             return Ok(None);
         };
@@ -235,8 +266,13 @@ impl Door {
     fn websocket(head: &Head, codec: Codec) -> Result<Admitted, Refused> {
         let key = head.header("sec-websocket-key");
         let (upgrade, connection) = (head.list("upgrade"), head.list("connection"));
-        handshake::validate(upgrade.as_deref(), connection.as_deref(), head.header("sec-websocket-version"), key)
-            .map_err(not_a_websocket)?;
+        handshake::validate(
+            upgrade.as_deref(),
+            connection.as_deref(),
+            head.header("sec-websocket-version"),
+            key,
+        )
+        .map_err(not_a_websocket)?;
         let deflate = handshake::negotiate_deflate(head.list("sec-websocket-extensions").as_deref());
         let offered = head.list("sec-websocket-protocol").unwrap_or_default();
         // The entry that carries a token is never chosen: it would come back in clear in the answer.
@@ -245,7 +281,10 @@ impl Door {
         let answer = handshake::response(key.unwrap_or_default(), subprotocol, deflate);
         Ok(Admitted {
             response: copy_headers(&answer, response),
-            variant: Variant { codec, deflate: deflate.is_some() },
+            variant: Variant {
+                codec,
+                deflate: deflate.is_some(),
+            },
             claims: Claims::default(),
             channels: Vec::new(),
             from: From::Now,
@@ -256,13 +295,25 @@ impl Door {
 
 fn not_a_websocket(error: handshake::HandshakeError) -> Refused {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    let headers = error.headers().iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    Refused { status, message: error.to_string(), headers }
+    let headers = error
+        .headers()
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect();
+    Refused {
+        status,
+        message: error.to_string(),
+        headers,
+    }
 }
 
 fn unauthorized(message: &str) -> Refused {
     let headers = vec![("WWW-Authenticate", "Bearer".to_owned())];
-    Refused { status: StatusCode::UNAUTHORIZED, message: message.to_owned(), headers }
+    Refused {
+        status: StatusCode::UNAUTHORIZED,
+        message: message.to_owned(),
+        headers,
+    }
 }
 
 fn names(names: Vec<String>) -> Vec<Arc<str>> {

@@ -38,7 +38,10 @@ pub(super) struct Bridge {
 
 impl Bridge {
     pub(super) fn new(front: Arc<Front>, permit: Permit) -> Self {
-        Self { front, permit: Arc::new(Mutex::new(Some(permit))) }
+        Self {
+            front,
+            permit: Arc::new(Mutex::new(Some(permit))),
+        }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
@@ -47,7 +50,9 @@ impl Bridge {
             Some(kind) => self.stream(kind, &head, request).await,
             None => {
                 let api = self.front.api.clone();
-                api.oneshot(request.map(Body::new)).await.unwrap_or_else(|never: Infallible| match never {})
+                api.oneshot(request.map(Body::new))
+                    .await
+                    .unwrap_or_else(|never: Infallible| match never {})
             }
         }
     }
@@ -57,8 +62,12 @@ impl Bridge {
             Ok(admitted) => admitted,
             Err(refused) => return self.refuse(&refused, head),
         };
-        let Ok((seed, response)) = Seed::of(admitted) else { return internal() };
-        let Some(permit) = self.permit.lock().take() else { return internal() };
+        let Ok((seed, response)) = Seed::of(admitted) else {
+            return internal();
+        };
+        let Some(permit) = self.permit.lock().take() else {
+            return internal();
+        };
         let body = if kind == Stream::Sse {
             match self.events(seed, permit) {
                 Ok(body) => body,
@@ -78,7 +87,9 @@ impl Bridge {
         let (shard, library) = std::os::unix::net::UnixStream::pair()?;
         library.set_nonblocking(true)?;
         let library = UnixStream::from_std(library)?;
-        self.front.hub.adopt(seed.with(ShardSocket::new(shard.into())?, Vec::new(), permit));
+        self.front
+            .hub
+            .adopt(seed.with(ShardSocket::new(shard.into())?, Vec::new(), permit));
         let pieces = futures_util::stream::unfold(library, |mut library| async move {
             let mut piece = Vec::with_capacity(COPY);
             match library.read_buf(&mut piece).await {
@@ -100,7 +111,9 @@ impl Bridge {
         };
         let (stream, mut leftover) = parts.io.into_inner().into_parts();
         leftover.splice(0..0, parts.read_buf);
-        let socket = stream.into_std().and_then(|stream| ShardSocket::new(stream.into()));
+        let socket = stream
+            .into_std()
+            .and_then(|stream| ShardSocket::new(stream.into()));
         match socket {
             Ok(socket) => self.front.hub.adopt(seed.with(socket, leftover, permit)),
             Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
@@ -108,12 +121,16 @@ impl Bridge {
     }
 
     fn refuse(&self, refused: &Refused, head: &Head) -> Response<Body> {
-        let mut response = Response::builder().status(refused.status).header("Content-Type", "application/json");
+        let mut response = Response::builder()
+            .status(refused.status)
+            .header("Content-Type", "application/json");
         let cors = self.front.door.origins.cors(head.header("origin"));
         for (name, value) in refused.headers.iter().chain(&cors) {
             response = response.header(*name, value);
         }
-        response.body(Body::from(refusal_body(refused))).unwrap_or_else(|_| internal())
+        response
+            .body(Body::from(refusal_body(refused)))
+            .unwrap_or_else(|_| internal())
     }
 }
 

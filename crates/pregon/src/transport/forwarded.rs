@@ -21,7 +21,10 @@ impl Proxies {
     /// The client of a request that came from `peer`: the last address in `forwarded` that is no trusted proxy.
     pub fn client(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
         let mut client = peer;
-        let hops = forwarded.unwrap_or_default().rsplit(',').map(|hop| hop.trim().parse::<IpAddr>());
+        let hops = forwarded
+            .unwrap_or_default()
+            .rsplit(',')
+            .map(|hop| hop.trim().parse::<IpAddr>());
         for hop in hops {
             if !self.trusts(client) {
                 break;
@@ -48,7 +51,10 @@ mod tests {
     fn only_declared_proxies_are_believed() {
         assert_eq!(client("203.0.113.9", "198.51.100.1"), "203.0.113.9");
         assert_eq!(client("10.1.2.3", "198.51.100.1"), "198.51.100.1");
-        assert_eq!(client("10.1.2.3", "6.6.6.6, 198.51.100.1, 10.9.9.9"), "198.51.100.1");
+        assert_eq!(
+            client("10.1.2.3", "6.6.6.6, 198.51.100.1, 10.9.9.9"),
+            "198.51.100.1"
+        );
         assert_eq!(client("::1", "nonsense"), "::1");
         assert_eq!(client("10.1.2.3", ""), "10.1.2.3");
     }

@@ -52,7 +52,9 @@ impl HeadError {
 impl Head {
     /// Reads the head of the first request on a connection.
     pub async fn read(stream: &mut TcpStream, patience: Duration) -> Result<Self, HeadError> {
-        tokio::time::timeout(patience, Self::read_patiently(stream)).await.map_err(|_| HeadError::Timeout)?
+        tokio::time::timeout(patience, Self::read_patiently(stream))
+            .await
+            .map_err(|_| HeadError::Timeout)?
     }
 
     async fn read_patiently(stream: &mut TcpStream) -> Result<Self, HeadError> {
@@ -88,7 +90,12 @@ impl Head {
 
     /// All lines of a header as one, as RFC 9110 §5.3 allows for lists.
     pub fn list(&self, name: &str) -> Option<String> {
-        let values: Vec<&str> = self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        let values: Vec<&str> = self
+            .headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         (!values.is_empty()).then(|| values.join(", "))
     }
 
@@ -117,8 +124,21 @@ struct Parsed {
 
 impl Parsed {
     fn with(self, bytes: Vec<u8>) -> Head {
-        let Self { method, path, query, headers, end } = self;
-        Head { method, path, query, headers, bytes, end }
+        let Self {
+            method,
+            path,
+            query,
+            headers,
+            end,
+        } = self;
+        Head {
+            method,
+            path,
+            query,
+            headers,
+            bytes,
+            end,
+        }
     }
 }
 
@@ -132,7 +152,10 @@ fn parse(bytes: &[u8]) -> Result<Option<Parsed>, HeadError> {
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
         Err(_) => return Err(HeadError::Malformed),
     };
-    let method = request.method.and_then(|method| method.parse().ok()).ok_or(HeadError::Malformed)?;
+    let method = request
+        .method
+        .and_then(|method| method.parse().ok())
+        .ok_or(HeadError::Malformed)?;
     let target = request.path.ok_or(HeadError::Malformed)?;
     // Proxies may send the absolute form (RFC 9112 §3.2.2).
     let uri: http::Uri = target.parse().map_err(|_| HeadError::Malformed)?;
@@ -143,12 +166,18 @@ fn parse(bytes: &[u8]) -> Result<Option<Parsed>, HeadError> {
         headers.append(name, value);
     }
     let (path, query) = (uri.path().to_owned(), uri.query().map(str::to_owned));
-    Ok(Some(Parsed { method, path, query, headers, end }))
+    Ok(Some(Parsed {
+        method,
+        path,
+        query,
+        headers,
+        end,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use proptest::prelude::*;
 

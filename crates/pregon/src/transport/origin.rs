@@ -10,13 +10,20 @@ pub struct Origins {
 impl Origins {
     pub fn new(list: &[String]) -> Self {
         let any = list.iter().any(|origin| origin == "*");
-        let list = list.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect();
+        let list = list
+            .iter()
+            .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
+            .collect();
         Self { any, list }
     }
 
     /// Whether a request that carries a cookie may be believed. A wildcard is not enough: any page could then act as its visitor.
     pub fn allows(&self, origin: Option<&str>) -> bool {
-        origin.is_some_and(|origin| self.list.iter().any(|known| *known == origin.to_ascii_lowercase()))
+        origin.is_some_and(|origin| {
+            self.list
+                .iter()
+                .any(|known| *known == origin.to_ascii_lowercase())
+        })
     }
 
     /// The CORS headers for a request of `origin`; none if it may not read the answer.
@@ -46,7 +53,10 @@ mod tests {
         assert!(!origins.allows(Some("https://evil.example")));
         assert!(origins.allows(Some("https://Tienda.example")));
         assert!(!origins.allows(None));
-        assert_eq!(origins.cors(Some("https://evil.example")), [("Access-Control-Allow-Origin", "*".to_owned())]);
+        assert_eq!(
+            origins.cors(Some("https://evil.example")),
+            [("Access-Control-Allow-Origin", "*".to_owned())]
+        );
         assert_eq!(origins.cors(Some("https://tienda.example")).len(), 3);
         assert!(Origins::new(&[]).cors(Some("https://evil.example")).is_empty());
     }

@@ -16,17 +16,28 @@ pub(super) struct Rewind {
 
 impl Rewind {
     pub(super) fn new(ahead: Vec<u8>, stream: TcpStream) -> Self {
-        Self { ahead, given: 0, stream }
+        Self {
+            ahead,
+            given: 0,
+            stream,
+        }
     }
 
     /// The stream, and the bytes that nobody has read.
     pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.ahead.get(self.given..).unwrap_or_default().to_vec())
+        (
+            self.stream,
+            self.ahead.get(self.given..).unwrap_or_default().to_vec(),
+        )
     }
 }
 
 impl AsyncRead for Rewind {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let rest = this.ahead.get(this.given..).unwrap_or_default();
         if rest.is_empty() {

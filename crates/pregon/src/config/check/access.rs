@@ -5,8 +5,8 @@ use super::super::{Auth, Channel, Config, Endpoint, TokenRule};
 use super::{is_own_path, is_path};
 use crate::auth::{SetupError, Verifier};
 use crate::route::expr::{Expr, Kind};
-use pregon_capture::query::NamedSql;
 use crate::route::template::{Pattern, Template};
+use pregon_capture::query::NamedSql;
 
 /// Checks keys, algorithms and the channels that claims join.
 pub(super) fn auth(config: &Config, tree: &mut Tree) {

@@ -4,9 +4,9 @@ use super::super::problem::nearest;
 use super::super::tree::Tree;
 use super::super::{Config, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
-use pregon_capture::query::NamedSql;
 use crate::route::rule::PUBLISH;
 use crate::route::template::Template;
+use pregon_capture::query::NamedSql;
 
 /// PostgreSQL cuts longer names (NAMEDATALEN - 1), and two that are cut alike would be one.
 const LONGEST_NAME: usize = 63;
