@@ -1,6 +1,6 @@
 # What to do with this repository; `make` alone explains.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench check
+.PHONY: help setup build test demo bench check conformance
 
 help: ## this text
 	@echo "pregón: the realtime gateway for PostgreSQL"
@@ -31,3 +31,6 @@ check: ## format, lints, sizes, documentation
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/sizes
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+conformance: build ## the official protocol suites against the release binary; what is missing here is named as skipped
+	conformance/autobahn/run

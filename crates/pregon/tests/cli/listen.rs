@@ -83,7 +83,7 @@ async fn a_command_gets_the_payload_and_runs_again_when_it_fails() {
     let till = start(&gym, &["--json", "--exec", &command]).await;
     gym.execute(ANA).await.unwrap();
     let line = "canal message {\"id\":1,\"nombre\":\"Ana\"}\n";
-    assert_eq!(read(&out, |text| text.lines().count() == 2).await, line.repeat(2));
+    assert_eq!(read(&out, |text| text.matches('\n').count() == 2).await, line.repeat(2));
     assert_eq!(till.lines().len(), 1, "printed once");
     assert!(till.errors().contains("the command failed"));
 }
@@ -106,7 +106,7 @@ async fn what_the_command_did_not_take_comes_again_after_a_restart() {
     gym.execute(ANA).await.unwrap();
     let row = |id: u32| format!("{{\"id\":{id},\"nombre\":\"Ana\"}}\n");
     assert_eq!(
-        read(&out, |text| text.lines().count() >= 3).await,
+        read(&out, |text| text.matches('\n').count() >= 3).await,
         [row(1), row(2), row(3)].concat()
     );
     assert!(till.stop(process::SIGINT).await.success());
