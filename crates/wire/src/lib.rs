@@ -3,6 +3,9 @@
 //! ```text
 //! socket bytes ─▶ ws::handshake ─▶ ws::frame::Decoder ─▶ plain::parse ─▶ Command ─▶ session
 //! socket bytes ◀─ ws::frame::frame / sse::event ◀─ plain::event, gap, ok … ◀─ words of the session
+//!
+//! frame or poll body ─▶ engineio::parse / Payload ─▶ socketio::Assembler ─▶ Packet ─▶ session
+//! frame or poll body ◀─ engineio::PayloadWriter ◀─ socketio::encode_event, encode_ack … ◀─ words of the session
 //! ```
 //!
 //! Every function takes outside bytes without panicking, keeps no state but what it is handed, and appends
@@ -13,6 +16,10 @@ pub mod ws;
 pub mod plain;
 
 pub mod sse;
+
+pub mod engineio;
+
+pub mod socketio;
 
 pub mod words;
 
