@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use mio::net::TcpStream;
 
 use super::{
-    frames::{BINARY, CLOSE, Frames, PING, Sse, TEXT, client_frame},
+    frames::{BINARY, CLOSE, Frames, PING, PONG, Sse, TEXT, client_frame},
     tally::PAYLOAD,
 };
 
@@ -150,7 +150,7 @@ impl Client {
             }
             // The full protocol's pings are shorter than any delivery.
             TEXT | BINARY if payload.len() >= PAYLOAD => deliveries += 1,
-            PING => pong = Some(client_frame(10, payload)),
+            PING => pong = Some(client_frame(PONG, payload)),
             CLOSE => closed = Some(payload.to_vec()),
             _ => {}
         });

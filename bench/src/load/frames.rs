@@ -7,6 +7,7 @@ pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 
 /// Cuts WebSocket frames; only a frame that two reads share is copied.
 #[derive(Debug, Default)]

@@ -214,7 +214,7 @@ impl Crowd {
         let Some(number) = self.publishers.iter().position(|publisher| !publisher.is_busy()) else {
             return Ok(false);
         };
-        if self.publishers.get(number).is_some_and(Publisher::is_closed) {
+        if self.publishers.get(number).is_some_and(Publisher::is_stale) {
             let fresh = self.new_publisher(number)?;
             self.publishers.splice(number..=number, [fresh]);
         }

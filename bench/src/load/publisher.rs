@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::SocketAddr,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -11,10 +12,14 @@ use mio::net::TcpStream;
 /// The key that the runner gives our server; the others do not look at it.
 pub(crate) const API_KEY: &str = "bench-key-0123456789abcdef";
 
+/// Servers close idle connections after 5 s (Node) or 10 s (ours); a request must not cross that.
+const IDLE: Duration = Duration::from_secs(3);
+
 pub(super) struct Publisher {
     stream: TcpStream,
     busy: bool,
     closed: bool,
+    used: Instant,
     answer: Vec<u8>,
 }
 
@@ -27,6 +32,7 @@ impl Publisher {
             stream: TcpStream::from_std(stream),
             busy: false,
             closed: false,
+            used: Instant::now(),
             answer: Vec::new(),
         })
     }
@@ -51,9 +57,9 @@ impl Publisher {
         Ok(self.stream.write_all(request.as_bytes())?)
     }
 
-    /// Whether the server has closed the connection, as it may while there is nothing to do.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
+    /// Whether the server has closed the connection, as it may while there is nothing to do, or is about to.
+    pub(super) fn is_stale(&self) -> bool {
+        self.closed || self.used.elapsed() > IDLE
     }
 
     /// Reads what is there.
@@ -74,6 +80,7 @@ impl Publisher {
         if is_whole(&self.answer)? {
             self.answer.clear();
             self.busy = false;
+            self.used = Instant::now();
         }
         Ok(())
     }

@@ -193,12 +193,18 @@ fn through_gateway(server: &Server, database: &Database<'_>) -> anyhow::Result<W
         let mut parser = frames::Frames::default();
         let mut chunk = [0; 16 * 1024];
         while let Ok(length @ 1..) = stream.read(&mut chunk) {
-            parser.feed(chunk.get(..length).unwrap_or_default(), |(opcode, payload)| {
-                if opcode == frames::TEXT {
-                    // The receiver's end is the end of the run.
-                    let _ = sender.send(identify(payload));
-                }
-            });
+            let mut pong = None;
+            parser.feed(
+                chunk.get(..length).unwrap_or_default(),
+                |(opcode, payload)| match opcode {
+                    frames::TEXT => drop(sender.send(identify(payload))), // No receiver: the run is over.
+                    frames::PING => pong = Some(frames::client_frame(frames::PONG, payload)),
+                    _ => {}
+                },
+            );
+            if pong.is_some_and(|pong| stream.write_all(&pong).is_err()) {
+                return;
+            }
         }
     });
     let writer = Connection::open(server.port(), database.name())?;
