@@ -12,6 +12,7 @@ const server = createServer((request, response) => {
     response.end("{}");
   });
 });
+server.keepAliveTimeout = 0; // Publishers are idle while others have their turn.
 const hub = new WebSocketServer({ server, perMessageDeflate: false });
 hub.on("connection", (socket) => {
   sockets.add(socket);

@@ -54,7 +54,9 @@ impl Publisher {
             body.len()
         );
         self.busy = true;
-        Ok(self.stream.write_all(request.as_bytes())?)
+        self.stream
+            .write_all(request.as_bytes())
+            .context("sending a publish")
     }
 
     /// Whether the server has closed the connection, as it may while there is nothing to do, or is about to.
@@ -66,6 +68,10 @@ impl Publisher {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
         match self.stream.read(buffer) {
             Ok(0) if self.busy => bail!("the server closed a connection instead of answering a publish"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset && !self.busy => {
+                self.closed = true;
+                return Ok(());
+            }
             // An answer that nobody asked for says that the connection was idle for too long.
             Ok(_) if !self.busy => {
                 self.closed = true;
@@ -75,7 +81,7 @@ impl Publisher {
                 .answer
                 .extend_from_slice(buffer.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error).context("waiting for the answer to a publish"),
         }
         if is_whole(&self.answer)? {
             self.answer.clear();
