@@ -16,12 +16,14 @@ use crate::change::{Change, Op};
 pub const CHANNEL: &str = "pregon";
 
 /// The table of a watch: what a fetch by key reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WatchTable {
     pub schema: String,
     pub table: String,
     /// The chosen columns; all of them if absent.
     pub columns: Option<Vec<String>>,
+    /// SQL over the row's columns; a row for which it is not true is never read.
+    pub condition: Option<String>,
 }
 
 /// Watches by name.
@@ -152,7 +154,7 @@ mod tests {
         let table = WatchTable {
             schema: "public".into(),
             table: "ventas".into(),
-            columns: None,
+            ..WatchTable::default()
         };
         Watches::from([(Arc::from("ventas"), table)])
     }

@@ -9,7 +9,11 @@ use tokio_postgres::types::ToSql;
 use crate::decode::WatchTable;
 use crate::query::{Pool, QueryError, TextParam, column_text, ident};
 
-/// Reads a row by its key, with the columns of the watch. `None` if the row has gone.
+/// The search path that the trigger functions have: a condition means the same here.
+pub const SEARCH_PATH: &str = "pg_catalog, pg_temp";
+
+/// Reads a row by its key, with the columns of the watch. `None` if the row has gone, or does not match the condition of the
+/// watch: any role may notify, so a key proves nothing, and a row may have changed since.
 pub async fn by_key(pool: &Pool, table: &WatchTable, key: &Bytes) -> Result<Option<Bytes>, QueryError> {
     let key: BTreeMap<String, &RawValue> = serde_json::from_slice(key)
         .map_err(|error| QueryError::Value(format!("the key is no JSON object: {error}")))?;
@@ -46,22 +50,27 @@ fn text_of(value: &RawValue) -> Option<String> {
 }
 
 fn select<'a>(table: &WatchTable, key: impl Iterator<Item = &'a String>) -> String {
+    // The table goes by its own name, as in the trigger, so that a condition may qualify its columns.
+    let name = ident(&table.table);
     let columns = match &table.columns {
         Some(columns) => columns
             .iter()
-            .map(|column| format!("t.{}", ident(column)))
+            .map(|column| format!("{name}.{}", ident(column)))
             .collect::<Vec<_>>()
             .join(", "),
-        None => "t.*".to_owned(),
+        None => format!("{name}.*"),
     };
-    let condition: Vec<String> = key
+    let mut conditions: Vec<String> = key
         .enumerate()
-        .map(|(index, column)| format!("t.{} = ${}", ident(column), index + 1))
+        .map(|(index, column)| format!("{name}.{} = ${}", ident(column), index + 1))
         .collect();
+    if let Some(condition) = &table.condition {
+        // On lines of its own: it may end with a comment.
+        conditions.push(format!("(\n{}\n)", condition.trim()));
+    }
     format!(
-        "SELECT pg_catalog.row_to_json(q)::text FROM (SELECT {columns} FROM {}.{} AS t WHERE {} LIMIT 1) AS q",
+        "SELECT pg_catalog.row_to_json(pregon_row)::text FROM (SELECT {columns} FROM {}.{name} AS {name} WHERE {} LIMIT 1) AS pregon_row",
         ident(&table.schema),
-        ident(&table.table),
-        condition.join(" AND ")
+        conditions.join(" AND ")
     )
 }

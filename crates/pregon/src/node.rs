@@ -298,6 +298,7 @@ pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
             schema: spec.schema,
             table: spec.table,
             columns: spec.columns,
+            condition: spec.condition,
         };
         options.watches.insert(spec.name, table);
     }

@@ -2,6 +2,8 @@
 //!
 //! Grants on tables of the user are remembered in `pregon.meta`, so that a removal takes back exactly what was given.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
@@ -10,6 +12,7 @@ use super::plan::{Step, StepKind};
 use super::spec::Target;
 use super::watch::DesiredWatch;
 use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA};
+use crate::catalog::TableFacts;
 use crate::catalog::names::{ident, ident_list, literal, qualified};
 
 /// Something that was granted outside of our schema. `columns` empty means the whole table, `table` empty the schema.
@@ -93,6 +96,7 @@ pub(crate) async fn steps(
         return Ok(());
     }
     gateway_own(client, found, role, steps).await?;
+    conditions(client, role, watches, steps).await?;
     for watch in watches {
         gateway_table(client, role, watch, steps).await?;
     }
@@ -164,10 +168,11 @@ async fn publisher(
     Ok(())
 }
 
-/// A condition that calls `app.f()` runs as the owner of the function, who then needs USAGE on that schema.
+/// A condition that calls `app.f()` runs as the owner of the trigger function, and as the gateway when it reads a big row:
+/// both need USAGE on that schema.
 async fn conditions(
     client: &Client,
-    owner: &str,
+    role: &str,
     watches: &[DesiredWatch<'_>],
     steps: &mut Vec<Step>,
 ) -> Result<(), InstallError> {
@@ -178,7 +183,7 @@ async fn conditions(
     if watches.iter().all(|watch| watch.spec.condition.is_none()) {
         return Ok(());
     }
-    for row in client.query(MISSING, &[&owner]).await? {
+    for row in client.query(MISSING, &[&role]).await? {
         let schema: String = row.try_get(0)?;
         let named = |condition: &str| {
             condition.contains(&format!("{schema}.")) || condition.contains(&format!("{}.", ident(&schema)))
@@ -189,7 +194,7 @@ async fn conditions(
             .any(named)
         {
             let granted = Granted {
-                role: owner.to_owned(),
+                role: role.to_owned(),
                 schema,
                 table: None,
                 columns: Vec::new(),
@@ -272,7 +277,21 @@ async fn has_all_rights(client: &Client, role: &str) -> Result<bool, tokio_postg
         .try_get(0)
 }
 
-/// A row that did not fit is read by its key: the chosen columns and the key, or all columns.
+/// The columns that a condition may read. Too many rather than too few: names in comments and texts count.
+fn named_columns(condition: &str, table: &TableFacts) -> Vec<String> {
+    let words: HashSet<String> = condition
+        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
+        .map(str::to_lowercase)
+        .collect();
+    let quoted = |name: &str| condition.contains(&ident(name));
+    let names = table.columns.iter().map(|column| &column.name);
+    names
+        .filter(|name| words.contains(&name.to_lowercase()) || quoted(name))
+        .cloned()
+        .collect()
+}
+
+/// A row that did not fit is read by its key: the chosen columns, the key and what the condition reads, or all columns.
 async fn gateway_table(
     client: &Client,
     role: &str,
@@ -287,13 +306,17 @@ async fn gateway_table(
         None => Vec::new(),
         Some(chosen) => {
             let mut columns = chosen.clone();
-            columns.extend(
-                table
-                    .primary_key
-                    .iter()
-                    .filter(|key| !chosen.contains(key))
-                    .cloned(),
-            );
+            let condition = watch.spec.condition.as_deref().unwrap_or_default();
+            for name in table
+                .primary_key
+                .iter()
+                .cloned()
+                .chain(named_columns(condition, table))
+            {
+                if !columns.contains(&name) {
+                    columns.push(name);
+                }
+            }
             columns
         }
     };
@@ -312,7 +335,7 @@ async fn gateway_table(
     let reason = "rows too big for NOTIFY are read by their key";
     if !usage {
         let step = granted(None, Vec::new()).step(reason);
-        if !steps.contains(&step) {
+        if !steps.iter().any(|known| known.sql == step.sql) {
             steps.push(step);
         }
     }

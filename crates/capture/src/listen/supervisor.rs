@@ -60,6 +60,7 @@ pub(super) async fn run(listener: Listener, stop: CancellationToken) {
             settings: listener.settings.with_name("fetch"),
             size: listener.fetchers,
             statement_timeout: FETCH_TIMEOUT,
+            search_path: Some(crate::fetch::SEARCH_PATH),
         }),
         watches: Arc::clone(&listener.watches),
         sink: listener.sink.clone(),

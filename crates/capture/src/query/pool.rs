@@ -25,6 +25,8 @@ pub struct PoolOptions {
     pub size: usize,
     /// Limit for one statement; a query waits about as long for a free connection.
     pub statement_timeout: Duration,
+    /// The search path; the role's own if absent.
+    pub search_path: Option<&'static str>,
 }
 
 impl PoolOptions {
@@ -35,6 +37,7 @@ impl PoolOptions {
             settings,
             size: 4,
             statement_timeout: Duration::from_secs(5),
+            search_path: None,
         }
     }
 }
@@ -111,11 +114,15 @@ impl Pool {
     async fn open(&self) -> Result<Slot, QueryError> {
         let options = &self.shared.options;
         let session = options.settings.open().await?;
-        let setup = format!(
+        let mut setup = format!(
             "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET bytea_output = 'hex'; \
              SET statement_timeout = {}",
             options.statement_timeout.as_millis()
         );
+        if let Some(path) = options.search_path {
+            setup.push_str("; SET search_path = ");
+            setup.push_str(path);
+        }
         session.batch_execute(&setup).await?;
         Ok(Slot {
             session,

@@ -176,6 +176,7 @@ async fn only_the_chosen_columns_are_read() -> anyhow::Result<()> {
             schema: "public".into(),
             table: "T x".into(),
             columns,
+            ..WatchTable::default()
         },
     );
     let mut running = Running::attached(options, 16).await?;
@@ -183,6 +184,48 @@ async fn only_the_chosen_columns_are_read() -> anyhow::Result<()> {
         .execute(r#"SELECT pg_notify('pregon', '{"w":"w","s":1,"op":"I","k":{"id":1}}')"#)
         .await?;
     assert_eq!(running.change().await?.row.unwrap(), r#"{"Col":"a"}"#);
+    running.stop().await
+}
+
+/// Any role may notify a key of its choice, and a row may have changed since its own was notified.
+#[tokio::test]
+async fn a_row_that_the_watch_excludes_is_never_read() -> anyhow::Result<()> {
+    let database = Database::create(shared().await).await?;
+    database
+        .execute(
+            r#"CREATE TABLE "T x" (id int, estado varchar, nota text);
+               INSERT INTO "T x" VALUES (1, 'abierto', 'a'), (2, 'cerrado', 'secreto'), (3, NULL, 'secreto');
+               CREATE FUNCTION public.equal(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+               CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.equal)"#,
+        )
+        .await?;
+    // Unqualified, qualified by the table, ended by a comment; and with an operator that only `public` has.
+    let condition = r#""T x".estado = 'abierto'::varchar OR estado = 'nuevo' -- only those"#;
+    let mut options = listen_to(&database.url(), &[])?;
+    let table = WatchTable {
+        schema: "public".into(),
+        table: "T x".into(),
+        columns: Some(vec!["nota".into()]),
+        condition: Some(condition.into()),
+    };
+    options.watches.insert("w".into(), table);
+    let mut running = Running::attached(options, 16).await?;
+    for key in [
+        r#"{"id":1}"#,
+        r#"{"id":2}"#,
+        r#"{"id":3}"#,
+        r#"{"nota":"secreto"}"#,
+    ] {
+        database
+            .execute(&format!(
+                r#"SELECT pg_notify('pregon', '{{"w":"w","s":1,"op":"U","k":{key}}}')"#
+            ))
+            .await?;
+    }
+    assert_eq!(running.change().await?.row.unwrap(), r#"{"nota":"a"}"#);
+    for key in [r#"{"id":2}"#, r#"{"id":3}"#, r#"{"nota":"secreto"}"#] {
+        assert_eq!(running.change().await?.row.unwrap(), key);
+    }
     running.stop().await
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn watch(database: &Database<'_>, name: &str, table: &str) -> anyhow:
     let table = WatchTable {
         schema: "public".into(),
         table: table.into(),
-        columns: None,
+        ..WatchTable::default()
     };
     options.watches.insert(name.into(), table);
     Ok(options)

@@ -71,6 +71,33 @@ async fn the_gateway_can_fetch_and_nothing_else() {
     );
 }
 
+/// A big row is read only if it matches, so that the gateway must be able to ask.
+#[tokio::test]
+async fn the_gateway_may_read_what_the_condition_reads() {
+    let schema = format!(
+        "{TABLE}; ALTER TABLE app.t ADD \"Abierto\" boolean, ADD estado text; CREATE SCHEMA rules;
+         CREATE FUNCTION rules.ok(text) RETURNS boolean LANGUAGE sql AS 'SELECT true'"
+    );
+    let f = Fixture::new(&schema, vec![]).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    let spec = WatchSpec {
+        columns: Some(vec!["body".into()]),
+        condition: Some("\"Abierto\" AND rules.ok(t.ESTADO)".into()),
+        ..app("t")
+    };
+    let target = Target {
+        gateway_role: Some(role.clone()),
+        watches: vec![spec],
+        ..Target::default()
+    };
+    install(&f.admin, &target).await.unwrap();
+    let gateway = f.db.client_as(&role).await.unwrap();
+    let fetch = "SELECT body FROM app.t AS t WHERE id = 1 AND (\"Abierto\" AND rules.ok(t.ESTADO))";
+    gateway.batch_execute(fetch).await.unwrap();
+    refused(&gateway, "SELECT secret FROM app.t").await;
+    assert!(plan(&gateway, &target).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn writers_need_no_rights_and_members_publish() {
     let f = Fixture::new(TABLE, vec![app("t")]).await;

@@ -65,7 +65,7 @@ pub(super) async fn run(options: Options, delivery: Delivery, stop: Cancellation
     let pool = Pool::new(PoolOptions {
         size: 1,
         statement_timeout: FETCH_TIMEOUT,
-        settings: settings.clone(),
+        ..PoolOptions::new(settings.clone())
     });
     let first_start = options
         .catch_up
