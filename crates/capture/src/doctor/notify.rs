@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 use super::server::texts;
 use super::{Check, DoctorInput, Id};
 use crate::catalog::names::MAX_NAME;
+use crate::decode::CHANNEL;
 
 const QUEUE: Id = Id("N1", "notification queue");
 const LOCK: Id = Id("N2", "commit lock");
@@ -23,7 +24,7 @@ pub(super) async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
         LOCK.settle(commit_lock(client).await),
         STALLED.settle(stalled(client).await),
         RATE.settle(rate(client, input).await),
-        channels(input),
+        CHANNELS.settle(channels(client, input).await),
     ]
 }
 
@@ -108,10 +109,7 @@ async fn written(client: &Client, input: &DoctorInput) -> Result<i64, tokio_post
     client.query_one(SQL, &[&schemas, &tables]).await?.try_get(0)
 }
 
-fn channels(input: &DoctorInput) -> Check {
-    if input.listen.is_empty() {
-        return CHANNELS.skip("there is no [[listen]]");
-    }
+async fn channels(client: &Client, input: &DoctorInput) -> Outcome {
     let long: Vec<&str> = input
         .listen
         .iter()
@@ -119,13 +117,34 @@ fn channels(input: &DoctorInput) -> Check {
         .filter(|channel| channel.is_empty() || channel.len() > MAX_NAME)
         .collect();
     if !long.is_empty() {
-        return CHANNELS.fail(
+        return Ok(CHANNELS.fail(
             format!("{} cannot be a channel: 1 to {MAX_NAME} bytes", long.join(", ")),
             "correct the name",
-        );
+        ));
     }
-    CHANNELS.ok(format!(
-        "{}; any role may notify them, and equal payloads of one transaction arrive once",
-        input.listen.join(", ")
-    ))
+    const OPEN: &str = "
+        SELECT quote_ident(d.datname), EXISTS (SELECT 1 FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+                                                WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT')
+          FROM pg_database d WHERE d.datname = current_database()";
+    let row = client.query_one(OPEN, &[]).await?;
+    let (database, open): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    let ours = std::iter::once(CHANNEL);
+    let names: Vec<&str> = ours.chain(input.listen.iter().map(String::as_str)).collect();
+    let mut detail = format!(
+        "{}: any role that may connect can notify them, which forges events, and read them",
+        names.join(", ")
+    );
+    if !input.listen.is_empty() {
+        detail.push_str("; equal payloads of one transaction of your own triggers arrive once");
+    }
+    Ok(if open {
+        CHANNELS.warn(
+            format!("{detail}; every role may connect"),
+            format!(
+                "REVOKE CONNECT ON DATABASE {database} FROM PUBLIC, and GRANT it to the roles that need it"
+            ),
+        )
+    } else {
+        CHANNELS.ok(detail)
+    })
 }

@@ -40,6 +40,13 @@ async fn a_sound_database_has_no_failures_for_the_gateway_role() {
         ..Target::default()
     };
     install(&f.admin, &target).await.unwrap();
+    f.admin
+        .batch_execute(&format!(
+            "REVOKE CONNECT ON DATABASE {0} FROM PUBLIC; GRANT CONNECT ON DATABASE {0} TO {role}",
+            f.db.name()
+        ))
+        .await
+        .unwrap();
     let gateway = f.db.client_as(&role).await.unwrap();
     let examined = DoctorInput {
         listen: vec!["ventas".into()],
@@ -125,6 +132,25 @@ async fn what_is_wrong_is_named_with_a_remedy() {
             "{:?}",
             find(&checks, id)
         );
+    }
+}
+
+/// NOTIFY and LISTEN ask for no privilege, so that whoever may connect can forge and read.
+#[tokio::test]
+async fn a_database_that_everybody_may_enter_is_named() {
+    let f = Fixture::new("SELECT 1", vec![]).await;
+    let mut examined = input(Target::default(), &f.db.url());
+    for listen in [vec![], vec!["ventas".to_owned()]] {
+        examined.listen = listen;
+        let checks = doctor::run(&f.admin, &examined).await;
+        let check = find(&checks, "N5");
+        let names = std::iter::once("pregon").chain(examined.listen.iter().map(String::as_str));
+        assert!(
+            names.into_iter().all(|name| check.detail.contains(name)),
+            "{check:?}"
+        );
+        assert_eq!(check.status, CheckStatus::Warn);
+        assert!(check.remedy.contains("FROM PUBLIC"), "{check:?}");
     }
 }
 
