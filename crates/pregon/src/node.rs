@@ -170,7 +170,7 @@ impl Node {
         let drain = self.config.server.drain.0;
         self.health.drain();
         self.stop.cancel();
-        while self.sources.join_next().await.is_some() {}
+        self.stop_sources(drain).await;
         self.hub.drain(drain);
         let hub = Arc::clone(&self.hub);
         let shards = tokio::task::spawn_blocking(move || hub.join());
@@ -180,6 +180,15 @@ impl Node {
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
         tracing::info!(newest = self.log.window().head(), "stopped");
+    }
+
+    /// Sources get as long as sessions do: one that waits for a database that hangs is given up.
+    async fn stop_sources(&mut self, patience: Duration) {
+        let joined = async { while self.sources.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, joined).await.is_err() {
+            tracing::warn!("a source did not stop in time: what it had captured last is not delivered");
+            self.sources.shutdown().await;
+        }
     }
 }
 

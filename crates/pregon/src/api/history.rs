@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::{Api, refuse};
-use crate::log::window::{Follow, Start};
+use crate::log::window::{Follow, Most, Start};
 use crate::log::{Body as EntryBody, Entry, Since};
 use crate::session::command::check_name;
 use crate::transport::admit::Refused;
@@ -59,30 +59,27 @@ async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
 
 fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: usize) -> Vec<u8> {
     let window = api.log.window();
-    let (after, complete) = match since.map(|since| window.start(channel, since)) {
+    // Read once: what is appended meanwhile belongs to the next request.
+    let head = window.head();
+    let (after, mut complete) = match since.map(|since| window.start(channel, since)) {
         Some(Start::After(after)) => (after, true),
-        Some(Start::Pruned | Start::Foreign) => (0, false),
+        Some(Start::Pruned | Start::Foreign) => (window.pruned(channel), false),
         None => (window.before_last(channel, most), true),
     };
-    let after = if newest {
-        after.max(window.before_last(channel, most))
-    } else {
-        after
-    };
-    let entries = window.merge(&[Follow { channel, after }], after, window.head(), most);
+    let after = if newest { after.max(window.before_last(channel, most)) } else { after };
+    let limits = Most { entries: most, bytes: usize::MAX };
+    let merged = window.merge(&[Follow { channel, after }], after, head, limits);
+    complete &= merged.as_ref().is_some_and(|merged| !merged.entries.iter().any(|entry| entry.is_gap()));
+    let merged = merged.unwrap_or_default();
     let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
-    let mut position = None;
-    for entry in &entries {
+    for entry in &merged.entries {
         write_entry(entry, channel, &mut out);
-        position = Some(&*entry.position);
     }
     if out.last() == Some(&b',') {
         out.pop();
     }
-    let position = position.map_or_else(
-        || window.position(window.head().max(after)).to_string(),
-        str::to_owned,
-    );
+    let last = merged.entries.last().filter(|_| !merged.complete).map(|entry| entry.offset);
+    let position = window.position(last.unwrap_or_else(|| head.max(after)));
     out.extend_from_slice(format!("],\"position\":\"{position}\"}}").as_bytes());
     out
 }

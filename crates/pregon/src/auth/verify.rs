@@ -93,6 +93,11 @@ impl Verifier {
         }
     }
 
+    /// Whether there is a key to hold tokens against.
+    pub fn configured(&self) -> bool {
+        !matches!(self.source, Source::None)
+    }
+
     /// Whether a session needs a token.
     pub fn required(&self) -> bool {
         self.required

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use pregon_wire::codes;
 
 use super::Key;
-use super::conn::{Conn, Phase};
-use super::encoded::Encoder;
+use super::channels::Channels;
+use super::conn::{Backlog, Conn, Phase};
+use super::encoded::{Encoder, Variant};
 use super::shard::Shard;
 use crate::log::Window;
-use crate::log::window::Follow;
+use crate::log::window::{Follow, Most};
 use crate::metrics::Reason;
 
-/// Entries of one piece: enough to make the write cheap, few enough to pin little.
-const PIECE: usize = 256;
+/// One piece: enough to make the write cheap, little enough that many slow sessions hold little.
+const PIECE: Most = Most { entries: 256, bytes: 64 * 1024 };
 
 /// Pieces that one session may send before others have their turn.
 const TURN: usize = 8;
@@ -63,31 +64,26 @@ impl Shard {
         else {
             return;
         };
-        match turn(
-            conn,
-            &self.shared.window,
-            self.head,
-            &self.channels,
-            &mut self.encoder,
-        ) {
-            Ok((Turn::Live, sent)) => {
+        let outcome = turn(conn, &self.shared.window, self.head, &self.channels, &mut self.encoder);
+        let sent = match outcome {
+            Ok((_, sent)) => sent,
+            Err(why) => return self.fail(key, why),
+        };
+        let metrics = &self.shared.metrics;
+        metrics.replayed.inc_by(sent.replayed);
+        metrics.deliveries.inc_by(sent.caught_up);
+        metrics.delivered_bytes.inc_by(sent.bytes);
+        match outcome {
+            Ok((Turn::Live, _)) => {
                 conn.backlog = None;
-                self.shared.metrics.replayed.inc_by(sent);
-                let closing = conn.phase == Phase::Closing;
-                if closing {
+                if conn.phase == Phase::Closing {
                     self.finish(key);
                 } else {
                     self.take_inbox(key);
                 }
             }
-            Ok((Turn::Blocked, sent)) => {
-                self.shared.metrics.replayed.inc_by(sent);
-            }
-            Ok((Turn::More, sent)) => {
-                self.shared.metrics.replayed.inc_by(sent);
-                self.ready.push_back(key);
-            }
-            Err(why) => self.fail(key, why),
+            Ok((Turn::More, _)) => self.ready.push_back(key),
+            Ok((Turn::Blocked, _)) | Err(_) => {}
         }
     }
 
@@ -96,24 +92,30 @@ impl Shard {
             Slowness::Gone => self.remove(key),
             Slowness::Slow => {
                 self.shared.metrics.dropped(Reason::Slow);
-                self.close(key, None, &codes::CLOSE_SLOW, "");
+                self.close(key, &codes::CLOSE_SLOW, "");
             }
         }
     }
+}
+
+/// What a turn sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sent {
+    replayed: u64,
+    caught_up: u64,
+    bytes: u64,
 }
 
 fn turn(
     conn: &mut Conn,
     window: &Window,
     head: u64,
-    channels: &super::channels::Channels,
+    channels: &Channels,
     encoder: &mut Encoder,
-) -> Result<(Turn, u64), Slowness> {
-    let mut sent = 0;
+) -> Result<(Turn, Sent), Slowness> {
+    let mut sent = Sent::default();
     for _ in 0..TURN {
-        let Some(backlog) = &mut conn.backlog else {
-            return Ok((Turn::Live, sent));
-        };
+        let Some(backlog) = &mut conn.backlog else { return Ok((Turn::Live, sent)) };
         backlog.flush(&conn.socket).map_err(|_| Slowness::Gone)?;
         if backlog.blocked {
             return Ok((Turn::Blocked, sent));
@@ -121,19 +123,10 @@ fn turn(
         if conn.phase == Phase::Closing {
             return Ok((Turn::Live, sent));
         }
-        if let Some(replay) = backlog.replays.front_mut() {
-            let piece = replay.next(window, PIECE).ok_or(Slowness::Slow)?;
-            let mut out = Vec::new();
-            for (entry, channel) in &piece.entries {
-                encoder.entry(conn.variant, channel, entry, true, &mut out);
-            }
-            sent += piece.entries.len() as u64;
-            push(&mut backlog.chunks, out);
-            if piece.done {
-                backlog.replays.pop_front();
-            }
+        if !backlog.replays.is_empty() {
+            replay(backlog, conn.variant, window, encoder, &mut sent)?;
         } else if backlog.cursor < head {
-            sent += catch_up(conn, window, head, channels, encoder)?;
+            catch_up(conn, window, head, channels, encoder, &mut sent)?;
         } else {
             return Ok((Turn::Live, sent));
         }
@@ -141,52 +134,59 @@ fn turn(
     Ok((Turn::More, sent))
 }
 
+/// The next piece of the first replay.
+fn replay(
+    backlog: &mut Backlog,
+    variant: Variant,
+    window: &Window,
+    encoder: &mut Encoder,
+    sent: &mut Sent,
+) -> Result<(), Slowness> {
+    let Some(replay) = backlog.replays.front_mut() else { return Ok(()) };
+    let piece = replay.next(window, PIECE).ok_or(Slowness::Slow)?;
+    let mut out = Vec::new();
+    for (entry, channel) in &piece.entries {
+        encoder.entry(variant, channel, entry, true, &mut out);
+    }
+    sent.replayed += piece.entries.len() as u64;
+    sent.bytes += out.len() as u64;
+    if piece.done {
+        out.extend_from_slice(&replay.then);
+        backlog.replays.pop_front();
+    }
+    push(&mut backlog.chunks, out);
+    Ok(())
+}
+
 /// The next live entries after the session's cursor.
 fn catch_up(
     conn: &mut Conn,
     window: &Window,
     head: u64,
-    channels: &super::channels::Channels,
+    channels: &Channels,
     encoder: &mut Encoder,
-) -> Result<u64, Slowness> {
-    let Some(backlog) = &mut conn.backlog else {
-        return Ok(0);
-    };
-    // What a replay sends is not live: a subscription counts from its join, which is never before the cursor.
-    let followed: Vec<(Arc<str>, u64)> = conn
-        .session
-        .subscriptions
-        .iter()
-        .map(|s| (channels.name(s.channel), backlog.cursor))
-        .collect();
-    let follows: Vec<Follow<'_>> = followed
-        .iter()
-        .map(|(channel, after)| Follow {
-            channel,
-            after: *after,
-        })
-        .collect();
-    if !follows
-        .iter()
-        .all(|follow| window.holds(follow.channel, backlog.cursor))
-    {
-        return Err(Slowness::Slow);
-    }
-    let entries = window.merge(&follows, backlog.cursor, head, PIECE);
-    backlog.cursor = if entries.len() < PIECE {
-        head
-    } else {
-        entries.last().map_or(head, |entry| entry.offset)
-    };
+    sent: &mut Sent,
+) -> Result<(), Slowness> {
+    let Some(backlog) = &mut conn.backlog else { return Ok(()) };
+    // A subscription may begin after the cursor: its client had everything up to there before it connected.
+    let subscriptions = conn.session.subscriptions.iter();
+    let followed: Vec<(Arc<str>, u64)> =
+        subscriptions.map(|s| (channels.name(s.channel), s.after.max(backlog.cursor))).collect();
+    let follows: Vec<Follow<'_>> = followed.iter().map(|(channel, after)| Follow { channel, after: *after }).collect();
+    let merged = window.merge(&follows, backlog.cursor, head, PIECE).ok_or(Slowness::Slow)?;
+    let last = merged.entries.last().map_or(head, |entry| entry.offset);
+    backlog.cursor = if merged.complete { head } else { last };
     let mut out = Vec::new();
-    for entry in &entries {
-        if let Some(channel) = entry.through(&followed) {
+    for entry in &merged.entries {
+        for channel in entry.through(&followed) {
             encoder.entry(conn.variant, channel, entry, false, &mut out);
         }
     }
     backlog.lag = backlog.lag.saturating_sub(out.len());
+    sent.caught_up += merged.entries.len() as u64;
+    sent.bytes += out.len() as u64;
     push(&mut backlog.chunks, out);
-    Ok(entries.len() as u64)
+    Ok(())
 }
 
 fn push(chunks: &mut std::collections::VecDeque<Bytes>, bytes: Vec<u8>) {

@@ -13,7 +13,7 @@ use crate::limits::Permit;
 use crate::metrics::Transport;
 use crate::session::Session;
 use crate::session::command::Waiting;
-use crate::session::replay::Replay;
+use crate::session::replay::{From, Replay};
 
 /// An idle connection costs this struct and what its session holds; everything else is boxed and freed when done.
 pub struct Conn {
@@ -36,8 +36,8 @@ pub struct Conn {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Waits for a first-message token.
-    Waiting,
+    /// Waits for a first-message token; then its channels begin here.
+    Waiting(From),
     Open,
     /// A close frame or last event is under way; nothing else is written.
     Closing,

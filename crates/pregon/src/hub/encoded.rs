@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use pregon_wire::ws::frame::{self, Deflater, Opcode};
-use pregon_wire::{plain, sse};
+use pregon_wire::{GapReason, plain, sse};
 use smallvec::SmallVec;
 
 use super::channels::ChannelKey;
-use crate::log::{Body, Entry};
+use crate::log::{Body, Entry, Position};
 
 /// A client's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,15 @@ impl Variant {
             (Codec::Sse | Codec::Echo, _) => 4,
         }
     }
+}
+
+/// What one session could not be given.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnGap<'a> {
+    pub channel: &'a str,
+    pub from: Option<Position>,
+    pub to: Position,
+    pub reason: GapReason,
 }
 
 /// Turns entries and replies into bytes. One per shard, with its buffers.
@@ -96,6 +105,21 @@ impl Encoder {
             frame::frame(opcode, payload, &mut out);
         }
         out.into()
+    }
+
+    /// A gap that is the session's alone; nothing where the codec has no word for it.
+    pub fn gap(&mut self, variant: Variant, gap: &OwnGap<'_>, out: &mut Vec<u8>) {
+        let from = gap.from.map(|position| position.to_string());
+        let to = gap.to.to_string();
+        match variant.codec {
+            Codec::Bare | Codec::Echo => {}
+            Codec::Plain => {
+                let mut json = Vec::new();
+                plain::gap(Some(gap.channel), from.as_deref(), &to, gap.reason, &mut json);
+                self.text(variant, &json, out);
+            }
+            Codec::Sse => sse::gap(Some(gap.channel), from.as_deref(), &to, gap.reason, out),
+        }
     }
 
     fn bare(&mut self, variant: Variant, entry: &Entry, out: &mut Vec<u8>) {

@@ -201,7 +201,9 @@ impl Shard {
             }
         }
         parts.sort_unstable();
-        parts.dedup_by_key(|(entry, ..)| *entry);
+        // A publication once; a gap for every channel that it concerns.
+        let gap = |index: u16| batch.entries.get(usize::from(index)).is_some_and(|entry| entry.is_gap());
+        parts.dedup_by(|later, first| later.0 == first.0 && !gap(first.0));
         let variant = conn.variant;
         let mut joined = BytesMut::new();
         for &(entry, _, channel) in &parts {

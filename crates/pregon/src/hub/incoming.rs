@@ -11,16 +11,21 @@ use pregon_wire::{codes, words::GapReason};
 
 use super::Key;
 use super::conn::{Backlog, Phase};
-use super::encoded::Codec;
+use super::encoded::{Codec, OwnGap, Variant};
 use super::shard::Shard;
 use crate::auth::Claims;
 use crate::log::Position;
 use crate::metrics::Reason;
+use crate::route::grant::Decision;
 use crate::session::command::{self, Answer, Effect, Env, Incoming, Question, Then, Waiting};
 use crate::session::replay::{From, Plan, Replay, plan};
 
 /// Replies that a client may leave unread before its further commands wait, bytes.
 const UNREAD: usize = 64 * 1024;
+
+/// Messages, and bytes of them, that are taken before they are acted on.
+const PORTION: usize = 32;
+const PORTION_BYTES: usize = 64 * 1024;
 
 /// Reads of one socket per round, so that a flood of one client leaves the others their turn.
 const READS: usize = 4;
@@ -50,25 +55,30 @@ impl Shard {
         self.reread.push_back(key);
     }
 
-    /// Bytes of a client, from the socket or from behind its request.
+    /// Bytes of a client: from the socket, from behind its request, or (none) those that the decoder kept when it paused.
     pub(super) fn bytes(&mut self, key: Key, bytes: &mut [u8]) {
-        let (most, draining) = (self.shared.limits.message, self.draining);
-        let Some(conn) = self.conn(key) else { return };
-        conn.heard = true;
-        if conn.variant.codec == Codec::Sse || (draining && conn.phase == Phase::Closing) {
-            return;
-        }
-        let mut messages = Vec::new();
-        let deflate = conn.variant.deflate;
-        let outcome = conn.decoder.feed(bytes, most, deflate, &mut |message| {
-            messages.push(owned(&message));
-            true
-        });
-        for message in messages {
-            self.incoming(key, message);
-        }
-        if let Err(error) = outcome {
-            self.broken(key, error);
+        let most = self.shared.limits.message;
+        let mut bytes = bytes;
+        loop {
+            let Some(conn) = self.conn(key) else { return };
+            conn.heard = true;
+            let Variant { codec, deflate } = conn.variant;
+            if codec == Codec::Sse {
+                return;
+            }
+            let mut taken = Taken::default();
+            let outcome = conn.decoder.feed(bytes, most, deflate, &mut |message| taken.take(&message, codec));
+            for message in taken.messages {
+                self.incoming(key, message);
+            }
+            if let Err(error) = outcome {
+                return self.broken(key, error);
+            }
+            let waits = self.conn(key).is_none_or(|conn| conn.waiting.is_some());
+            if !taken.full || waits {
+                return;
+            }
+            bytes = &mut [];
         }
     }
 
@@ -102,7 +112,6 @@ impl Shard {
             Incoming::Binary(bytes) if conn.variant.codec == Codec::Echo => {
                 self.echo(key, Opcode::Binary, &bytes)
             }
-            // A bare endpoint listens to nobody; binary has no meaning here.
             Incoming::Text(_) | Incoming::Binary(_) | Incoming::Pong => {}
             Incoming::Ping(payload) => {
                 let mut pong = Vec::new();
@@ -191,7 +200,8 @@ impl Shard {
             self.incoming(key, message);
         }
         if self.conn(key).is_some_and(|conn| conn.waiting.is_none()) {
-            // The socket was not read meanwhile, and says so only once.
+            // What the decoder kept, then what the socket holds: neither says so again.
+            self.bytes(key, &mut []);
             self.reread.push_back(key);
         }
     }
@@ -213,7 +223,7 @@ impl Shard {
                 } else {
                     &codes::CLOSE_BAD_PROTOCOL
                 };
-                self.close(key, None, close, &message);
+                self.close(key, close, &message);
             }
         }
     }
@@ -234,24 +244,48 @@ impl Shard {
 
     /// A token came as a message: the session opens, or goes on with fresh claims.
     fn authenticate(&mut self, key: Key, id: Option<u64>, claims: Claims) {
-        let channels = self.shared.rights.load().join(&claims);
+        let channels: Vec<Arc<str>> = self.shared.rights.load().join(&claims).into_iter().map(Arc::from).collect();
         let Some(conn) = self.conn(key) else { return };
-        let first = conn.phase == Phase::Waiting;
-        conn.phase = Phase::Open;
-        conn.session.claims = claims;
-        self.watch_expiry(key);
-        for channel in channels {
-            self.follow(key, &channel, From::Now);
-        }
-        if first {
-            self.welcome(key);
+        let before = std::mem::replace(&mut conn.session.claims, claims);
+        if let Phase::Waiting(from) = conn.phase {
+            conn.phase = Phase::Open;
+            self.open(key, &channels, from);
+        } else {
+            self.refreshed(key, &before);
+            for channel in &channels {
+                self.follow(key, channel, From::Now);
+            }
         }
         let mut json = Vec::new();
         plain::ok(id, &mut json);
         self.reply(key, &json);
     }
 
+    /// What the fresh claims do not grant is lost. What the database granted stays if it would be asked the same.
+    fn refreshed(&mut self, key: Key, before: &Claims) {
+        let rights = self.shared.rights.load_full();
+        self.watch_expiry(key);
+        let Some(conn) = self.conns.get(key.index as usize) else { return };
+        let mut lost = Vec::new();
+        for subscription in &conn.session.subscriptions {
+            let name = self.channels.name(subscription.channel);
+            let kept = match rights.subscribe(&conn.session.claims, &name) {
+                Decision::Allow => true,
+                Decision::Deny(_) => false,
+                question @ Decision::Ask(_) => rights.subscribe(before, &name) == question,
+            };
+            if !kept {
+                lost.push(name);
+            }
+        }
+        for channel in lost {
+            self.lose(key, &channel);
+        }
+    }
+
     fn join(&mut self, key: Key, id: Option<u64>, channel: &str, from: From) {
+        // Up to the log's head, so that no position that a client can name is still to come.
+        self.fan_out();
         let Some(now) = self.now_of(key) else { return };
         let plan = plan(&self.shared.window, channel, from);
         let (position, recovered) = match plan {
@@ -268,88 +302,69 @@ impl Shard {
     /// Subscribes and begins the replay, if one is asked for.
     pub(super) fn follow(&mut self, key: Key, channel: &str, from: From) {
         let Some(now) = self.now_of(key) else { return };
-        let upto = self.subscribe(key, channel, now);
+        let Some(upto) = self.subscribe(key, channel, now) else { return };
         match plan(&self.shared.window, channel, from) {
             Plan::Live => {}
-            Plan::Replay { after } if after < upto => self.replay(key, &[Arc::from(channel)], after, upto),
-            Plan::Replay { .. } => {}
-            Plan::Gap { from, reason } => self.gap(key, Some(channel), from, now, reason),
+            Plan::Replay { after } => self.replay(key, vec![(Arc::from(channel), after)], upto, Vec::new()),
+            Plan::Gap { from, reason } => {
+                let gap = self.gap(key, channel, from, now, reason);
+                self.send(key, gap.into());
+            }
         }
     }
 
     /// Makes the subscription; returns the offset up to which a replay may go: the join, or what an earlier subscription
-    /// to the channel already covers.
-    pub(super) fn subscribe(&mut self, key: Key, channel: &str, now: u64) -> u64 {
-        let known = self.channels.find(channel).and_then(|channel| {
-            let conn = self.conns.get(key.index as usize)?;
-            conn.session
-                .subscription(channel)
-                .map(|subscription| subscription.after)
-        });
-        if let Some(after) = known {
-            return after;
+    /// to the channel already covers. `None` if the session is gone: nobody may follow in its place.
+    pub(super) fn subscribe(&mut self, key: Key, channel: &str, now: u64) -> Option<u64> {
+        let conn = self.conns.get_mut(key.index as usize).filter(|conn| conn.key == key)?;
+        let known = self.channels.find(channel).and_then(|channel| conn.session.subscription(channel));
+        if let Some(known) = known {
+            return Some(known.after);
         }
         let subscription = self.channels.join(channel, key.index, now);
-        if let Some(conn) = self.conn(key) {
-            conn.session.subscriptions.push(subscription);
-        }
-        now
+        conn.session.subscriptions.push(subscription);
+        Some(now)
     }
 
-    /// Puts a replay before what is live.
-    pub(super) fn replay(&mut self, key: Key, channels: &[Arc<str>], after: u64, upto: u64) {
+    /// Puts a replay of channels, each after its own offset, before what is live; `then` is said when it is complete.
+    pub(super) fn replay(&mut self, key: Key, channels: Vec<(Arc<str>, u64)>, upto: u64, then: Vec<u8>) {
         let Some(now) = self.now_of(key) else { return };
-        let Some(conn) = self.conns.get_mut(key.index as usize) else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(key.index as usize) else { return };
         let mut known = Vec::new();
         for subscription in &mut conn.session.subscriptions {
             let name = self.channels.name(subscription.channel);
-            if channels.contains(&name) {
-                // From here on the session has this channel from `after`.
-                subscription.after = subscription.after.min(after);
-            } else {
-                known.push((name, subscription.after));
+            match channels.iter().find(|(channel, _)| *channel == name) {
+                // The client had everything up to `after`: from there on the session has this channel.
+                Some((_, after)) if *after >= upto => subscription.after = subscription.after.max(*after),
+                Some((_, after)) => subscription.after = subscription.after.min(*after),
+                None => known.push((name, subscription.after)),
             }
         }
-        let channels = channels
-            .iter()
-            .map(|channel| (Arc::clone(channel), after))
-            .collect();
+        let cursor = channels.iter().map(|(_, after)| *after).min().unwrap_or(upto);
+        if cursor >= upto {
+            return self.send(key, then.into());
+        }
         let backlog = conn.backlog.get_or_insert_with(|| Backlog::new(now));
-        backlog.replays.push_back(Replay {
-            channels,
-            known,
-            cursor: after,
-            upto,
-        });
+        backlog.replays.push_back(Replay { channels, known, cursor, upto, then });
         self.ready.push_back(key);
     }
 
+    /// The words for what a session could not be given; counted.
     pub(super) fn gap(
         &mut self,
         key: Key,
-        channel: Option<&str>,
+        channel: &str,
         from: Option<Position>,
         to: u64,
         reason: GapReason,
-    ) {
+    ) -> Vec<u8> {
         self.shared.metrics.gaps.inc();
-        let from = from.map(|position| position.to_string());
-        let to = self.shared.window.position(to).to_string();
-        let Some(conn) = self.conn(key) else { return };
         let mut out = Vec::new();
-        match conn.variant.codec {
-            Codec::Bare | Codec::Echo => {}
-            Codec::Plain => {
-                plain::gap(channel, from.as_deref(), &to, reason, &mut out);
-                self.reply(key, &out);
-            }
-            Codec::Sse => {
-                pregon_wire::sse::gap(channel, from.as_deref(), &to, reason, &mut out);
-                self.send(key, out.into());
-            }
+        if let Some(conn) = self.conns.get(key.index as usize) {
+            let gap = OwnGap { channel, from, to: self.shared.window.position(to), reason };
+            self.encoder.gap(conn.variant, &gap, &mut out);
         }
+        out
     }
 
     fn leave(&mut self, key: Key, id: Option<u64>, channel: &str) {
@@ -375,12 +390,30 @@ impl Shard {
     }
 }
 
-fn owned(message: &WsMessage<'_>) -> Incoming {
-    match message {
-        WsMessage::Text(text) => Incoming::Text((*text).into()),
-        WsMessage::Binary(bytes) => Incoming::Binary((*bytes).into()),
-        WsMessage::Ping(payload) => Incoming::Ping((*payload).into()),
-        WsMessage::Pong(_) => Incoming::Pong,
-        WsMessage::Close(code, _) => Incoming::Close(*code),
+/// Messages of one portion.
+#[derive(Default)]
+struct Taken {
+    messages: Vec<Incoming>,
+    bytes: usize,
+    full: bool,
+}
+
+impl Taken {
+    /// Takes a message; `false` pauses the decoder, so that a small compressed flood is never inflated all at once.
+    fn take(&mut self, message: &WsMessage<'_>, codec: Codec) -> bool {
+        let message = match message {
+            // A bare endpoint listens to nobody; binary has no meaning in the full protocol.
+            WsMessage::Text(_) if codec == Codec::Bare => return true,
+            WsMessage::Binary(_) if codec != Codec::Echo => return true,
+            WsMessage::Text(text) => Incoming::Text((*text).into()),
+            WsMessage::Binary(bytes) => Incoming::Binary((*bytes).into()),
+            WsMessage::Ping(payload) => Incoming::Ping((*payload).into()),
+            WsMessage::Pong(_) => Incoming::Pong,
+            WsMessage::Close(code, _) => Incoming::Close(*code),
+        };
+        self.bytes += message.len();
+        self.messages.push(message);
+        self.full = self.messages.len() >= PORTION || self.bytes >= PORTION_BYTES;
+        !self.full
     }
 }

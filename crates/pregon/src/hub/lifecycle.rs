@@ -1,5 +1,6 @@
 //! How a session begins, lives and ends on its shard: adoption, heartbeats, expiry, closing, draining.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -50,7 +51,7 @@ impl Shard {
             return;
         }
         let phase = if must_authenticate {
-            Phase::Waiting
+            Phase::Waiting(from)
         } else {
             Phase::Open
         };
@@ -78,74 +79,63 @@ impl Shard {
         }
     }
 
-    fn begin(&mut self, key: Key, channels: &[std::sync::Arc<str>], from: From) {
+    fn begin(&mut self, key: Key, channels: &[Arc<str>], from: From) {
         let now = Instant::now();
         // The first heartbeat at a random moment, so that those of a storm of newcomers spread.
         let first = self.shared.limits.ping.mul_f64(rand::random_range(0.5..1.0));
         self.timers.set(now + first, key, Due::Ping);
-        let Some(conn) = self.conn(key) else { return };
-        if conn.phase == Phase::Waiting {
+        if self.conn(key).is_some_and(|conn| matches!(conn.phase, Phase::Waiting(_))) {
             self.timers.set(now + self.shared.limits.auth, key, Due::Auth);
-            return;
+        } else {
+            self.open(key, channels, from);
         }
-        let codec = conn.variant.codec;
+    }
+
+    /// The session may follow its channels: one replay over all of them in log order, a gap for each that cannot be
+    /// complete, then what is live. Subscriptions come before the first write, which may find the client gone.
+    pub(super) fn open(&mut self, key: Key, channels: &[Arc<str>], from: From) {
+        self.fan_out();
         self.watch_expiry(key);
-        if codec == Codec::Sse {
-            let mut out = Vec::new();
-            sse::retry(SSE_RETRY, &mut out);
-            self.send(key, out.into());
-        }
         let head = self.head;
         for channel in channels {
             self.subscribe(key, channel, head);
         }
-        if codec == Codec::Plain {
-            self.welcome(key);
-        }
-        self.begin_replay(key, channels, from);
-    }
-
-    /// One replay over all channels, in log order; a gap for each that cannot be complete.
-    fn begin_replay(&mut self, key: Key, channels: &[std::sync::Arc<str>], from: From) {
-        let mut complete = Vec::new();
-        let mut start = self.head;
+        let mut start = head;
+        let mut replays = Vec::new();
+        let mut gaps = Vec::new();
         for channel in channels {
             match plan(&self.shared.window, channel, from) {
                 Plan::Live => {}
                 Plan::Replay { after } => {
                     start = start.min(after);
-                    complete.push(std::sync::Arc::clone(channel));
+                    replays.push((Arc::clone(channel), after));
                 }
-                Plan::Gap { from, reason } => {
-                    let head = self.head;
-                    self.gap(key, Some(channel), from, head, reason);
-                }
+                Plan::Gap { from, reason } => gaps.extend(self.gap(key, channel, from, head, reason)),
             }
         }
-        if !complete.is_empty() && start < self.head {
-            self.replay(key, &complete, start, self.head);
+        self.greet(key, start);
+        self.replay(key, replays, head, gaps);
+    }
+
+    /// The first words of a session. The position is where what follows begins.
+    fn greet(&mut self, key: Key, start: u64) {
+        match self.conn(key).map(|conn| conn.variant.codec) {
+            Some(Codec::Sse) => {
+                let mut out = Vec::new();
+                sse::retry(SSE_RETRY, &mut out);
+                self.send(key, out.into());
+            }
+            Some(Codec::Plain) => self.welcome(key, start),
+            Some(Codec::Bare | Codec::Echo) | None => {}
         }
     }
 
-    pub(super) fn welcome(&mut self, key: Key) {
-        let Some(now) = self.now_of(key) else { return };
-        let Some(conn) = self.conns.get(key.index as usize) else {
-            return;
-        };
-        let names: Vec<_> = conn
-            .session
-            .subscriptions
-            .iter()
-            .map(|s| self.channels.name(s.channel))
-            .collect();
+    fn welcome(&mut self, key: Key, start: u64) {
+        let Some(conn) = self.conns.get(key.index as usize) else { return };
+        let names: Vec<_> = conn.session.subscriptions.iter().map(|s| self.channels.name(s.channel)).collect();
         let mut json = Vec::new();
-        let position = self.shared.window.position(now).to_string();
-        plain::welcome(
-            &conn.session.name(),
-            &position,
-            names.iter().map(|name| &**name),
-            &mut json,
-        );
+        let position = self.shared.window.position(start).to_string();
+        plain::welcome(&conn.session.name(), &position, names.iter().map(|name| &**name), &mut json);
         self.reply(key, &json);
     }
 
@@ -168,13 +158,13 @@ impl Shard {
             Due::Ping => self.heartbeat(key, now),
             Due::Pong => self.check_heard(key, now),
             Due::Expiry => self.expire(key),
-            Due::Auth if conn.phase == Phase::Waiting => {
+            Due::Auth if matches!(conn.phase, Phase::Waiting(_)) => {
                 self.shared.metrics.dropped(Reason::Handshake);
-                self.close(key, None, &codes::CLOSE_AUTH_TIMEOUT, "");
+                self.close(key, &codes::CLOSE_AUTH_TIMEOUT, "");
             }
             Due::Auth => {}
             Due::Linger => self.remove(key),
-            Due::Drain => self.close(key, None, &codes::CLOSE_SHUTDOWN, ""),
+            Due::Drain => self.close(key, &codes::CLOSE_SHUTDOWN, ""),
         }
     }
 
@@ -183,7 +173,7 @@ impl Shard {
         let expires = self.conn(key).and_then(|conn| conn.session.claims.expires_at());
         if expires.is_some_and(|at| at <= SystemTime::now()) {
             self.shared.metrics.dropped(Reason::Token);
-            self.close(key, None, &codes::CLOSE_TOKEN_EXPIRED, "");
+            self.close(key, &codes::CLOSE_TOKEN_EXPIRED, "");
         }
     }
 
@@ -226,7 +216,7 @@ impl Shard {
             .as_ref()
             .is_some_and(|b| b.blocked && now.duration_since(b.progress) > ping);
         if !conn.heard || stalled {
-            return self.close(key, None, &codes::CLOSE_PING_TIMEOUT, "");
+            return self.close(key, &codes::CLOSE_PING_TIMEOUT, "");
         }
         self.timers.set(now + ping.saturating_sub(pong), key, Due::Ping);
     }
@@ -252,36 +242,21 @@ impl Shard {
     }
 
     /// Ends a session with a code of the table.
-    pub(super) fn close(&mut self, key: Key, id: Option<u64>, code: &'static Code, message: &str) {
+    pub(super) fn close(&mut self, key: Key, code: &'static Code, message: &str) {
         let Some(conn) = self.conn(key) else { return };
         if conn.phase == Phase::Closing {
             return;
         }
-        tracing::debug!(
-            session = conn.session.name(),
-            code = code.number,
-            name = code.name,
-            "session closed"
-        );
+        tracing::debug!(session = conn.session.name(), code = code.number, name = code.name, "session closed");
         if conn.variant.codec != Codec::Sse {
-            return self.close_with(
-                key,
-                code.number,
-                if message.is_empty() { code.name } else { message },
-            );
+            return self.close_with(key, code.number, if message.is_empty() { code.name } else { message });
         }
         let mut out = Vec::new();
         if !code.retry {
             // A reconnect with this id is answered with 204, which ends an `EventSource` for good.
             out.extend_from_slice(b"id: stop\n");
         }
-        if !code.retry || id.is_some() {
-            sse::error(
-                code,
-                if message.is_empty() { code.help } else { message },
-                &mut out,
-            );
-        }
+        sse::error(code, if message.is_empty() { code.help } else { message }, &mut out);
         self.last_words(key, out.into());
     }
 
@@ -338,6 +313,10 @@ impl Shard {
             return false;
         };
         let subscription = conn.session.subscriptions.swap_remove(place);
+        if let Some(backlog) = &mut conn.backlog {
+            let name = self.channels.name(subscription.channel);
+            backlog.replays.iter_mut().for_each(|replay| replay.forget(&name));
+        }
         self.leave_channel(subscription);
         true
     }
@@ -416,13 +395,13 @@ impl Shard {
         }
     }
 
-    fn lose(&mut self, key: Key, channel: &str) {
+    pub(super) fn lose(&mut self, key: Key, channel: &str) {
         self.shared.metrics.dropped(Reason::Forbidden);
         if self
             .conn(key)
             .is_some_and(|conn| conn.variant.codec == Codec::Sse)
         {
-            return self.close(key, None, &codes::CLOSE_FORBIDDEN, "");
+            return self.close(key, &codes::CLOSE_FORBIDDEN, "");
         }
         self.unsubscribe(key, channel);
         let mut json = Vec::new();

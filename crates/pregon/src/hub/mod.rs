@@ -128,6 +128,15 @@ pub struct Shared {
     pub shards: u32,
 }
 
+/// Runs a shard. One that panics takes the process with it: its sessions are lost, half a node would go on taking
+/// newcomers for it, and a supervisor starts a whole one at once.
+fn run(shard: shard::Shard) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shard.run())).is_err() {
+        tracing::error!("a shard panicked: aborting, so that clients reconnect and resume");
+        std::process::abort();
+    }
+}
+
 /// All shards of a node.
 pub struct Hub {
     shards: Vec<ShardHandle>,
@@ -146,7 +155,7 @@ impl Hub {
             let (handle, shard) = shard::Shard::new(Arc::clone(&shared))?;
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{number}"))
-                .spawn(move || shard.run())?;
+                .spawn(move || run(shard))?;
             let waking = handle.clone();
             shared.window.on_push(move || waking.wake());
             hub.shards.push(handle);

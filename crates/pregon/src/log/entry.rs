@@ -46,6 +46,8 @@ pub struct Gap {
     pub from: Position,
     pub reason: GapReason,
     pub patterns: Arc<[Pattern]>,
+    /// Any channel may be concerned.
+    pub everything: bool,
 }
 
 impl Gap {
@@ -109,23 +111,22 @@ impl Entry {
         }
     }
 
-    /// The channel through which a session gets the entry: the first that the route named of those that the session
-    /// follows (`followed`, with the offset after which), or `None` if the entry is not for it.
-    pub fn through<'f>(&self, followed: &'f [(Arc<str>, u64)]) -> Option<&'f Arc<str>> {
-        let mut followed = followed
-            .iter()
-            .filter(|(_, after)| self.offset > *after)
-            .map(|(channel, _)| channel);
+    /// The channels of `followed` (each with the offset after which) through which a session gets the entry: one for a
+    /// publication, the first that the route named; every one that it concerns for a gap.
+    pub fn through<'f>(&self, followed: &'f [(Arc<str>, u64)]) -> SmallVec<[&'f Arc<str>; 1]> {
+        let followed = followed.iter().filter(|(_, after)| self.offset > *after).map(|(channel, _)| channel);
         match &self.body {
-            Body::Gap(gap) => followed.find(|channel| gap.concerns(channel)),
+            Body::Gap(gap) => followed.filter(|channel| gap.concerns(channel)).collect(),
             Body::Publication { channels, .. } => {
                 let place = |channel: &Arc<str>| channels.iter().position(|named| named == channel);
-                followed
-                    .filter_map(|channel| Some((place(channel)?, channel)))
-                    .min_by_key(|(place, _)| *place)
-                    .map(|(_, c)| c)
+                let first = followed.filter_map(|channel| Some((place(channel)?, channel))).min_by_key(|(place, _)| *place);
+                first.map(|(_, channel)| channel).into_iter().collect()
             }
         }
+    }
+
+    pub fn is_gap(&self) -> bool {
+        matches!(self.body, Body::Gap(_))
     }
 
     /// Bytes that the entry takes of the window's budget.

@@ -54,6 +54,8 @@ pub enum Since {
     Position(Position),
     /// As far back as this duration, for example `5m`.
     Ago(std::time::Duration),
+    /// A place in some other server's history: what lies between is unknown.
+    Foreign,
 }
 
 impl FromStr for Since {

@@ -75,6 +75,21 @@ pub struct Follow<'a> {
     pub after: u64,
 }
 
+/// Limits of one read.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    pub entries: usize,
+    pub bytes: usize,
+}
+
+/// What [`Window::merge`] found.
+#[derive(Debug, Default)]
+pub struct Merged {
+    pub entries: Vec<Arc<Entry>>,
+    /// Nothing up to the asked-for offset is left out.
+    pub complete: bool,
+}
+
 /// What [`Window::after`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Tail {
@@ -187,6 +202,7 @@ impl Window {
             Since::Position(p) if p.offset < inner.pruned_of(channel) => Start::Pruned,
             Since::Position(p) => Start::After(p.offset),
             Since::Ago(ago) => inner.start_ago(channel, ago),
+            Since::Foreign => Start::Foreign,
         }
     }
 
@@ -200,36 +216,29 @@ impl Window {
         index.offsets.get(skip).map_or(self.head(), |first| first - 1)
     }
 
-    /// Whether everything of `channel` after `offset` is still held.
-    pub fn holds(&self, channel: &str, offset: u64) -> bool {
-        offset >= self.inner.read().pruned_of(channel)
+    /// The newest offset of `channel` that is no longer held: what comes after it is.
+    pub fn pruned(&self, channel: &str) -> u64 {
+        self.inner.read().pruned_of(channel)
     }
 
-    /// The entries of several channels in log order, each once: after `after`, up to `upto`, at most `most`.
-    pub fn merge(&self, follows: &[Follow<'_>], after: u64, upto: u64, most: usize) -> Vec<Arc<Entry>> {
+    /// The entries of several channels in log order, each once: after `after` and each follow's own offset, up to `upto`.
+    /// `None` if the window no longer holds all of them, checked in the same moment as they are read.
+    pub fn merge(&self, follows: &[Follow<'_>], after: u64, upto: u64, most: Most) -> Option<Merged> {
         let inner = self.inner.read();
         let mut offsets = Vec::new();
         for follow in follows {
             let from = after.max(follow.after);
+            if from < upto && inner.pruned_of(follow.channel) > from {
+                return None;
+            }
             if let Some(index) = inner.channels.get(follow.channel) {
-                collect(&index.offsets, from, upto, most, &mut offsets);
+                collect(&index.offsets, from, upto, most.entries.saturating_add(1), &mut offsets);
             }
-            for &gap in inner.gaps.iter().filter(|&&gap| gap > from && gap <= upto) {
-                if inner
-                    .at(gap)
-                    .is_some_and(|entry| matches!(&entry.body, Body::Gap(g) if g.concerns(follow.channel)))
-                {
-                    offsets.push(gap);
-                }
-            }
+            inner.collect_gaps(follow.channel, from, upto, &mut offsets);
         }
         offsets.sort_unstable();
         offsets.dedup();
-        offsets.truncate(most);
-        offsets
-            .into_iter()
-            .filter_map(|offset| inner.at(offset).cloned())
-            .collect()
+        Some(inner.take(&offsets, most))
     }
 }
 
@@ -244,6 +253,28 @@ fn collect(offsets: &VecDeque<u64>, from: u64, upto: u64, most: usize, out: &mut
 }
 
 impl Inner {
+    fn collect_gaps(&self, channel: &str, from: u64, upto: u64, offsets: &mut Vec<u64>) {
+        for &gap in self.gaps.iter().filter(|&&gap| gap > from && gap <= upto) {
+            if self.at(gap).is_some_and(|entry| matches!(&entry.body, Body::Gap(g) if g.concerns(channel))) {
+                offsets.push(gap);
+            }
+        }
+    }
+
+    /// The entries at these offsets, up to the limits and at least one.
+    fn take(&self, offsets: &[u64], most: Most) -> Merged {
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut bytes = 0;
+        for entry in offsets.iter().filter_map(|&offset| self.at(offset)) {
+            if entries.len() == most.entries || (bytes > 0 && bytes + entry.weight() > most.bytes) {
+                return Merged { entries, complete: false };
+            }
+            bytes += entry.weight();
+            entries.push(Arc::clone(entry));
+        }
+        Merged { entries, complete: true }
+    }
+
     fn at(&self, offset: u64) -> Option<&Arc<Entry>> {
         let index = offset.checked_sub(self.before + 1)?;
         self.entries.get(usize::try_from(index).ok()?)
@@ -396,6 +427,10 @@ mod tests {
         Arc::new(Entry::publication(offset, Epoch(7), publication))
     }
 
+    fn ten() -> Most {
+        Most { entries: 10, bytes: usize::MAX }
+    }
+
     fn offsets(entries: &[Arc<Entry>]) -> Vec<u64> {
         entries.iter().map(|entry| entry.offset).collect()
     }
@@ -414,8 +449,12 @@ mod tests {
                 after: 0,
             },
         ];
-        assert_eq!(offsets(&window.merge(&follows, 0, 3, 10)), [1, 2]);
-        assert_eq!(offsets(&window.merge(&follows, 0, 3, 1)), [1]);
+        let merged = window.merge(&follows, 0, 3, ten()).unwrap();
+        assert_eq!((offsets(&merged.entries), merged.complete), (vec![1, 2], true));
+        let merged = window.merge(&follows, 0, 3, Most { entries: 1, ..ten() }).unwrap();
+        assert_eq!((offsets(&merged.entries), merged.complete), (vec![1], false));
+        let merged = window.merge(&follows, 0, 3, Most { bytes: 1, ..ten() }).unwrap();
+        assert_eq!((offsets(&merged.entries), merged.complete), (vec![1], false), "one at least");
     }
 
     #[test]
@@ -465,6 +504,7 @@ mod tests {
         let gap = super::super::entry::Gap {
             from: window.position(0),
             reason: pregon_wire::words::GapReason::Source,
+            everything: false,
             patterns: Arc::from(vec![
                 crate::route::template::Template::parse("sala_{id}")
                     .unwrap()
@@ -475,30 +515,19 @@ mod tests {
             entry(1, &["sala_1"]),
             Arc::new(Entry::gap(2, Epoch(7), gap)),
         ]);
-        assert_eq!(
-            offsets(&window.merge(
-                &[Follow {
-                    channel: "sala_1",
-                    after: 0
-                }],
-                0,
-                2,
-                10
-            )),
-            [1, 2]
-        );
-        assert_eq!(
-            offsets(&window.merge(
-                &[Follow {
-                    channel: "otra",
-                    after: 0
-                }],
-                0,
-                2,
-                10
-            )),
-            [] as [u64; 0]
-        );
+        let of = |channel| window.merge(&[Follow { channel, after: 0 }], 0, 2, ten()).unwrap().entries;
+        assert_eq!(offsets(&of("sala_1")), [1, 2]);
+        assert_eq!(offsets(&of("otra")), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn what_was_pruned_is_never_left_out_silently() {
+        let window = window(2 * entry(1, &["a"]).weight());
+        window.push((1..=5).map(|n| entry(n, &["a"])).collect());
+        let from = |after| window.merge(&[Follow { channel: "a", after }], 0, 5, ten()).map(|m| offsets(&m.entries));
+        assert_eq!(from(2), None);
+        assert_eq!(from(3), Some(vec![4, 5]));
+        assert_eq!(from(5), Some(vec![]));
     }
 
     proptest! {
@@ -524,10 +553,11 @@ mod tests {
             let mut got = Vec::new();
             let mut after = 0;
             loop {
-                let part = window.merge(&follows, after, window.head(), piece);
-                let Some(last) = part.last() else { break };
+                let part = window.merge(&follows, after, window.head(), Most { entries: piece, ..ten() }).unwrap();
+                let Some(last) = part.entries.last() else { break };
                 after = last.offset;
-                got.extend(offsets(&part));
+                got.extend(offsets(&part.entries));
+                prop_assert_eq!(part.complete, got.len() == wanted.len());
             }
             prop_assert_eq!(got, wanted);
         }

@@ -17,6 +17,10 @@ use crate::metrics::{Metrics, Reason, RouteLabel, SourceLabel};
 use crate::route::rule::Router;
 use crate::route::template::Pattern;
 
+/// The catalogue, because `to_regprocedure` fails without USAGE on the schema.
+const PUBLISH_INSTALLED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n \
+     ON n.oid = p.pronamespace WHERE n.nspname = 'pregon' AND p.proname = 'publish') AS installed";
+
 /// See the module.
 pub struct Pipeline {
     router: Arc<ArcSwap<Router>>,
@@ -62,30 +66,28 @@ impl Pipeline {
         window.position(window.head())
     }
 
-    /// Notes that sources may have lost something since `from`, for every channel that their routes can render.
-    pub async fn gap(&self, sources: &[Arc<str>], from: Position) -> Result<(), LogError> {
+    /// Notes that sources may have lost something since `from`, for every channel that their routes can render;
+    /// `everything` if something that names its own channels may be lost too.
+    pub async fn gap(&self, sources: &[Arc<str>], everything: bool, from: Position) -> Result<(), LogError> {
         let router = self.router.load_full();
-        let patterns: Vec<Pattern> = sources
-            .iter()
-            .flat_map(|source| router.channels_of(source))
-            .collect();
+        let patterns: Vec<Pattern> = sources.iter().flat_map(|source| router.channels_of(source)).collect();
         for source in sources {
-            self.metrics
-                .source_gaps
-                .get_or_create(&SourceLabel {
-                    source: source.to_string(),
-                })
-                .inc();
+            self.metrics.source_gaps.get_or_create(&SourceLabel { source: source.to_string() }).inc();
         }
-        if patterns.is_empty() {
+        if patterns.is_empty() && !everything {
             return Ok(());
         }
-        let gap = Gap {
-            from,
-            reason: GapReason::Source,
-            patterns: patterns.into(),
-        };
+        let gap = Gap { from, reason: GapReason::Source, patterns: patterns.into(), everything };
         self.log.append(vec![Append::Gap(gap)]).wait().await.map(|_| ())
+    }
+
+    /// Whether `pregon.publish` is installed, so that anybody's publish may have been lost. Unknown counts as yes.
+    pub async fn sql_may_publish(&self) -> bool {
+        let Some(pool) = &self.pool else { return false };
+        match pool.query_json(PUBLISH_INSTALLED, &[]).await {
+            Ok(rows) => rows.first().and_then(|row| row.get("installed")?.as_bool()) != Some(false),
+            Err(_) => true,
+        }
     }
 
     fn count(&self, event: &Event) {

@@ -137,7 +137,7 @@ impl Rights {
         }
     }
 
-    /// May they publish on this channel?
+    /// May they publish on this channel? Those who may follow it, and whom its `publish` condition names.
     pub fn publish(&self, claims: &Claims, channel: &str) -> Decision {
         let Some((rule, captured)) = self.rule(channel) else {
             return Decision::Deny("no channel section fits");
@@ -146,7 +146,7 @@ impl Rights {
             return Decision::Deny("the channel's section lets nobody publish");
         };
         match condition.eval_bool(&Scope::client(Some(claims.json()), &captured)) {
-            Ok(true) => Decision::Allow,
+            Ok(true) => self.subscribe(claims, channel),
             Ok(false) => Decision::Deny("the channel's publish condition says no"),
             Err(_) => Decision::Deny("the channel's publish condition failed on these claims"),
         }

@@ -97,6 +97,21 @@ pub enum Incoming {
     Close(Option<u16>),
 }
 
+impl Incoming {
+    /// Bytes that the message holds.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) => bytes.len(),
+            Self::Pong | Self::Close(_) => 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What decisions look at.
 pub struct Env<'a> {
     pub rights: &'a Rights,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use pregon_wire::words::GapReason;
 
-use crate::log::window::{Follow, Start};
+use smallvec::SmallVec;
+
+use crate::log::window::{Follow, Most, Start};
 use crate::log::{Entry, Position, Since, Window};
 
 /// What a client asked for when it subscribed.
@@ -47,7 +49,7 @@ pub fn plan(window: &Window, channel: &str, from: From) -> Plan {
     };
     let position = match since {
         Since::Position(position) => Some(position),
-        Since::Ago(_) => None,
+        Since::Ago(_) | Since::Foreign => None,
     };
     match window.start(channel, since) {
         Start::After(after) => Plan::Replay { after },
@@ -73,6 +75,9 @@ pub struct Replay {
     pub cursor: u64,
     /// The join: what comes after is live.
     pub upto: u64,
+    /// What the client is told when the replay is complete: the gaps of channels that could not be replayed. Said earlier,
+    /// their position would make a client that reconnects skip the rest of the replay.
+    pub then: Vec<u8>,
 }
 
 /// A piece of a replay.
@@ -83,43 +88,30 @@ pub struct Piece {
 }
 
 impl Replay {
-    /// The next piece of at most `most` entries, or `None` if the window no longer holds all of it.
-    pub fn next(&mut self, window: &Window, most: usize) -> Option<Piece> {
-        if !self
-            .channels
-            .iter()
-            .all(|(channel, after)| window.holds(channel, self.cursor.max(*after)))
-        {
-            return None;
+    /// The next piece, or `None` if the window no longer holds all of it.
+    pub fn next(&mut self, window: &Window, most: Most) -> Option<Piece> {
+        let follows: Vec<_> = self.channels.iter().map(|(channel, after)| Follow { channel, after: *after }).collect();
+        let merged = window.merge(&follows, self.cursor, self.upto, most)?;
+        let last = merged.entries.last().map_or(self.upto, |entry| entry.offset);
+        self.cursor = if merged.complete { self.upto } else { last };
+        let mut entries = Vec::with_capacity(merged.entries.len());
+        for entry in merged.entries {
+            let channels = self.through(&entry);
+            entries.extend(channels.into_iter().map(|channel| (Arc::clone(&entry), channel)));
         }
-        let follows: Vec<_> = self
-            .channels
-            .iter()
-            .map(|(channel, after)| Follow {
-                channel,
-                after: *after,
-            })
-            .collect();
-        let merged = window.merge(&follows, self.cursor, self.upto, most);
-        let done = merged.len() < most;
-        self.cursor = if done {
-            self.upto
-        } else {
-            merged.last().map_or(self.upto, |entry| entry.offset)
-        };
-        let entries = merged
-            .into_iter()
-            .filter_map(|entry| self.through(&entry).map(|channel| (entry, channel)))
-            .collect();
-        Some(Piece { entries, done })
+        Some(Piece { entries, done: merged.complete })
     }
 
-    /// The channel through which `entry` is sent, or `None` if it was sent through another one before.
-    fn through(&self, entry: &Entry) -> Option<Arc<str>> {
-        // A gap is told for each channel.
-        if !entry.channels().is_empty() && entry.through(&self.known).is_some() {
-            return None;
+    /// The session no longer follows `channel`.
+    pub fn forget(&mut self, channel: &str) {
+        self.channels.retain(|(name, _)| **name != *channel);
+    }
+
+    /// The channels through which `entry` is sent; none if it was sent through another one before.
+    fn through(&self, entry: &Entry) -> SmallVec<[Arc<str>; 1]> {
+        if !entry.is_gap() && !entry.through(&self.known).is_empty() {
+            return SmallVec::new();
         }
-        entry.through(&self.channels).map(Arc::clone)
+        entry.through(&self.channels).into_iter().map(Arc::clone).collect()
     }
 }

@@ -78,6 +78,7 @@ impl PostgresSource {
         while captured.recv_many(&mut batch, BATCH).await > 0 {
             running.take(&mut batch).await;
         }
+        running.set_attached(false);
         if listening.await.is_err() {
             tracing::error!("the listener panicked");
         }
@@ -126,8 +127,7 @@ impl Running {
             Captured::Attached { pid } => {
                 tracing::info!(pid, "listening to postgres");
                 if let Some(from) = self.lost.take() {
-                    let sources = self.sources.clone();
-                    self.gap(&sources, from).await;
+                    self.gap_of_all(from).await;
                 }
                 self.set_attached(true);
             }
@@ -139,8 +139,7 @@ impl Running {
             Captured::Overflow { dropped } => {
                 self.metrics.dropped(Reason::Overflow);
                 tracing::warn!(dropped, "postgres notified faster than routes could take it");
-                let sources = self.sources.clone();
-                self.gap(&sources, self.pipeline.position()).await;
+                self.gap_of_all(self.pipeline.position()).await;
             }
             Captured::RenderError { watch, message } => {
                 self.metrics.dropped(Reason::Render);
@@ -148,14 +147,20 @@ impl Running {
                     tracing::warn!(watch = &*watch, message, "a changed row could not be rendered");
                     self.rendered = Some(std::time::Instant::now());
                 }
-                self.gap(&[watch], self.pipeline.position()).await;
+                self.gap(&[watch], false, self.pipeline.position()).await;
             }
             Captured::Change(_) | Captured::Notification { .. } | Captured::Published { .. } => {}
         }
     }
 
-    async fn gap(&self, sources: &[Arc<str>], from: Position) {
-        if let Err(error) = self.pipeline.gap(sources, from).await {
+    /// Everything that comes over the connection may have been lost.
+    async fn gap_of_all(&self, from: Position) {
+        let everything = self.pipeline.sql_may_publish().await;
+        self.gap(&self.sources, everything, from).await;
+    }
+
+    async fn gap(&self, sources: &[Arc<str>], everything: bool, from: Position) {
+        if let Err(error) = self.pipeline.gap(sources, everything, from).await {
             tracing::warn!(%error, "a gap was not appended");
         }
     }
