@@ -1,5 +1,6 @@
 //! From the configuration's watches to what is installed in the database.
 
+use pregon_capture::catalog::names::split_qualified;
 use pregon_capture::change::Op;
 use pregon_capture::connect::Settings;
 use pregon_capture::install::{Target, WatchSpec};
@@ -33,26 +34,11 @@ fn operation(operation: &Operation) -> Op {
     }
 }
 
-/// `schema.table`, each part plain or in double quotes; without a schema it is `public`.
+/// `schema.table`, each part plain or in double quotes (doubled inside them); without a schema it is `public`.
 fn split(table: &str) -> (String, String) {
-    let mut parts = vec![String::new()];
-    let mut quoted = false;
-    for c in table.chars() {
-        match (c, parts.last_mut()) {
-            ('"', _) => quoted = !quoted,
-            ('.', _) if !quoted => parts.push(String::new()),
-            (c, Some(part)) => part.push(c),
-            (_, None) => {}
-        }
-    }
-    let table = parts.pop().unwrap_or_default();
-    (
-        parts
-            .pop()
-            .filter(|schema| !schema.is_empty())
-            .unwrap_or_else(|| "public".into()),
-        table,
-    )
+    let (schema, table) = split_qualified(table);
+    let schema = schema.filter(|schema| !schema.is_empty());
+    (schema.unwrap_or_else(|| "public".into()), table)
 }
 
 /// Everything that shall be in the database. The gateway's role is the user of its own connection.
@@ -81,5 +67,7 @@ mod tests {
             split("\"My.App\".\"Ventas 1\""),
             ("My.App".into(), "Ventas 1".into())
         );
+        assert_eq!(split("\"a\"\"b\""), ("public".into(), "a\"b".into()));
+        assert_eq!(split("\"s\"\".\".\"\"\"t\""), ("s\".".into(), "\"t".into()));
     }
 }

@@ -22,6 +22,16 @@ pub fn literal(text: &str) -> String {
     format!("'{quoted}'")
 }
 
+/// A name as a configuration spells it: in double quotes only where it needs them.
+pub fn spelt(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    if !name.is_empty() && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        ident(name)
+    }
+}
+
 /// A list of quoted identifiers.
 pub fn ident_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(ident).collect::<Vec<_>>().join(", ")
@@ -106,6 +116,14 @@ mod tests {
         assert_eq!(dollar_quote("x"), "$pregon$x$pregon$");
         assert_eq!(dollar_quote("a $pregon$ b"), "$pregon1$a $pregon$ b$pregon1$");
         assert_eq!(dollar_quote("a $pregon"), "$pregon1$a $pregon$pregon1$");
+    }
+
+    #[test]
+    fn a_spelt_name_can_be_split_again() {
+        for name in ["Ventas", "a b", "a.b", "a\"b", ""] {
+            assert_eq!(split_qualified(&spelt(name)), (None, name.to_owned()));
+        }
+        assert_eq!(spelt("Ventas_1"), "Ventas_1");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::error::{Problem, server_words};
 use super::spec::{Target, WatchSpec};
 use super::watch::{DesiredWatch, function_name};
 use super::{InstallError, SCHEMA};
-use crate::catalog::names::{MAX_NAME, ident, ident_list};
+use crate::catalog::names::{MAX_NAME, ident, ident_list, spelt};
 use crate::catalog::{self, Generated, Kind, Persistence, TableFacts};
 use crate::change::Op;
 
@@ -78,10 +78,10 @@ pub(crate) async fn table(
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<TableFacts>, InstallError> {
-    let name = format!("{}.{}", spec.schema, spec.table);
+    let name = format!("{}.{}", spelt(&spec.schema), spelt(&spec.table));
     let Some(table) = catalog::table_facts(client, &spec.schema, &spec.table).await? else {
         let near = similar(client, spec).await?;
-        let remedy = near.unwrap_or_else(|| "create it, or correct the name (it is case-sensitive)".into());
+        let remedy = near.unwrap_or_else(|| SPELLING.to_owned());
         problems.push(Problem::new(
             &spec.name,
             format!("there is no table {name}"),
@@ -169,13 +169,19 @@ fn inheritance(spec: &WatchSpec, table: &TableFacts, warnings: &mut Vec<String>)
     }
 }
 
+const SPELLING: &str = "create it, or correct the name: letters count as they are written, capitals too, and a part with a space or a dot \
+    stands in double quotes, as in table = '\"My Schema\".\"my.table\"' (a double quote inside them is doubled)";
+
 const SIMILAR: &str = "
-    SELECT n.nspname::text || '.' || c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower($1) ORDER BY 1 LIMIT 3";
+    SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower($1) ORDER BY 1, 2 LIMIT 3";
 
 async fn similar(client: &Client, spec: &WatchSpec) -> Result<Option<String>, tokio_postgres::Error> {
     let rows = client.query(SIMILAR, &[&spec.table]).await?;
-    let names: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let mut names = Vec::new();
+    for row in rows {
+        names.push(format!("{}.{}", spelt(row.try_get(0)?), spelt(row.try_get(1)?)));
+    }
     Ok((!names.is_empty()).then(|| format!("did you mean {}", names.join(" or "))))
 }
 

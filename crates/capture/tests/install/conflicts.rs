@@ -113,7 +113,8 @@ async fn the_first_of_several_triggers_keeps_the_configured_name() {
 #[tokio::test]
 async fn everything_wrong_is_reported_at_once() {
     let f = Fixture::new(
-        "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE VIEW v AS SELECT 1 AS a; CREATE SCHEMA app; CREATE TABLE app.\"Case\" (id int)",
+        "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE VIEW v AS SELECT 1 AS a; CREATE SCHEMA app; CREATE TABLE app.\"Case\" (id int);
+         CREATE TABLE app.\"My.Table\" (id int)",
         vec![],
     )
     .await;
@@ -127,6 +128,8 @@ async fn everything_wrong_is_reported_at_once() {
         vec![
             watch("missing", "nowhere", &ALL),
             watch("case", "case", &ALL),
+            watch("quoted", "a\"b", &ALL),
+            watch("dotted", "my.table", &ALL),
             watch("view", "v", &ALL),
             WatchSpec {
                 columns: Some(vec!["nn".into()]),
@@ -152,6 +155,9 @@ async fn everything_wrong_is_reported_at_once() {
     for expected in [
         "watch \"missing\": there is no table public.nowhere",
         "did you mean app.Case",
+        "watch \"quoted\": there is no table public.\"a\"\"b\": create it",
+        "a space or a dot stands in double quotes",
+        "did you mean app.\"My.Table\"",
         "watch \"view\": public.v is a view",
         "public.t has no column nn: its columns are id, n",
         "watch \"syntax\": the condition does not compile",
