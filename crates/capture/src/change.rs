@@ -47,8 +47,7 @@ pub struct Change {
     pub row: Option<Bytes>,
     /// The row before the change, where the watch asks for it; always on delete.
     pub old: Option<Bytes>,
-    /// The row did not fit a notification and was read when it was delivered: it may be newer than the change, and is
-    /// only the key when the row had gone by then.
+    /// The row did not fit a notification and was read when it was delivered: it may be newer than the change.
     pub fetched: bool,
     /// The trigger's sequence number.
     pub seq: u64,

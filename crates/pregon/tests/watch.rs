@@ -112,6 +112,29 @@ async fn a_row_too_large_for_notify_is_read_by_its_key() {
     assert_eq!(next(&mut client).await.1["id"], 2);
 }
 
+/// A delete cannot be read again: it carries its whole row, and a row that has gone is a gap, never half a row.
+#[tokio::test]
+async fn a_large_row_that_is_gone_is_a_gap_and_its_delete_is_whole() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let routed = config("") + "[[route]]\nfrom = \"pedidos\"\nto = \"estado_{estado}\"\n[[channel]]\nname = \"estado_{e}\"\n";
+    let node = node_on(&database, &routed).await;
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.subscribe("estado_nuevo").await.unwrap();
+    database
+        .execute("BEGIN; INSERT INTO pedidos VALUES (1, 'nuevo', 1, repeat('x', 9000), 's'); DELETE FROM pedidos; COMMIT")
+        .await
+        .unwrap();
+    let gap = client.next_of_type("gap", SOON).await.unwrap();
+    assert_eq!(gap["channel"], "estado_nuevo");
+    let (event, deleted) = next(&mut client).await;
+    assert_eq!(
+        (event.as_str(), &deleted["estado"], deleted["nota"].as_str().unwrap().len()),
+        ("delete", &json!("nuevo"), 9000)
+    );
+    client.expect_silence().await.unwrap();
+}
+
 #[tokio::test]
 async fn many_rows_of_many_transactions_keep_their_order() {
     let (database, _node, mut client) = shop("columns = [\"id\"]").await;
@@ -170,4 +193,27 @@ async fn sql_publishes_small_and_large_data() {
         .await
         .unwrap();
     client.expect_silence().await.unwrap();
+}
+
+/// Any role that may connect can notify; it must not make the gateway read what the watch keeps back.
+#[tokio::test]
+async fn a_forged_key_reads_no_row_that_the_condition_excludes() {
+    let (database, _node, mut client) = shop("where = \"estado = 'nuevo'\"").await;
+    database
+        .execute(
+            "INSERT INTO pedidos VALUES (1, 'nuevo', 1, 'visible', 's'), (2, 'interno', 2, 'x', 'oculto')",
+        )
+        .await
+        .unwrap();
+    assert_eq!(next(&mut client).await.1["id"], 1);
+    for id in [2, 1] {
+        database
+            .execute(&format!(
+                r#"SELECT pg_notify('pregon', '{{"w":"pedidos","s":1,"op":"I","k":{{"id":{id}}}}}')"#
+            ))
+            .await
+            .unwrap();
+    }
+    assert_eq!(next(&mut client).await.1, json!({"id": 2}));
+    assert_eq!(next(&mut client).await.1["nota"], "visible");
 }

@@ -286,7 +286,7 @@ fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
         .replace("{{update}}", &update)
         .replace("{{old_row}}", &row(spec, "OLD", false))
         .replace("{{new_row}}", &row(spec, "NEW", false))
-        .replace("{{old_key}}", &key(table, "OLD"))
+        .replace("{{unreadable}}", if spec.old { "'D', 'U'" } else { "'D'" })
         .replace("{{new_key}}", &key(table, "NEW"))
         .replace("{{statement}}", &statement)
         .replace("{{condition}}", &filter)

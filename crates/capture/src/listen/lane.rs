@@ -20,6 +20,9 @@ use crate::query::{Pool, QueryError};
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(250);
 
+const GONE: &str =
+    "the row is too big for a notification and had gone, or no longer matched, before it was read";
+
 /// What the lane carries.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -65,26 +68,24 @@ impl Lane {
 
     async fn resolve_key(&self, mut change: Change, key: Bytes) -> Captured {
         change.fetched = true;
-        // A deleted row cannot be read any more: the key is all there is.
-        if change.op == Op::Delete {
-            change.old = Some(key);
-            return Captured::Change(change);
-        }
+        let lost = |watch, message| Captured::RenderError { watch, message };
         let Some(table) = self.watches.get(&change.watch) else {
-            return Captured::RenderError {
-                watch: change.watch,
-                message: "unknown watch".to_owned(),
-            };
+            return lost(change.watch, "unknown watch".to_owned());
         };
+        // Ours come by reference: an old row cannot be read again, and a key alone must not pass for a row.
+        if change.op == Op::Delete {
+            return lost(change.watch, "a deleted row came as its key".to_owned());
+        }
         match patiently(|| fetch::by_key(&self.pool, table, &key)).await {
-            Ok(row) => {
-                change.row = Some(row.unwrap_or(key));
+            Ok(Some(row)) => {
+                change.row = Some(row);
                 Captured::Change(change)
             }
-            Err(error) => Captured::RenderError {
-                watch: change.watch,
-                message: format!("the row is too big for a notification and could not be read: {error}"),
-            },
+            Ok(None) => lost(change.watch, GONE.to_owned()),
+            Err(error) => {
+                let message = format!("the row is too big for a notification and could not be read: {error}");
+                lost(change.watch, message)
+            }
         }
     }
 

@@ -107,16 +107,46 @@ async fn a_row_too_big_sends_its_key() {
              UPDATE t SET id = id WHERE id = 1; DELETE FROM t WHERE id = 2",
         )
         .await;
-    let ops: Vec<&str> = got
-        .iter()
-        .map(|payload| payload["op"].as_str().unwrap())
-        .collect();
-    assert_eq!(ops, ["I", "I", "I", "U", "D"]);
+    let ops: Vec<&str> = got.iter().filter_map(|payload| payload["op"].as_str()).collect();
+    assert_eq!(ops, ["I", "I", "I", "U"]);
     assert_eq!(got[0]["k"], serde_json::json!({"region": "eu", "id": 1}));
     assert_eq!(got[1]["k"]["id"], 2);
     assert_eq!(got[2]["n"]["body"], "small");
-    assert_eq!((&got[3]["k"]["id"], &got[4]["k"]["id"]), (&1.into(), &2.into()));
-    assert!(got[3]["n"].is_null() && got[4]["o"].is_null());
+    assert!(got[3]["k"]["id"] == 1 && got[3]["n"].is_null());
+    // What was deleted cannot be read again, so it is kept whole.
+    let deleted = f.stored(&got[4]).await;
+    assert_eq!((&deleted["op"], &deleted["o"]["id"]), (&"D".into(), &2.into()));
+    assert_eq!(deleted["o"]["body"].as_str().unwrap().chars().count(), 3000);
+}
+
+#[tokio::test]
+async fn an_old_row_too_big_is_stored_with_the_new_one() {
+    let spec = WatchSpec {
+        old: true,
+        condition: Some("n < 3".into()),
+        ..watch("t", "t", &ALL)
+    };
+    let schema = "CREATE TABLE t (id int PRIMARY KEY, n int, body text)";
+    let mut f = Fixture::new(schema, vec![spec]).await;
+    let got = f
+        .after(
+            "INSERT INTO t VALUES (1, 1, repeat('x', 9000)); UPDATE t SET n = 2, body = 'y';
+             UPDATE t SET body = repeat('z', 9000); UPDATE t SET n = 3",
+        )
+        .await;
+    assert_eq!(got[0]["k"]["id"], 1);
+    let (first, second, left) = (
+        f.stored(&got[1]).await,
+        f.stored(&got[2]).await,
+        f.stored(&got[3]).await,
+    );
+    assert_eq!(first["o"]["body"].as_str().unwrap().len(), 9000);
+    assert_eq!((&first["op"], &first["n"]["body"]), (&"U".into(), &"y".into()));
+    assert_eq!(
+        (&second["o"]["body"], &second["n"]["n"]),
+        (&"y".into(), &2.into())
+    );
+    assert_eq!((&left["op"], &left["o"]["n"]), (&"D".into(), &2.into()));
 }
 
 #[tokio::test]
@@ -362,10 +392,27 @@ async fn publish_passes_any_size() {
         (&stored["e"], stored["d"].as_str().unwrap().len()),
         (&"big".into(), 1_000_000)
     );
-    let refused = f
-        .admin
-        .batch_execute("SELECT pregon.publish('', 'e', '1')")
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code().unwrap().code(), "22023");
+}
+
+#[tokio::test]
+async fn publish_refuses_names_that_nobody_could_follow() {
+    let mut f = Fixture::new("SELECT 1", vec![]).await;
+    for (names, word) in [
+        ("'', 'e'", "needs a channel"),
+        ("'c', NULL", "needs a channel"),
+        ("repeat('ñ', 128), 'e'", "255 bytes, this has 256"),
+        ("'c', repeat('x', 300)", "255 bytes, this has 300"),
+        ("E'a\\nb', 'e'", "control"),
+        ("'c', E'a\\x7f'", "control"),
+    ] {
+        let call = format!("SELECT pregon.publish({names}, '1')");
+        let refused = f.admin.batch_execute(&call).await.expect_err(names);
+        let refused = refused.as_db_error().unwrap();
+        assert_eq!(refused.code().code(), "22023", "{names}");
+        assert!(refused.message().contains(word), "{refused}");
+    }
+    let got = f
+        .after("SELECT pregon.publish(repeat('ñ', 127), 'día ñ', '1')")
+        .await;
+    assert_eq!(got[0]["e"], "día ñ");
 }
