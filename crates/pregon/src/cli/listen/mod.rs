@@ -97,7 +97,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "COLUMN", requires = "catch_up")]
     key: Option<String>,
 
-    /// File that remembers what was delivered
+    /// File that remembers what was delivered; its folders are made
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
@@ -118,6 +118,9 @@ enum From {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let from = source(&args)?;
+    if let Some(file) = &args.state {
+        state::make_folders(file)?;
+    }
     let format = match (args.json, args.template) {
         (true, _) => Format::Json,
         (false, Some(template)) => Format::Template(template),

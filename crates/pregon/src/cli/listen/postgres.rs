@@ -205,7 +205,10 @@ impl Till {
                 },
             };
             if !self.proved && is_hopeless(&error) {
-                return Err(anyhow::Error::from(error).context("the catch-up SQL does not work"));
+                return Err(match error {
+                    CatchUpError::State(error) => error.into(),
+                    error => anyhow::Error::from(error).context("the catch-up SQL does not work"),
+                });
             }
             tracing::warn!(%error, "cannot catch up, trying again");
             if !retry.pause(&self.stop).await {

@@ -13,6 +13,15 @@ struct Saved {
     position: String,
 }
 
+/// Makes the folders that a state file shall be in: otherwise the first event would be the one to find out.
+pub(super) fn make_folders(file: &Path) -> anyhow::Result<()> {
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder of the state file {}", file.display())),
+        None => Ok(()),
+    }
+}
+
 /// Where we are, in memory and perhaps in a file.
 #[derive(Debug)]
 pub(super) struct Place {
