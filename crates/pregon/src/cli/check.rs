@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::output;
-use super::settings::File;
+use super::settings::{self, File};
 use crate::config::Config;
 
 /// Check a configuration: file, line, key and remedy of everything that is wrong with it
@@ -18,24 +18,29 @@ Examples:
   pregon check
   pregon check --config shop.toml --json")]
 pub(super) struct Args {
-    /// Print one JSON object: {"ok", "problems"}
+    /// Print one JSON object: {"ok", "problems", "warnings"}
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     let checked = file.load();
+    let warnings = checked.as_ref().map(warnings).unwrap_or_default();
     if args.json {
-        let problems = checked
-            .as_ref()
-            .err()
-            .map(|problems| json!(problems))
-            .unwrap_or_else(|| json!([]));
-        output::json(&json!({ "ok": checked.is_ok(), "problems": problems }))?;
+        let told = match &checked {
+            Ok(_) => json!({ "ok": true, "problems": [], "warnings": warnings }),
+            Err(problems) => {
+                json!({ "ok": false, "error": "the configuration is wrong", "problems": problems, "warnings": warnings })
+            }
+        };
+        output::json(&told)?;
     } else {
         match &checked {
             Ok(config) => output::line(format_args!("{}: ok: {}", file.path().display(), summary(config)))?,
             Err(problems) => output::line(problems)?,
+        }
+        for warning in &warnings {
+            output::complain(format_args!("warning: {warning}"));
         }
     }
     Ok(if checked.is_ok() {
@@ -43,6 +48,18 @@ pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What works and should not stay so.
+fn warnings(config: &Config) -> Vec<String> {
+    match settings::shared_secret(&config.auth) {
+        Ok(secret) => secret
+            .as_deref()
+            .and_then(settings::weakness)
+            .into_iter()
+            .collect(),
+        Err(error) => vec![output::chain(&error)],
+    }
 }
 
 /// What is configured, in a line.

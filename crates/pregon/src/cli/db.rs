@@ -61,6 +61,16 @@ pub(super) struct Json {
     json: bool,
 }
 
+impl Command {
+    pub(super) fn wants_json(&self) -> bool {
+        match self {
+            Self::Plan(args) | Self::Apply(args) | Self::Status(args) | Self::Drop { json: args, .. } => {
+                args.json
+            }
+        }
+    }
+}
+
 pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
     let config = file.load()?;
     block_on(async {

@@ -22,7 +22,7 @@ Examples:
 pub(super) struct Args {
     /// Print one JSON list of {"id", "name", "status", "detail", "remedy"}
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 
     /// How long writes are counted for check N4
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]

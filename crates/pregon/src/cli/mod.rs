@@ -67,6 +67,26 @@ enum Command {
     Conformance(conformance::Args),
 }
 
+impl Command {
+    /// Whether a program reads the result: it shall find one JSON value in any case.
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Check(args) => args.json,
+            Self::Db(command) => command.wants_json(),
+            Self::Doctor(args) => args.json,
+            Self::Token(command) => command.wants_json(),
+            Self::Publish(args) => args.json,
+            Self::Route(command) => command.wants_json(),
+            // Their results are streams, logs or texts.
+            Self::Serve(_)
+            | Self::Listen(_)
+            | Self::Completions(_)
+            | Self::Demo(_)
+            | Self::Conformance(_) => false,
+        }
+    }
+}
+
 /// The arguments do not go together; clap could not know.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -87,14 +107,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let json = cli.command.wants_json();
     match logging::start(&cli.log).and_then(|()| run(cli)) {
         Ok(code) => code,
-        Err(error) => report(&error),
+        Err(error) => report(&error, json),
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let file = settings::File::new(cli.config);
+    let file = settings::File::new(cli.config)?;
     match cli.command {
         Command::Serve(args) => serve::run(&args, &file),
         Command::Check(args) => check::run(&args, &file),
@@ -110,8 +131,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prints an error and chooses the exit code.
-fn report(error: &anyhow::Error) -> ExitCode {
+/// Prints an error, for a program too where it reads the result, and chooses the exit code.
+fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause
             .downcast_ref::<std::io::Error>()
@@ -120,11 +141,14 @@ fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(broken_pipe) {
         return ExitCode::SUCCESS; // `pregon db plan | head`: the reader has had enough.
     }
-    if let Some(problems) = error.downcast_ref::<Problems>() {
-        output::complain(problems);
-        return ExitCode::FAILURE;
+    let problems = error.downcast_ref::<Problems>();
+    match problems {
+        Some(problems) => output::complain(problems),
+        None => output::complain(format_args!("error: {}", output::chain(error))),
     }
-    output::complain(format_args!("error: {}", output::chain(error)));
+    if json {
+        let _ = output::json(&output::failure(error)); // To a closed pipe, perhaps; the code says it too.
+    }
     if error.is::<Usage>() {
         ExitCode::from(2)
     } else {
@@ -175,14 +199,17 @@ mod tests {
     #[test]
     fn usage_errors_and_findings_have_their_codes() {
         assert_eq!(
-            format!("{:?}", report(&Usage::error("x"))),
+            format!("{:?}", report(&Usage::error("x"), false)),
             format!("{:?}", ExitCode::from(2))
         );
         assert_eq!(
-            format!("{:?}", report(&anyhow::anyhow!("x"))),
+            format!("{:?}", report(&anyhow::anyhow!("x"), false)),
             format!("{:?}", ExitCode::FAILURE)
         );
         let pipe = anyhow::Error::from(std::io::Error::from(ErrorKind::BrokenPipe)).context("writing");
-        assert_eq!(format!("{:?}", report(&pipe)), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(
+            format!("{:?}", report(&pipe, false)),
+            format!("{:?}", ExitCode::SUCCESS)
+        );
     }
 }

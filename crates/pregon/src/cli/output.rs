@@ -5,6 +5,9 @@ use std::io::{self, Read, Write};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::Problems;
 
 /// Writes a line and hands it over at once: whoever reads a pipe waits for it.
 pub(super) fn line(text: impl Display) -> anyhow::Result<()> {
@@ -40,6 +43,14 @@ pub(super) fn chain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// An error for programs: `{"error"}`, with `problems` where the configuration has them.
+pub(super) fn failure(error: &anyhow::Error) -> Value {
+    match error.downcast_ref::<Problems>() {
+        Some(problems) => json!({ "error": "the configuration is wrong", "problems": problems }),
+        None => json!({ "error": chain(error) }),
+    }
 }
 
 /// The argument itself, or all of standard input for `-`.

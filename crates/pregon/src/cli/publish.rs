@@ -49,7 +49,7 @@ pub(super) struct Args {
 
     /// Print one JSON object: {"positions"}
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {

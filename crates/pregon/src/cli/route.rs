@@ -69,6 +69,13 @@ impl From<Operation> for Op {
     }
 }
 
+impl Command {
+    pub(super) fn wants_json(&self) -> bool {
+        let Self::Explain(args) = self;
+        args.json
+    }
+}
+
 pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
     let Command::Explain(args) = command;
     let config = file.load()?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use pregon_capture::connect::{Session, Settings};
 
-use crate::config::{Config, Problems};
+use super::Usage;
+use crate::config::{Auth, Config, Problems};
 
 const DEFAULT: &str = "pregon.toml";
 
@@ -16,11 +17,21 @@ pub(super) struct File {
 }
 
 impl File {
-    pub(super) fn new(path: Option<PathBuf>) -> Self {
-        Self {
+    /// A file that was named and is not there is wrong usage, not a wrong configuration.
+    pub(super) fn new(path: Option<PathBuf>) -> anyhow::Result<Self> {
+        if let Some(path) = path
+            .as_ref()
+            .filter(|path| matches!(path.try_exists(), Ok(false)))
+        {
+            return Err(Usage::error(format!(
+                "--config {}: there is no such file",
+                path.display()
+            )));
+        }
+        Ok(Self {
             explicit: path.is_some(),
             path: path.unwrap_or_else(|| DEFAULT.into()),
-        }
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -44,6 +55,33 @@ impl File {
 /// A variable of the environment; an empty one is none.
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What HS256 asks for at least, in bytes (RFC 7518, section 3.2): a shorter secret can be found by trying.
+const SECRET: usize = 32;
+
+/// A warning about a secret that is too short for the tokens that it signs.
+pub(super) fn weakness(secret: &[u8]) -> Option<String> {
+    (secret.len() < SECRET).then(|| {
+        format!(
+            "the secret for HS256 has {} bytes: use at least {SECRET} random ones, for example from `openssl rand -hex 32`",
+            secret.len()
+        )
+    })
+}
+
+/// The shared secret that the configuration verifies with, if it does.
+pub(super) fn shared_secret(auth: &Auth) -> anyhow::Result<Option<Vec<u8>>> {
+    if let Some(secret) = &auth.secret {
+        return Ok(Some(secret.reveal().as_bytes().to_vec()));
+    }
+    let Some(path) = &auth.secret_file else {
+        return Ok(None);
+    };
+    let text = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+    // As the gateway reads it: one line end is not part of the secret.
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    Ok(Some(text.strip_suffix(b"\r").unwrap_or(text).to_vec()))
 }
 
 /// The connection that may change the schema.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-use super::settings::{File, variable};
+use super::settings::{File, shared_secret, variable, weakness};
 use super::{Usage, block_on, output};
 use crate::auth::{AuthError, Verifier, mint};
 use crate::config::{Config, Secret};
@@ -69,6 +69,15 @@ pub(super) struct Inspect {
     json: bool,
 }
 
+impl Command {
+    pub(super) fn wants_json(&self) -> bool {
+        match self {
+            Self::Mint(args) => args.json,
+            Self::Inspect(args) => args.json,
+        }
+    }
+}
+
 pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
     match command {
         Command::Mint(args) => mint_token(args, &file.load_if_there()?),
@@ -99,7 +108,11 @@ fn mint_token(args: &Mint, config: &Config) -> anyhow::Result<ExitCode> {
         let (name, value) = parse_claim(claim)?;
         claims.insert(name, value);
     }
-    let token = mint::mint(&claims, &secret(args, config)?)?;
+    let secret = secret(args, config)?;
+    if let Some(weakness) = weakness(&secret) {
+        output::complain(format_args!("warning: {weakness}"));
+    }
+    let token = mint::mint(&claims, &secret)?;
     if args.json {
         output::json(&json!({ "token": token, "claims": claims }))?;
     } else {
@@ -142,14 +155,8 @@ fn secret(args: &Mint, config: &Config) -> anyhow::Result<Vec<u8>> {
             "this configuration verifies with a public key: its tokens come from whoever has the private one; use --secret for another gateway"
         );
     }
-    if let Some(secret) = &auth.secret {
-        return Ok(secret.reveal().as_bytes().to_vec());
-    }
-    if let Some(path) = &auth.secret_file {
-        let text = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-        // As the gateway reads it: one line end is not part of the secret.
-        let text = text.strip_suffix(b"\n").unwrap_or(&text);
-        return Ok(text.strip_suffix(b"\r").unwrap_or(text).to_vec());
+    if let Some(secret) = shared_secret(auth)? {
+        return Ok(secret);
     }
     let secret =
         variable("JWT_SECRET").context("there is no secret: set JWT_SECRET, [auth] secret or --secret")?;
