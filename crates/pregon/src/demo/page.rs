@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Html;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use futures_util::Stream;
 use serde::Serialize;
@@ -58,10 +58,35 @@ pub(super) fn router(feeds: &[Feed], traffic: Traffic) -> Router {
         .with_state(traffic)
 }
 
-async fn insert(State(traffic): State<Traffic>, Path(example): Path<String>) -> impl IntoResponse {
+async fn insert(
+    State(traffic): State<Traffic>,
+    Path(example): Path<String>,
+    headers: HeaderMap,
+) -> (StatusCode, String) {
+    if !is_own(&headers) {
+        return (
+            StatusCode::FORBIDDEN,
+            "only the demo's own page may insert\n".into(),
+        );
+    }
+    if !traffic.names().contains(&example.as_str()) {
+        return (StatusCode::NOT_FOUND, format!("no example {example}\n"));
+    }
     match traffic.one_more(&example).await {
         Ok(()) => (StatusCode::NO_CONTENT, String::new()),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}")),
+    }
+}
+
+/// Whether a request comes from this page or from no page at all: any site that the user visits can send one here.
+fn is_own(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    match (authority, headers.get(header::HOST)) {
+        (Some((_, authority)), Some(host)) => authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()),
+        _ => false,
     }
 }
 
