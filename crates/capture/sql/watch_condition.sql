@@ -2,12 +2,12 @@
       IF pregon_new THEN
         pregon_new := coalesce((SELECT (
 {{condition}}
-) FROM (SELECT (NEW).*) AS {{alias}}), false);
+) FROM (SELECT ({{new}}).*) AS {{alias}}), false);
       END IF;
       IF pregon_old THEN
         pregon_old := coalesce((SELECT (
 {{condition}}
-) FROM (SELECT (OLD).*) AS {{alias}}), false);
+) FROM (SELECT ({{old}}).*) AS {{alias}}), false);
       END IF;
       IF NOT pregon_new AND NOT pregon_old THEN
         RETURN NULL;

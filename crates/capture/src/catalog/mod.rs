@@ -101,8 +101,18 @@ pub struct TableFacts {
     pub columns: Vec<Column>,
     /// In key order; empty without a primary key.
     pub primary_key: Vec<String>,
+    /// Tables that inherit from it, also through others; not the partitions of a partitioned table.
+    pub heirs: Vec<Heir>,
     /// Names of others' row triggers that run after an INSERT: one of them may change the row once more.
     pub row_insert_triggers: Vec<String>,
+}
+
+/// A table that inherits from another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heir {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
 }
 
 impl TableFacts {
@@ -149,6 +159,17 @@ const COLUMNS: &str = "
     SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, attgenerated::text
       FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
 
+// A partitioned table hands its triggers down itself. Another session's temporary table cannot be touched.
+const HEIRS: &str = "
+    WITH RECURSIVE heir AS (
+      SELECT i.inhrelid AS oid FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+       WHERE i.inhparent = $1 AND p.relkind <> 'p'
+      UNION
+      SELECT i.inhrelid FROM pg_inherits i JOIN heir h ON h.oid = i.inhparent)
+    SELECT c.oid, n.nspname::text, c.relname::text
+      FROM heir h JOIN pg_class c ON c.oid = h.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relpersistence <> 't' ORDER BY 2, 3";
+
 /// Facts of one table, or `None` when there is no relation of that name.
 pub async fn table_facts(
     client: &Client,
@@ -160,10 +181,11 @@ pub async fn table_facts(
     };
     let oid: u32 = row.try_get(0)?;
     let columns = client.query(COLUMNS, &[&oid]).await?;
-    facts_from(&row, &columns).map(Some)
+    let heirs = client.query(HEIRS, &[&oid]).await?;
+    facts_from(&row, &columns, &heirs).map(Some)
 }
 
-fn facts_from(row: &Row, columns: &[Row]) -> Result<TableFacts, tokio_postgres::Error> {
+fn facts_from(row: &Row, columns: &[Row], heirs: &[Row]) -> Result<TableFacts, tokio_postgres::Error> {
     Ok(TableFacts {
         oid: row.try_get(0)?,
         schema: row.try_get(1)?,
@@ -188,6 +210,7 @@ fn facts_from(row: &Row, columns: &[Row]) -> Result<TableFacts, tokio_postgres::
         primary_key: row.try_get(11)?,
         row_insert_triggers: row.try_get(12)?,
         columns: columns.iter().map(column_from).collect::<Result<_, _>>()?,
+        heirs: heirs.iter().map(heir_from).collect::<Result<_, _>>()?,
     })
 }
 
@@ -201,6 +224,14 @@ fn column_from(row: &Row) -> Result<Column, tokio_postgres::Error> {
             "v" => Generated::Virtual,
             _ => Generated::No,
         },
+    })
+}
+
+fn heir_from(row: &Row) -> Result<Heir, tokio_postgres::Error> {
+    Ok(Heir {
+        oid: row.try_get(0)?,
+        schema: row.try_get(1)?,
+        name: row.try_get(2)?,
     })
 }
 

@@ -169,7 +169,7 @@ async fn publisher(
 }
 
 /// A condition that calls `app.f()` runs as the owner of the trigger function, and as the gateway when it reads a big row:
-/// both need USAGE on that schema.
+/// both need USAGE on that schema. A row of a table that inherits is rendered as one of its parent, whose type has to be named.
 async fn conditions(
     client: &Client,
     role: &str,
@@ -180,7 +180,10 @@ async fn conditions(
         SELECT n.nspname::text FROM pg_namespace n LEFT JOIN pg_roles r ON r.rolname = $1
          WHERE n.nspname !~ '^pg_' AND n.nspname <> 'pregon' AND n.nspname <> 'information_schema'
            AND NOT coalesce(has_schema_privilege(r.oid, n.oid, 'USAGE'), false) ORDER BY 1";
-    if watches.iter().all(|watch| watch.spec.condition.is_none()) {
+    if watches
+        .iter()
+        .all(|watch| watch.spec.condition.is_none() && watch.table.heirs.is_empty())
+    {
         return Ok(());
     }
     for row in client.query(MISSING, &[&role]).await? {
@@ -188,18 +191,17 @@ async fn conditions(
         let named = |condition: &str| {
             condition.contains(&format!("{schema}.")) || condition.contains(&format!("{}.", ident(&schema)))
         };
-        if watches
-            .iter()
-            .filter_map(|watch| watch.spec.condition.as_deref())
-            .any(named)
-        {
+        let mut conditions = watches.iter().filter_map(|watch| watch.spec.condition.as_deref());
+        let inherits =
+            |watch: &DesiredWatch<'_>| !watch.table.heirs.is_empty() && watch.table.schema == schema;
+        if conditions.any(named) || watches.iter().any(inherits) {
             let granted = Granted {
                 role: role.to_owned(),
                 schema,
                 table: None,
                 columns: Vec::new(),
             };
-            steps.push(granted.step("a condition uses it"));
+            steps.push(granted.step("a condition or a trigger uses it"));
         }
     }
     Ok(())
@@ -299,7 +301,7 @@ async fn gateway_table(
     steps: &mut Vec<Step>,
 ) -> Result<(), InstallError> {
     let table = &watch.table;
-    if table.primary_key.is_empty() {
+    if table.primary_key.is_empty() || !table.heirs.is_empty() {
         return Ok(());
     }
     let columns: Vec<String> = match &watch.spec.columns {

@@ -107,7 +107,8 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
         }
     }
     let functions: Vec<_> = target.watches.iter().map(function_name).collect();
-    let tables: Vec<u32> = watches.iter().map(|watch| watch.table.oid).collect();
+    let triggers = watches.iter().flat_map(|watch| &watch.triggers);
+    let tables: Vec<u32> = triggers.map(|trigger| trigger.table_oid).collect();
     let found = found::read(client, &functions, &tables).await?;
     check_server(&found)?;
     validate::trigger_names_fit(&watches, &mut problems);
@@ -170,8 +171,7 @@ fn drop_stale(found: &Found, watches: &[DesiredWatch<'_>], steps: &mut Vec<Step>
             continue;
         };
         let stale = found.triggers.iter().filter(|trigger| {
-            trigger.function_oid == function.oid
-                && !(on_table(trigger, watch) && watch.triggers.iter().any(|want| want.name == trigger.name))
+            trigger.function_oid == function.oid && !watch.triggers.iter().any(|want| want.is_at(trigger))
         });
         for trigger in stale {
             steps.push(drop_trigger(trigger, "the watch no longer has it"));
@@ -200,10 +200,6 @@ fn drop_trigger(trigger: &TriggerFacts, reason: &str) -> Step {
         object: format!("trigger {} on {}.{}", trigger.name, trigger.schema, trigger.table),
         kind: StepKind::Drop,
     }
-}
-
-fn on_table(trigger: &TriggerFacts, watch: &DesiredWatch<'_>) -> bool {
-    trigger.schema == watch.table.schema && trigger.table == watch.table.name
 }
 
 fn function_step(
@@ -259,8 +255,7 @@ fn adoption(found: &Found, watch: &DesiredWatch<'_>, existing: &FunctionFacts) -
         ));
     }
     let other = found.triggers.iter().find(|trigger| {
-        trigger.function_oid == existing.oid
-            && !(on_table(trigger, watch) && watch.triggers.iter().any(|want| want.name == trigger.name))
+        trigger.function_oid == existing.oid && !watch.triggers.iter().any(|want| want.is_at(trigger))
     });
     match other {
         None => Ok(()),
@@ -282,14 +277,11 @@ fn trigger_steps(
     problems: &mut Vec<Problem>,
 ) {
     for want in &watch.triggers {
-        let existing = found
-            .triggers
-            .iter()
-            .find(|trigger| on_table(trigger, watch) && trigger.name == want.name);
+        let existing = found.triggers.iter().find(|trigger| want.is_at(trigger));
         let step = |reason: &str, kind| Step {
             sql: watch.trigger_sql(want),
             reason: reason.to_owned(),
-            object: format!("trigger {} on {}", want.name, watch.table.plain_name()),
+            object: format!("trigger {} on {}", want.name, want.plain_table()),
             kind,
         };
         let Some(existing) = existing else {
@@ -307,7 +299,7 @@ fn trigger_steps(
                 format!(
                     "trigger {} on {} exists, runs {} and is not ours",
                     want.name,
-                    watch.table.plain_name(),
+                    want.plain_table(),
                     existing.function
                 ),
                 "choose another name, or set adopt = true to have it replaced",

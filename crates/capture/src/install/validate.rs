@@ -155,15 +155,16 @@ fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>, wa
 
 fn inheritance(spec: &WatchSpec, table: &TableFacts, warnings: &mut Vec<String>) {
     let name = table.plain_name();
-    if table.kind == Kind::Plain && table.has_children {
+    if !table.heirs.is_empty() {
         warnings.push(format!(
-            "watch \"{}\": other tables inherit from {name}: rows written to them are not captured, watch them too",
+            "watch \"{}\": tables inherit from {name} and are captured with it; one that is made later only after the next \
+             `pregon db apply`",
             spec.name
         ));
     }
-    if table.kind == Kind::Partitioned && spec.operations.contains(&Op::Truncate) {
+    if table.has_children && spec.operations.contains(&Op::Truncate) {
         warnings.push(format!(
-            "watch \"{}\": TRUNCATE of a single partition of {name} is not captured, only of the whole table",
+            "watch \"{}\": TRUNCATE of a single partition or child of {name} is not captured, only of the whole table",
             spec.name
         ));
     }
@@ -254,12 +255,12 @@ pub(crate) fn trigger_names_fit(watches: &[DesiredWatch<'_>], problems: &mut Vec
                     "shorten `trigger`: the watch needs more than one, told apart by a suffix",
                 ));
             }
-            if !taken.insert((watch.table.oid, trigger.name.as_str())) {
+            if !taken.insert((trigger.table_oid, trigger.name.as_str())) {
                 problems.push(Problem::new(
                     &watch.spec.name,
                     format!(
                         "another watch of {} has the trigger name {}",
-                        watch.table.plain_name(),
+                        trigger.plain_table(),
                         trigger.name
                     ),
                     "give each watch its own",

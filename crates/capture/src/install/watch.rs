@@ -2,12 +2,14 @@
 //!
 //! One function serves all of a watch's triggers. Inserts into an ordinary table are captured per statement (half the cost
 //! in bulk); everything else per row, because a statement trigger misses rows that are written straight into a partition or
-//! a child table, and because another trigger that changes the inserted row again would overtake it.
+//! a child table, and because another trigger that changes the inserted row again would overtake it. A row fires only the
+//! triggers of the table that holds it, so that each table that inherits from a watched one gets the row trigger as well.
 
 use crate::catalog::names::{dollar_quote, fingerprint, ident, literal, qualified, shorten, split_qualified};
 use crate::catalog::{Kind, TableFacts};
 use crate::change::Op;
 
+use super::found::TriggerFacts;
 use super::spec::WatchSpec;
 use super::{MARK, SCHEMA};
 
@@ -33,9 +35,24 @@ const ROWS_ALIAS: &str = "pregon_rows";
 /// A trigger that should exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DesiredTrigger {
+    pub(crate) table_oid: u32,
+    pub(crate) schema: String,
+    pub(crate) table: String,
     pub(crate) name: String,
     pub(crate) type_bits: i16,
     pub(crate) rows_alias: Option<&'static str>,
+}
+
+impl DesiredTrigger {
+    /// Whether the trigger that was found stands in its place.
+    pub(crate) fn is_at(&self, found: &TriggerFacts) -> bool {
+        found.schema == self.schema && found.table == self.table && found.name == self.name
+    }
+
+    /// `schema.table` for messages.
+    pub(crate) fn plain_table(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
+    }
 }
 
 /// Everything of one watch that should exist.
@@ -125,7 +142,7 @@ impl<'a> DesiredWatch<'a> {
             "CREATE OR REPLACE TRIGGER {} AFTER {} ON {}{rows} FOR EACH {level} EXECUTE FUNCTION {}({})",
             ident(&trigger.name),
             events.join(" OR "),
-            self.table.quoted(),
+            qualified(&trigger.schema, &trigger.table),
             self.function(),
             literal(&self.spec.name),
         )
@@ -206,6 +223,9 @@ fn triggers(spec: &WatchSpec, table: &TableFacts) -> Vec<DesiredTrigger> {
     let mut add = |suffixed: &String, type_bits: i16, rows_alias| {
         let name = if triggers.is_empty() { base } else { suffixed };
         triggers.push(DesiredTrigger {
+            table_oid: table.oid,
+            schema: table.schema.clone(),
+            table: table.name.clone(),
             name: name.clone(),
             type_bits,
             rows_alias,
@@ -232,6 +252,16 @@ fn triggers(spec: &WatchSpec, table: &TableFacts) -> Vec<DesiredTrigger> {
     if has(Op::Truncate) {
         add(on_truncate, TRUNCATE, None);
     }
+    // Not the TRUNCATE trigger: one of the parent truncates all of them.
+    let row = triggers.iter().find(|one| one.type_bits & ROW != 0).cloned();
+    triggers.extend(row.iter().flat_map(|row| {
+        table.heirs.iter().map(|heir| DesiredTrigger {
+            table_oid: heir.oid,
+            schema: heir.schema.clone(),
+            table: heir.name.clone(),
+            ..row.clone()
+        })
+    }));
     triggers
 }
 
@@ -252,10 +282,17 @@ fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
         serde_json::Value::from(spec.name.as_str())
     ));
     let alias = ident(&table.name);
+    // The row of a table that inherits has more columns; the watch is about those of its own table.
+    let [new, old] = ["NEW", "OLD"].map(|word| match table.heirs.is_empty() {
+        true => word.to_owned(),
+        false => format!("({word}::{})", table.quoted()),
+    });
     let fill = |template: &str| {
         template
             .replace("{{head}}", head.trim_start())
             .replace("{{alias}}", &alias)
+            .replace("{{new}}", &new)
+            .replace("{{old}}", &old)
     };
     let condition = spec.condition.as_deref().map(str::trim);
     let statement = if per_statement {
@@ -272,8 +309,8 @@ fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
     let update = if spec.old {
         format!(
             "    ELSIF pregon_op = 'U' THEN\n      pregon_rest := ',\"n\":' || {}::text || ',\"o\":' || {}::text || '}}';\n",
-            row(spec, "NEW", false),
-            row(spec, "OLD", false)
+            row(spec, &new, false),
+            row(spec, &old, false)
         )
     } else {
         String::new()
@@ -284,8 +321,8 @@ fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
     // User text goes in last, so that a template mark inside it stays what it is.
     fill(include_str!("../../sql/watch.sql"))
         .replace("{{update}}", &update)
-        .replace("{{old_row}}", &row(spec, "OLD", false))
-        .replace("{{new_row}}", &row(spec, "NEW", false))
+        .replace("{{old_row}}", &row(spec, &old, false))
+        .replace("{{new_row}}", &row(spec, &new, false))
         .replace("{{unreadable}}", if spec.old { "'D', 'U'" } else { "'D'" })
         .replace("{{new_key}}", &key(table, "NEW"))
         .replace("{{statement}}", &statement)
@@ -311,9 +348,10 @@ fn row(spec: &WatchSpec, from: &str, relation: bool) -> String {
     )
 }
 
-/// The expression that renders the primary key, for rows that do not fit a notification.
+/// The expression that renders the primary key, for rows that do not fit a notification. Where tables inherit, a key may be
+/// there more than once.
 fn key(table: &TableFacts, from: &str) -> String {
-    if table.primary_key.is_empty() {
+    if table.primary_key.is_empty() || !table.heirs.is_empty() {
         return "NULL".to_owned();
     }
     let pairs: Vec<String> = table

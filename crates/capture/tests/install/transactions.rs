@@ -49,6 +49,56 @@ async fn a_leaf_and_an_inheritance_parent_can_be_watched() {
     assert_eq!(brief(&got, "id"), ["I 1", "I 3"]);
 }
 
+const FAMILY: &str = "
+    CREATE SCHEMA app; CREATE TABLE app.p (id int PRIMARY KEY, n int, body text);
+    CREATE TABLE app.c (x int) INHERITS (app.p); CREATE TABLE public.g (y int) INHERITS (app.c)";
+
+#[tokio::test]
+async fn tables_that_inherit_report_through_their_parent_once_each() {
+    let spec = WatchSpec {
+        condition: Some("n > 0".into()),
+        operations: ALL.to_vec(),
+        ..WatchSpec::new("p", "app", "p")
+    };
+    let mut f = Fixture::new(FAMILY, vec![spec.clone()]).await;
+    let got = f
+        .after("INSERT INTO app.p VALUES (1, 1); INSERT INTO app.c VALUES (2, 1, NULL, 9); INSERT INTO g VALUES (3, 1)")
+        .await;
+    assert_eq!(brief(&got, "id"), ["I 1", "I 2", "I 3"]);
+    // As `SELECT * FROM app.p` shows them.
+    assert_eq!(got[1]["n"], json!({"id": 2, "n": 1, "body": null}));
+    let got = f
+        .after("UPDATE app.p SET n = 2; UPDATE app.c SET n = 0 WHERE id = 2; DELETE FROM app.p WHERE id <> 2")
+        .await;
+    assert_eq!(brief(&got, "id"), ["U 1", "U 2", "U 3", "D 2", "D 1", "D 3"]);
+    assert_eq!(brief(&f.after("TRUNCATE app.p").await, "id"), ["T null"]);
+    // A key may be there twice, so a big row comes whole.
+    let got = f.after("INSERT INTO g VALUES (1, 1, repeat('x', 9000))").await;
+    assert_eq!(f.stored(&got[0]).await["n"]["body"].as_str().unwrap().len(), 9000);
+    // A child that is made later is missing until the next installation.
+    let target = pregon_capture::install::Target {
+        watches: vec![spec],
+        ..Default::default()
+    };
+    f.admin
+        .batch_execute("CREATE TABLE app.later () INHERITS (app.p)")
+        .await
+        .unwrap();
+    let planned = install(&f.admin, &target).await.unwrap();
+    let objects: Vec<&str> = planned.steps.iter().map(|step| step.object.as_str()).collect();
+    assert_eq!(objects, ["trigger pregon_p on app.later"]);
+    assert_eq!(
+        brief(&f.after("INSERT INTO app.later VALUES (5, 1)").await, "id"),
+        ["I 5"]
+    );
+    let removal = pregon_capture::install::drop(&f.admin).await.unwrap();
+    pregon_capture::install::apply(&f.admin, &removal, &mut |_| {})
+        .await
+        .unwrap();
+    let left = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'pregon%'";
+    assert_eq!(f.admin.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
 #[tokio::test]
 async fn a_cascading_truncate_and_delete_report_the_child() {
     let schema = "CREATE TABLE parent (id int PRIMARY KEY);
