@@ -34,9 +34,18 @@ async fn the_page_shows_feeds_that_run_and_nothing_stays() {
         let event = client.next_json(SOON).await.unwrap();
         assert!(event[feed["key"].as_str().unwrap()].is_number(), "{event}");
     }
-    http::request("POST", &format!("{address}/insert/turnstile"), &[], b"")
-        .await
-        .unwrap();
+    for (example, origin, status) in [
+        ("turnstile", address.as_str(), 204),
+        ("turnstile", "https://evil.example", 403),
+        ("turnstile", "null", 403),
+        ("nada", address.as_str(), 404),
+    ] {
+        let url = format!("{address}/insert/{example}");
+        let answer = http::request("POST", &url, &[("origin", origin)], b"")
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), status, "{example} {origin}: {}", answer.body);
+    }
     let statement = statements.next_event(SOON).await.unwrap().json().unwrap();
     assert!(
         statement["sql"].as_str().unwrap().starts_with("INSERT INTO "),

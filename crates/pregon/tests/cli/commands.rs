@@ -62,6 +62,29 @@ fn check_reports_everything_at_once_with_its_place() {
 }
 
 #[test]
+fn a_short_secret_is_a_warning() {
+    let check = |secret: &str, more: &[&str]| {
+        let config = file(&format!("[auth]\nsecret = \"{secret}\"\n"));
+        run(
+            &[&["check", "--config", config.to_str().unwrap()], more].concat(),
+            &[],
+        )
+    };
+    let short = check("clave", &[]);
+    assert!(
+        short.code == 0 && short.err.contains("warning: ") && short.err.contains("32"),
+        "{short:?}"
+    );
+    let told = check("clave", &["--json"]);
+    assert!(
+        told.code == 0 && told.json()["warnings"][0].is_string(),
+        "{told:?}"
+    );
+    let long = check(&"x".repeat(32), &[]);
+    assert_eq!((long.code, long.err.as_str()), (0, ""), "{long:?}");
+}
+
+#[test]
 fn a_wrong_configuration_stops_serve_in_the_same_words() {
     let config = file("[[watch]]\ntabel = \"x\"\n");
     let ran = run(&["serve", "--config", config.to_str().unwrap()], &[]);
@@ -84,6 +107,8 @@ fn wrong_usage_is_two_and_help_is_zero() {
         &["listen"],
         &["token", "mint", "--claim", "x"],
         &["--log", "loud", "check"],
+        &["check", "--config", "/nada/pregon.toml"],
+        &["serve", "--config", "/nada/pregon.toml"],
     ] {
         let ran = run(wrong, &[]);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{wrong:?}");

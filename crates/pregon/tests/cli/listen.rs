@@ -83,7 +83,10 @@ async fn a_command_gets_the_payload_and_runs_again_when_it_fails() {
     let till = start(&gym, &["--json", "--exec", &command]).await;
     gym.execute(ANA).await.unwrap();
     let line = "canal message {\"id\":1,\"nombre\":\"Ana\"}\n";
-    assert_eq!(read(&out, |text| text.matches('\n').count() == 2).await, line.repeat(2));
+    assert_eq!(
+        read(&out, |text| text.matches('\n').count() == 2).await,
+        line.repeat(2)
+    );
     assert_eq!(till.lines().len(), 1, "printed once");
     assert!(till.errors().contains("the command failed"));
 }
@@ -187,6 +190,47 @@ async fn sql_that_cannot_work_ends_it_and_says_why() {
     assert!(wrong.code == 1 && wrong.err.contains("salidas"), "{wrong:?}");
     let long = run(&["listen", "--dsn", &url, &"c".repeat(64)], &[]);
     assert!(long.code == 2 && long.err.contains("63 bytes"), "{long:?}");
+}
+
+#[tokio::test]
+async fn the_state_gets_its_folders_and_its_errors_are_its_own() {
+    let gym = gym().await;
+    let state = scratch("new").join("folder").join("state.json");
+    let mut till = start(
+        &gym,
+        &[&CATCH_UP[..], &["--state", state.to_str().unwrap()]].concat(),
+    )
+    .await;
+    gym.execute(ANA).await.unwrap();
+    till.wait_lines(1).await;
+    assert!(till.stop(process::SIGTERM).await.success());
+    assert!(std::fs::read_to_string(&state).unwrap().contains("\"last\":1"));
+    // The file that is written beside the state is a folder: nothing can be saved.
+    let blocked = scratch("state");
+    std::fs::create_dir(blocked.with_extension("new")).unwrap();
+    let url = gym.url();
+    let with = |state: &Path| {
+        let base = [
+            "listen",
+            "--dsn",
+            &url,
+            "canal",
+            "--state",
+            state.to_str().unwrap(),
+        ];
+        run(&[&base[..], &CATCH_UP].concat(), &[])
+    };
+    let unwritable = with(&blocked);
+    assert!(
+        unwritable.code == 1 && unwritable.err.contains("cannot write the state file"),
+        "{unwritable:?}"
+    );
+    assert!(!unwritable.err.contains("SQL"), "{unwritable:?}");
+    let no_folder = with(&state.join("below-a-file"));
+    assert!(
+        no_folder.code == 1 && no_folder.err.contains("state file"),
+        "{no_folder:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The commands as their users meet them: arguments and environment in, output and exit code out.
 
 mod commands;
+mod start;
+mod json;
 mod token;
 mod database;
 mod listen;
@@ -24,6 +26,7 @@ struct Ran {
 }
 
 impl Ran {
+    /// Standard output as one JSON value.
     fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

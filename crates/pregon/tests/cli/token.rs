@@ -4,7 +4,17 @@ use serde_json::json;
 
 use super::{file, run, run_with_input};
 
-const CLAVE: [(&str, &str); 1] = [("JWT_SECRET", "clave")];
+const CLAVE: [(&str, &str); 1] = [("JWT_SECRET", "una clave que mide más de 32 bytes")];
+
+#[test]
+fn a_short_secret_is_a_warning_and_the_token_is_made() {
+    let minted = run(&["token", "mint", "--sub", "7"], &[("JWT_SECRET", "clave")]);
+    assert_eq!(minted.code, 0, "{minted:?}");
+    assert!(
+        minted.err.starts_with("warning: ") && minted.out.matches('.').count() == 2,
+        "{minted:?}"
+    );
+}
 
 #[test]
 fn a_minted_token_is_valid_and_says_what_was_asked() {
