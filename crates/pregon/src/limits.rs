@@ -1,8 +1,8 @@
-//! How many connections there may be: in total and from one address. A permit is held as long as the connection lives.
+//! How many connections there may be: in total and from one address. A place is held as long as anyone holds its permit.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -16,11 +16,16 @@ pub struct Connections {
     addresses: Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
 }
 
-/// One connection's place; given back when dropped.
+/// One connection's place, given back when the last clone is dropped: an HTTP connection keeps its place while a stream on it
+/// holds it too.
+#[derive(Debug, Clone)]
+pub struct Permit(Arc<Place>);
+
 #[derive(Debug)]
-pub struct Permit {
+struct Place {
     connections: Arc<Connections>,
-    address: IpAddr,
+    /// Set once it is counted.
+    address: OnceLock<IpAddr>,
 }
 
 impl Connections {
@@ -39,27 +44,40 @@ impl Connections {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// A place for a connection from `address`, or `None` if there is none left.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let address = network(address);
+    /// A place in the total, or `None` if there is none left. Whose it is may be told later.
+    pub fn admit(self: &Arc<Self>) -> Option<Permit> {
         if self.total.fetch_add(1, Ordering::AcqRel) >= self.most {
             self.total.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        if self.per_address > 0 {
-            let mut addresses = self.addresses.lock();
-            let count = addresses.entry(address).or_insert(0);
-            if *count >= self.per_address {
-                drop(addresses);
-                self.total.fetch_sub(1, Ordering::AcqRel);
-                return None;
-            }
+        Some(Permit(Arc::new(Place {
+            connections: Arc::clone(self),
+            address: OnceLock::new(),
+        })))
+    }
+}
+
+impl Permit {
+    /// Counts the connection for `address`; false if that has too many. Told twice, the first one stays.
+    #[must_use]
+    pub fn is_of(&self, address: IpAddr) -> bool {
+        let Place {
+            connections,
+            address: own,
+        } = &*self.0;
+        if connections.per_address == 0 || own.get().is_some() {
+            return true;
+        }
+        let address = network(address);
+        let mut addresses = connections.addresses.lock();
+        let count = addresses.entry(address).or_insert(0);
+        if *count >= connections.per_address {
+            return false;
+        }
+        if own.set(address).is_ok() {
             *count += 1;
         }
-        Some(Permit {
-            connections: Arc::clone(self),
-            address,
-        })
+        true
     }
 }
 
@@ -73,17 +91,15 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-impl Drop for Permit {
+impl Drop for Place {
     fn drop(&mut self) {
         self.connections.total.fetch_sub(1, Ordering::AcqRel);
-        if self.connections.per_address == 0 {
-            return;
-        }
+        let Some(address) = self.address.get() else { return };
         let mut addresses = self.connections.addresses.lock();
-        if let Some(count) = addresses.get_mut(&self.address) {
+        if let Some(count) = addresses.get_mut(address) {
             *count -= 1;
             if *count == 0 {
-                addresses.remove(&self.address);
+                addresses.remove(address);
             }
         }
     }
@@ -94,20 +110,39 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn admit(connections: &Arc<Connections>, address: &str) -> Option<Permit> {
+        let permit = connections.admit()?;
+        permit.is_of(address.parse().unwrap()).then_some(permit)
+    }
+
     #[test]
     fn both_limits_hold_and_places_come_back() {
         let connections = Connections::new(3, 2);
-        let here: IpAddr = "10.0.0.1".parse().unwrap();
-        let there: IpAddr = "2001:db8::1".parse().unwrap();
-        let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
-        let first = connections.admit(here).unwrap();
-        let _second = connections.admit(here).unwrap();
-        assert!(connections.admit(here).is_none(), "two per address");
-        let _third = connections.admit(there).unwrap();
-        assert!(connections.admit(neighbour).is_none(), "three in total");
+        let (here, there, neighbour) = ("10.0.0.1", "2001:db8::1", "2001:db8::2");
+        let first = admit(&connections, here).unwrap();
+        let _second = admit(&connections, here).unwrap();
+        assert!(admit(&connections, here).is_none(), "two per address");
+        let _third = admit(&connections, there).unwrap();
+        assert!(admit(&connections, neighbour).is_none(), "three in total");
         drop(first);
-        let _fourth = connections.admit(neighbour).unwrap();
-        assert!(connections.admit(here).is_none());
+        let _fourth = admit(&connections, neighbour).unwrap();
+        assert!(admit(&connections, here).is_none());
         assert_eq!(connections.total(), 3);
+    }
+
+    #[test]
+    fn a_place_counts_before_its_address_is_known_and_once_whoever_shares_it() {
+        let connections = Connections::new(1, 1);
+        let permit = connections.admit().unwrap();
+        assert!(connections.admit().is_none());
+        let here = "10.0.0.1".parse().unwrap();
+        assert!(permit.is_of(here));
+        let stream = permit.clone();
+        assert!(stream.is_of(here), "it is counted already");
+        drop(stream);
+        assert_eq!(connections.total(), 1, "the connection is still there");
+        drop(permit);
+        assert_eq!(connections.total(), 0);
+        assert!(connections.admit().unwrap().is_of(here));
     }
 }

@@ -1,9 +1,26 @@
 //! `POST /api/publish` and `GET /api/history`.
 
-use pregon_testkit::{Node, http};
+use pregon_testkit::{Database, Node, SseClient, eventually, http, postgres};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::support::{API_KEY, PLAIN, SOON, connect, node, post, publish, token};
+use crate::support::{API_KEY, PLAIN, SOON, connect, in_seconds, node, node_on, post, publish, token};
+
+/// Sends bytes, and returns what comes until `end` is in it.
+async fn exchange(stream: &mut TcpStream, request: &str, end: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    let read = async {
+        while !String::from_utf8_lossy(&seen).contains(end) {
+            assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "it was closed");
+        }
+    };
+    let outcome = tokio::time::timeout(SOON, read).await;
+    let seen = String::from_utf8_lossy(&seen).into_owned();
+    assert!(outcome.is_ok(), "{seen}");
+    seen
+}
 
 async fn history(node: &Node, claims: &Value, query: &str) -> (u16, Value) {
     let url = node.url(&format!("/api/history?token={}&{query}", token(claims)));
@@ -113,5 +130,91 @@ async fn history_is_for_those_who_may_follow() {
             .unwrap()
             .status(),
         401
+    );
+}
+
+/// A gap in what was asked for is a reason to reload, also by this way.
+#[tokio::test]
+async fn history_that_a_gap_interrupts_is_not_complete() {
+    const CONFIG: &str = "[[listen]]\nchannel = \"avisos\"\n[postgres]\n[[channel]]\nname = \"avisos\"\n";
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let node = node_on(&database, CONFIG).await;
+    let seen = async |query: &str| {
+        let url = node.url(&format!("/api/history?channel=avisos{query}"));
+        http::get(&url).await.unwrap().json().unwrap()
+    };
+    let fresh = seen("").await;
+    assert_eq!((&fresh["complete"], &fresh["events"]), (&json!(true), &json!([])));
+    database
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name LIKE '%/listen'",
+        )
+        .await
+        .unwrap();
+    let since = format!("&since={}", fresh["position"].as_str().unwrap());
+    let interrupted = || async {
+        let answer = seen(&since).await;
+        anyhow::ensure!(answer["complete"] == false, "{answer}");
+        anyhow::Ok(answer)
+    };
+    let interrupted = eventually(SOON, interrupted).await.unwrap();
+    assert_eq!(interrupted["events"], json!([]));
+    // After the gap all is well.
+    let after = format!("&since={}", interrupted["position"].as_str().unwrap());
+    assert_eq!(seen(&after).await["complete"], true);
+}
+
+/// Strangers get no time and no memory.
+#[tokio::test]
+async fn a_publisher_is_known_before_its_body_is_read() {
+    let node = node(&format!("{PLAIN}\n[limits]\nhandshake = \"300ms\"\n")).await;
+    let head = |key: &str| {
+        format!(
+            "POST /api/publish HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nContent-Length: 100\r\n\r\n{{"
+        )
+    };
+    for (key, status) in [("wrong", "HTTP/1.1 401"), (API_KEY, "HTTP/1.1 408")] {
+        let mut stream = TcpStream::connect(node.address()).await.unwrap();
+        let answer = exchange(&mut stream, &head(key), "\r\n\r\n").await;
+        assert!(answer.starts_with(status), "{answer}");
+    }
+}
+
+/// A proxy keeps its connections and sends one client's stream after the other's.
+#[tokio::test]
+async fn a_kept_alive_connection_carries_one_stream_after_the_other() {
+    let config = PLAIN.replace("[auth]", "[auth]\nleeway = \"0s\"");
+    let node = node(&config).await;
+    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let alive = exchange(&mut stream, &get("/healthz"), "\r\n\r\n").await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+    for n in 0..2 {
+        let ends = token(&json!({"sub": n, "exp": in_seconds(2)}));
+        let path = format!("/sse?channel=news&token={ends}");
+        // The last chunk: the token has expired, and the connection stays.
+        let events = exchange(&mut stream, &get(&path), "\r\n0\r\n\r\n").await;
+        assert!(events.contains("HTTP/1.1 200"), "{n}: {events}");
+        assert!(events.contains("retry:"), "{n}: {events}");
+    }
+}
+
+/// What an `EventSource` sends by itself may be of whatever served the path before.
+#[tokio::test]
+async fn a_last_event_id_that_is_not_ours_is_a_gap_and_then_life() {
+    let node = node(PLAIN).await;
+    let url = node.url(&format!("/sse?channel=news&token={}", token(&json!({"sub": 1}))));
+    let mut client = SseClient::connect(&url, &[("last-event-id", "1722")])
+        .await
+        .unwrap();
+    let gap = client.next_event(SOON).await.unwrap();
+    assert_eq!(gap.event.as_deref(), Some("gap"));
+    assert_eq!(gap.json().unwrap()["reason"], "restart");
+    publish(&node, "news", "n", json!(1)).await;
+    assert_eq!(client.next_event(SOON).await.unwrap().data.as_deref(), Some("1"));
+    assert_eq!(
+        http::get(&format!("{url}&since=1722")).await.unwrap().status(),
+        400
     );
 }

@@ -114,6 +114,17 @@ async fn a_session_ends_with_its_token_and_a_refreshed_one_stays() {
     refreshed.next_of_type("event", SOON).await.unwrap();
 }
 
+/// Clocks differ: whom the leeway lets in stays as long as it would let others in.
+#[tokio::test]
+async fn a_session_within_the_leeway_lives_until_it_ends() {
+    let node = node(&PLAIN.replace("[auth]", "[auth]\nleeway = \"4s\"")).await;
+    let mut client = connect(&node, &json!({"sub": 1, "exp": in_seconds(0) - 1})).await;
+    client.subscribe("news").await.unwrap();
+    publish(&node, "news", "x", json!(1)).await;
+    client.next_of_type("event", SOON).await.unwrap();
+    assert_eq!(client.close_code(SOON).await.unwrap().unwrap().0, 3002);
+}
+
 #[tokio::test]
 async fn sigterm_lets_sessions_go_and_ends_with_zero() {
     let mut node = node(&PLAIN.replace("[server]", "[server]\ndrain = \"1s\"")).await;

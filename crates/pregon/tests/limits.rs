@@ -1,6 +1,6 @@
 //! Every limit has a code, and nobody else suffers.
 
-use pregon_testkit::WsClient;
+use pregon_testkit::{WsClient, eventually, http};
 use serde_json::{Value, json};
 
 use crate::support::{PLAIN, SOON, connect, node, publish, refusal, token};
@@ -44,7 +44,28 @@ async fn connections_of_one_address() {
     assert!(matches!(refusal(&url, &[]).await, 429 | 503));
     first.close().await.unwrap();
     let again = || async { WsClient::connect(&url, &[]).await };
-    pregon_testkit::eventually(SOON, again).await.unwrap();
+    eventually(SOON, again).await.unwrap();
+}
+
+/// Their addresses are not known yet, but they take a place.
+#[tokio::test]
+async fn connections_of_a_proxy_that_say_nothing() {
+    let config =
+        limited("connections = 2").replace("[server]", "[server]\ntrusted_proxies = [\"127.0.0.1\"]");
+    let node = node(&config).await;
+    let status = async |wanted: u16| {
+        let seen = || async {
+            let seen = http::get(&node.url("/healthz")).await?.status();
+            anyhow::ensure!(seen == wanted, "{seen}");
+            Ok(())
+        };
+        eventually(SOON, seen).await.unwrap();
+    };
+    let silent = || tokio::net::TcpStream::connect(node.address());
+    let both = (silent().await.unwrap(), silent().await.unwrap());
+    status(503).await;
+    drop(both);
+    status(200).await;
 }
 
 #[tokio::test]

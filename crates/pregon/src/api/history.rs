@@ -66,10 +66,21 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
         Some(Start::Pruned | Start::Foreign) => (window.pruned(channel), false),
         None => (window.before_last(channel, most), true),
     };
-    let after = if newest { after.max(window.before_last(channel, most)) } else { after };
-    let limits = Most { entries: most, bytes: usize::MAX };
+    let after = if newest {
+        after.max(window.before_last(channel, most))
+    } else {
+        after
+    };
+    // The newest ones are counted already; a gap among them must not push out the last.
+    let counted = newest || since.is_none();
+    let limits = Most {
+        entries: if counted { usize::MAX } else { most },
+        bytes: usize::MAX,
+    };
     let merged = window.merge(&[Follow { channel, after }], after, head, limits);
-    complete &= merged.as_ref().is_some_and(|merged| !merged.entries.iter().any(|entry| entry.is_gap()));
+    complete &= merged
+        .as_ref()
+        .is_some_and(|merged| !merged.entries.iter().any(|entry| entry.is_gap()));
     let merged = merged.unwrap_or_default();
     let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
     for entry in &merged.entries {
@@ -78,7 +89,11 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
     if out.last() == Some(&b',') {
         out.pop();
     }
-    let last = merged.entries.last().filter(|_| !merged.complete).map(|entry| entry.offset);
+    let last = merged
+        .entries
+        .last()
+        .filter(|_| !merged.complete)
+        .map(|entry| entry.offset);
     let position = window.position(last.unwrap_or_else(|| head.max(after)));
     out.extend_from_slice(format!("],\"position\":\"{position}\"}}").as_bytes());
     out

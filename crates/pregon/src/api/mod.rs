@@ -7,7 +7,6 @@ mod status;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -36,7 +35,6 @@ pub struct Api {
 
 /// All routes.
 pub fn router(api: Api) -> Router {
-    let body = api.limits.body.bytes();
     let cors = cors(&api.door);
     let api = Arc::new(api);
     Router::new()
@@ -46,7 +44,6 @@ pub fn router(api: Api) -> Router {
         .route("/readyz", get(status::ready))
         .route("/metrics", get(status::metrics))
         .fallback(not_found)
-        .layer(DefaultBodyLimit::max(body))
         .layer(cors)
         .with_state(api)
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -30,8 +31,8 @@ struct Item<'a> {
     data: &'a RawValue,
 }
 
-pub(super) async fn publish(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Response {
-    match accept(&api, &headers, &body) {
+pub(super) async fn publish(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    match accept(&api, request).await {
         Ok(batch) => match api.pipeline.append(batch).wait().await {
             Ok(positions) => {
                 let positions: Vec<String> = positions.iter().map(ToString::to_string).collect();
@@ -43,9 +44,13 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, headers: HeaderMap, bod
     }
 }
 
-fn accept(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Append>, Refused> {
-    authorize(api, headers)?;
-    let items = parse(body).map_err(|message| Refused::new(StatusCode::BAD_REQUEST, message))?;
+/// Who may not publish is told so before a byte of the body is read.
+async fn accept(api: &Api, request: Request<Body>) -> Result<Vec<Append>, Refused> {
+    let (head, body) = request.into_parts();
+    authorize(api, &head.headers)?;
+    let key = idempotency_key(&head.headers)?;
+    let body = read(api, body).await?;
+    let items = parse(&body).map_err(|message| Refused::new(StatusCode::BAD_REQUEST, message))?;
     if items.len() > api.limits.batch {
         api.metrics.dropped(Reason::TooLarge);
         let message = format!(
@@ -54,13 +59,39 @@ fn accept(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Append>, Re
         );
         return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
-    let key = idempotency_key(headers)?;
     let now = SystemTime::now();
     let mut batch = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         batch.push(Append::Publication(publication(item, index, key, now)?));
     }
     Ok(batch)
+}
+
+/// The whole body, in the time that a request may take.
+async fn read(api: &Api, body: Body) -> Result<Vec<u8>, Refused> {
+    match tokio::time::timeout(api.limits.handshake.0, read_patiently(api, body)).await {
+        Ok(body) => body,
+        Err(_) => {
+            api.metrics.dropped(Reason::Handshake);
+            let message = "the body took too long";
+            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, message))
+        }
+    }
+}
+
+async fn read_patiently(api: &Api, body: Body) -> Result<Vec<u8>, Refused> {
+    let mut pieces = body.into_data_stream();
+    let mut whole = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+        if whole.len() + piece.len() > api.limits.body.bytes() {
+            api.metrics.dropped(Reason::TooLarge);
+            let message = format!("a body has at most {}: send several", api.limits.body);
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole)
 }
 
 fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), Refused> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -16,15 +16,15 @@ pub struct Claims {
 struct Content {
     value: Map<String, Value>,
     json: Bytes,
-    expires: Option<u64>,
+    closes: Option<SystemTime>,
 }
 
 impl Claims {
-    /// Wraps verified claims; `expires` is `exp` in seconds since the Unix epoch.
-    pub fn new(value: Map<String, Value>, expires: Option<u64>) -> Self {
+    /// Wraps verified claims; `closes` is when nothing may be done with them any more.
+    pub fn new(value: Map<String, Value>, closes: Option<SystemTime>) -> Self {
         let json = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
         Self {
-            content: Some(std::sync::Arc::new(Content { value, json, expires })),
+            content: Some(std::sync::Arc::new(Content { value, json, closes })),
         }
     }
 
@@ -43,14 +43,10 @@ impl Claims {
         self.content.as_ref().map(|content| &content.value)
     }
 
-    /// When the token expires, in seconds since the Unix epoch.
-    pub fn expires(&self) -> Option<u64> {
-        self.content.as_ref().and_then(|content| content.expires)
-    }
-
-    /// When the token expires.
+    /// When a live connection is closed: `exp` and the leeway. It is the very moment from which the token is refused, so that
+    /// nobody is welcomed and closed at once.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires()?))
+        self.content.as_ref().and_then(|content| content.closes)
     }
 
     /// A claim (`sub`, or a path such as `app.role`) as text: 123 equals "123". Null, lists, objects and numbers too large to be

@@ -3,7 +3,7 @@
 //! `exp` is optional but enforced where present; `exp` or `nbf` that are no numbers are refused, not ignored. Errors carry a message
 //! that may be shown to clients; it never contains the token.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
@@ -103,11 +103,6 @@ impl Verifier {
         self.required
     }
 
-    /// Seconds after `exp` at which a live connection is closed.
-    pub fn leeway(&self) -> u64 {
-        self.leeway
-    }
-
     /// Verifies a token now.
     pub async fn verify(&self, token: &str) -> Result<Claims, AuthError> {
         self.verify_at(token, SystemTime::now()).await
@@ -132,8 +127,8 @@ impl Verifier {
             }
         };
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let expires = self.check_time(&claims, seconds)?;
-        Ok(Claims::new(claims, expires))
+        let closes = self.check_time(&claims, seconds)?;
+        Ok(Claims::new(claims, closes))
     }
 
     fn check_header(&self, header: &Header) -> Result<(), AuthError> {
@@ -192,15 +187,16 @@ impl Verifier {
             .map_err(|error| refusal(error.kind()))
     }
 
-    fn check_time(&self, claims: &Map<String, Value>, now: u64) -> Result<Option<u64>, AuthError> {
-        let expires = seconds(claims, "exp")?;
-        if expires.is_some_and(|expires| now >= expires.saturating_add(self.leeway)) {
+    /// Refuses claims out of their time; gives the moment when they end.
+    fn check_time(&self, claims: &Map<String, Value>, now: u64) -> Result<Option<SystemTime>, AuthError> {
+        let closes = seconds(claims, "exp")?.map(|expires| expires.saturating_add(self.leeway));
+        if closes.is_some_and(|closes| now >= closes) {
             return Err(AuthError::Expired);
         }
         if seconds(claims, "nbf")?.is_some_and(|starts| now.saturating_add(self.leeway) < starts) {
             return Err(AuthError::NotYet);
         }
-        Ok(expires)
+        Ok(closes.and_then(|closes| UNIX_EPOCH.checked_add(Duration::from_secs(closes))))
     }
 }
 

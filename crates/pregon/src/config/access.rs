@@ -33,7 +33,8 @@ pub struct Auth {
     pub subprotocol: bool,
     /// Whether a session needs a token. The default is true as soon as a key is configured.
     pub required: Option<bool>,
-    /// Difference between clocks that is forgiven when `exp` and `nbf` are checked.
+    /// Difference between clocks that is forgiven when `exp` and `nbf` are checked, in whole seconds. A live connection is closed this
+    /// long after `exp`, the moment from which its token is refused.
     pub leeway: Period,
     /// Channels that a session follows from the start, as templates over its claims: `["user_{sub}"]`.
     /// A template whose claim is missing, null or empty gives no channel.

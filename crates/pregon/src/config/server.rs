@@ -108,8 +108,6 @@ pub struct Log {
     pub kind: LogKind,
     /// Bytes of recent publications kept in memory for replay.
     pub window: Size,
-    /// Entries kept per channel; 0 means as many as the window holds.
-    pub per_channel: usize,
     /// How long a publication is kept.
     pub age: Period,
 }
@@ -119,7 +117,6 @@ impl Default for Log {
         Self {
             kind: LogKind::Memory,
             window: Size::mib(64),
-            per_channel: 0,
             age: Period::seconds(3600),
         }
     }

@@ -312,6 +312,25 @@ fn keys_of_tokens_are_checked() {
 }
 
 #[test]
+fn short_periods_are_periods_and_nothing_is_not() {
+    let limits = read("[limits]\nauth='500ms'\nhandshake='1ms'\n[log]\nage='10ms'\n").limits;
+    assert_eq!(limits.auth.to_string(), "500ms");
+    for (key, text) in [
+        ("limits.auth", "[limits]\nauth='0s'\n"),
+        ("limits.handshake", "[limits]\nhandshake='0ms'\n"),
+        ("log.age", "[log]\nage='0d'\n"),
+    ] {
+        assert_eq!(wrong(text)[0].2, key);
+    }
+}
+
+/// It was read and did nothing.
+#[test]
+fn a_log_keeps_no_number_of_entries_per_channel() {
+    assert_eq!(wrong("[log]\nper_channel=5\n")[0].2, "log.per_channel");
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let text =
         "[auth]\nsecret = 'hunter2'\nrequired = 3\n[postgres]\nurl = 'hunter3'\n[server]\napi_key = 77\n";

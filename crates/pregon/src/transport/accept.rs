@@ -79,27 +79,23 @@ impl Front {
     async fn connection(self: &Arc<Self>, mut stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         // Small frames must leave at once; the shard joins what can be joined.
         let _ = stream.set_nodelay(true);
-        let peer_ip = peer.ip().to_canonical();
-        // Behind a proxy the address is known only with the head; the total counts from the first byte all the same.
-        let proxied = self.proxies.trusts(peer_ip);
-        let early = if proxied {
-            None
-        } else {
-            self.connections.admit(peer_ip)
+        let peer = peer.ip().to_canonical();
+        let Some(permit) = self.connections.admit() else {
+            return self.full(&mut stream).await;
         };
-        if !proxied && early.is_none() {
+        // Behind a proxy the address is known only with the head; the total counts from the first byte all the same.
+        let proxied = self.proxies.trusts(peer);
+        if !proxied && !permit.is_of(peer) {
             return self.full(&mut stream).await;
         }
         let head = match Head::read(&mut stream, self.handshake).await {
             Ok(head) => head,
             Err(error) => return self.no_head(&mut stream, error).await,
         };
-        let client = self
-            .proxies
-            .client(peer_ip, head.list("x-forwarded-for").as_deref());
-        let Some(permit) = early.or_else(|| self.connections.admit(client)) else {
+        let forwarded = head.list("x-forwarded-for");
+        if proxied && !permit.is_of(self.proxies.client(peer, forwarded.as_deref())) {
             return self.full(&mut stream).await;
-        };
+        }
         match self.door.stream(&head) {
             Some(kind) => self.stream(kind, head, stream, permit).await,
             None => self.http(head, stream, permit, stop).await,

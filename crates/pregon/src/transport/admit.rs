@@ -13,6 +13,8 @@ use crate::auth::{Claims, Verifier};
 use crate::config::{self, Config};
 use crate::desk::Desk;
 use crate::hub::{Codec, Variant};
+use crate::log::Since;
+use crate::log::position::BadPosition;
 use crate::metrics::{Metrics, Reason};
 use crate::route::grant::{Decision, Rights, render_all};
 use crate::route::template::Template;
@@ -326,23 +328,26 @@ fn names(names: Vec<String>) -> Vec<Arc<str>> {
     channels
 }
 
-/// Where the stream begins: what an `EventSource` sends back, otherwise the query.
+/// Where the stream begins: what an `EventSource` sends back by itself, otherwise what the page asked for.
 fn from(head: &Head) -> Result<From, Refused> {
+    let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, message);
+    if let Some(id) = head.header("last-event-id").filter(|id| !id.is_empty()) {
+        // The browser repeats the last id that it saw, of whatever served this path before: a refusal would end the stream for
+        // good, so that an id which is not ours is a place of which we know nothing.
+        return Ok(From::Since(id.parse().map_or(Since::Foreign, Since::Position)));
+    }
     let since = head
-        .header("last-event-id")
-        .filter(|id| !id.is_empty())
-        .map(str::to_owned)
-        .or_else(|| head.query_first("since"))
+        .query_first("since")
         .or_else(|| head.query_first("lastEventId"));
     if let Some(since) = since {
-        let since = since.parse().map_err(|e: crate::log::position::BadPosition| {
-            Refused::new(StatusCode::BAD_REQUEST, e.to_string())
-        })?;
-        return Ok(From::Since(since));
+        return since
+            .parse()
+            .map(From::Since)
+            .map_err(|error: BadPosition| bad(error.to_string()));
     }
     match head.query_first("last").map(|n| n.parse()) {
         Some(Ok(n)) => Ok(From::Last(n)),
-        Some(Err(_)) => Err(Refused::new(StatusCode::BAD_REQUEST, "last must be a number")),
+        Some(Err(_)) => Err(bad("last must be a number".into())),
         None => Ok(From::Now),
     }
 }
@@ -357,4 +362,38 @@ fn copy_headers(head: &[u8], mut response: http::response::Builder) -> http::res
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::log::{Epoch, Position};
+
+    fn asked(query: &str, last_event_id: Option<&str>) -> Result<From, StatusCode> {
+        let mut request = http::Request::get(format!("/sse?{query}"));
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        from(&Head::of(&request.body(()).unwrap())).map_err(|refused| refused.status)
+    }
+
+    /// A refusal would end an `EventSource` for good, for an id that it sends by itself.
+    #[test]
+    fn an_id_that_is_not_ours_is_a_foreign_place_and_a_wrong_question_is_refused() {
+        let position = Position {
+            epoch: Epoch(1),
+            offset: 7,
+        };
+        let resumed = Ok(From::Since(Since::Position(position)));
+        let foreign = Ok(From::Since(Since::Foreign));
+        assert_eq!(asked("since=00000002-1", Some("00000001-7")), resumed);
+        assert_eq!(asked("since=00000001-7", Some("1722")), foreign);
+        assert_eq!(asked("", Some("5m")), foreign, "a period is no id");
+        assert_eq!(asked("since=00000001-7", Some("")), resumed);
+        assert_eq!(asked("since=1722", None), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(asked("last=x", None), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(asked("last=2", None), Ok(From::Last(2)));
+        assert_eq!(asked("", None), Ok(From::Now));
+    }
 }

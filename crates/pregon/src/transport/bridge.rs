@@ -13,7 +13,6 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tower::{Service, ServiceExt};
@@ -32,16 +31,13 @@ const COPY: usize = 16 * 1024;
 #[derive(Clone)]
 pub(super) struct Bridge {
     front: Arc<Front>,
-    /// The connection's place, which goes with it when it becomes a stream.
-    permit: Arc<Mutex<Option<Permit>>>,
+    /// The connection's place; its streams share it, one after the other.
+    permit: Permit,
 }
 
 impl Bridge {
     pub(super) fn new(front: Arc<Front>, permit: Permit) -> Self {
-        Self {
-            front,
-            permit: Arc::new(Mutex::new(Some(permit))),
-        }
+        Self { front, permit }
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
@@ -65,11 +61,8 @@ impl Bridge {
         let Ok((seed, response)) = Seed::of(admitted) else {
             return internal();
         };
-        let Some(permit) = self.permit.lock().take() else {
-            return internal();
-        };
         let body = if kind == Stream::Sse {
-            match self.events(seed, permit) {
+            match self.events(seed) {
                 Ok(body) => body,
                 Err(error) => {
                     tracing::warn!(%error, "a stream could not be bridged");
@@ -77,19 +70,19 @@ impl Bridge {
                 }
             }
         } else {
-            tokio::spawn(self.upgrade(seed, permit, request));
+            tokio::spawn(self.upgrade(seed, request));
             Body::empty()
         };
         response.map(|()| body)
     }
 
-    fn events(&self, seed: Seed, permit: Permit) -> std::io::Result<Body> {
+    fn events(&self, seed: Seed) -> std::io::Result<Body> {
         let (shard, library) = std::os::unix::net::UnixStream::pair()?;
         library.set_nonblocking(true)?;
         let library = UnixStream::from_std(library)?;
         self.front
             .hub
-            .adopt(seed.with(ShardSocket::new(shard.into())?, Vec::new(), permit));
+            .adopt(seed.with(ShardSocket::new(shard.into())?, Vec::new(), self.permit.clone()));
         let pieces = futures_util::stream::unfold(library, |mut library| async move {
             let mut piece = Vec::with_capacity(COPY);
             match library.read_buf(&mut piece).await {
@@ -101,7 +94,7 @@ impl Bridge {
         Ok(Body::from_stream(pieces))
     }
 
-    async fn upgrade(self, seed: Seed, permit: Permit, request: Request<Incoming>) {
+    async fn upgrade(self, seed: Seed, request: Request<Incoming>) {
         let upgraded = match hyper::upgrade::on(request).await {
             Ok(upgraded) => upgraded,
             Err(error) => return tracing::debug!(%error, "an upgrade was given up"),
@@ -115,7 +108,7 @@ impl Bridge {
             .into_std()
             .and_then(|stream| ShardSocket::new(stream.into()));
         match socket {
-            Ok(socket) => self.front.hub.adopt(seed.with(socket, leftover, permit)),
+            Ok(socket) => self.front.hub.adopt(seed.with(socket, leftover, self.permit)),
             Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
         }
     }

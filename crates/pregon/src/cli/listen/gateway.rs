@@ -319,9 +319,10 @@ impl Follower {
                 return Ok(Some(End::Stop));
             }
         }
-        // One position stands for all channels: with several it moves when the replay of each of them is through, which it is
-        // when all are answered and an event comes that is no replay.
-        if self.options.channels.len() == 1 || (self.pending == 0 && !frame.replayed) {
+        // An event may come before a subscribe is answered, through a channel that the token joins by itself, and what the position
+        // asked for comes after it. With several channels one position stands for all: it moves when the replay of each of them
+        // is through, which it is when all are answered and an event comes that is no replay.
+        if self.pending == 0 && (self.options.channels.len() == 1 || !frame.replayed) {
             self.moved(frame);
             self.options.place.save()?;
         }
@@ -360,6 +361,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::cli::listen::event::Format;
 
     #[test]
     fn an_address_without_a_path_means_the_full_protocol() {
@@ -373,6 +375,57 @@ mod tests {
         }
         for wrong in ["h:1", "ftp://h", "ws://", "ws://h h"] {
             assert!(address(wrong).unwrap_err().is::<Usage>(), "{wrong}");
+        }
+    }
+
+    fn follower(file: PathBuf, channels: &[&str]) -> Follower {
+        let channels: Vec<String> = channels.iter().map(ToString::to_string).collect();
+        let stop = CancellationToken::new();
+        Follower {
+            pending: channels.len(),
+            options: Options::new("ws://h", None, channels, Some(file)).unwrap(),
+            delivery: Delivery::new(Format::Json, None, None, true, stop.clone()),
+            stop,
+            path: "/ws".into(),
+            retry: Retry::new(PAUSE.0, PAUSE.1),
+            was_up: false,
+            resuming: true,
+        }
+    }
+
+    async fn hear(follower: &mut Follower, frame: &str) {
+        assert!(follower.text(frame).await.unwrap().is_none(), "{frame}");
+    }
+
+    /// A token's own channels are joined with the connection, so that a live event may come first.
+    #[tokio::test]
+    async fn what_comes_before_the_replay_does_not_move_the_position() {
+        let folder = tempfile::tempdir().unwrap();
+        let live = |offset: u32| {
+            format!(r#"{{"type":"event","channel":"a","event":"e","data":1,"position":"00000001-{offset}"}}"#)
+        };
+        let replayed = |offset: u32| live(offset).replace("\"data\"", "\"replayed\":true,\"data\"");
+        let answer = r#"{"id":1,"type":"ok","position":"00000001-9","recovered":true}"#;
+        for (channels, after_replayed) in [(vec!["a"], 6), (vec!["a", "b"], 5)] {
+            let file = folder.path().join(format!("{}.json", channels.len()));
+            std::fs::write(&file, r#"{"position":"00000001-5"}"#).unwrap();
+            let mut follower = follower(file.clone(), &channels);
+            let saved = || {
+                Place::open(Some(file.clone()))
+                    .unwrap()
+                    .position()
+                    .unwrap()
+                    .to_owned()
+            };
+            hear(&mut follower, &live(8)).await;
+            assert_eq!(saved(), "00000001-5", "{channels:?}");
+            for _ in &channels {
+                hear(&mut follower, answer).await;
+            }
+            hear(&mut follower, &replayed(6)).await;
+            assert_eq!(saved(), format!("00000001-{after_replayed}"), "{channels:?}");
+            hear(&mut follower, &live(10)).await;
+            assert_eq!(saved(), "00000001-10", "{channels:?}");
         }
     }
 

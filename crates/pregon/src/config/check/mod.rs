@@ -134,24 +134,19 @@ fn is_origin(text: &str) -> bool {
 
 fn limits(config: &Config, tree: &mut Tree) {
     let limits = &config.limits;
-    let counts = [
-        ("limits.message", limits.message.0),
-        ("limits.subscriptions", limits.subscriptions as u64),
-        ("limits.queue", limits.queue.0),
-        ("limits.body", limits.body.0),
-        ("limits.batch", limits.batch as u64),
-        ("limits.channel_name", limits.channel_name as u64),
-        ("limits.handshake", limits.handshake.as_secs()),
-        ("limits.auth", limits.auth.as_secs()),
-        ("log.age", config.log.age.as_secs()),
-        ("log.window", config.log.window.0),
+    let zeros = [
+        ("limits.message", limits.message.0 == 0),
+        ("limits.subscriptions", limits.subscriptions == 0),
+        ("limits.queue", limits.queue.0 == 0),
+        ("limits.body", limits.body.0 == 0),
+        ("limits.batch", limits.batch == 0),
+        ("limits.channel_name", limits.channel_name == 0),
+        ("limits.handshake", limits.handshake.is_zero()),
+        ("limits.auth", limits.auth.is_zero()),
+        ("log.age", config.log.age.is_zero()),
+        ("log.window", config.log.window.0 == 0),
     ];
-    for (key, _) in counts.into_iter().filter(|(_, value)| *value == 0) {
-        let remedy = if key.contains("handshake") || key.contains("auth") {
-            "use at least `1s`"
-        } else {
-            "remove it for the default"
-        };
-        tree.report(key, None, "must not be zero", remedy);
+    for (key, _) in zeros.into_iter().filter(|(_, zero)| *zero) {
+        tree.report(key, None, "must not be zero", "remove it for the default");
     }
 }
