@@ -14,7 +14,7 @@ pub(crate) struct BaseFunction {
     result: &'static str,
     definer: bool,
     settings: &'static [&'static str],
-    body: &'static str,
+    pub(crate) body: &'static str,
 }
 
 /// In the order of creation: `publish` calls `fit`.

@@ -12,10 +12,12 @@
 
 mod apply;
 mod base;
+mod compared;
 mod drop;
 mod error;
 mod found;
 mod grants;
+mod missing;
 mod plan;
 mod spec;
 mod status;
@@ -23,8 +25,10 @@ mod validate;
 mod watch;
 
 pub use apply::apply;
+pub use compared::status_of;
 pub use drop::drop;
 pub use error::{InstallError, Problem};
+pub use missing::missing_triggers;
 pub use plan::{Plan, Step, StepKind, plan};
 pub use spec::{Mode, PublishSpec, Target, WatchSpec};
 pub use status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus, status};

@@ -58,6 +58,29 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// What it is about, by kinds: `schema pregon, 2 roles, 3 functions`.
+    pub fn summary(&self) -> String {
+        let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
+        for step in &self.steps {
+            let kind = match step.kind {
+                StepKind::Grant => "right",
+                StepKind::Create | StepKind::Replace | StepKind::Drop => {
+                    step.object.split(' ').next().unwrap_or_default()
+                }
+            };
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, objects)) => objects.push(&step.object),
+                None => kinds.push((kind, vec![&step.object])),
+            }
+        }
+        let told = |(kind, objects): &(&str, Vec<&str>)| match objects.as_slice() {
+            [object] if *kind == "right" => format!("a right on {object}"),
+            [object] => (*object).to_owned(),
+            several => format!("{} {kind}s", several.len()),
+        };
+        kinds.iter().map(told).collect::<Vec<_>>().join(", ")
+    }
+
     /// The exact script, ready for psql.
     pub fn sql(&self) -> String {
         if self.steps.is_empty() {
@@ -319,7 +342,8 @@ fn trigger_steps(
     }
 }
 
-fn trigger_difference(
+/// Why a trigger is not what it should be.
+pub(crate) fn trigger_difference(
     existing: &TriggerFacts,
     want: &DesiredTrigger,
     watch: &str,

@@ -61,9 +61,27 @@ pub struct Status {
 }
 
 impl Status {
+    pub(crate) fn new(found: &Found) -> Self {
+        let meta = |key: &str| {
+            let mut rows = found.meta.iter().flatten();
+            let row = rows.find(|(name, _)| name == key);
+            row.map(|(_, value)| value.clone())
+        };
+        let ours = found.functions.iter().filter(|one| one.is_ours());
+        Self {
+            version: meta("version"),
+            epoch: meta("epoch"),
+            schema: objects(found),
+            roles: roles(found),
+            functions: ours.map(function).collect(),
+            triggers: triggers(found),
+        }
+    }
+
     /// Whether anything of ours is there.
     pub fn is_installed(&self) -> bool {
-        !self.functions.is_empty() || self.schema.iter().any(|object| object.state == State::Ok)
+        self.functions.iter().any(|one| one.state != State::Missing)
+            || self.schema.iter().any(|object| object.state == State::Ok)
     }
 
     /// Whether all that is there is as it was installed.
@@ -83,27 +101,7 @@ pub async fn status(client: &Client) -> Result<Status, InstallError> {
     found::begin(client).await?;
     let found = found::read(client, &[], &[]).await.map_err(InstallError::from);
     let found = found::end(client, found).await?;
-    let meta = |key: &str| {
-        found
-            .meta
-            .iter()
-            .flatten()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.clone())
-    };
-    Ok(Status {
-        version: meta("version"),
-        epoch: meta("epoch"),
-        schema: objects(&found),
-        roles: roles(&found),
-        functions: found
-            .functions
-            .iter()
-            .filter(|one| one.is_ours())
-            .map(function)
-            .collect(),
-        triggers: triggers(&found),
-    })
+    Ok(Status::new(&found))
 }
 
 fn objects(found: &Found) -> Vec<ObjectStatus> {

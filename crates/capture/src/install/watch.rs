@@ -28,7 +28,7 @@ const ROW: i16 = 1;
 const INSERT: i16 = 4;
 const DELETE: i16 = 8;
 const UPDATE: i16 = 16;
-const TRUNCATE: i16 = 32;
+pub(crate) const TRUNCATE: i16 = 32;
 
 const ROWS_ALIAS: &str = "pregon_rows";
 
@@ -119,16 +119,6 @@ impl<'a> DesiredWatch<'a> {
 
     /// The statement that creates or replaces one of the triggers.
     pub(crate) fn trigger_sql(&self, trigger: &DesiredTrigger) -> String {
-        let events: Vec<&str> = [
-            (INSERT, "INSERT"),
-            (UPDATE, "UPDATE"),
-            (DELETE, "DELETE"),
-            (TRUNCATE, "TRUNCATE"),
-        ]
-        .into_iter()
-        .filter(|(bit, _)| trigger.type_bits & bit != 0)
-        .map(|(_, word)| word)
-        .collect();
         let rows = trigger
             .rows_alias
             .map(|alias| format!(" REFERENCING NEW TABLE AS {alias}"))
@@ -141,12 +131,35 @@ impl<'a> DesiredWatch<'a> {
         format!(
             "CREATE OR REPLACE TRIGGER {} AFTER {} ON {}{rows} FOR EACH {level} EXECUTE FUNCTION {}({})",
             ident(&trigger.name),
-            events.join(" OR "),
+            events(trigger.type_bits).join(" OR "),
             qualified(&trigger.schema, &trigger.table),
             self.function(),
             literal(&self.spec.name),
         )
     }
+}
+
+/// The events that a trigger of these bits has.
+pub(crate) fn events(type_bits: i16) -> Vec<&'static str> {
+    let words = [
+        (INSERT, "INSERT"),
+        (UPDATE, "UPDATE"),
+        (DELETE, "DELETE"),
+        (TRUNCATE, "TRUNCATE"),
+    ];
+    let has = words.into_iter().filter(|(bit, _)| type_bits & bit != 0);
+    has.map(|(_, word)| word).collect()
+}
+
+/// The bits of all triggers that capture these operations, without those that say how.
+pub(crate) fn type_bits(operations: &[Op]) -> i16 {
+    let bit = |op: &Op| match op {
+        Op::Insert => INSERT,
+        Op::Update => UPDATE,
+        Op::Delete => DELETE,
+        Op::Truncate => TRUNCATE,
+    };
+    operations.iter().fold(0, |bits, op| bits | bit(op))
 }
 
 /// What a `CREATE FUNCTION` of ours consists of.

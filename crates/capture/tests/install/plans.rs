@@ -1,6 +1,10 @@
 //! What a plan contains: nothing when all is there, the difference when something is not, and everything for a removal.
 
-use pregon_capture::install::{self, State, StepKind, Target, WatchSpec, apply, plan, status};
+use pregon_capture::connect::Settings;
+use pregon_capture::install::{
+    self, State, StepKind, Target, WatchSpec, apply, missing_triggers, plan, status, status_of,
+};
+use pregon_capture::query::{Pool, PoolOptions};
 use pregon_testkit::postgres::{Database, Options, Server, shared};
 
 use crate::kit::{ALL, Fixture, install, watch};
@@ -81,6 +85,84 @@ async fn only_what_differs_is_planned() {
     let planned = plan(&f.admin, &target(vec![changed])).await.unwrap();
     assert_eq!(planned.steps.len(), 1, "{planned}");
     assert_eq!(planned.steps[0].object, "function pregon.notify_t");
+}
+
+#[tokio::test]
+async fn status_misses_what_the_target_wants() {
+    let watches = vec![watch("t", "t", &ALL), watch("u", "u", &ALL)];
+    let f = Fixture::new(TABLE, watches.clone()).await;
+    let want = target(watches);
+    let unsound = async |target: &Target| {
+        let status = status_of(&f.admin, target).await.unwrap();
+        let functions = status.functions.iter().map(|one| (&one.name, &one.state));
+        let triggers = status.triggers.iter().map(|one| (&one.name, &one.state));
+        let all = functions.chain(triggers);
+        let bad: Vec<String> = all
+            .filter(|(_, state)| **state != State::Ok)
+            .map(|(name, state)| format!("{name} {state:?}"))
+            .collect();
+        assert_eq!(bad.is_empty(), status.is_sound());
+        bad
+    };
+    assert_eq!(unsound(&want).await, Vec::<String>::new());
+    f.admin
+        .batch_execute("DROP TRIGGER pregon_t_update ON t; DROP TABLE u")
+        .await
+        .unwrap();
+    assert_eq!(unsound(&want).await, [" Missing", "pregon_t_update Missing"]);
+    let other = WatchSpec {
+        condition: Some("n > 0".into()),
+        ..watch("t", "t", &ALL)
+    };
+    let bad = unsound(&target(vec![other, watch("new", "t", &ALL)]))
+        .await
+        .join("; ");
+    for words in [
+        "pregon.notify_t Modified(\"it is not what",
+        "pregon.notify_u Modified(\"the configuration has no watch",
+        "pregon.notify_new Missing",
+        "pregon_new_truncate Missing",
+    ] {
+        assert!(bad.contains(words), "{words} in {bad}");
+    }
+    f.admin.batch_execute("DROP FUNCTION pregon.fit").await.unwrap();
+    assert!(unsound(&want).await.contains(&"pregon.fit Missing".to_owned()));
+}
+
+#[tokio::test]
+async fn the_gateway_sees_which_triggers_do_not_fire() {
+    let tables = "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE \"a\"\"b\" (id int); CREATE TABLE c () INHERITS (t);
+        CREATE TABLE p (id int) PARTITION BY LIST (id); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)";
+    let watches = vec![
+        watch("t", "t", &ALL),
+        watch("q", "a\"b", &ALL),
+        watch("p", "p", &ALL),
+    ];
+    let f = Fixture::new(tables, watches.clone()).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    let pool = Pool::new(PoolOptions::new(Settings::parse(&f.db.url_as(&role)).unwrap()));
+    let missing = async || missing_triggers(&pool, &watches).await.unwrap();
+    assert_eq!(missing().await, Vec::<String>::new());
+    f.admin
+        .batch_execute(
+            "ALTER TABLE ONLY t DISABLE TRIGGER pregon_t; DROP TRIGGER pregon_q_truncate ON \"a\"\"b\";
+             DROP TRIGGER pregon_t ON c; ALTER TABLE p1 DISABLE TRIGGER pregon_p; CREATE TABLE d () INHERITS (c)",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        missing().await,
+        [
+            "watch \"p\": no enabled trigger for INSERT, UPDATE, DELETE on public.p1",
+            "watch \"q\": no enabled trigger for TRUNCATE on public.\"a\"\"b\"",
+            "watch \"t\": no enabled trigger for INSERT, UPDATE, DELETE on public.c",
+            "watch \"t\": no enabled trigger for INSERT, UPDATE, DELETE on public.d",
+            "watch \"t\": no enabled trigger for INSERT, UPDATE, DELETE on public.t",
+        ]
+    );
+    f.admin.batch_execute("DROP TABLE \"a\"\"b\"").await.unwrap();
+    let gone = "watch \"q\": there is no table public.\"a\"\"b\"".to_owned();
+    assert!(missing().await.contains(&gone));
 }
 
 #[tokio::test]

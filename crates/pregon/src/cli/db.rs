@@ -30,7 +30,7 @@ Examples:
   pregon db apply
   PREGON_ADMIN_URL=postgres://owner@db/shop pregon db apply")]
     Apply(Json),
-    /// List functions, triggers and roles of ours and whether they are as they were installed
+    /// List functions, triggers and roles of ours and whether they are as the configuration wants them
     ///
     /// Exit code 1 when something is missing or was modified.
     #[command(after_help = "\
@@ -194,7 +194,7 @@ fn print_active(status: &Status) -> anyhow::Result<()> {
 
 async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let session = settings::admin(config).await?;
-    let status = install::status(&session).await?;
+    let status = install::status_of(&session, &crate::install::target(config)?).await?;
     let fine = status.is_sound() && (status.is_installed() || config.watch.is_empty());
     if json {
         output::json(&status)?;
@@ -242,7 +242,16 @@ fn print_status(status: &Status) -> anyhow::Result<()> {
     for reason in reasons(status) {
         output::line(format_args!("{reason}: `pregon db plan` shows how to mend it"))?;
     }
+    if lacks_something(status) {
+        output::line("something is missing: `pregon db plan` shows the SQL and `pregon db apply` runs it")?;
+    }
     Ok(())
+}
+
+fn lacks_something(status: &Status) -> bool {
+    let functions = status.functions.iter().map(|one| &one.state);
+    let triggers = status.triggers.iter().map(|one| &one.state);
+    functions.chain(triggers).any(|state| *state == State::Missing)
 }
 
 fn word(state: &State) -> &'static str {

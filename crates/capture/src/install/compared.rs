@@ -1,0 +1,141 @@
+//! What is installed, compared with what a configuration wants: what should be there and is not, or is different.
+
+use tokio_postgres::Client;
+
+use super::base;
+use super::found::{self, Found};
+use super::plan::trigger_difference;
+use super::spec::Target;
+use super::status::{FunctionStatus, State, Status, TriggerStatus};
+use super::watch::{DesiredTrigger, DesiredWatch, function_name};
+use super::{InstallError, SCHEMA, validate};
+
+/// Like [`super::status`], and what the target wants beyond that. A table that is missing is no error here: what its watch
+/// needs is missing with it.
+pub async fn status_of(client: &Client, target: &Target) -> Result<Status, InstallError> {
+    found::begin(client).await?;
+    let status = compare(client, target).await;
+    found::end(client, status).await
+}
+
+async fn compare(client: &Client, target: &Target) -> Result<Status, InstallError> {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    let mut watches = Vec::new();
+    for spec in &target.watches {
+        if let Some(table) = validate::table(client, spec, &mut problems, &mut warnings).await? {
+            watches.push(DesiredWatch::new(spec, table));
+        }
+    }
+    let names: Vec<_> = target.watches.iter().map(function_name).collect();
+    let found = found::read(client, &names, &[]).await?;
+    let mut status = Status::new(&found);
+    if !status.is_installed() {
+        return Ok(status);
+    }
+    for function in &base::FUNCTIONS {
+        let wanted = Wanted::new(SCHEMA, function.name, None, Some(function.body));
+        wanted.compare(&found, &mut status);
+    }
+    for spec in &target.watches {
+        let (schema, name) = function_name(spec);
+        let body = watches.iter().find(|watch| watch.spec.name == spec.name);
+        let body = body.map(|watch| watch.body.as_str());
+        Wanted::new(&schema, &name, Some(&spec.name), body).compare(&found, &mut status);
+    }
+    for watch in &watches {
+        triggers(&found, watch, &mut status);
+    }
+    if target.prune {
+        unwanted(&names, &watches, &mut status);
+    }
+    Ok(status)
+}
+
+/// A function that should be there; without a body when nobody can say which.
+struct Wanted<'a> {
+    schema: &'a str,
+    name: &'a str,
+    watch: Option<&'a str>,
+    body: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(schema: &'a str, name: &'a str, watch: Option<&'a str>, body: Option<&'a str>) -> Self {
+        Self {
+            schema,
+            name,
+            watch,
+            body,
+        }
+    }
+
+    fn compare(&self, found: &Found, status: &mut Status) {
+        let name = format!("{}.{}", self.schema, self.name);
+        let Some(told) = status.functions.iter_mut().find(|told| told.name == name) else {
+            status.functions.push(FunctionStatus {
+                name,
+                watch: self.watch.map(str::to_owned),
+                owner: String::new(),
+                state: State::Missing,
+            });
+            return;
+        };
+        let found = found
+            .functions
+            .iter()
+            .find(|function| function.schema == self.schema && function.name == self.name);
+        let differs = found.is_some_and(|found| self.body.is_some_and(|body| body != found.body));
+        if told.state == State::Ok && differs {
+            told.state = State::Modified("it is not what this version and configuration install".into());
+        }
+    }
+}
+
+fn triggers(found: &Found, watch: &DesiredWatch<'_>, status: &mut Status) {
+    let function = format!("{}.{}", watch.function_schema, watch.function_name);
+    // What stood for all triggers of the watch is said one by one.
+    status
+        .triggers
+        .retain(|told| !(told.name.is_empty() && told.function == function));
+    for want in &watch.triggers {
+        let Some(told) = status.triggers.iter_mut().find(|told| stands_for(told, want)) else {
+            status.triggers.push(TriggerStatus {
+                name: want.name.clone(),
+                table: want.plain_table(),
+                function: function.clone(),
+                watch: watch.spec.name.clone(),
+                state: State::Missing,
+            });
+            continue;
+        };
+        let existing = found.triggers.iter().find(|trigger| want.is_at(trigger));
+        let difference = existing.and_then(|existing| {
+            trigger_difference(existing, want, &watch.spec.name, told.function == function)
+        });
+        if let (State::Ok, Some(reason)) = (&told.state, difference) {
+            told.state = State::Modified(reason.to_owned());
+        }
+    }
+}
+
+fn stands_for(told: &TriggerStatus, want: &DesiredTrigger) -> bool {
+    told.name == want.name && told.table == want.plain_table()
+}
+
+fn unwanted(functions: &[(String, String)], watches: &[DesiredWatch<'_>], status: &mut Status) {
+    let reason = || State::Modified("the configuration has no watch for it".into());
+    for told in status.functions.iter_mut().filter(|told| told.watch.is_some()) {
+        let wanted = functions
+            .iter()
+            .any(|(schema, name)| told.name == format!("{schema}.{name}"));
+        if told.state == State::Ok && !wanted {
+            told.state = reason();
+        }
+    }
+    for told in status.triggers.iter_mut().filter(|told| told.state == State::Ok) {
+        let mut wanted = watches.iter().flat_map(|watch| &watch.triggers);
+        if !wanted.any(|want| stands_for(told, want)) {
+            told.state = reason();
+        }
+    }
+}
