@@ -34,6 +34,7 @@ use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::source::Attached;
 use crate::source::postgres::PostgresSource;
+use crate::source::triggers::Triggers;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
@@ -96,9 +97,14 @@ impl Node {
             Arc::clone(&metrics),
         );
         let hub = Arc::new(start_hub(&config, &options, &log, &rights, &metrics, &desk)?);
-        let pipeline = Pipeline::new(Arc::clone(&router), Arc::clone(&log), pool, Arc::clone(&metrics));
+        let pipeline = Pipeline::new(
+            Arc::clone(&router),
+            Arc::clone(&log),
+            pool.clone(),
+            Arc::clone(&metrics),
+        );
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, &stop)?;
+        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_deref(), &stop)?;
         let door = Arc::new(build_door(
             &config,
             &options,
@@ -255,6 +261,7 @@ fn start_sources(
     config: &Config,
     pipeline: &Arc<Pipeline>,
     metrics: &Arc<Metrics>,
+    pool: Option<&Pool>,
     stop: &CancellationToken,
 ) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
     let mut tasks = JoinSet::new();
@@ -277,14 +284,18 @@ fn start_sources(
             names,
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
-            attached: up,
+            attached: up.clone(),
         };
-        let stop = stop.clone();
+        let stopped = stop.clone();
         tasks.spawn(async move {
-            if let Err(error) = source.run(stop).await {
+            if let Err(error) = source.run(stopped).await {
                 tracing::error!(%error, "postgres cannot be listened to");
             }
         });
+        if let Some(triggers) = Triggers::build(config, pool, up, pipeline, metrics) {
+            attached.push(("postgres triggers", triggers.complete.clone()));
+            tasks.spawn(triggers.run(stop.clone()));
+        }
     }
     Ok((tasks, Health::new(attached)))
 }

@@ -53,19 +53,23 @@ async fn connections_of_a_proxy_that_say_nothing() {
     let config =
         limited("connections = 2").replace("[server]", "[server]\ntrusted_proxies = [\"127.0.0.1\"]");
     let node = node(&config).await;
-    let status = async |wanted: u16| {
-        let seen = || async {
-            let seen = http::get(&node.url("/healthz")).await?.status();
-            anyhow::ensure!(seen == wanted, "{seen}");
-            Ok(())
-        };
-        eventually(SOON, seen).await.unwrap();
+    let silent = std::sync::Mutex::new(Vec::new());
+    // One that comes while an earlier connection is still being closed is refused, so that it takes a few.
+    let full = || async {
+        let another = tokio::net::TcpStream::connect(node.address()).await?;
+        silent.lock().unwrap().push(another);
+        let seen = http::get(&node.url("/healthz")).await?.status();
+        anyhow::ensure!(seen == 503, "{seen}");
+        anyhow::Ok(())
     };
-    let silent = || tokio::net::TcpStream::connect(node.address());
-    let both = (silent().await.unwrap(), silent().await.unwrap());
-    status(503).await;
-    drop(both);
-    status(200).await;
+    eventually(SOON, full).await.unwrap();
+    silent.lock().unwrap().clear();
+    let free = || async {
+        let seen = http::get(&node.url("/healthz")).await?.status();
+        anyhow::ensure!(seen == 200, "{seen}");
+        anyhow::Ok(())
+    };
+    eventually(SOON, free).await.unwrap();
 }
 
 #[tokio::test]

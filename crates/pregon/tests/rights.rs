@@ -1,9 +1,9 @@
 //! Who may follow what: claims, templates, the database's word, cookies and origins.
 
-use pregon_testkit::{Database, WsClient, postgres};
+use pregon_testkit::{Database, Node, WsClient, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{PLAIN, SOON, connect, node, node_on, publish, refusal, token};
+use crate::support::{PLAIN, SOON, connect, metric, node, node_on, publish, refusal, token};
 
 #[tokio::test]
 async fn a_missing_or_empty_claim_addresses_nobody() {
@@ -88,4 +88,67 @@ async fn a_cookie_counts_only_from_an_allowed_origin() {
         client.next_of_type("welcome", SOON).await.unwrap()["channels"],
         json!(["user_1"])
     );
+}
+
+/// A request that is sent and left at once: its session ends while it begins.
+async fn open_and_leave(node: &Node, path: &str) {
+    let mut stream = tokio::net::TcpStream::connect(node.address()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn nobody_gets_the_channels_of_a_session_that_left_while_it_began() {
+    let node = node(PLAIN).await;
+    let path = format!(
+        "/sse?channel=room_a&token={}",
+        token(&json!({"sub": 1, "rooms": ["a"]}))
+    );
+    for _ in 0..30 {
+        open_and_leave(&node, &path).await;
+    }
+    metric(&node, "pregon_sessions_opened_total{transport=\"sse\"}", |n| {
+        n >= 1.0
+    })
+    .await
+    .unwrap();
+    metric(&node, "pregon_sessions{transport=\"sse\"}", |n| n == 0.0)
+        .await
+        .unwrap();
+    let mut strangers = Vec::new();
+    for sub in 2..12 {
+        strangers.push(connect(&node, &json!({"sub": sub})).await);
+    }
+    publish(&node, "room_a", "x", json!("secreto")).await;
+    for stranger in &mut strangers {
+        stranger.expect_silence().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_refreshed_token_takes_away_what_it_does_not_grant() {
+    let node = node(PLAIN).await;
+    let mut client = connect(&node, &json!({"sub": 1, "rooms": ["a", "b"]})).await;
+    client.subscribe("room_a").await.unwrap();
+    client.subscribe("room_b").await.unwrap();
+    let fresh = token(&json!({"sub": 2, "rooms": ["b"]}));
+    let reply = client
+        .request(json!({"type": "auth", "token": fresh}))
+        .await
+        .unwrap();
+    assert_eq!(reply["type"], "ok");
+    for channel in ["user_1", "room_a", "room_b", "user_2"] {
+        publish(&node, channel, "x", json!(channel)).await;
+    }
+    let heard = [
+        client.next_of_type("event", SOON).await.unwrap(),
+        client.next_of_type("event", SOON).await.unwrap(),
+    ];
+    assert_eq!(
+        [&heard[0]["data"], &heard[1]["data"]],
+        [&json!("room_b"), &json!("user_2")]
+    );
+    client.expect_silence().await.unwrap();
 }

@@ -1,9 +1,9 @@
 //! `[[watch]]`: from a changed row to a client, with triggers that `serve` installs.
 
-use pregon_testkit::{Database, Node, WsClient, postgres};
+use pregon_testkit::{Database, Node, WsClient, eventually, http, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, node_on};
+use crate::support::{SOON, metric, node_on};
 
 const TABLE: &str =
     "CREATE TABLE pedidos (id int PRIMARY KEY, estado text, total numeric(10,2), nota text, secreto text)";
@@ -173,7 +173,67 @@ async fn serve_names_what_it_installed_and_a_manual_one_refuses_to_start() {
         .env("DATABASE_URL", database.url())
         .not_ready();
     let refused = pregon_testkit::Node::spawn(options).await.unwrap_err();
-    assert!(format!("{refused:#}").contains("pregon db apply"), "{refused:#}");
+    let refused = format!("{refused:#}");
+    assert!(
+        refused.contains("pregon db apply") && refused.contains("trigger"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_manual_one_says_what_an_empty_database_lacks() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let manual = config("").replace("apply = \"auto\"", "apply = \"manual\"");
+    let options = crate::support::options(&manual)
+        .env("DATABASE_URL", database.url())
+        .not_ready();
+    let refused = format!("{:#}", pregon_testkit::Node::spawn(options).await.unwrap_err());
+    for words in ["schema pregon, ", "3 functions", "2 triggers"] {
+        assert!(refused.contains(words), "{words} in {refused}");
+    }
+}
+
+/// Waits for `/readyz` to answer so, and gives its text.
+async fn readiness(node: &Node, status: u16) -> String {
+    let seen = eventually(SOON, || async {
+        let seen = http::get(&node.url("/readyz")).await?;
+        anyhow::ensure!(
+            seen.status() == status,
+            "/readyz is {}: {}",
+            seen.status(),
+            seen.body
+        );
+        Ok(seen.body)
+    });
+    seen.await.unwrap()
+}
+
+#[tokio::test]
+async fn readyz_is_down_while_a_trigger_is_disabled_and_the_time_is_a_gap() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let quick = config("").replace("[postgres]\n", "[postgres]\nheartbeat = \"200ms\"\n");
+    let node = node_on(&database, &quick).await;
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.subscribe("pedidos").await.unwrap();
+    let up = "pregon_source_up{source=\"triggers\"}";
+    metric(&node, up, |up| up == 1.0).await.unwrap();
+    for name in ["pregon_pedidos", "ALL"] {
+        let alter = async |verb: &str| {
+            let sql = format!("ALTER TABLE pedidos {verb} TRIGGER {name}");
+            database.execute(&sql).await.unwrap();
+        };
+        alter("DISABLE").await;
+        let seen = readiness(&node, 503).await;
+        assert!(seen.contains("postgres triggers"), "{seen}");
+        metric(&node, up, |up| up == 0.0).await.unwrap();
+        alter("ENABLE").await;
+        readiness(&node, 200).await;
+        let gap = client.next_of_type("gap", SOON).await.unwrap();
+        assert_eq!(gap["channel"], "pedidos");
+    }
+    assert_eq!(node.log().matches("pregon db apply").count(), 2, "{}", node.log());
 }
 
 #[tokio::test]

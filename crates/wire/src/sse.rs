@@ -26,9 +26,9 @@ pub fn gap(channel: Option<&str>, from: Option<&str>, to: &str, reason: GapReaso
     out.extend_from_slice(b"}\n\n");
 }
 
-/// A comment against idle proxies and an id that moves the client's resume position without an event.
+/// A comment against idle proxies, then a block of an id alone, which moves the client's resume position without an event.
 pub fn keep_alive(position: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b":\n");
+    out.extend_from_slice(b":\n\n");
     line("id", position, out);
     out.push(b'\n');
 }
@@ -135,7 +135,7 @@ mod tests {
                 "id: e-2\nevent: gap\n\
                  data: {\"channel\":\"c\",\"from\":null,\"to\":\"e-2\",\"reason\":\"source\"}\n\n",
             ),
-            (text(|out| keep_alive("e-3", out)), ":\nid: e-3\n\n"),
+            (text(|out| keep_alive("e-3", out)), ":\n\nid: e-3\n\n"),
             (text(|out| retry(2500, out)), "retry: 2500\n\n"),
             (
                 text(|out| error(&codes::FORBIDDEN, "no\nway", out)),

@@ -174,13 +174,13 @@ impl Supervisor {
         }
         match trouble {
             Trouble::Connect(error) if error.is_permanent() => {
-                tracing::error!(%error, database = self.settings.redacted(), "cannot listen");
+                tracing::error!(%error, database = self.settings.redacted(), "cannot listen yet, trying again");
             }
             Trouble::Connect(error) => {
                 tracing::warn!(%error, database = self.settings.redacted(), "cannot connect, trying again");
             }
             Trouble::Undelivered => {
-                tracing::error!(error = %ProveError::Undelivered, database = self.settings.redacted(), "cannot listen");
+                tracing::error!(error = %ProveError::Undelivered, database = self.settings.redacted(), "cannot listen yet, trying again");
             }
             Trouble::Lost(reason) => {
                 tracing::warn!(reason, "the connection that listens was lost, reconnecting")

@@ -15,7 +15,10 @@ use crate::log::window::{Follow, Most};
 use crate::metrics::Reason;
 
 /// One piece: enough to make the write cheap, little enough that many slow sessions hold little.
-const PIECE: Most = Most { entries: 256, bytes: 64 * 1024 };
+const PIECE: Most = Most {
+    entries: 256,
+    bytes: 64 * 1024,
+};
 
 /// Pieces that one session may send before others have their turn.
 const TURN: usize = 8;
@@ -64,7 +67,13 @@ impl Shard {
         else {
             return;
         };
-        let outcome = turn(conn, &self.shared.window, self.head, &self.channels, &mut self.encoder);
+        let outcome = turn(
+            conn,
+            &self.shared.window,
+            self.head,
+            &self.channels,
+            &mut self.encoder,
+        );
         let sent = match outcome {
             Ok((_, sent)) => sent,
             Err(why) => return self.fail(key, why),
@@ -115,7 +124,9 @@ fn turn(
 ) -> Result<(Turn, Sent), Slowness> {
     let mut sent = Sent::default();
     for _ in 0..TURN {
-        let Some(backlog) = &mut conn.backlog else { return Ok((Turn::Live, sent)) };
+        let Some(backlog) = &mut conn.backlog else {
+            return Ok((Turn::Live, sent));
+        };
         backlog.flush(&conn.socket).map_err(|_| Slowness::Gone)?;
         if backlog.blocked {
             return Ok((Turn::Blocked, sent));
@@ -142,7 +153,9 @@ fn replay(
     encoder: &mut Encoder,
     sent: &mut Sent,
 ) -> Result<(), Slowness> {
-    let Some(replay) = backlog.replays.front_mut() else { return Ok(()) };
+    let Some(replay) = backlog.replays.front_mut() else {
+        return Ok(());
+    };
     let piece = replay.next(window, PIECE).ok_or(Slowness::Slow)?;
     let mut out = Vec::new();
     for (entry, channel) in &piece.entries {
@@ -167,13 +180,24 @@ fn catch_up(
     encoder: &mut Encoder,
     sent: &mut Sent,
 ) -> Result<(), Slowness> {
-    let Some(backlog) = &mut conn.backlog else { return Ok(()) };
+    let Some(backlog) = &mut conn.backlog else {
+        return Ok(());
+    };
     // A subscription may begin after the cursor: its client had everything up to there before it connected.
     let subscriptions = conn.session.subscriptions.iter();
-    let followed: Vec<(Arc<str>, u64)> =
-        subscriptions.map(|s| (channels.name(s.channel), s.after.max(backlog.cursor))).collect();
-    let follows: Vec<Follow<'_>> = followed.iter().map(|(channel, after)| Follow { channel, after: *after }).collect();
-    let merged = window.merge(&follows, backlog.cursor, head, PIECE).ok_or(Slowness::Slow)?;
+    let followed: Vec<(Arc<str>, u64)> = subscriptions
+        .map(|s| (channels.name(s.channel), s.after.max(backlog.cursor)))
+        .collect();
+    let follows: Vec<Follow<'_>> = followed
+        .iter()
+        .map(|(channel, after)| Follow {
+            channel,
+            after: *after,
+        })
+        .collect();
+    let merged = window
+        .merge(&follows, backlog.cursor, head, PIECE)
+        .ok_or(Slowness::Slow)?;
     let last = merged.entries.last().map_or(head, |entry| entry.offset);
     backlog.cursor = if merged.complete { head } else { last };
     let mut out = Vec::new();

@@ -202,7 +202,12 @@ impl Shard {
         }
         parts.sort_unstable();
         // A publication once; a gap for every channel that it concerns.
-        let gap = |index: u16| batch.entries.get(usize::from(index)).is_some_and(|entry| entry.is_gap());
+        let gap = |index: u16| {
+            batch
+                .entries
+                .get(usize::from(index))
+                .is_some_and(|entry| entry.is_gap())
+        };
         parts.dedup_by(|later, first| later.0 == first.0 && !gap(first.0));
         let variant = conn.variant;
         let mut joined = BytesMut::new();

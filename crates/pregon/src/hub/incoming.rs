@@ -67,7 +67,9 @@ impl Shard {
                 return;
             }
             let mut taken = Taken::default();
-            let outcome = conn.decoder.feed(bytes, most, deflate, &mut |message| taken.take(&message, codec));
+            let outcome = conn
+                .decoder
+                .feed(bytes, most, deflate, &mut |message| taken.take(&message, codec));
             for message in taken.messages {
                 self.incoming(key, message);
             }
@@ -111,6 +113,16 @@ impl Shard {
             }
             Incoming::Binary(bytes) if conn.variant.codec == Codec::Echo => {
                 self.echo(key, Opcode::Binary, &bytes)
+            }
+            Incoming::Binary(_) if conn.variant.codec == Codec::Plain => {
+                let mut json = Vec::new();
+                plain::error(
+                    None,
+                    &codes::BAD_REQUEST,
+                    "send commands as text frames",
+                    &mut json,
+                );
+                self.reply(key, &json);
             }
             Incoming::Text(_) | Incoming::Binary(_) | Incoming::Pong => {}
             Incoming::Ping(payload) => {
@@ -244,12 +256,19 @@ impl Shard {
 
     /// A token came as a message: the session opens, or goes on with fresh claims.
     fn authenticate(&mut self, key: Key, id: Option<u64>, claims: Claims) {
-        let channels: Vec<Arc<str>> = self.shared.rights.load().join(&claims).into_iter().map(Arc::from).collect();
+        let channels: Vec<Arc<str>> = self
+            .shared
+            .rights
+            .load()
+            .join(&claims)
+            .into_iter()
+            .map(Arc::from)
+            .collect();
         let Some(conn) = self.conn(key) else { return };
         let before = std::mem::replace(&mut conn.session.claims, claims);
         if let Phase::Waiting(from) = conn.phase {
             conn.phase = Phase::Open;
-            self.open(key, &channels, from);
+            self.open(key, &channels, from, Vec::new());
         } else {
             self.refreshed(key, &before);
             for channel in &channels {
@@ -265,7 +284,9 @@ impl Shard {
     fn refreshed(&mut self, key: Key, before: &Claims) {
         let rights = self.shared.rights.load_full();
         self.watch_expiry(key);
-        let Some(conn) = self.conns.get(key.index as usize) else { return };
+        let Some(conn) = self.conns.get(key.index as usize) else {
+            return;
+        };
         let mut lost = Vec::new();
         for subscription in &conn.session.subscriptions {
             let name = self.channels.name(subscription.channel);
@@ -302,7 +323,9 @@ impl Shard {
     /// Subscribes and begins the replay, if one is asked for.
     pub(super) fn follow(&mut self, key: Key, channel: &str, from: From) {
         let Some(now) = self.now_of(key) else { return };
-        let Some(upto) = self.subscribe(key, channel, now) else { return };
+        let Some(upto) = self.subscribe(key, channel, now) else {
+            return;
+        };
         match plan(&self.shared.window, channel, from) {
             Plan::Live => {}
             Plan::Replay { after } => self.replay(key, vec![(Arc::from(channel), after)], upto, Vec::new()),
@@ -316,8 +339,14 @@ impl Shard {
     /// Makes the subscription; returns the offset up to which a replay may go: the join, or what an earlier subscription
     /// to the channel already covers. `None` if the session is gone: nobody may follow in its place.
     pub(super) fn subscribe(&mut self, key: Key, channel: &str, now: u64) -> Option<u64> {
-        let conn = self.conns.get_mut(key.index as usize).filter(|conn| conn.key == key)?;
-        let known = self.channels.find(channel).and_then(|channel| conn.session.subscription(channel));
+        let conn = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)?;
+        let known = self
+            .channels
+            .find(channel)
+            .and_then(|channel| conn.session.subscription(channel));
         if let Some(known) = known {
             return Some(known.after);
         }
@@ -329,7 +358,9 @@ impl Shard {
     /// Puts a replay of channels, each after its own offset, before what is live; `then` is said when it is complete.
     pub(super) fn replay(&mut self, key: Key, channels: Vec<(Arc<str>, u64)>, upto: u64, then: Vec<u8>) {
         let Some(now) = self.now_of(key) else { return };
-        let Some(conn) = self.conns.get_mut(key.index as usize) else { return };
+        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+            return;
+        };
         let mut known = Vec::new();
         for subscription in &mut conn.session.subscriptions {
             let name = self.channels.name(subscription.channel);
@@ -345,7 +376,13 @@ impl Shard {
             return self.send(key, then.into());
         }
         let backlog = conn.backlog.get_or_insert_with(|| Backlog::new(now));
-        backlog.replays.push_back(Replay { channels, known, cursor, upto, then });
+        backlog.replays.push_back(Replay {
+            channels,
+            known,
+            cursor,
+            upto,
+            then,
+        });
         self.ready.push_back(key);
     }
 
@@ -361,7 +398,12 @@ impl Shard {
         self.shared.metrics.gaps.inc();
         let mut out = Vec::new();
         if let Some(conn) = self.conns.get(key.index as usize) {
-            let gap = OwnGap { channel, from, to: self.shared.window.position(to), reason };
+            let gap = OwnGap {
+                channel,
+                from,
+                to: self.shared.window.position(to),
+                reason,
+            };
             self.encoder.gap(conn.variant, &gap, &mut out);
         }
         out
@@ -402,9 +444,10 @@ impl Taken {
     /// Takes a message; `false` pauses the decoder, so that a small compressed flood is never inflated all at once.
     fn take(&mut self, message: &WsMessage<'_>, codec: Codec) -> bool {
         let message = match message {
-            // A bare endpoint listens to nobody; binary has no meaning in the full protocol.
+            // A bare endpoint listens to nobody; what is binary has no meaning in the full protocol.
             WsMessage::Text(_) if codec == Codec::Bare => return true,
-            WsMessage::Binary(_) if codec != Codec::Echo => return true,
+            WsMessage::Binary(_) if codec == Codec::Bare => return true,
+            WsMessage::Binary(_) if codec != Codec::Echo => Incoming::Binary([].into()),
             WsMessage::Text(text) => Incoming::Text((*text).into()),
             WsMessage::Binary(bytes) => Incoming::Binary((*bytes).into()),
             WsMessage::Ping(payload) => Incoming::Ping((*payload).into()),

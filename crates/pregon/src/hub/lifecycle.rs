@@ -34,6 +34,7 @@ impl Shard {
             channels,
             from,
             must_authenticate,
+            greeting,
             mut leftover,
             permit,
         } = newcomer;
@@ -70,7 +71,7 @@ impl Shard {
             permit,
         });
         self.count_opened(key);
-        self.begin(key, &channels, from);
+        self.begin(key, &channels, from, greeting);
         if !leftover.is_empty() {
             self.bytes(key, &mut leftover);
         }
@@ -79,21 +80,25 @@ impl Shard {
         }
     }
 
-    fn begin(&mut self, key: Key, channels: &[Arc<str>], from: From) {
+    fn begin(&mut self, key: Key, channels: &[Arc<str>], from: From, greeting: Vec<u8>) {
         let now = Instant::now();
         // The first heartbeat at a random moment, so that those of a storm of newcomers spread.
         let first = self.shared.limits.ping.mul_f64(rand::random_range(0.5..1.0));
         self.timers.set(now + first, key, Due::Ping);
-        if self.conn(key).is_some_and(|conn| matches!(conn.phase, Phase::Waiting(_))) {
+        if self
+            .conn(key)
+            .is_some_and(|conn| matches!(conn.phase, Phase::Waiting(_)))
+        {
             self.timers.set(now + self.shared.limits.auth, key, Due::Auth);
+            self.send(key, greeting.into());
         } else {
-            self.open(key, channels, from);
+            self.open(key, channels, from, greeting);
         }
     }
 
     /// The session may follow its channels: one replay over all of them in log order, a gap for each that cannot be
     /// complete, then what is live. Subscriptions come before the first write, which may find the client gone.
-    pub(super) fn open(&mut self, key: Key, channels: &[Arc<str>], from: From) {
+    pub(super) fn open(&mut self, key: Key, channels: &[Arc<str>], from: From, greeting: Vec<u8>) {
         self.fan_out();
         self.watch_expiry(key);
         let head = self.head;
@@ -113,6 +118,7 @@ impl Shard {
                 Plan::Gap { from, reason } => gaps.extend(self.gap(key, channel, from, head, reason)),
             }
         }
+        self.send(key, greeting.into());
         self.greet(key, start);
         self.replay(key, replays, head, gaps);
     }
@@ -131,11 +137,23 @@ impl Shard {
     }
 
     fn welcome(&mut self, key: Key, start: u64) {
-        let Some(conn) = self.conns.get(key.index as usize) else { return };
-        let names: Vec<_> = conn.session.subscriptions.iter().map(|s| self.channels.name(s.channel)).collect();
+        let Some(conn) = self.conns.get(key.index as usize) else {
+            return;
+        };
+        let names: Vec<_> = conn
+            .session
+            .subscriptions
+            .iter()
+            .map(|s| self.channels.name(s.channel))
+            .collect();
         let mut json = Vec::new();
         let position = self.shared.window.position(start).to_string();
-        plain::welcome(&conn.session.name(), &position, names.iter().map(|name| &**name), &mut json);
+        plain::welcome(
+            &conn.session.name(),
+            &position,
+            names.iter().map(|name| &**name),
+            &mut json,
+        );
         self.reply(key, &json);
     }
 
@@ -160,6 +178,9 @@ impl Shard {
             Due::Expiry => self.expire(key),
             Due::Auth if matches!(conn.phase, Phase::Waiting(_)) => {
                 self.shared.metrics.dropped(Reason::Handshake);
+                let mut json = Vec::new();
+                plain::error(None, &codes::UNAUTHORIZED, "no token came in time", &mut json);
+                self.reply(key, &json);
                 self.close(key, &codes::CLOSE_AUTH_TIMEOUT, "");
             }
             Due::Auth => {}
@@ -233,7 +254,7 @@ impl Shard {
     pub(super) fn send(&mut self, key: Key, bytes: Bytes) {
         let head = self.head;
         let Some(conn) = self.conn(key) else { return };
-        if conn.phase == Phase::Closing {
+        if bytes.is_empty() || conn.phase == Phase::Closing {
             return;
         }
         if conn.write(&bytes, head).is_err() {
@@ -247,16 +268,29 @@ impl Shard {
         if conn.phase == Phase::Closing {
             return;
         }
-        tracing::debug!(session = conn.session.name(), code = code.number, name = code.name, "session closed");
+        tracing::debug!(
+            session = conn.session.name(),
+            code = code.number,
+            name = code.name,
+            "session closed"
+        );
         if conn.variant.codec != Codec::Sse {
-            return self.close_with(key, code.number, if message.is_empty() { code.name } else { message });
+            return self.close_with(
+                key,
+                code.number,
+                if message.is_empty() { code.name } else { message },
+            );
         }
         let mut out = Vec::new();
         if !code.retry {
             // A reconnect with this id is answered with 204, which ends an `EventSource` for good.
             out.extend_from_slice(b"id: stop\n");
         }
-        sse::error(code, if message.is_empty() { code.help } else { message }, &mut out);
+        sse::error(
+            code,
+            if message.is_empty() { code.help } else { message },
+            &mut out,
+        );
         self.last_words(key, out.into());
     }
 

@@ -74,6 +74,9 @@ pub struct Newcomer {
     pub from: From,
     /// A first-message token must come before anything else.
     pub must_authenticate: bool,
+    /// The answer to the request. The shard writes it, once the session follows its channels: whoever has the answer misses
+    /// nothing that is published from then on.
+    pub greeting: Vec<u8>,
     /// Bytes that came behind the request.
     pub leftover: Vec<u8>,
     pub permit: Permit,

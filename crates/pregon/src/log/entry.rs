@@ -52,9 +52,7 @@ pub struct Gap {
 
 impl Gap {
     pub fn concerns(&self, channel: &str) -> bool {
-        self.patterns
-            .iter()
-            .any(|pattern| pattern.matches(channel).is_some())
+        self.everything || self.patterns.iter().any(|pattern| pattern.is_match(channel))
     }
 }
 
@@ -114,12 +112,17 @@ impl Entry {
     /// The channels of `followed` (each with the offset after which) through which a session gets the entry: one for a
     /// publication, the first that the route named; every one that it concerns for a gap.
     pub fn through<'f>(&self, followed: &'f [(Arc<str>, u64)]) -> SmallVec<[&'f Arc<str>; 1]> {
-        let followed = followed.iter().filter(|(_, after)| self.offset > *after).map(|(channel, _)| channel);
+        let followed = followed
+            .iter()
+            .filter(|(_, after)| self.offset > *after)
+            .map(|(channel, _)| channel);
         match &self.body {
             Body::Gap(gap) => followed.filter(|channel| gap.concerns(channel)).collect(),
             Body::Publication { channels, .. } => {
                 let place = |channel: &Arc<str>| channels.iter().position(|named| named == channel);
-                let first = followed.filter_map(|channel| Some((place(channel)?, channel))).min_by_key(|(place, _)| *place);
+                let first = followed
+                    .filter_map(|channel| Some((place(channel)?, channel)))
+                    .min_by_key(|(place, _)| *place);
                 first.map(|(_, channel)| channel).into_iter().collect()
             }
         }

@@ -232,7 +232,13 @@ impl Window {
                 return None;
             }
             if let Some(index) = inner.channels.get(follow.channel) {
-                collect(&index.offsets, from, upto, most.entries.saturating_add(1), &mut offsets);
+                collect(
+                    &index.offsets,
+                    from,
+                    upto,
+                    most.entries.saturating_add(1),
+                    &mut offsets,
+                );
             }
             inner.collect_gaps(follow.channel, from, upto, &mut offsets);
         }
@@ -255,7 +261,10 @@ fn collect(offsets: &VecDeque<u64>, from: u64, upto: u64, most: usize, out: &mut
 impl Inner {
     fn collect_gaps(&self, channel: &str, from: u64, upto: u64, offsets: &mut Vec<u64>) {
         for &gap in self.gaps.iter().filter(|&&gap| gap > from && gap <= upto) {
-            if self.at(gap).is_some_and(|entry| matches!(&entry.body, Body::Gap(g) if g.concerns(channel))) {
+            if self
+                .at(gap)
+                .is_some_and(|entry| matches!(&entry.body, Body::Gap(g) if g.concerns(channel)))
+            {
                 offsets.push(gap);
             }
         }
@@ -267,12 +276,18 @@ impl Inner {
         let mut bytes = 0;
         for entry in offsets.iter().filter_map(|&offset| self.at(offset)) {
             if entries.len() == most.entries || (bytes > 0 && bytes + entry.weight() > most.bytes) {
-                return Merged { entries, complete: false };
+                return Merged {
+                    entries,
+                    complete: false,
+                };
             }
             bytes += entry.weight();
             entries.push(Arc::clone(entry));
         }
-        Merged { entries, complete: true }
+        Merged {
+            entries,
+            complete: true,
+        }
     }
 
     fn at(&self, offset: u64) -> Option<&Arc<Entry>> {
@@ -428,7 +443,10 @@ mod tests {
     }
 
     fn ten() -> Most {
-        Most { entries: 10, bytes: usize::MAX }
+        Most {
+            entries: 10,
+            bytes: usize::MAX,
+        }
     }
 
     fn offsets(entries: &[Arc<Entry>]) -> Vec<u64> {
@@ -451,10 +469,16 @@ mod tests {
         ];
         let merged = window.merge(&follows, 0, 3, ten()).unwrap();
         assert_eq!((offsets(&merged.entries), merged.complete), (vec![1, 2], true));
-        let merged = window.merge(&follows, 0, 3, Most { entries: 1, ..ten() }).unwrap();
+        let merged = window
+            .merge(&follows, 0, 3, Most { entries: 1, ..ten() })
+            .unwrap();
         assert_eq!((offsets(&merged.entries), merged.complete), (vec![1], false));
         let merged = window.merge(&follows, 0, 3, Most { bytes: 1, ..ten() }).unwrap();
-        assert_eq!((offsets(&merged.entries), merged.complete), (vec![1], false), "one at least");
+        assert_eq!(
+            (offsets(&merged.entries), merged.complete),
+            (vec![1], false),
+            "one at least"
+        );
     }
 
     #[test]
@@ -515,7 +539,12 @@ mod tests {
             entry(1, &["sala_1"]),
             Arc::new(Entry::gap(2, Epoch(7), gap)),
         ]);
-        let of = |channel| window.merge(&[Follow { channel, after: 0 }], 0, 2, ten()).unwrap().entries;
+        let of = |channel| {
+            window
+                .merge(&[Follow { channel, after: 0 }], 0, 2, ten())
+                .unwrap()
+                .entries
+        };
         assert_eq!(offsets(&of("sala_1")), [1, 2]);
         assert_eq!(offsets(&of("otra")), [] as [u64; 0]);
     }
@@ -524,7 +553,11 @@ mod tests {
     fn what_was_pruned_is_never_left_out_silently() {
         let window = window(2 * entry(1, &["a"]).weight());
         window.push((1..=5).map(|n| entry(n, &["a"])).collect());
-        let from = |after| window.merge(&[Follow { channel: "a", after }], 0, 5, ten()).map(|m| offsets(&m.entries));
+        let from = |after| {
+            window
+                .merge(&[Follow { channel: "a", after }], 0, 5, ten())
+                .map(|m| offsets(&m.entries))
+        };
         assert_eq!(from(2), None);
         assert_eq!(from(3), Some(vec![4, 5]));
         assert_eq!(from(5), Some(vec![]));

@@ -70,14 +70,27 @@ impl Pipeline {
     /// `everything` if something that names its own channels may be lost too.
     pub async fn gap(&self, sources: &[Arc<str>], everything: bool, from: Position) -> Result<(), LogError> {
         let router = self.router.load_full();
-        let patterns: Vec<Pattern> = sources.iter().flat_map(|source| router.channels_of(source)).collect();
+        let patterns: Vec<Pattern> = sources
+            .iter()
+            .flat_map(|source| router.channels_of(source))
+            .collect();
         for source in sources {
-            self.metrics.source_gaps.get_or_create(&SourceLabel { source: source.to_string() }).inc();
+            self.metrics
+                .source_gaps
+                .get_or_create(&SourceLabel {
+                    source: source.to_string(),
+                })
+                .inc();
         }
         if patterns.is_empty() && !everything {
             return Ok(());
         }
-        let gap = Gap { from, reason: GapReason::Source, patterns: patterns.into(), everything };
+        let gap = Gap {
+            from,
+            reason: GapReason::Source,
+            patterns: patterns.into(),
+            everything,
+        };
         self.log.append(vec![Append::Gap(gap)]).wait().await.map(|_| ())
     }
 

@@ -304,7 +304,11 @@ fn conditions_and_queries_decide_about_the_rest() {
         ),
         "no claim, no question"
     );
-    assert_eq!(rights.publish(&ana, "room_1"), Decision::Allow);
+    assert_eq!(rights.publish(&ana, "room_4"), Decision::Allow);
+    assert!(
+        matches!(rights.publish(&ana, "room_6"), Decision::Deny(_)),
+        "who may not follow may not publish"
+    );
     assert!(matches!(rights.publish(&ana, "news"), Decision::Deny(_)));
     assert!(rights.presence("room_1") && !rights.history("conversation_1") && rights.history("news"));
 }

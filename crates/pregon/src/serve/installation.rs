@@ -93,9 +93,9 @@ async fn install_on(config: &Config, postgres: &Postgres, session: &Session) -> 
     if !plan.is_empty() {
         if postgres.apply == Apply::Manual {
             anyhow::bail!(
-                "the database lacks {} object(s) of this configuration: run `pregon db plan` to see the SQL and `pregon db apply` \
-                 to install them, or set [postgres] apply = \"auto\"",
-                plan.steps.len()
+                "the database lacks, or has otherwise, {} of this configuration: run `pregon db plan` to see the SQL and \
+                 `pregon db apply` to install them, or set [postgres] apply = \"auto\"",
+                plan.summary()
             );
         }
         install::apply(session, &plan, &mut |step| {

@@ -90,7 +90,14 @@ pub struct Piece {
 impl Replay {
     /// The next piece, or `None` if the window no longer holds all of it.
     pub fn next(&mut self, window: &Window, most: Most) -> Option<Piece> {
-        let follows: Vec<_> = self.channels.iter().map(|(channel, after)| Follow { channel, after: *after }).collect();
+        let follows: Vec<_> = self
+            .channels
+            .iter()
+            .map(|(channel, after)| Follow {
+                channel,
+                after: *after,
+            })
+            .collect();
         let merged = window.merge(&follows, self.cursor, self.upto, most)?;
         let last = merged.entries.last().map_or(self.upto, |entry| entry.offset);
         self.cursor = if merged.complete { self.upto } else { last };
@@ -99,7 +106,10 @@ impl Replay {
             let channels = self.through(&entry);
             entries.extend(channels.into_iter().map(|channel| (Arc::clone(&entry), channel)));
         }
-        Some(Piece { entries, done: merged.complete })
+        Some(Piece {
+            entries,
+            done: merged.complete,
+        })
     }
 
     /// The session no longer follows `channel`.
@@ -112,6 +122,10 @@ impl Replay {
         if !entry.is_gap() && !entry.through(&self.known).is_empty() {
             return SmallVec::new();
         }
-        entry.through(&self.channels).into_iter().map(Arc::clone).collect()
+        entry
+            .through(&self.channels)
+            .into_iter()
+            .map(Arc::clone)
+            .collect()
     }
 }

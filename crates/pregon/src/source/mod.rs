@@ -2,20 +2,27 @@
 //! and stops when its token is cancelled. How it treats receipts is its guarantee.
 
 pub mod postgres;
+pub mod triggers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
 
 /// Whether a source is attached, for `/readyz`.
 #[derive(Debug, Clone, Default)]
-pub struct Attached(Arc<AtomicBool>);
+pub struct Attached(Arc<watch::Sender<bool>>);
 
 impl Attached {
     pub fn set(&self, attached: bool) {
-        self.0.store(attached, Ordering::Release);
+        self.0.send_replace(attached);
     }
 
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        *self.0.borrow()
+    }
+
+    /// For waiting until it is set again; what it is now counts as seen.
+    pub fn follow(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
     }
 }

@@ -1,6 +1,6 @@
 //! PostgreSQL in `notify` mode: changes of watches, notifications on existing channels, and `pregon.publish`.
 //!
-//! The listener (its own task) reads the socket and never waits; this task routes and appends. NOTIFY has no history, so
+//! The listener reads the socket and never waits; beside it, in the same task, events are routed and appended. NOTIFY has no history, so
 //! receipts are not awaited and every lost connection becomes a gap for the channels that the routes can render.
 
 use std::sync::Arc;
@@ -64,7 +64,6 @@ impl PostgresSource {
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
         sources.extend(options.watches.keys().map(|name| Arc::from(name.as_str())));
         let listener = Listener::new(options, sink)?;
-        let listening = tokio::spawn(listener.run(stop));
         let mut running = Running {
             names,
             sources,
@@ -74,14 +73,15 @@ impl PostgresSource {
             lost: None,
             rendered: None,
         };
-        let mut batch = Vec::with_capacity(BATCH);
-        while captured.recv_many(&mut batch, BATCH).await > 0 {
-            running.take(&mut batch).await;
-        }
+        let take = async {
+            let mut batch = Vec::with_capacity(BATCH);
+            while captured.recv_many(&mut batch, BATCH).await > 0 {
+                running.take(&mut batch).await;
+            }
+        };
+        // One task for both: an event passes from the socket to the log without waking another thread.
+        tokio::join!(listener.run(stop), take);
         running.set_attached(false);
-        if listening.await.is_err() {
-            tracing::error!("the listener panicked");
-        }
         Ok(())
     }
 }

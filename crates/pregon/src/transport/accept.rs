@@ -106,7 +106,7 @@ impl Front {
         match self.door.admit(kind, &head).await {
             Ok(admitted) => {
                 let leftover = head.bytes.get(head.end..).unwrap_or_default().to_vec();
-                if let Err(error) = self.hand_over(admitted, stream, leftover, permit).await {
+                if let Err(error) = self.hand_over(admitted, stream, leftover, permit) {
                     tracing::debug!(%error, "a client left during its handshake");
                 }
             }
@@ -119,18 +119,18 @@ impl Front {
         }
     }
 
-    /// Answers a stream's request and gives its socket to a shard.
-    async fn hand_over(
+    /// Gives the socket of a stream to a shard, which answers the request.
+    fn hand_over(
         &self,
         admitted: Admitted,
-        mut stream: TcpStream,
+        stream: TcpStream,
         leftover: Vec<u8>,
         permit: Permit,
     ) -> anyhow::Result<()> {
-        let (newcomer, response) = Seed::of(admitted)?;
-        stream.write_all(&raw_head(&response)).await?;
+        let (seed, response) = Seed::of(admitted)?;
         let socket = ShardSocket::new(stream.into_std()?.into())?;
-        self.hub.adopt(newcomer.with(socket, leftover, permit));
+        self.hub
+            .adopt(seed.with(socket, raw_head(&response), leftover, permit));
         Ok(())
     }
 
@@ -191,7 +191,13 @@ impl Seed {
         Ok((Self(admitted), response))
     }
 
-    pub(super) fn with(self, socket: ShardSocket, leftover: Vec<u8>, permit: Permit) -> Newcomer {
+    pub(super) fn with(
+        self,
+        socket: ShardSocket,
+        greeting: Vec<u8>,
+        leftover: Vec<u8>,
+        permit: Permit,
+    ) -> Newcomer {
         let Admitted {
             variant,
             claims,
@@ -207,6 +213,7 @@ impl Seed {
             channels,
             from,
             must_authenticate,
+            greeting,
             leftover,
             permit,
         }

@@ -80,9 +80,12 @@ impl Bridge {
         let (shard, library) = std::os::unix::net::UnixStream::pair()?;
         library.set_nonblocking(true)?;
         let library = UnixStream::from_std(library)?;
-        self.front
-            .hub
-            .adopt(seed.with(ShardSocket::new(shard.into())?, Vec::new(), self.permit.clone()));
+        self.front.hub.adopt(seed.with(
+            ShardSocket::new(shard.into())?,
+            Vec::new(),
+            Vec::new(),
+            self.permit.clone(),
+        ));
         let pieces = futures_util::stream::unfold(library, |mut library| async move {
             let mut piece = Vec::with_capacity(COPY);
             match library.read_buf(&mut piece).await {
@@ -108,7 +111,10 @@ impl Bridge {
             .into_std()
             .and_then(|stream| ShardSocket::new(stream.into()));
         match socket {
-            Ok(socket) => self.front.hub.adopt(seed.with(socket, leftover, self.permit)),
+            Ok(socket) => self
+                .front
+                .hub
+                .adopt(seed.with(socket, Vec::new(), leftover, self.permit)),
             Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
         }
     }
