@@ -388,6 +388,7 @@ fn build_front(
         proxies: Proxies::new(&config.server.trusted_proxies),
         handshake: config.limits.handshake.0,
         metrics: Arc::clone(metrics),
+        probes: accept::probes(),
     }
 }
 
