@@ -38,13 +38,14 @@ async fn message_size() {
 #[tokio::test]
 async fn connections_of_one_address() {
     let node = node(&limited("per_address = 2")).await;
-    let mut first = connect(&node, &json!({"sub": 1})).await;
-    let _second = connect(&node, &json!({"sub": 1})).await;
     let url = node.ws_url(&format!("/ws?token={}", token(&json!({"sub": 1}))));
+    // Each comes when the connection before it has been closed on the server's side too.
+    let another = || async { WsClient::connect(&url, &[]).await };
+    let mut first = eventually(SOON, another).await.unwrap();
+    let _second = eventually(SOON, another).await.unwrap();
     assert!(matches!(refusal(&url, &[]).await, 429 | 503));
     first.close().await.unwrap();
-    let again = || async { WsClient::connect(&url, &[]).await };
-    eventually(SOON, again).await.unwrap();
+    eventually(SOON, another).await.unwrap();
 }
 
 /// Their addresses are not known yet, but they take a place.
@@ -116,5 +117,15 @@ async fn a_slow_client_is_told_to_resume_and_loses_nothing() {
     assert_eq!(back.request(resume).await.unwrap()["recovered"], true);
     for n in next..COUNT {
         assert_eq!(back.next_of_type("event", SOON).await.unwrap()["data"][0], n);
+    }
+}
+
+#[tokio::test]
+async fn a_full_node_still_says_how_it_is() {
+    let node = node(&format!("{PLAIN}\n[limits]\nconnections = 2\n")).await;
+    let _first = connect(&node, &json!({"sub": 1})).await;
+    let _second = connect(&node, &json!({"sub": 2})).await;
+    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/api/history", 503)] {
+        assert_eq!(http::get(&node.url(path)).await.unwrap().status(), status, "{path}");
     }
 }
