@@ -5,6 +5,7 @@
 
 mod notify;
 mod server;
+mod statements;
 mod watches;
 
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct DoctorInput {
     pub target: Target,
     /// Channels of `[[listen]]`.
     pub listen: Vec<String>,
+    /// Queries that the gateway runs: where they stand in the configuration, and the SQL with `$1`, `$2`…
+    pub statements: Vec<(String, String)>,
     /// For the round trip through a second connection; without it that check is skipped.
     pub settings: Option<Settings>,
     /// How often the listener proves that it is alive.
@@ -72,6 +75,7 @@ impl Default for DoctorInput {
         Self {
             target: Target::default(),
             listen: Vec::new(),
+            statements: Vec::new(),
             settings: None,
             heartbeat: Duration::from_secs(5),
             sample: Duration::from_secs(1),
@@ -83,6 +87,7 @@ impl Default for DoctorInput {
 pub async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
     let mut checks = server::run(client, input).await;
     checks.extend(watches::run(client, input).await);
+    checks.extend(statements::run(client, input).await);
     checks.extend(notify::run(client, input).await);
     checks
 }

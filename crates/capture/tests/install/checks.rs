@@ -25,9 +25,9 @@ fn input(target: Target, url: &str) -> DoctorInput {
     }
 }
 
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "W1", "W2", "W3", "W4", "W5", "W6", "P1", "P2",
-    "N1", "N2", "N3", "N4", "N5",
+    "P3", "N1", "N2", "N3", "N4", "N5",
 ];
 
 #[tokio::test]
@@ -133,6 +133,68 @@ async fn what_is_wrong_is_named_with_a_remedy() {
             find(&checks, id)
         );
     }
+}
+
+#[tokio::test]
+async fn queries_that_the_gateway_may_not_run_are_named() {
+    let tables =
+        "CREATE SCHEMA app; CREATE TABLE app.members (room int, who text); CREATE TABLE open (id int);
+        CREATE FUNCTION secret(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+        REVOKE EXECUTE ON FUNCTION secret(int) FROM PUBLIC";
+    let f = Fixture::new(tables, vec![]).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    let gateway = f.db.client_as(&role).await.unwrap();
+    let mut examined = input(Target::default(), &f.db.url_as(&role));
+    let statement = |key: &str, sql: &str| (key.to_owned(), sql.to_owned());
+    examined.statements = vec![
+        statement(
+            "a",
+            "SELECT true FROM app.members WHERE room = $1 AND who = $2 -- only members",
+        ),
+        statement("b", "SELECT id FROM open WHERE id = $1"),
+        statement("c", "SELECT nothing FROM nowhere"),
+        statement("d", "SELECT secret($1)"),
+    ];
+    let grant = async |right: &str| {
+        let sql = format!("GRANT {right} TO {role}");
+        f.admin.batch_execute(&sql).await.unwrap();
+    };
+    let check = async || {
+        let checks = doctor::run(&gateway, &examined).await;
+        find(&checks, "P3").clone()
+    };
+    grant("SELECT ON open").await;
+    let found = check().await;
+    assert_eq!(found.status, CheckStatus::Fail);
+    for words in [
+        "a: permission denied for schema app",
+        "c: relation",
+        "d: permission denied for function",
+    ] {
+        assert!(found.detail.contains(words), "{words} in {found:?}");
+    }
+    assert!(!found.detail.contains("b:"), "{found:?}");
+    assert!(
+        found
+            .remedy
+            .contains(&format!("GRANT USAGE ON SCHEMA app TO \"{role}\"")),
+        "{found:?}"
+    );
+    grant("USAGE ON SCHEMA app").await;
+    let found = check().await;
+    assert!(
+        found
+            .remedy
+            .contains(&format!("GRANT SELECT ON members TO \"{role}\"")),
+        "{found:?}"
+    );
+    grant("SELECT ON app.members").await;
+    grant("EXECUTE ON FUNCTION secret(int)").await;
+    f.admin
+        .batch_execute("CREATE TABLE nowhere (nothing int); GRANT SELECT ON nowhere TO PUBLIC")
+        .await
+        .unwrap();
+    assert_eq!(check().await.status, CheckStatus::Ok);
 }
 
 /// NOTIFY and LISTEN ask for no privilege, so that whoever may connect can forge and read.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pregon_capture::connect::{ConnectError, Settings};
 use pregon_capture::doctor::{self, CheckStatus, DoctorInput};
+use pregon_capture::query::NamedSql;
 use serde::Serialize;
 
 use super::settings::{self, File};
@@ -121,6 +122,7 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
             .iter()
             .map(|listen| listen.channel.clone())
             .collect(),
+        statements: statements(config),
         settings: Some(settings),
         heartbeat: *postgres.heartbeat,
         sample,
@@ -128,6 +130,26 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
     findings.extend(doctor::run(&session, &input).await.into_iter().map(Finding::from));
     admin(config, &mut findings).await;
     Ok(findings)
+}
+
+/// The queries that the gateway runs itself. One that cannot be read was a problem of the configuration.
+fn statements(config: &Config) -> Vec<(String, String)> {
+    let channels = config.channel.iter().enumerate().filter_map(|(index, channel)| {
+        Some((
+            format!("channel[{index}].allow_sql"),
+            channel.allow_sql.as_deref()?,
+        ))
+    });
+    let routes = config.route.iter().enumerate().filter_map(|(index, route)| {
+        Some((
+            format!("route[{index}].enrich.sql"),
+            route.enrich.as_ref()?.sql.as_str(),
+        ))
+    });
+    channels
+        .chain(routes)
+        .filter_map(|(key, sql)| Some((key, NamedSql::select(sql).ok()?.numbered())))
+        .collect()
 }
 
 /// Connects as the gateway would; without that nothing else can be examined.

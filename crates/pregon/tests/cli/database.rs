@@ -55,6 +55,17 @@ async fn plan_shows_the_sql_apply_installs_it_and_drop_leaves_nothing() {
         status.code == 0 && status.out.contains("ok        trigger"),
         "{status:?}"
     );
+    // The watch still has its other trigger.
+    database
+        .execute("DROP TRIGGER pregon_ventas_update ON ventas")
+        .await
+        .unwrap();
+    let status = db(&["status"]);
+    let told = "missing   trigger pregon_ventas_update on public.ventas";
+    assert!(
+        status.code == 1 && status.out.contains(told) && status.out.contains("pregon db apply"),
+        "{status:?}"
+    );
     assert_eq!(db(&["drop", "--yes"]).code, 0);
     let gone = db(&["status"]);
     assert!(
@@ -105,6 +116,30 @@ async fn a_role_that_may_not_install_is_told_what_to_do() {
         &[("DATABASE_URL", &url)],
     );
     assert_eq!(doctor.code, 0, "{doctor:?}");
+}
+
+#[tokio::test]
+async fn doctor_names_queries_that_the_gateway_may_not_run() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database
+        .execute("CREATE TABLE miembros (sala int)")
+        .await
+        .unwrap();
+    let role = database.create_role("gateway").await.unwrap();
+    let config = file(
+        "[postgres]\n[[channel]]\nname = \"sala_{id}\"\nallow_sql = \"SELECT true FROM miembros WHERE sala = :channel.id\"\n",
+    );
+    let url = database.url_as(&role);
+    let arguments = ["doctor", "--sample", "0s", "--config", config.to_str().unwrap()];
+    let denied = run(&arguments, &[("DATABASE_URL", &url)]);
+    let grant = format!("GRANT SELECT ON miembros TO \"{role}\"");
+    assert!(
+        denied.code == 1 && denied.out.contains("channel[0].allow_sql") && denied.out.contains(&grant),
+        "{denied:?}"
+    );
+    database.execute(&grant).await.unwrap();
+    let fine = run(&arguments, &[("DATABASE_URL", &url)]);
+    assert!(fine.code == 0 && fine.out.contains("P3"), "{fine:?}");
 }
 
 #[tokio::test]
