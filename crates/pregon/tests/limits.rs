@@ -125,7 +125,16 @@ async fn a_full_node_still_says_how_it_is() {
     let node = node(&format!("{PLAIN}\n[limits]\nconnections = 2\n")).await;
     let _first = connect(&node, &json!({"sub": 1})).await;
     let _second = connect(&node, &json!({"sub": 2})).await;
-    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/api/history", 503)] {
-        assert_eq!(http::get(&node.url(path)).await.unwrap().status(), status, "{path}");
+    for (path, status) in [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/metrics", 200),
+        ("/api/history", 503),
+    ] {
+        assert_eq!(
+            http::get(&node.url(path)).await.unwrap().status(),
+            status,
+            "{path}"
+        );
     }
 }

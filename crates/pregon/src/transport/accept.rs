@@ -14,8 +14,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
 use super::admit::{Admitted, Door, Refused, Stream};
 use super::bridge::Bridge;
@@ -30,6 +32,15 @@ use crate::metrics::{Metrics, Reason};
 /// After an error of `accept` (usually: no file descriptors left) others get time to close theirs.
 const BREATHER: Duration = Duration::from_millis(50);
 
+/// How long a connection may wait for its next request; the first one has the time of a handshake.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What is answered when there is no place left, how many at a time, how long they may take and say.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const PROBES_AT_ONCE: usize = 16;
+const PROBE_TIME: Duration = Duration::from_secs(2);
+const PROBE_BYTES: usize = 1 << 20;
+
 /// What a connection needs.
 pub struct Front {
     pub door: Arc<Door>,
@@ -39,6 +50,12 @@ pub struct Front {
     pub proxies: Proxies,
     pub handshake: Duration,
     pub metrics: Arc<Metrics>,
+    pub probes: Semaphore,
+}
+
+/// Places for probes of a full node.
+pub fn probes() -> Semaphore {
+    Semaphore::new(PROBES_AT_ONCE)
 }
 
 /// Accepts until `stop`, then waits for connections that are still answered, at most until `cut`.
@@ -81,12 +98,12 @@ impl Front {
         let _ = stream.set_nodelay(true);
         let peer = peer.ip().to_canonical();
         let Some(permit) = self.connections.admit() else {
-            return self.full(&mut stream).await;
+            return self.full(&mut stream, None).await;
         };
         // Behind a proxy the address is known only with the head; the total counts from the first byte all the same.
         let proxied = self.proxies.trusts(peer);
         if !proxied && !permit.is_of(peer) {
-            return self.full(&mut stream).await;
+            return self.full(&mut stream, None).await;
         }
         let head = match Head::read(&mut stream, self.handshake).await {
             Ok(head) => head,
@@ -94,7 +111,7 @@ impl Front {
         };
         let forwarded = head.list("x-forwarded-for");
         if proxied && !permit.is_of(self.proxies.client(peer, forwarded.as_deref())) {
-            return self.full(&mut stream).await;
+            return self.full(&mut stream, Some(head)).await;
         }
         match self.door.stream(&head) {
             Some(kind) => self.stream(kind, head, stream, permit).await,
@@ -141,7 +158,7 @@ impl Front {
         let service = TowerToHyperService::new(bridge);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(hyper_util::rt::TokioTimer::new())
-            .header_read_timeout(self.handshake)
+            .header_read_timeout(KEEP_ALIVE)
             .serve_connection(io, service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
@@ -157,15 +174,44 @@ impl Front {
         }
     }
 
-    async fn full(&self, stream: &mut TcpStream) {
+    /// There is no place left. A full node still says how it is: an orchestrator that hears nothing would kill it.
+    async fn full(&self, stream: &mut TcpStream, head: Option<Head>) {
         self.metrics.dropped(Reason::Connections);
-        let mut refused = Refused::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many connections, try again later",
-        );
-        refused.headers.push(("Retry-After", "5".into()));
-        let _ = stream.write_all(&refusal(&refused, &[])).await;
+        let answer = self.probe(stream, head).await.unwrap_or_else(|| {
+            let mut refused = Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many connections, try again later",
+            );
+            refused.headers.push(("Retry-After", "5".into()));
+            refusal(&refused, &[])
+        });
+        let _ = stream.write_all(&answer).await;
         let _ = stream.shutdown().await;
+    }
+
+    /// The answer to a question about the node itself; `None` for every other request.
+    async fn probe(&self, stream: &mut TcpStream, head: Option<Head>) -> Option<Vec<u8>> {
+        let _place = self.probes.try_acquire().ok()?;
+        let head = match head {
+            Some(head) => head,
+            None => Head::read(stream, PROBE_TIME).await.ok()?,
+        };
+        if !PROBES.contains(&head.path.as_str()) {
+            return None;
+        }
+        let request = http::Request::get(head.path)
+            .body(axum::body::Body::empty())
+            .ok()?;
+        let response = self.api.clone().oneshot(request).await.ok()?;
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, PROBE_BYTES).await.ok()?;
+        let mut answer = http::Response::from_parts(parts, ());
+        answer
+            .headers_mut()
+            .insert(http::header::CONTENT_LENGTH, body.len().into());
+        let mut out = raw_head(&answer);
+        out.extend_from_slice(&body);
+        Some(out)
     }
 
     async fn no_head(&self, stream: &mut TcpStream, error: HeadError) {
