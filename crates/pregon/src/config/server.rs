@@ -63,7 +63,7 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one client address; 0 means no limit. Offices and mobile networks share an address, so it is generous.
     pub per_address: usize,
-    /// Time for the request head and the upgrade to arrive.
+    /// Time for the request head and the upgrade to arrive, and for the body of a publish.
     pub handshake: Period,
     /// Time for the first-message token to arrive.
     pub auth: Period,
