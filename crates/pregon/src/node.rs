@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Config, Postgres};
+use crate::config::Config;
 use crate::desk::Desk;
 use crate::hub::{Hub, Limits, Shared};
 use crate::limits::Connections;
@@ -82,13 +82,7 @@ impl Node {
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
-        let pool = config
-            .postgres
-            .as_ref()
-            .map(open_pool)
-            .transpose()?
-            .flatten()
-            .map(Arc::new);
+        let pool = open_pool(&config)?;
         let desk = Desk::new(
             tokio::runtime::Handle::current(),
             Arc::clone(&verifier),
@@ -208,13 +202,16 @@ fn open_log(config: &Config) -> Arc<dyn Log> {
     }
 }
 
-fn open_pool(postgres: &Postgres) -> anyhow::Result<Option<Pool>> {
+fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
+    let Some(postgres) = &config.postgres else {
+        return Ok(None);
+    };
     let Some(url) = &postgres.url else { return Ok(None) };
-    let settings = Settings::parse(url.reveal())?.with_name("pregon/query");
+    let settings = Settings::parse(url.reveal())?.with_name("query");
     let mut options = PoolOptions::new(settings);
     options.size = postgres.pool;
     options.statement_timeout = postgres.statement_timeout.0;
-    Ok(Some(Pool::new(options)))
+    Ok(Some(Arc::new(Pool::new(options))))
 }
 
 fn start_hub(

@@ -293,6 +293,27 @@ fn named_columns(condition: &str, table: &TableFacts) -> Vec<String> {
         .collect()
 }
 
+/// The columns that a read by key needs: the chosen ones, the key, and those that the condition names. Empty means all.
+fn fetched_columns(watch: &DesiredWatch<'_>) -> Vec<String> {
+    let table = &watch.table;
+    let Some(chosen) = &watch.spec.columns else {
+        return Vec::new();
+    };
+    let mut columns = chosen.clone();
+    let condition = watch.spec.condition.as_deref().unwrap_or_default();
+    for name in table
+        .primary_key
+        .iter()
+        .cloned()
+        .chain(named_columns(condition, table))
+    {
+        if !columns.contains(&name) {
+            columns.push(name);
+        }
+    }
+    columns
+}
+
 /// A row that did not fit is read by its key: the chosen columns, the key and what the condition reads, or all columns.
 async fn gateway_table(
     client: &Client,
@@ -304,24 +325,7 @@ async fn gateway_table(
     if table.primary_key.is_empty() || !table.heirs.is_empty() {
         return Ok(());
     }
-    let columns: Vec<String> = match &watch.spec.columns {
-        None => Vec::new(),
-        Some(chosen) => {
-            let mut columns = chosen.clone();
-            let condition = watch.spec.condition.as_deref().unwrap_or_default();
-            for name in table
-                .primary_key
-                .iter()
-                .cloned()
-                .chain(named_columns(condition, table))
-            {
-                if !columns.contains(&name) {
-                    columns.push(name);
-                }
-            }
-            columns
-        }
-    };
+    let columns = fetched_columns(watch);
     const SCHEMA_RIGHT: &str =
         "SELECT has_schema_privilege($1::name, oid, 'USAGE') FROM pg_namespace WHERE nspname = $2";
     let usage: bool = client
