@@ -51,14 +51,6 @@ impl Channels {
         self.slab.iter().map(|(key, channel)| (key as u32, channel))
     }
 
-    pub fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
-    }
-
     /// Adds a follower; the channel is made if nobody followed it.
     pub fn join(&mut self, name: &str, session: u32, after: u64) -> Subscription {
         let key = self.find(name).unwrap_or_else(|| self.create(name));

@@ -164,7 +164,6 @@ impl Shard {
             rights: &rights,
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
-            head: self.shared.window.position(self.head),
         };
         let Some(conn) = self.conns.get_mut(key.index as usize) else {
             return;
@@ -180,7 +179,6 @@ impl Shard {
             rights: &rights,
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
-            head: self.shared.window.position(self.head),
         };
         let Some(conn) = self
             .conns
@@ -220,7 +218,6 @@ impl Shard {
 
     fn effect(&mut self, key: Key, effect: Effect) {
         match effect {
-            Effect::Nothing => {}
             Effect::Reply(json) => self.reply(key, &json),
             Effect::Join { id, channel, from } => self.join(key, id, &channel, from),
             Effect::Leave { id, channel } => self.leave(key, id, &channel),

@@ -22,7 +22,6 @@ pub const NAME: usize = 255;
 
 /// What the shard does for a command.
 pub enum Effect {
-    Nothing,
     Reply(Vec<u8>),
     Join {
         id: Option<u64>,
@@ -117,7 +116,6 @@ pub struct Env<'a> {
     pub rights: &'a Rights,
     pub limits: &'a Limits,
     pub metrics: &'a Metrics,
-    pub head: Position,
 }
 
 /// Decides what a text message of the full protocol does. `open`: the session may do more than authenticate.
