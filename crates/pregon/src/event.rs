@@ -70,14 +70,52 @@ pub struct Event {
     pub at: SystemTime,
 }
 
-/// A payload: JSON as it came, or text that is no JSON (a bare NOTIFY payload).
+/// A payload: JSON as it came, text that is no JSON (a bare NOTIFY payload), or what only Socket.IO can say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
     Json(Bytes),
     Text(Bytes),
+    /// The arguments of a Socket.IO emit that are not exactly one JSON value.
+    Args(Arc<Args>),
+}
+
+/// No argument, several, or some with bytes in them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Args {
+    /// Raw JSON values with commas between; `{"_placeholder":true,"num":0}` stands for the first attachment.
+    list: Bytes,
+    attachments: Vec<Bytes>,
+    /// What other protocols get: the only argument or a list of all, with attachments as base64 texts.
+    json: Bytes,
+}
+
+impl Args {
+    /// What a Socket.IO event carries behind its name.
+    pub fn list(&self) -> &[u8] {
+        &self.list
+    }
+
+    /// In the order of their numbers.
+    pub fn attachments(&self) -> &[Bytes] {
+        &self.attachments
+    }
 }
 
 impl Data {
+    /// The arguments of an emit: `list` is the inside of a JSON array of `count` values, with placeholders for `attachments`.
+    /// One value without attachments is plain JSON.
+    pub fn args(list: Bytes, count: usize, attachments: Vec<Bytes>) -> Self {
+        if count == 1 && attachments.is_empty() {
+            return Self::Json(list);
+        }
+        let json = without_placeholders(&list, count, &attachments);
+        Self::Args(Arc::new(Args {
+            list,
+            attachments,
+            json,
+        }))
+    }
+
     /// Takes a message: JSON if it parses as such, otherwise text.
     pub fn sniff(bytes: Bytes) -> Self {
         match serde_json::from_slice::<&serde_json::value::RawValue>(&bytes) {
@@ -90,6 +128,17 @@ impl Data {
     pub fn raw(&self) -> &Bytes {
         match self {
             Self::Json(bytes) | Self::Text(bytes) => bytes,
+            Self::Args(args) => &args.json,
+        }
+    }
+
+    /// Bytes that the payload holds.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Json(bytes) | Self::Text(bytes) => bytes.len(),
+            Self::Args(args) => {
+                args.list.len() + args.json.len() + args.attachments.iter().map(Bytes::len).sum::<usize>()
+            }
         }
     }
 
@@ -97,6 +146,7 @@ impl Data {
     pub fn json(&self) -> std::borrow::Cow<'_, [u8]> {
         match self {
             Self::Json(bytes) => std::borrow::Cow::Borrowed(bytes),
+            Self::Args(args) => std::borrow::Cow::Borrowed(&args.json),
             Self::Text(bytes) => {
                 let text = String::from_utf8_lossy(bytes);
                 std::borrow::Cow::Owned(serde_json::Value::from(text).to_string().into_bytes())
@@ -105,14 +155,111 @@ impl Data {
     }
 }
 
+/// The arguments as one JSON value that needs no Socket.IO to be read.
+fn without_placeholders(list: &[u8], count: usize, attachments: &[Bytes]) -> Bytes {
+    let mut array = Vec::with_capacity(list.len() + 2);
+    array.push(b'[');
+    array.extend_from_slice(list);
+    array.push(b']');
+    if attachments.is_empty() {
+        return array.into();
+    }
+    let Ok(serde_json::Value::Array(mut values)) = serde_json::from_slice(&array) else {
+        return array.into();
+    };
+    for value in &mut values {
+        fill(value, attachments);
+    }
+    let whole = match (count, values.pop()) {
+        (1, Some(only)) => only,
+        (_, last) => serde_json::Value::Array(values.into_iter().chain(last).collect()),
+    };
+    whole.to_string().into()
+}
+
+fn fill(value: &mut serde_json::Value, attachments: &[Bytes]) {
+    use base64::Engine as _;
+    match value {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| fill(item, attachments)),
+        serde_json::Value::Object(map) => {
+            let marked = map.get("_placeholder") == Some(&serde_json::Value::Bool(true));
+            let number = map.get("num").and_then(serde_json::Value::as_u64);
+            let attachment = number.and_then(|number| attachments.get(usize::try_from(number).ok()?));
+            match attachment.filter(|_| marked) {
+                Some(bytes) => {
+                    *value = base64::engine::general_purpose::STANDARD.encode(bytes).into();
+                }
+                None => map.values_mut().for_each(|item| fill(item, attachments)),
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Data addressed to channels; the log gives it a position.
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// At least one channel. A session that follows several of them gets the publication once.
     pub channels: SmallVec<[Arc<str>; 2]>,
+    /// A session that follows one of these gets nothing (`except` of Socket.IO); usually none.
+    pub except: Box<[Arc<str>]>,
     /// The event's name as clients see it.
     pub event: Arc<str>,
     pub data: Data,
     pub id: EventId,
     pub at: SystemTime,
+}
+
+impl Publication {
+    /// A publication of now that its source never sends twice.
+    pub fn new(channels: impl IntoIterator<Item = Arc<str>>, event: impl Into<Arc<str>>, data: Data) -> Self {
+        Self {
+            channels: channels.into_iter().collect(),
+            except: Box::default(),
+            event: event.into(),
+            data,
+            id: EventId::unique(),
+            at: SystemTime::now(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(list: &'static str, count: usize, attachments: &[&'static [u8]]) -> Data {
+        let attachments = attachments
+            .iter()
+            .map(|bytes| Bytes::from_static(bytes))
+            .collect();
+        Data::args(list.into(), count, attachments)
+    }
+
+    fn json(data: &Data) -> String {
+        String::from_utf8_lossy(&data.json()).into_owned()
+    }
+
+    #[test]
+    fn one_argument_is_plain_json_and_others_are_a_list() {
+        assert_eq!(args("10.50", 1, &[]), Data::Json("10.50".into()));
+        assert_eq!(json(&args("10.50,{}", 2, &[])), "[10.50,{}]");
+        assert_eq!(json(&args("", 0, &[])), "[]");
+    }
+
+    #[test]
+    fn bytes_are_base64_for_those_who_know_no_attachments() {
+        let one = args(
+            r#"{"file":{"_placeholder":true,"num":0},"n":1}"#,
+            1,
+            &[&[1, 2, 3]],
+        );
+        assert_eq!(json(&one), r#"{"file":"AQID","n":1}"#);
+        let two = args(
+            r#"{"_placeholder":true,"num":1},{"_placeholder":true,"num":9}"#,
+            2,
+            &[b"", b"\xff"],
+        );
+        assert_eq!(json(&two), r#"["/w==",{"_placeholder":true,"num":9}]"#);
+    }
 }

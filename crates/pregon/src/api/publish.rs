@@ -147,13 +147,12 @@ fn publication(
         check_name(name)
             .map_err(|message| Refused::new(StatusCode::BAD_REQUEST, format!("{what}: {message}")))?;
     }
+    let data = Data::Json(bytes::Bytes::copy_from_slice(item.data.get().as_bytes()));
     Ok(Publication {
-        channels: smallvec::smallvec![Arc::from(item.channel)],
-        event: Arc::from(item.event),
-        data: Data::Json(bytes::Bytes::copy_from_slice(item.data.get().as_bytes())),
         id: key.map_or_else(EventId::unique, |key| {
             EventId::named(format!("http/{key}/{index}"))
         }),
         at,
+        ..Publication::new([Arc::from(item.channel)], item.event, data)
     })
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::window::{Retention, Tail};
 use super::*;
@@ -27,11 +27,8 @@ pub fn check(make: impl Fn(Retention) -> Box<dyn Log>) {
 
 fn publication(id: Option<&str>) -> Append {
     Append::Publication(Publication {
-        channels: smallvec::smallvec![Arc::from("c")],
-        event: Arc::from("e"),
-        data: Data::Json("{}".into()),
         id: id.map_or_else(EventId::unique, EventId::named),
-        at: SystemTime::now(),
+        ..Publication::new([Arc::from("c")], "e", Data::Json("{}".into()))
     })
 }
 

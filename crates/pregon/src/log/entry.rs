@@ -33,6 +33,7 @@ pub struct Entry {
 pub enum Body {
     Publication {
         channels: SmallVec<[Arc<str>; 2]>,
+        except: Box<[Arc<str>]>,
         event: Arc<str>,
         data: Data,
         id: Option<Arc<str>>,
@@ -67,6 +68,7 @@ impl Entry {
     pub fn publication(offset: u64, epoch: Epoch, publication: Publication) -> Self {
         let Publication {
             channels,
+            except,
             event,
             data,
             id,
@@ -78,6 +80,7 @@ impl Entry {
             at,
             Body::Publication {
                 channels,
+                except,
                 event,
                 data,
                 id: id.0,
@@ -137,7 +140,7 @@ impl Entry {
         OVERHEAD
             + match &self.body {
                 Body::Publication { channels, data, .. } => {
-                    data.raw().len() + channels.iter().map(|channel| channel.len() + 16).sum::<usize>()
+                    data.weight() + channels.iter().map(|channel| channel.len() + 16).sum::<usize>()
                 }
                 Body::Gap(_) => 0,
             }

@@ -412,13 +412,11 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use std::time::SystemTime;
-
     use proptest::prelude::*;
     use smallvec::smallvec;
 
     use super::*;
-    use crate::event::{Data, EventId, Publication};
+    use crate::event::{Data, Publication};
 
     fn window(bytes: usize) -> Window {
         Window::new(
@@ -432,13 +430,8 @@ mod tests {
     }
 
     fn entry(offset: u64, channels: &[&str]) -> Arc<Entry> {
-        let publication = Publication {
-            channels: channels.iter().map(|&channel| Arc::from(channel)).collect(),
-            event: Arc::from("e"),
-            data: Data::Json("1".into()),
-            id: EventId::unique(),
-            at: SystemTime::now(),
-        };
+        let channels = channels.iter().map(|&channel| Arc::from(channel));
+        let publication = Publication::new(channels, "e", Data::Json("1".into()));
         Arc::new(Entry::publication(offset, Epoch(7), publication))
     }
 

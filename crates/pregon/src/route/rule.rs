@@ -215,11 +215,9 @@ impl Rule {
         };
         let (data, missing) = self.payload(scope, event);
         let publication = Publication {
-            channels,
-            event: name,
-            data,
             id: self.identity(&event.id),
             at: event.at,
+            ..Publication::new(channels, name, data)
         };
         Ok(Made { publication, missing })
     }
@@ -403,11 +401,11 @@ impl Router {
 
 /// A publish is addressed already.
 fn addressed(event: &Event) -> Option<Publication> {
+    event.channel.as_ref()?;
+    let name = event.name.clone().unwrap_or_else(|| Op::Message.as_str().into());
     Some(Publication {
-        channels: SmallVec::from_iter([event.channel.clone()?]),
-        event: event.name.clone().unwrap_or_else(|| Op::Message.as_str().into()),
-        data: whole(event),
         id: event.id.clone(),
         at: event.at,
+        ..Publication::new(event.channel.clone(), name, whole(event))
     })
 }

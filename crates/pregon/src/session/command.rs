@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use pregon_wire::codes::{self, Code};
@@ -11,7 +11,7 @@ use pregon_wire::plain::{self, Command, Request};
 use super::Session;
 use super::replay::From;
 use crate::auth::{AuthError, Claims};
-use crate::event::{Data, EventId, Publication};
+use crate::event::{Data, Publication};
 use crate::hub::Limits;
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
@@ -248,13 +248,8 @@ fn publish(
         env.metrics.dropped(Reason::Rate);
         return refuse(id, &codes::RATE_LIMITED, "publish more slowly");
     }
-    let publication = Publication {
-        channels: smallvec::smallvec![Arc::from(channel)],
-        event: Arc::from(event),
-        data: Data::Json(Bytes::copy_from_slice(data.as_bytes())),
-        id: EventId::unique(),
-        at: SystemTime::now(),
-    };
+    let data = Data::Json(Bytes::copy_from_slice(data.as_bytes()));
+    let publication = Publication::new([Arc::from(channel)], event, data);
     match env.rights.publish(&session.claims, channel) {
         Decision::Allow => ask(Question::Append(publication), Then::Confirm { id }),
         Decision::Deny(reason) => forbid(id, reason, env),
