@@ -6,17 +6,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pregon_capture::query::{Pool, QueryError};
+use pregon_wire::codes::{self, Code};
+use pregon_wire::socketio::room;
 use tokio::runtime::Handle;
 
 use crate::auth::{Claims, Verifier};
-use crate::event::Publication;
+use crate::event::Event;
 use crate::hub::{Key, ShardHandle};
-use crate::log::{Append, Entry, Log, Position};
-use crate::metrics::Metrics;
-use crate::route::grant::SqlQuestion;
+use crate::log::{Append, Entry, Position};
+use crate::pipeline::Pipeline;
+use crate::route::grant::{Decision, Rights, SqlQuestion};
 use crate::session::command::{Answer, Question};
+use crate::session::recovery::{Recalled, Recovery, Sessions};
 
 /// At most one warning in this time that an event found nobody.
 const NOBODY_EVERY: Duration = Duration::from_secs(10);
@@ -26,8 +30,9 @@ pub struct Desk {
     runtime: Handle,
     verifier: Arc<Verifier>,
     pool: Option<Arc<Pool>>,
-    log: Arc<dyn Log>,
-    metrics: Arc<Metrics>,
+    pipeline: Arc<Pipeline>,
+    rights: Arc<ArcSwap<Rights>>,
+    kept: Arc<Sessions>,
     nobody: Mutex<Nobody>,
 }
 
@@ -42,15 +47,17 @@ impl Desk {
         runtime: Handle,
         verifier: Arc<Verifier>,
         pool: Option<Arc<Pool>>,
-        log: Arc<dyn Log>,
-        metrics: Arc<Metrics>,
-    ) -> Arc<Self> {
+        pipeline: Arc<Pipeline>,
+        rights: Arc<ArcSwap<Rights>>,
+        kept: Arc<Sessions>,
+        ) -> Arc<Self> {
         Arc::new(Self {
             runtime,
             verifier,
             pool,
-            log,
-            metrics,
+            pipeline,
+            rights,
+            kept,
             nobody: Mutex::default(),
         })
     }
@@ -70,7 +77,11 @@ impl Desk {
             Question::Verify { .. } if !self.verifier.configured() => Answer::Verified(Ok(Claims::default())),
             Question::Verify { token } => Answer::Verified(self.verifier.verify(&token).await),
             Question::May(question) => Answer::May(self.may(&question).await),
-            Question::Append(publication) => Answer::Appended(self.append(publication).await),
+            Question::Append(publication) => Answer::Appended(self.append(vec![Append::Publication(publication)]).await),
+            Question::Emit { event, claims } => Answer::Emitted(self.emit(*event, &claims).await),
+            Question::Recover { recovery, claims } => {
+                Answer::Recovered(self.recover(&recovery, &claims).await.map(Box::new))
+            }
         }
     }
 
@@ -96,18 +107,68 @@ impl Desk {
         }
     }
 
-    async fn append(&self, publication: Publication) -> Result<Position, String> {
-        self.metrics.publications.inc();
-        let outcome = self
-            .log
-            .append(vec![Append::Publication(publication)])
-            .wait()
-            .await;
+    async fn append(&self, batch: Vec<Append>) -> Result<Position, String> {
+        let outcome = self.pipeline.append(batch).wait().await;
         match outcome.map(|positions| positions.first().copied()) {
             Ok(Some(position)) => Ok(position),
             Ok(None) => Err("the log gave no position".into()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// A client's own event: where routes send it, if the client may publish on every one of these channels.
+    async fn emit(&self, event: Event, claims: &Claims) -> Result<Position, (&'static Code, String)> {
+        let batch = self.pipeline.route(event).await;
+        if batch.is_empty() {
+            return Err((&codes::UNKNOWN_EVENT, "no route takes this event from clients".into()));
+        }
+        for item in &batch {
+            let Append::Publication(publication) = item else { continue };
+            for channel in &publication.channels {
+                self.may_publish(claims, channel).await?;
+            }
+        }
+        let appended = self.append(batch).await;
+        appended.map_err(|message| (&codes::UNAVAILABLE, message))
+    }
+
+    async fn may_publish(&self, claims: &Claims, channel: &str) -> Result<(), (&'static Code, String)> {
+        let decision = self.rights.load().publish(claims, channel);
+        let allowed = self.decide(decision).await;
+        match allowed.map_err(|message| (&codes::UNAVAILABLE, message))? {
+            true => Ok(()),
+            false => Err((&codes::FORBIDDEN, format!("you may not publish on channel {channel}"))),
+        }
+    }
+
+    /// Whether a decision comes out as yes, asking the database where it says so.
+    pub async fn decide(&self, decision: Decision) -> Result<bool, String> {
+        match decision {
+            Decision::Allow => Ok(true),
+            Decision::Deny(_) => Ok(false),
+            Decision::Ask(question) => self.may(&question).await,
+        }
+    }
+
+    /// The session that a client had, if it may still follow every one of its rooms.
+    async fn recover(&self, recovery: &Recovery, claims: &Claims) -> Option<Recalled> {
+        let (pid, kept) = self.kept.recall(&recovery.pid)?;
+        if kept.namespace != recovery.namespace {
+            return None;
+        }
+        for channel in &kept.channels {
+            // By these back ends reach the socket; no right is needed for them.
+            let own = matches!(room::split(channel), (_, room) if room.is_empty() || *room == *kept.sid);
+            let decision = self.rights.load().subscribe(claims, channel);
+            if !own && self.decide(decision).await != Ok(true) {
+                return None;
+            }
+        }
+        Some(Recalled {
+            kept,
+            pid,
+            after: recovery.offset,
+        })
     }
 
     /// An entry had no subscriber anywhere: said now and then, because it often means a misspelt channel.

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::auth::Claims;
+
 /// What happened to a row, or that the event is a message and no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -65,9 +67,32 @@ pub struct Event {
     pub channel: Option<Arc<str>>,
     /// The event's name, where the publisher gave one.
     pub name: Option<Arc<str>>,
+    /// The whole payload, where it is more than `message` says.
+    pub payload: Option<Data>,
+    /// Who sent it, where it came from a client.
+    pub claims: Option<Claims>,
     pub id: EventId,
     /// When it happened as far as the source knows (the trigger's clock), otherwise when it was received.
     pub at: SystemTime,
+}
+
+impl Event {
+    /// A message of now: on `channel` of `source`, as it came.
+    pub fn message(source: Arc<str>, channel: Option<Arc<str>>, message: Bytes) -> Self {
+        Self {
+            source,
+            op: Op::Message,
+            row: None,
+            old: None,
+            message: Some(message),
+            channel,
+            name: None,
+            payload: None,
+            claims: None,
+            id: EventId::unique(),
+            at: SystemTime::now(),
+        }
+    }
 }
 
 /// A payload: JSON as it came, text that is no JSON (a bare NOTIFY payload), or what only Socket.IO can say.

@@ -58,6 +58,13 @@ impl Connections {
 }
 
 impl Permit {
+    /// One more place for the same client, or `None` if there is none left.
+    pub fn again(&self) -> Option<Self> {
+        let another = self.0.connections.admit()?;
+        let counted = self.0.address.get().is_none_or(|address| another.is_of(*address));
+        counted.then_some(another)
+    }
+
     /// Counts the connection for `address`; false if that has too many. Told twice, the first one stays.
     #[must_use]
     pub fn is_of(&self, address: IpAddr) -> bool {
@@ -124,6 +131,7 @@ mod tests {
         assert!(admit(&connections, here).is_none(), "two per address");
         let _third = admit(&connections, there).unwrap();
         assert!(admit(&connections, neighbour).is_none(), "three in total");
+        assert!(first.again().is_none(), "whoever asks");
         drop(first);
         let _fourth = admit(&connections, neighbour).unwrap();
         assert!(admit(&connections, here).is_none());

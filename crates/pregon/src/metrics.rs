@@ -18,6 +18,10 @@ use prometheus_client::registry::{Registry, Unit};
 pub enum Transport {
     WebSocket,
     Sse,
+    /// Socket.IO over a WebSocket.
+    SocketIo,
+    /// Socket.IO over polls.
+    Polling,
 }
 
 /// Why something did not reach a client, or a client did not stay.
@@ -59,6 +63,8 @@ impl Transport {
         match self {
             Self::WebSocket => "websocket",
             Self::Sse => "sse",
+            Self::SocketIo => "socketio",
+            Self::Polling => "polling",
         }
     }
 }

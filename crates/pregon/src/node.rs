@@ -21,17 +21,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::Config;
+use crate::config::{Config, Socketio};
 use crate::desk::Desk;
-use crate::hub::{Hub, Limits, Shared};
+use crate::hub::presence::Presence;
+use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::Connections;
-use crate::log::Log;
+use crate::log::{Log, Volatile};
 use crate::log::memory::MemoryLog;
 use crate::log::window::Retention;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
+use crate::session::recovery::Sessions;
 use crate::source::Attached;
 use crate::source::postgres::PostgresSource;
 use crate::source::triggers::Triggers;
@@ -83,20 +85,35 @@ impl Node {
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
+        let volatile = Arc::new(Volatile::default());
+        let kept = Arc::new(Sessions::new(socketio(&config).recovery_window.0));
+        let pipeline = Pipeline::new(
+            Arc::clone(&router),
+            Arc::clone(&rights),
+            Arc::clone(&log),
+            Arc::clone(&volatile),
+            pool.clone(),
+            Arc::clone(&metrics),
+        );
         let desk = Desk::new(
             tokio::runtime::Handle::current(),
             Arc::clone(&verifier),
             pool.clone(),
-            Arc::clone(&log),
-            Arc::clone(&metrics),
+            Arc::clone(&pipeline),
+            Arc::clone(&rights),
+            Arc::clone(&kept),
         );
-        let hub = Arc::new(start_hub(&config, &options, &log, &rights, &metrics, &desk)?);
-        let pipeline = Pipeline::new(
-            Arc::clone(&router),
-            Arc::clone(&log),
-            pool.clone(),
-            Arc::clone(&metrics),
-        );
+        let shared = Shared {
+            window: Arc::clone(log.window()),
+            rights: Arc::clone(&rights),
+            metrics: Arc::clone(&metrics),
+            desk: Arc::clone(&desk),
+            presence: Presence::new(Arc::clone(&volatile)),
+            volatile,
+            kept: Arc::clone(&kept),
+            settings: settings(&config, &options),
+        };
+        let hub = Arc::new(Hub::start(shared).context("the shards could not be started")?);
         let stop = CancellationToken::new();
         let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_deref(), &stop)?;
         let door = Arc::new(build_door(
@@ -114,7 +131,7 @@ impl Node {
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), stop.clone()));
+        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), kept, stop.clone()));
         Ok(Self {
             address,
             config,
@@ -214,44 +231,47 @@ fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
     Ok(Some(Arc::new(Pool::new(options))))
 }
 
-fn start_hub(
-    config: &Config,
-    options: &Options,
-    log: &Arc<dyn Log>,
-    rights: &Arc<ArcSwap<Rights>>,
-    metrics: &Arc<Metrics>,
-    desk: &Arc<Desk>,
-) -> anyhow::Result<Hub> {
+/// The section, or its defaults.
+fn socketio(config: &Config) -> Socketio {
+    config.socketio.clone().unwrap_or_default()
+}
+
+/// What shards need to know of the configuration.
+fn settings(config: &Config, options: &Options) -> hub::Settings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let shards = if config.server.shards == 0 {
-        cores
-    } else {
-        config.server.shards
+    let shards = match config.server.shards {
+        0 => cores,
+        configured => configured,
     };
-    // Conformance suites send what no client of ours would.
-    let message = if options.echo {
-        16 << 20
-    } else {
-        config.limits.message.bytes()
-    };
+    let socketio = socketio(config);
     let limits = Limits {
-        message,
+        // Suites of WebSocket send what no client of ours would.
+        message: if options.echo {
+            16 << 20
+        } else {
+            config.limits.message.bytes()
+        },
+        payload: config.limits.message.bytes(),
         subscriptions: config.limits.subscriptions,
         queue: config.limits.queue.bytes(),
         publishes_per_second: config.limits.publishes_per_second,
         ping: config.server.ping.0,
         pong: config.server.pong_timeout.0,
         auth: config.limits.auth.0,
+        upgrade: socketio.upgrade_timeout.0,
+        history: config.limits.history,
     };
-    let shared = Shared {
-        window: Arc::clone(log.window()),
-        rights: Arc::clone(rights),
+    let mut namespaces = vec!["/".to_owned()];
+    namespaces.extend(socketio.namespaces);
+    hub::Settings {
         limits,
-        metrics: Arc::clone(metrics),
-        desk: Arc::clone(desk),
-        shards: u32::try_from(shards).unwrap_or(1),
-    };
-    Hub::start(shared).context("the shards could not be started")
+        recovery: socketio.recovery,
+        namespaces,
+        addressable: false,
+        auth_required: config.auth.required(),
+        conformance: options.echo,
+        shards: u16::try_from(shards).unwrap_or(1),
+    }
 }
 
 fn start_sources(
@@ -338,6 +358,10 @@ fn build_door(
         endpoints: Door::endpoints(config)?,
         path: config.server.path.clone(),
         sse: config.server.sse,
+        socketio: config
+            .socketio
+            .as_ref()
+            .map(|socketio| socketio.path.trim_end_matches('/').to_owned()),
         echo: options.echo,
         desk,
         metrics: Arc::clone(metrics),
@@ -406,13 +430,14 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Says how many are connected, and lets the log forget what is old.
-async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, stop: CancellationToken) {
+async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, kept: Arc<Sessions>, stop: CancellationToken) {
     let mut every = tokio::time::interval(TICK);
     every.tick().await;
     loop {
         tokio::select! {
             _ = every.tick() => {
                 tracing::info!(connections = hub.sessions(), "active connections");
+                kept.prune();
                 if let Err(error) = log.prune() {
                     tracing::warn!(%error, "the log could not be pruned");
                 }

@@ -46,6 +46,8 @@ codes! {
     TOO_MANY_SUBSCRIPTIONS = 107 "too_many_subscriptions" false "The session follows as many channels as it may: unsubscribe from one first.";
     TOO_LARGE = 108 "too_large" false "The data is larger than this server accepts.";
     BAD_EVENT = 109 "bad_event" false "The event's name is empty, too long or has control characters.";
+    UNKNOWN_EVENT = 110 "unknown_event" false "No route takes events of this name from clients.";
+    NO_PRESENCE = 111 "no_presence" false "The members of this channel are not told: its section does not set `presence`.";
     INTERNAL = 200 "internal" true "The server failed; its log says why. Try again later.";
     RATE_LIMITED = 201 "rate_limited" true "Too many commands in a short time: wait and try again.";
     UNAVAILABLE = 202 "unavailable" true "A part that this needs is not attached at the moment: try again later.";

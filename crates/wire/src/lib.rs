@@ -26,4 +26,4 @@ pub mod words;
 pub mod codes;
 
 pub use codes::Code;
-pub use words::GapReason;
+pub use words::{Command, GapReason};

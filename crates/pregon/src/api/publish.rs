@@ -106,9 +106,8 @@ fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), Refused> {
             let message = "send the API key: Authorization: Bearer …";
             let headers = vec![("WWW-Authenticate", "Bearer".to_owned())];
             Err(Refused {
-                status: StatusCode::UNAUTHORIZED,
-                message: message.into(),
                 headers,
+                ..Refused::new(StatusCode::UNAUTHORIZED, message)
             })
         }
     }

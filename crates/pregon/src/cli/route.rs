@@ -106,6 +106,8 @@ fn event(args: &Explain, config: &Config) -> anyhow::Result<Event> {
         message: None,
         channel: None,
         name: None,
+        payload: None,
+        claims: None,
         id: EventId::unique(),
         at: SystemTime::now(),
     };

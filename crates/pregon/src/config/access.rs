@@ -109,6 +109,9 @@ pub struct Endpoint {
     pub token: Option<TokenRule>,
     /// How the payloads travel.
     pub transport: EndpointTransport,
+    /// Rooms that clients of this path join by `{"type":"join","room":"x"}` or `?rooms=x,y`, as the channel of a room:
+    /// `"ws:room:{room}"`. The [[channel]] section of that name says who may; none by default.
+    pub rooms: Option<String>,
 }
 
 /// Whether an endpoint needs a token.
@@ -143,6 +146,11 @@ pub struct Channel {
     pub allow_sql: Option<String>,
     /// Who may publish from a client, as a condition like `subscribe`; nobody by default.
     pub publish: Option<String>,
+    /// Channels that a client follows when it subscribes to this name, as templates over its claims: one name for all, and each gets
+    /// what is for it (`["seller:{role}:{seller_id}"]`). A template whose claim is missing, null or empty gives none.
+    pub follow: Vec<String>,
+    /// Events that are not kept: who is connected gets them, nobody else ever will (`["typing"]`; `["*"]` for all).
+    pub volatile: Vec<String>,
     /// Whether members are announced to each other.
     pub presence: bool,
     /// Whether earlier publications may be asked for.
@@ -156,6 +164,8 @@ impl Default for Channel {
             subscribe: None,
             allow_sql: None,
             publish: None,
+            follow: Vec::new(),
+            volatile: Vec::new(),
             presence: false,
             history: true,
         }

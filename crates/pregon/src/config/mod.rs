@@ -8,6 +8,7 @@ mod units;
 mod problem;
 mod server;
 mod access;
+mod socketio;
 mod data;
 pub mod net;
 mod tree;
@@ -25,6 +26,7 @@ pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRul
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
+pub use socketio::Socketio;
 pub use server::{Limits, Log, LogKind, Metrics, Server};
 pub use units::{OneOrMany, Period, Secret, Size};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Rules: which events go to which channels.
     pub route: Vec<Route>,
+    /// Clients of Socket.IO; served when the section is there.
+    pub socketio: Option<Socketio>,
     /// Paths that are bound to channels.
     pub endpoint: Vec<Endpoint>,
     /// Who may follow and publish what.

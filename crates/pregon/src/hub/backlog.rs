@@ -127,7 +127,7 @@ fn turn(
         let Some(backlog) = &mut conn.backlog else {
             return Ok((Turn::Live, sent));
         };
-        backlog.flush(&conn.socket).map_err(|_| Slowness::Gone)?;
+        backlog.flush(&mut conn.link).map_err(|_| Slowness::Gone)?;
         if backlog.blocked {
             return Ok((Turn::Blocked, sent));
         }
@@ -180,13 +180,13 @@ fn catch_up(
     encoder: &mut Encoder,
     sent: &mut Sent,
 ) -> Result<(), Slowness> {
-    let Some(backlog) = &mut conn.backlog else {
+    let Some(cursor) = conn.backlog.as_ref().map(|backlog| backlog.cursor) else {
         return Ok(());
     };
     // A subscription may begin after the cursor: its client had everything up to there before it connected.
-    let subscriptions = conn.session.subscriptions.iter();
-    let followed: Vec<(Arc<str>, u64)> = subscriptions
-        .map(|s| (channels.name(s.channel), s.after.max(backlog.cursor)))
+    let followed: Vec<(Arc<str>, u64)> = conn
+        .subscriptions()
+        .map(|s| (channels.name(s.channel), s.after.max(cursor)))
         .collect();
     let follows: Vec<Follow<'_>> = followed
         .iter()
@@ -196,13 +196,17 @@ fn catch_up(
         })
         .collect();
     let merged = window
-        .merge(&follows, backlog.cursor, head, PIECE)
+        .merge(&follows, cursor, head, PIECE)
         .ok_or(Slowness::Slow)?;
+    let Some(backlog) = &mut conn.backlog else {
+        return Ok(());
+    };
     let last = merged.entries.last().map_or(head, |entry| entry.offset);
     backlog.cursor = if merged.complete { head } else { last };
     let mut out = Vec::new();
     for entry in &merged.entries {
-        for channel in entry.through(&followed) {
+        let excepted = entry.except().iter().any(|name| followed.iter().any(|(own, _)| own == name));
+        for channel in entry.through(&followed).into_iter().filter(|_| !excepted) {
             encoder.entry(conn.variant, channel, entry, false, &mut out);
         }
     }

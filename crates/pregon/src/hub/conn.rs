@@ -1,16 +1,22 @@
-//! One connection of a shard: its socket, its session, and what could not be written yet.
+//! One connection of a shard: its link, its sessions, and what could not be written yet.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use pregon_wire::ws::frame::Decoder;
+use smallvec::SmallVec;
 
 use super::Key;
+use super::channels::{ChannelKey, Subscription};
 use super::encoded::{Codec, Variant};
-use super::socket::{ShardSocket, Written};
+use super::engine::Engine;
+use super::link::Link;
+use super::socket::Written;
 use crate::limits::Permit;
 use crate::metrics::Transport;
+use crate::route::Template;
 use crate::session::Session;
 use crate::session::command::Waiting;
 use crate::session::replay::{From, Replay};
@@ -18,18 +24,25 @@ use crate::session::replay::{From, Replay};
 /// An idle connection costs this struct and what its session holds; everything else is boxed and freed when done.
 pub struct Conn {
     pub key: Key,
-    pub socket: ShardSocket,
+    pub link: Link,
     pub variant: Variant,
-    pub session: Session,
+    /// One, but for Socket.IO: there one for each namespace that the client has entered.
+    pub sessions: SmallVec<[Session; 1]>,
+    /// What Engine.IO needs beside.
+    pub engine: Option<Box<Engine>>,
+    /// The session that this WebSocket wants to take over, for a probe.
+    pub probes: Option<Key>,
+    /// The channel of a room, where the clients of a bare endpoint may join some.
+    pub rooms: Option<Arc<Template>>,
     pub decoder: Decoder,
-    /// What is not written yet; `None` means live: batches go straight to the socket.
+    /// What is not written yet; `None` means live: batches go straight to the link.
     pub backlog: Option<Box<Backlog>>,
     /// A command that waits for an answer from outside the shard, and what came in behind it.
     pub waiting: Option<Box<Waiting>>,
     pub phase: Phase,
     /// Something came from the client since the last heartbeat.
     pub heard: bool,
-    /// The batch in which this session was touched last, and by how many channels.
+    /// The batch in which this connection was touched last, and by how many channels.
     pub touched: (u32, u32),
     pub permit: Permit,
 }
@@ -43,17 +56,17 @@ pub enum Phase {
     Closing,
 }
 
-/// What a session that is not live has before it, in this order: bytes, replays, then the live entries after `cursor`.
+/// What a connection that is not live has before it, in this order: bytes, replays, then the live entries after `cursor`.
 pub struct Backlog {
     pub chunks: VecDeque<Bytes>,
     pub replays: VecDeque<Replay>,
     /// Live entries up to here were taken.
     pub cursor: u64,
-    /// Bytes of live entries that wait in the window, counted while the session is behind.
+    /// Bytes of live entries that wait in the window, counted while the connection is behind.
     pub lag: usize,
-    /// When the socket last took something.
+    /// When the link last took something.
     pub progress: Instant,
-    /// The socket refused to take more.
+    /// The link refused to take more.
     pub blocked: bool,
 }
 
@@ -74,35 +87,57 @@ impl Backlog {
         self.chunks.iter().map(Bytes::len).sum()
     }
 
-    /// Writes chunks until none is left or the socket blocks.
-    pub fn flush(&mut self, socket: &ShardSocket) -> std::io::Result<()> {
-        self.blocked = false;
-        while let Some(chunk) = self.chunks.front_mut() {
-            match socket.write(chunk)? {
-                Written::All => {
-                    self.chunks.pop_front();
-                    self.progress = Instant::now();
-                }
-                Written::Part(n) => {
-                    if n > 0 {
-                        self.progress = Instant::now();
-                    }
-                    chunk.advance(n);
-                    self.blocked = true;
-                    return Ok(());
-                }
-            }
+    /// Writes chunks until none is left or the link blocks.
+    pub fn flush(&mut self, link: &mut Link) -> std::io::Result<()> {
+        let flushed = link.flush(&mut self.chunks)?;
+        if flushed.progress {
+            self.progress = Instant::now();
         }
+        self.blocked = flushed.blocked;
         Ok(())
     }
 }
 
 impl Conn {
     pub fn transport(&self) -> Transport {
-        match self.variant.codec {
-            Codec::Bare | Codec::Plain | Codec::Echo => Transport::WebSocket,
-            Codec::Sse => Transport::Sse,
+        match (self.variant.codec, &self.link) {
+            (Codec::Sse, _) => Transport::Sse,
+            (Codec::Engine, Link::Polling(_)) => Transport::Polling,
+            (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
+            _ => Transport::WebSocket,
         }
+    }
+
+    /// The session of a namespace.
+    pub fn session(&self, namespace: u8) -> Option<&Session> {
+        self.sessions
+            .iter()
+            .find(|session| session.namespace == namespace)
+    }
+
+    /// The session of a namespace.
+    pub fn session_mut(&mut self, namespace: u8) -> Option<&mut Session> {
+        self.sessions
+            .iter_mut()
+            .find(|session| session.namespace == namespace)
+    }
+
+    /// What the connection follows, in all namespaces.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+        self.sessions.iter().flat_map(|session| &session.subscriptions)
+    }
+
+    /// What the connection follows, in all namespaces.
+    pub fn subscriptions_mut(&mut self) -> impl Iterator<Item = &mut Subscription> {
+        self.sessions
+            .iter_mut()
+            .flat_map(|session| &mut session.subscriptions)
+    }
+
+    /// The place in a channel, if the connection follows it.
+    pub fn subscription(&self, channel: ChannelKey) -> Option<&Subscription> {
+        self.subscriptions()
+            .find(|subscription| subscription.channel == channel)
     }
 
     /// Writes bytes that belong after everything that waits already. `cursor`: live entries up to here were taken.
@@ -111,7 +146,7 @@ impl Conn {
             backlog.chunks.push_back(bytes.clone());
             return Ok(());
         }
-        if let Written::Part(n) = self.socket.write(bytes)? {
+        if let Written::Part(n) = self.link.write(bytes)? {
             let mut backlog = Backlog::new(cursor);
             backlog.chunks.push_back(bytes.slice(n..));
             backlog.blocked = true;

@@ -1,15 +1,13 @@
-//! Entries in a client's own protocol, encoded once per (codec, variant) and shared by all sessions of a shard.
+//! Entries and replies in a client's own protocol; entries are encoded once per variant and shared by all sessions of a shard.
 
-use std::sync::Arc;
+mod socketio;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use pregon_wire::ws::frame::{self, Deflater, Opcode};
 use pregon_wire::{GapReason, plain, sse};
-use smallvec::SmallVec;
 
-use super::channels::ChannelKey;
 use crate::log::{Body, Entry, Position};
+use crate::session::command::{Asked, Reply};
 
 /// A client's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,29 +18,58 @@ pub enum Codec {
     Plain,
     /// Server-sent events.
     Sse,
+    /// Engine.IO with Socket.IO above, over a WebSocket or polls.
+    Engine,
+    /// A WebSocket that wants to take over from an Engine.IO session that polls.
+    Probe,
     /// WebSocket messages come back as they went: for conformance suites.
     Echo,
 }
 
-/// A codec and whether large messages are compressed.
+/// A codec and how its messages are put on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
     pub codec: Codec,
-    pub deflate: bool,
+    pub framing: Framing,
+}
+
+/// How messages are put on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// WebSocket frames, or what the codec has itself.
+    Plain,
+    /// WebSocket frames, large ones compressed.
+    Deflate,
+    /// Packets of a polling body.
+    Polling,
 }
 
 /// How many variants there are; [`Variant::index`] is below it.
-const VARIANTS: usize = 5;
+pub const VARIANTS: usize = 8;
 
 impl Variant {
-    fn index(self) -> usize {
-        match (self.codec, self.deflate) {
-            (Codec::Bare, false) => 0,
-            (Codec::Bare, true) => 1,
-            (Codec::Plain, false) => 2,
-            (Codec::Plain, true) => 3,
-            // An echo follows no channel, so it shares the place.
-            (Codec::Sse | Codec::Echo, _) => 4,
+    pub fn new(codec: Codec, deflate: bool) -> Self {
+        let framing = if deflate { Framing::Deflate } else { Framing::Plain };
+        Self { codec, framing }
+    }
+
+    /// Whether what the client sends may be compressed.
+    pub fn deflate(self) -> bool {
+        self.framing == Framing::Deflate
+    }
+
+    /// Place among the variants.
+    pub fn index(self) -> usize {
+        match (self.codec, self.framing) {
+            (Codec::Bare, Framing::Deflate) => 1,
+            (Codec::Bare, _) => 0,
+            (Codec::Plain, Framing::Deflate) => 3,
+            (Codec::Plain, _) => 2,
+            (Codec::Engine, Framing::Plain) => 5,
+            (Codec::Engine, Framing::Deflate) => 6,
+            (Codec::Engine, Framing::Polling) => 7,
+            // Echoes and probes follow no channel, so they share the place.
+            (Codec::Sse | Codec::Echo | Codec::Probe, _) => 4,
         }
     }
 }
@@ -60,18 +87,22 @@ pub struct OwnGap<'a> {
 pub struct Encoder {
     deflater: Deflater,
     scratch: Vec<u8>,
-}
-
-impl Default for Encoder {
-    fn default() -> Self {
-        Self {
-            deflater: Deflater::new(),
-            scratch: Vec::new(),
-        }
-    }
+    /// Names of the namespaces by their numbers; the first is the root.
+    namespaces: Vec<String>,
+    /// Whether events of Socket.IO carry their position, for connection state recovery.
+    offsets: bool,
 }
 
 impl Encoder {
+    pub fn new(namespaces: Vec<String>, offsets: bool) -> Self {
+        Self {
+            deflater: Deflater::new(),
+            scratch: Vec::new(),
+            namespaces,
+            offsets,
+        }
+    }
+
     /// Appends `entry` as a follower of `channel` gets it; nothing where the codec has no word for it.
     pub fn entry(
         &mut self,
@@ -85,25 +116,37 @@ impl Encoder {
             Codec::Bare => self.bare(variant, entry, out),
             Codec::Plain => self.plain(variant, channel, entry, replayed, out),
             Codec::Sse => Self::sse(channel, entry, out),
-            Codec::Echo => {}
+            Codec::Engine => self.socketio(variant, channel, entry, out),
+            Codec::Echo | Codec::Probe => {}
         }
     }
 
-    /// A reply or other message that is the session's alone.
-    pub fn message(&mut self, variant: Variant, json: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(json.len() + 10);
-        self.text(variant, json, &mut out);
+    /// What a client is told about its command; nothing where it does not want to know.
+    pub fn reply(&mut self, variant: Variant, asked: Asked, reply: &Reply) -> Bytes {
+        let mut out = Vec::new();
+        match variant.codec {
+            Codec::Plain => {
+                let mut json = Vec::new();
+                plain_reply(asked.id, reply, &mut json);
+                self.text(variant, &json, &mut out);
+            }
+            Codec::Engine => self.socketio_reply(variant, asked, reply, &mut out),
+            Codec::Bare | Codec::Sse | Codec::Echo | Codec::Probe => {}
+        }
         out.into()
     }
 
-    /// A client's own message, sent back.
-    pub fn echo(&mut self, variant: Variant, opcode: Opcode, payload: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(payload.len() + 10);
-        if opcode == Opcode::Text {
-            self.text(variant, payload, &mut out);
-        } else {
-            frame::frame(opcode, payload, &mut out);
-        }
+    /// A text message that is the connection's alone: JSON of the full protocol, or a packet of Engine.IO.
+    pub fn message(&mut self, variant: Variant, text: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(text.len() + 10);
+        self.text(variant, text, &mut out);
+        out.into()
+    }
+
+    /// Bytes that are the connection's alone.
+    pub fn binary(&mut self, variant: Variant, bytes: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(bytes.len() + 10);
+        self.attachment(variant, bytes, &mut out);
         out.into()
     }
 
@@ -112,13 +155,14 @@ impl Encoder {
         let from = gap.from.map(|position| position.to_string());
         let to = gap.to.to_string();
         match variant.codec {
-            Codec::Bare | Codec::Echo => {}
+            Codec::Bare | Codec::Echo | Codec::Probe => {}
             Codec::Plain => {
                 let mut json = Vec::new();
                 plain::gap(Some(gap.channel), from.as_deref(), &to, gap.reason, &mut json);
                 self.text(variant, &json, out);
             }
             Codec::Sse => sse::gap(Some(gap.channel), from.as_deref(), &to, gap.reason, out),
+            Codec::Engine => self.socketio_gap(variant, gap.channel, from.as_deref(), &to, gap.reason, out),
         }
     }
 
@@ -147,6 +191,8 @@ impl Encoder {
                 let from = gap.from.to_string();
                 plain::gap(Some(channel), Some(&from), &entry.position, gap.reason, &mut json);
             }
+            Body::Member { client, joined, .. } if *joined => plain::join(channel, client, &mut json),
+            Body::Member { client, .. } => plain::leave(channel, client, &mut json),
         }
         self.text(variant, &json, out);
         self.scratch = json;
@@ -166,122 +212,37 @@ impl Encoder {
                     out,
                 );
             }
+            Body::Member { client, joined, .. } => {
+                let mut json = Vec::new();
+                plain::member(channel, client, &mut json);
+                let name = if *joined { "join" } else { "leave" };
+                sse::event(&entry.position, Some(name), &json, out);
+            }
         }
     }
 
     fn text(&mut self, variant: Variant, payload: &[u8], out: &mut Vec<u8>) {
-        if variant.deflate && frame::worth_deflating(payload.len()) {
-            frame::deflated_text_frame(payload, &mut self.deflater, out);
-        } else {
-            frame::frame(Opcode::Text, payload, out);
+        match variant.framing {
+            Framing::Deflate if frame::worth_deflating(payload.len()) => {
+                frame::deflated_text_frame(payload, &mut self.deflater, out)
+            }
+            Framing::Plain | Framing::Deflate => frame::frame(Opcode::Text, payload, out),
+            Framing::Polling => {
+                out.extend_from_slice(payload);
+                out.push(super::link::SEPARATOR);
+            }
         }
     }
 }
 
-/// One channel's part of a batch.
-pub struct Touched {
-    pub channel: ChannelKey,
-    pub name: Arc<str>,
-    /// Indexes into the batch's entries, rising.
-    pub entries: SmallVec<[u16; 8]>,
-    joined: [Option<Bytes>; VARIANTS],
-}
-
-/// A batch of entries sorted by channel, with what was encoded of it so far.
-#[derive(Default)]
-pub struct Batch {
-    pub entries: Vec<Arc<Entry>>,
-    pub touched: Vec<Touched>,
-    by_channel: HashMap<ChannelKey, usize, foldhash::fast::RandomState>,
-    singles: HashMap<(u16, ChannelKey, usize), Bytes, foldhash::fast::RandomState>,
-}
-
-impl Batch {
-    pub fn clear(&mut self) {
-        self.entries.clear();
-        self.touched.clear();
-        self.by_channel.clear();
-        self.singles.clear();
-    }
-
-    /// Notes that the entry at `index` concerns `channel`.
-    pub fn touch(&mut self, channel: ChannelKey, name: &Arc<str>, index: u16) {
-        let place = *self.by_channel.entry(channel).or_insert(self.touched.len());
-        if place == self.touched.len() {
-            let entries = SmallVec::new();
-            self.touched.push(Touched {
-                channel,
-                name: Arc::clone(name),
-                entries,
-                joined: Default::default(),
-            });
-        }
-        if let Some(touched) = self.touched.get_mut(place)
-            && touched.entries.last() != Some(&index)
-        {
-            touched.entries.push(index);
-        }
-    }
-
-    pub fn touched(&self, channel: ChannelKey) -> Option<(usize, &Touched)> {
-        let place = *self.by_channel.get(&channel)?;
-        Some((place, self.touched.get(place)?))
-    }
-
-    /// Which of its entry's channels this one is: the first that a session follows is the one that it hears of.
-    pub fn place(&self, index: u16, channel: &Arc<str>) -> usize {
-        let entry = self.entries.get(usize::from(index));
-        entry
-            .and_then(|entry| entry.channels().iter().position(|named| named == channel))
-            .unwrap_or(0)
-    }
-
-    /// All of a channel's entries as one piece of bytes.
-    pub fn joined(&mut self, place: usize, variant: Variant, encoder: &mut Encoder) -> Bytes {
-        let Self { entries, touched, .. } = self;
-        let Some(part) = touched.get_mut(place) else {
-            return Bytes::new();
-        };
-        let Some(slot) = part.joined.get_mut(variant.index()) else {
-            return Bytes::new();
-        };
-        if let Some(bytes) = slot {
-            return bytes.clone();
-        }
-        let mut out = Vec::new();
-        for entry in part
-            .entries
-            .iter()
-            .filter_map(|&index| entries.get(usize::from(index)))
-        {
-            encoder.entry(variant, &part.name, entry, false, &mut out);
-        }
-        let bytes = Bytes::from(out);
-        *slot = Some(bytes.clone());
-        bytes
-    }
-
-    /// One entry as a follower of `channel` gets it.
-    pub fn single(
-        &mut self,
-        index: u16,
-        channel: ChannelKey,
-        name: &str,
-        variant: Variant,
-        encoder: &mut Encoder,
-    ) -> Bytes {
-        let Self { entries, singles, .. } = self;
-        let Some(entry) = entries.get(usize::from(index)) else {
-            return Bytes::new();
-        };
-        let encode = || {
-            let mut out = Vec::new();
-            encoder.entry(variant, name, entry, false, &mut out);
-            Bytes::from(out)
-        };
-        singles
-            .entry((index, channel, variant.index()))
-            .or_insert_with(encode)
-            .clone()
+fn plain_reply(id: Option<u64>, reply: &Reply, out: &mut Vec<u8>) {
+    match reply {
+        Reply::Done => plain::ok(id, out),
+        Reply::Subscribed {
+            position, recovered, ..
+        } => plain::ok_subscribed(id, &position.to_string(), *recovered, out),
+        Reply::Published(position) => plain::ok_published(id, &position.to_string(), out),
+        Reply::Members(clients) => plain::ok_presence(id, clients.iter().map(|client| &**client), out),
+        Reply::Refused { code, message } => plain::error(id, code, message, out),
     }
 }

@@ -12,8 +12,9 @@ use smallvec::SmallVec;
 use super::Key;
 use super::backlog::Slowness;
 use super::channels::ChannelKey;
-use super::conn::Backlog;
-use super::encoded::{Batch, Variant};
+use super::conn::{Backlog, Conn};
+use super::batch::Batch;
+use super::encoded::Variant;
 use super::shard::Shard;
 use crate::log::window::Tail;
 use crate::log::{Body, Entry};
@@ -30,11 +31,43 @@ const BATCH_BYTES: usize = 256 * 1024;
 struct Sums {
     deliveries: u64,
     bytes: u64,
+    /// The batch is not kept: who is behind does without.
+    passing: bool,
 }
 
 impl Shard {
-    /// Delivers everything that the window has beyond the head.
+    /// Delivers everything that the window has beyond the head, and what is not kept behind it.
     pub(super) fn fan_out(&mut self) {
+        self.fan_out_kept();
+        if self.shared.volatile.has(self.passed) {
+            self.fan_out_passing();
+        }
+    }
+
+    /// Delivers what is not kept. It has the position up to which its readers have everything.
+    fn fan_out_passing(&mut self) {
+        let (passed, passing) = self.shared.volatile.after(self.passed);
+        self.passed = passed;
+        let epoch = self.shared.window.epoch();
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        let entries = passing
+            .into_iter()
+            .map(|passing| Arc::new(Entry::passing(self.head, epoch, passing.at, passing.body)));
+        batch.entries.extend(entries);
+        self.sort(&mut batch);
+        let mut sums = Sums {
+            passing: true,
+            ..Sums::default()
+        };
+        self.deliver_mixed(&mut batch, self.head, &mut sums);
+        self.shared.metrics.deliveries.inc_by(sums.deliveries);
+        self.shared.metrics.delivered_bytes.inc_by(sums.bytes);
+        batch.clear();
+        self.batch = batch;
+    }
+
+    fn fan_out_kept(&mut self) {
         loop {
             let mut batch = std::mem::take(&mut self.batch);
             batch.clear();
@@ -77,11 +110,12 @@ impl Shard {
     fn deliver(&mut self, batch: &mut Batch, last: u64) {
         self.sort(batch);
         let mut sums = Sums::default();
-        if let [only] = batch.touched.as_slice() {
-            let channel = only.channel;
-            self.deliver_channel(batch, channel, last, &mut sums);
-        } else {
-            self.deliver_mixed(batch, last, &mut sums);
+        match batch.touched.as_slice() {
+            [only] if !batch.has_except() => {
+                let channel = only.channel;
+                self.deliver_channel(batch, channel, last, &mut sums);
+            }
+            _ => self.deliver_mixed(batch, last, &mut sums),
         }
         self.account(batch, &sums);
     }
@@ -92,8 +126,8 @@ impl Shard {
         for (index, entry) in entries.iter().enumerate() {
             let index = index as u16;
             match &entry.body {
-                Body::Publication { channels, .. } => {
-                    for name in channels {
+                Body::Publication { .. } | Body::Member { .. } => {
+                    for name in entry.channels() {
                         if let Some(key) = self.channels.find(name) {
                             batch.touch(key, name, index);
                         }
@@ -138,11 +172,12 @@ impl Shard {
     }
 
     fn deliver_mixed(&mut self, batch: &mut Batch, last: u64, sums: &mut Sums) {
+        let picked = batch.has_except();
         for (index, place, several) in self.mark(batch) {
             let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else {
                 continue;
             };
-            let (bytes, count) = if several {
+            let (bytes, count) = if several || picked {
                 self.merge_for(batch, index)
             } else {
                 let count = batch
@@ -193,29 +228,38 @@ impl Shard {
         let Some(conn) = self.conns.get(index as usize) else {
             return (Bytes::new(), 0);
         };
-        let mut parts: SmallVec<[(u16, usize, ChannelKey); 32]> = SmallVec::new();
-        for subscription in &conn.session.subscriptions {
-            if let Some((_, touched)) = batch.touched(subscription.channel) {
-                let place = |&index: &u16| (index, batch.place(index, &touched.name), subscription.channel);
-                parts.extend(touched.entries.iter().map(place));
+        let mut parts: SmallVec<[(u16, u8, usize, ChannelKey); 32]> = SmallVec::new();
+        for session in &conn.sessions {
+            for subscription in &session.subscriptions {
+                if let Some((_, touched)) = batch.touched(subscription.channel) {
+                    let place = |&index: &u16| {
+                        let place = batch.place(index, &touched.name);
+                        (index, session.namespace, place, subscription.channel)
+                    };
+                    parts.extend(touched.entries.iter().map(place));
+                }
             }
         }
         parts.sort_unstable();
-        // A publication once; a gap for every channel that it concerns.
-        let gap = |index: u16| {
-            batch
-                .entries
-                .get(usize::from(index))
-                .is_some_and(|entry| entry.is_gap())
-        };
-        parts.dedup_by(|later, first| later.0 == first.0 && !gap(first.0));
+        // A publication once in each namespace; a gap for every channel that it concerns.
+        let entry = |index: u16| batch.entries.get(usize::from(index));
+        let gap = |index: u16| entry(index).is_some_and(|entry| entry.is_gap());
+        parts.dedup_by(|later, first| (later.0, later.1) == (first.0, first.1) && !gap(first.0));
+        if batch.has_except() {
+            parts.retain(|part| entry(part.0).is_none_or(|entry| !self.is_excepted(conn, entry)));
+        }
         let variant = conn.variant;
         let mut joined = BytesMut::new();
-        for &(entry, _, channel) in &parts {
+        for &(entry, _, _, channel) in &parts {
             let name = self.channels.name(channel);
             joined.extend_from_slice(&batch.single(entry, channel, &name, variant, &mut self.encoder));
         }
         (joined.freeze(), parts.len())
+    }
+
+    fn is_excepted(&self, conn: &Conn, entry: &Entry) -> bool {
+        let mut excepted = entry.except().iter().filter_map(|name| self.channels.find(name));
+        excepted.any(|channel| conn.subscription(channel).is_some())
     }
 
     fn send_live(&mut self, index: u32, bytes: &Bytes, last: u64, count: usize, sums: &mut Sums) {
@@ -223,6 +267,9 @@ impl Shard {
             return;
         };
         if bytes.is_empty() {
+            return;
+        }
+        if sums.passing && conn.backlog.is_some() {
             return;
         }
         if let Some(backlog) = &mut conn.backlog {
@@ -254,7 +301,7 @@ impl Shard {
             if sessions > 0 {
                 metrics.delivery.observe(entry.age().as_secs_f64());
             }
-            if entry.reached(sessions, self.shared.shards) == Some(0) && !entry.channels().is_empty() {
+            if entry.reached(sessions, u32::from(self.shared.shards)) == Some(0) && !entry.channels().is_empty() {
                 self.nobody(entry);
             }
         }

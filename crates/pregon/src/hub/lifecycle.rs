@@ -1,21 +1,26 @@
-//! How a session begins, lives and ends on its shard: adoption, heartbeats, expiry, closing, draining.
+//! How a connection begins and ends on its shard: adoption, opening, closing, draining.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::Token;
-use pregon_wire::codes::{self, Code};
-use pregon_wire::ws::frame::{self, Decoder, Opcode};
-use pregon_wire::{plain, sse};
+use pregon_wire::codes::Code;
+use pregon_wire::socketio::{Assembler, encode_disconnect};
+use pregon_wire::ws::frame::{self, Decoder};
+use pregon_wire::{engineio, plain, sse};
+use smallvec::smallvec;
 
 use super::conn::{Conn, Phase};
 use super::encoded::Codec;
+use super::engine::{App, Engine};
+use super::link::Link;
 use super::shard::Shard;
+use super::sid::Sid;
 use super::timers::Due;
 use super::{Key, Newcomer};
-use crate::metrics::{Reason, TransportLabel};
-use crate::route::grant::Decision;
+use crate::metrics::{Transport, TransportLabel};
 use crate::session::Session;
 use crate::session::replay::{From, Plan, plan};
 
@@ -26,52 +31,15 @@ const LINGER: Duration = Duration::from_secs(2);
 const SSE_RETRY: u64 = 1000;
 
 impl Shard {
-    pub(super) fn adopt(&mut self, newcomer: Newcomer) {
-        let Newcomer {
-            socket,
-            variant,
-            claims,
-            channels,
-            from,
-            must_authenticate,
-            greeting,
-            mut leftover,
-            permit,
-        } = newcomer;
-        let entry = self.conns.vacant_entry();
-        self.generation = self.generation.wrapping_add(1);
-        let key = Key {
-            index: entry.key() as u32,
-            generation: self.generation,
-        };
-        if let Err(error) = socket.register(self.poll.registry(), Token(entry.key())) {
-            tracing::warn!(%error, "a socket cannot be polled");
-            self.handle
-                .sessions
-                .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-            return;
-        }
-        let phase = if must_authenticate {
-            Phase::Waiting(from)
-        } else {
-            Phase::Open
-        };
-        let session = Session::new(claims);
-        entry.insert(Conn {
-            key,
-            socket,
-            variant,
-            session,
-            decoder: Decoder::new(),
-            backlog: None,
-            waiting: None,
-            phase,
-            heard: true,
-            touched: (0, 0),
-            permit,
-        });
-        self.count_opened(key);
+    pub(super) fn adopt(&mut self, mut newcomer: Newcomer) {
+        let channels = std::mem::take(&mut newcomer.channels);
+        let rooms = std::mem::take(&mut newcomer.joins);
+        let greeting = std::mem::take(&mut newcomer.greeting);
+        let mut leftover = std::mem::take(&mut newcomer.leftover);
+        let from = newcomer.from;
+        let Some(key) = self.place(newcomer) else { return };
         self.begin(key, &channels, from, greeting);
+        self.join_rooms(key, rooms);
         if !leftover.is_empty() {
             self.bytes(key, &mut leftover);
         }
@@ -80,16 +48,83 @@ impl Shard {
         }
     }
 
+    /// Gives a connection its place. Nothing is said yet.
+    pub(super) fn place(&mut self, newcomer: Newcomer) -> Option<Key> {
+        let entry = self.conns.vacant_entry();
+        self.generation = self.generation.wrapping_add(1);
+        let key = Key {
+            index: entry.key() as u32,
+            generation: self.generation,
+        };
+        if let Err(error) = newcomer.link.register(self.poll.registry(), Token(entry.key())) {
+            tracing::warn!(%error, "a socket cannot be polled");
+            self.handle.sessions.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let phase = if newcomer.must_authenticate {
+            Phase::Waiting(newcomer.from)
+        } else {
+            Phase::Open
+        };
+        let number = self.number;
+        let engine = newcomer.engine.map(|(app, handshake)| {
+            Box::new(Engine {
+                sid: Sid::new(number, key),
+                app,
+                assembler: Assembler::default(),
+                handshake,
+                post: None,
+                probe: None,
+                upgrading: false,
+            })
+        });
+        let sessions = match newcomer.variant.codec {
+            // They begin with a connect.
+            Codec::Engine | Codec::Probe => smallvec![],
+            _ => smallvec![Session::new(newcomer.claims)],
+        };
+        entry.insert(Conn {
+            key,
+            link: newcomer.link,
+            variant: newcomer.variant,
+            sessions,
+            engine,
+            probes: None,
+            rooms: newcomer.rooms,
+            decoder: Decoder::new(),
+            backlog: None,
+            waiting: None,
+            phase,
+            heard: true,
+            touched: (0, 0),
+            permit: newcomer.permit,
+        });
+        self.count_opened(key);
+        Some(key)
+    }
+
     fn begin(&mut self, key: Key, channels: &[Arc<str>], from: From, greeting: Vec<u8>) {
         let now = Instant::now();
         // The first heartbeat at a random moment, so that those of a storm of newcomers spread.
         let first = self.shared.limits.ping.mul_f64(rand::random_range(0.5..1.0));
-        self.timers.set(now + first, key, Due::Ping);
-        if self
-            .conn(key)
-            .is_some_and(|conn| matches!(conn.phase, Phase::Waiting(_)))
-        {
+        let Some(conn) = self.conn(key) else { return };
+        let waits = matches!(conn.phase, Phase::Waiting(_));
+        let echoes = conn.variant.codec == Codec::Echo;
+        let speaks_later = conn.engine.as_ref().is_some_and(|engine| engine.app == App::SocketIo);
+        // A suite counts the frames that it gets.
+        if !echoes {
+            self.timers.set(now + first, key, Due::Ping);
+        }
+        if speaks_later || waits {
             self.timers.set(now + self.shared.limits.auth, key, Due::Auth);
+        }
+        let Some(conn) = self.conn(key) else { return };
+        if let Some(sid) = conn.engine.as_ref().map(|engine| engine.sid) {
+            let polls = matches!(conn.link, Link::Polling(_));
+            let open = self.open_packet(sid, polls);
+            self.send(key, greeting.into());
+            self.say(key, &open);
+        } else if waits {
             self.send(key, greeting.into());
         } else {
             self.open(key, channels, from, greeting);
@@ -103,7 +138,7 @@ impl Shard {
         self.watch_expiry(key);
         let head = self.head;
         for channel in channels {
-            self.subscribe(key, channel, head);
+            self.subscribe(key, 0, channel, head);
         }
         let mut start = head;
         let mut replays = Vec::new();
@@ -132,7 +167,7 @@ impl Shard {
                 self.send(key, out.into());
             }
             Some(Codec::Plain) => self.welcome(key, start),
-            Some(Codec::Bare | Codec::Echo) | None => {}
+            Some(Codec::Bare | Codec::Engine | Codec::Probe | Codec::Echo) | None => {}
         }
     }
 
@@ -140,8 +175,8 @@ impl Shard {
         let Some(conn) = self.conns.get(key.index as usize) else {
             return;
         };
-        let names: Vec<_> = conn
-            .session
+        let Some(session) = conn.sessions.first() else { return };
+        let names: Vec<_> = session
             .subscriptions
             .iter()
             .map(|s| self.channels.name(s.channel))
@@ -149,106 +184,12 @@ impl Shard {
         let mut json = Vec::new();
         let position = self.shared.window.position(start).to_string();
         plain::welcome(
-            &conn.session.name(),
+            &session.name(),
             &position,
             names.iter().map(|name| &**name),
             &mut json,
         );
-        self.reply(key, &json);
-    }
-
-    /// Sets the timer that ends the session with its token.
-    pub(super) fn watch_expiry(&mut self, key: Key) {
-        let Some(at) = self.conn(key).and_then(|conn| conn.session.claims.expires_at()) else {
-            return;
-        };
-        let left = at.duration_since(SystemTime::now()).unwrap_or_default();
-        // Every heartbeat looks again, so that a token of hours leaves no timer behind when its session goes.
-        if left <= self.shared.limits.ping {
-            self.timers.set(Instant::now() + left, key, Due::Expiry);
-        }
-    }
-
-    pub(super) fn fire(&mut self, key: Key, due: Due, now: Instant) {
-        let Some(conn) = self.conn(key) else { return };
-        match due {
-            Due::Ping | Due::Pong if conn.phase == Phase::Closing => {}
-            Due::Ping => self.heartbeat(key, now),
-            Due::Pong => self.check_heard(key, now),
-            Due::Expiry => self.expire(key),
-            Due::Auth if matches!(conn.phase, Phase::Waiting(_)) => {
-                self.shared.metrics.dropped(Reason::Handshake);
-                let mut json = Vec::new();
-                plain::error(None, &codes::UNAUTHORIZED, "no token came in time", &mut json);
-                self.reply(key, &json);
-                self.close(key, &codes::CLOSE_AUTH_TIMEOUT, "");
-            }
-            Due::Auth => {}
-            Due::Linger => self.remove(key),
-            Due::Drain => self.close(key, &codes::CLOSE_SHUTDOWN, ""),
-        }
-    }
-
-    /// Closes if the token has ended; a refreshed one has a timer of its own.
-    fn expire(&mut self, key: Key) {
-        let expires = self.conn(key).and_then(|conn| conn.session.claims.expires_at());
-        if expires.is_some_and(|at| at <= SystemTime::now()) {
-            self.shared.metrics.dropped(Reason::Token);
-            self.close(key, &codes::CLOSE_TOKEN_EXPIRED, "");
-        }
-    }
-
-    /// Pings, and comes back to see whether something was heard (a stream of events cannot answer).
-    fn heartbeat(&mut self, key: Key, now: Instant) {
-        self.watch_expiry(key);
-        let Some(position) = self.now_of(key) else { return };
-        let position = self.shared.window.position(position).to_string();
-        let limits = &self.shared.limits;
-        let (next, due) = (now + limits.pong.min(limits.ping), Due::Pong);
-        let Some(conn) = self.conn(key) else { return };
-        conn.heard = conn.variant.codec == Codec::Sse;
-        // A session that is behind has bytes under way that tell as much.
-        let behind = conn.backlog.is_some();
-        let mut out = Vec::new();
-        match conn.variant.codec {
-            Codec::Sse => sse::keep_alive(&position, &mut out),
-            Codec::Bare | Codec::Echo => frame::frame(Opcode::Ping, b"", &mut out),
-            Codec::Plain => {
-                frame::frame(Opcode::Ping, b"", &mut out);
-                let mut json = Vec::new();
-                plain::ping(&position, &mut json);
-                frame::frame(Opcode::Text, &json, &mut out);
-            }
-        }
-        if behind {
-            conn.heard = true;
-        } else {
-            self.send(key, out.into());
-        }
-        self.timers.set(next, key, due);
-    }
-
-    /// Closes a client that answered nothing, or whose socket has taken nothing since the last heartbeat.
-    fn check_heard(&mut self, key: Key, now: Instant) {
-        let (ping, pong) = (self.shared.limits.ping, self.shared.limits.pong);
-        let Some(conn) = self.conn(key) else { return };
-        let stalled = conn
-            .backlog
-            .as_ref()
-            .is_some_and(|b| b.blocked && now.duration_since(b.progress) > ping);
-        if !conn.heard || stalled {
-            return self.close(key, &codes::CLOSE_PING_TIMEOUT, "");
-        }
-        self.timers.set(now + ping.saturating_sub(pong), key, Due::Ping);
-    }
-
-    /// Sends a JSON message of the session's own.
-    pub(super) fn reply(&mut self, key: Key, json: &[u8]) {
-        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
-            return;
-        };
-        let bytes = self.encoder.message(conn.variant, json);
-        self.send(key, bytes);
+        self.say(key, &json);
     }
 
     pub(super) fn send(&mut self, key: Key, bytes: Bytes) {
@@ -262,40 +203,56 @@ impl Shard {
         }
     }
 
-    /// Ends a session with a code of the table.
+    /// Ends a connection with a code of the table.
     pub(super) fn close(&mut self, key: Key, code: &'static Code, message: &str) {
         let Some(conn) = self.conn(key) else { return };
         if conn.phase == Phase::Closing {
             return;
         }
-        tracing::debug!(
-            session = conn.session.name(),
-            code = code.number,
-            name = code.name,
-            "session closed"
-        );
-        if conn.variant.codec != Codec::Sse {
-            return self.close_with(
-                key,
-                code.number,
-                if message.is_empty() { code.name } else { message },
-            );
+        let session = conn.sessions.first().map(Session::name);
+        tracing::debug!(session, code = code.number, name = code.name, "session closed");
+        match conn.variant.codec {
+            Codec::Sse => self.close_sse(key, code, message),
+            codec => {
+                if codec == Codec::Engine && !code.retry {
+                    self.disconnect_all(key);
+                }
+                let reason = if message.is_empty() { code.name } else { message };
+                self.close_with(key, code.number, reason);
+            }
         }
+    }
+
+    fn close_sse(&mut self, key: Key, code: &'static Code, message: &str) {
         let mut out = Vec::new();
         if !code.retry {
             // A reconnect with this id is answered with 204, which ends an `EventSource` for good.
             out.extend_from_slice(b"id: stop\n");
         }
-        sse::error(
-            code,
-            if message.is_empty() { code.help } else { message },
-            &mut out,
-        );
+        let message = if message.is_empty() { code.help } else { message };
+        sse::error(code, message, &mut out);
         self.last_words(key, out.into());
     }
 
-    /// Ends a WebSocket session with any close code.
+    /// Clients of Socket.IO that are disconnected by the server do not come back by themselves.
+    fn disconnect_all(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        let namespaces: Vec<u8> = conn.sessions.iter().map(|session| session.namespace).collect();
+        for namespace in namespaces {
+            let mut out = Vec::new();
+            encode_disconnect(self.encoder.namespace(namespace), &mut out);
+            self.say(key, &out);
+        }
+    }
+
+    /// Ends a connection, over a WebSocket with any close code.
     pub(super) fn close_with(&mut self, key: Key, code: u16, reason: &str) {
+        let polls = matches!(self.conn(key).map(|conn| &conn.link), Some(Link::Polling(_)));
+        if polls {
+            // Nothing can wait here for a poll that may never come: without one, the next learns that the session is gone.
+            self.say(key, engineio::CLOSE);
+            return self.remove(key);
+        }
         let mut out = Vec::new();
         frame::close_frame(code, reason, &mut out);
         self.last_words(key, out.into());
@@ -322,62 +279,11 @@ impl Shard {
     /// All is written: no more from us.
     pub(super) fn finish(&mut self, key: Key) {
         if let Some(conn) = self.conn(key) {
-            conn.socket.finish();
+            conn.link.finish();
         }
     }
 
-    /// Takes a session out of a channel; `false` if it did not follow it.
-    pub(super) fn unsubscribe(&mut self, key: Key, channel: &str) -> bool {
-        let Some(channel) = self.channels.find(channel) else {
-            return false;
-        };
-        let Some(conn) = self
-            .conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key)
-        else {
-            return false;
-        };
-        let Some(place) = conn
-            .session
-            .subscriptions
-            .iter()
-            .position(|s| s.channel == channel)
-        else {
-            return false;
-        };
-        let subscription = conn.session.subscriptions.swap_remove(place);
-        if let Some(backlog) = &mut conn.backlog {
-            let name = self.channels.name(subscription.channel);
-            backlog.replays.iter_mut().for_each(|replay| replay.forget(&name));
-        }
-        self.leave_channel(subscription);
-        true
-    }
-
-    fn leave_channel(&mut self, subscription: super::channels::Subscription) {
-        let Some(moved) = self.channels.leave(subscription) else {
-            return;
-        };
-        if let Some(other) = self.conns.get_mut(moved as usize)
-            && let Some(theirs) = other
-                .session
-                .subscriptions
-                .iter_mut()
-                .find(|s| s.channel == subscription.channel)
-        {
-            theirs.slot = subscription.slot;
-        }
-    }
-
-    fn unfollow(&mut self, key: Key) {
-        let Some(conn) = self.conn(key) else { return };
-        for subscription in std::mem::take(&mut conn.session.subscriptions) {
-            self.leave_channel(subscription);
-        }
-    }
-
-    /// Forgets a connection; the socket closes.
+    /// Forgets a connection; its socket closes, and so does the one that wanted to take over.
     pub(super) fn remove(&mut self, key: Key) {
         if self.conn(key).is_none() {
             return;
@@ -385,14 +291,21 @@ impl Shard {
         self.unfollow(key);
         let conn = self.conns.remove(key.index as usize);
         // It closes with the drop below in any case.
-        let _ = conn.socket.deregister(self.poll.registry());
-        let label = TransportLabel {
-            transport: conn.transport(),
-        };
-        self.shared.metrics.sessions.get_or_create(&label).dec();
-        self.handle
-            .sessions
-            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        let _ = conn.link.deregister(self.poll.registry());
+        self.uncount(&conn);
+        for pid in conn.sessions.iter().filter_map(|session| session.named.as_ref()?.pid.as_ref()) {
+            self.shared.kept.left(pid);
+        }
+        if let Some(main) = conn.probes.and_then(|main| self.conn(main))
+            && let Some(engine) = &mut main.engine
+        {
+            (engine.probe, engine.upgrading) = (None, false);
+        }
+        let probe = conn.engine.as_ref().and_then(|engine| engine.probe);
+        drop(conn);
+        if let Some(probe) = probe {
+            self.remove(probe);
+        }
         if self.conns.is_empty() {
             self.conns.shrink_to_fit();
         }
@@ -408,47 +321,26 @@ impl Shard {
         self.shared.metrics.sessions_opened.get_or_create(&label).inc();
     }
 
-    /// Rights have changed: sessions lose what they may no longer follow. Endpoints grant their own channels, and what the
-    /// database was asked for is asked again with the next connection.
-    pub(super) fn recheck(&mut self) {
-        let rights = self.shared.rights.load_full();
-        let mut lost = Vec::new();
-        for (_, conn) in &self.conns {
-            if !matches!(conn.variant.codec, Codec::Plain | Codec::Sse) {
-                continue;
-            }
-            for subscription in &conn.session.subscriptions {
-                let name = self.channels.name(subscription.channel);
-                if matches!(rights.subscribe(&conn.session.claims, &name), Decision::Deny(_)) {
-                    lost.push((conn.key, name));
-                }
-            }
-        }
-        for (key, channel) in lost {
-            self.lose(key, &channel);
-        }
+    pub(super) fn uncount(&self, conn: &Conn) {
+        let label = TransportLabel {
+            transport: conn.transport(),
+        };
+        self.shared.metrics.sessions.get_or_create(&label).dec();
+        self.handle.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn lose(&mut self, key: Key, channel: &str) {
-        self.shared.metrics.dropped(Reason::Forbidden);
-        if self
-            .conn(key)
-            .is_some_and(|conn| conn.variant.codec == Codec::Sse)
-        {
-            return self.close(key, &codes::CLOSE_FORBIDDEN, "");
-        }
-        self.unsubscribe(key, channel);
-        let mut json = Vec::new();
-        plain::error(
-            None,
-            &codes::FORBIDDEN,
-            &format!("channel {channel} is no longer granted"),
-            &mut json,
-        );
-        self.reply(key, &json);
+    /// A session moved from one transport to another.
+    pub(super) fn recount(&mut self, key: Key, before: Transport) {
+        let Some(conn) = self.conn(key) else { return };
+        let after = TransportLabel {
+            transport: conn.transport(),
+        };
+        let before = TransportLabel { transport: before };
+        self.shared.metrics.sessions.get_or_create(&before).dec();
+        self.shared.metrics.sessions.get_or_create(&after).inc();
     }
 
-    /// Every session gets a moment within `over` at which it is closed.
+    /// Every connection gets a moment within `over` at which it is closed.
     pub(super) fn drain(&mut self, over: Duration) {
         self.draining = true;
         let now = Instant::now();

@@ -10,14 +10,27 @@
 
 pub mod channels;
 pub mod socket;
+pub mod link;
+pub mod sid;
 pub mod encoded;
+pub mod batch;
+pub mod presence;
 pub mod timers;
+pub mod engine;
 pub mod conn;
 mod shard;
 mod fanout;
 mod backlog;
-mod incoming;
 mod lifecycle;
+mod heartbeat;
+mod incoming;
+mod commands;
+mod follow;
+mod rights;
+pub mod rooms;
+pub mod polling;
+mod socketio;
+mod resume;
 
 use std::io;
 use std::sync::Arc;
@@ -35,9 +48,18 @@ use crate::limits::Permit;
 use crate::log::Window;
 use crate::metrics::Metrics;
 use crate::route::grant::Rights;
-use crate::session::command::Answer;
+use crate::log::Volatile;
+use crate::route::Template;
+use crate::session::command::{Answer, Incoming};
+use crate::session::recovery::Sessions;
 use crate::session::replay::From;
-pub use encoded::{Codec, Variant};
+pub use encoded::{Codec, Framing, Variant};
+pub use engine::App;
+use link::{Link, Polled};
+use pregon_wire::engineio::Refusal;
+use presence::Presence;
+use sid::Sid;
+use tokio::sync::oneshot;
 
 /// A connection of a shard; the generation tells a place's tenants apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +73,8 @@ pub struct Key {
 pub struct Limits {
     /// Largest message of a client, bytes, after inflating.
     pub message: usize,
+    /// Largest message of a client of Engine.IO, bytes; in a polling body too.
+    pub payload: usize,
     pub subscriptions: usize,
     /// Bytes that a session may be behind before it is closed with "reconnect and resume".
     pub queue: usize,
@@ -59,13 +83,17 @@ pub struct Limits {
     pub ping: Duration,
     /// Time that a client has to answer one; at most `ping`.
     pub pong: Duration,
-    /// Time for a first-message token.
+    /// Time for a first-message token, or for the connect of Socket.IO.
     pub auth: Duration,
+    /// Time to move from polling to a WebSocket.
+    pub upgrade: Duration,
+    /// Entries of the past that travel with one reply.
+    pub history: usize,
 }
 
 /// A connection whose request was answered, ready for a shard.
 pub struct Newcomer {
-    pub socket: socket::ShardSocket,
+    pub link: Link,
     pub variant: Variant,
     pub claims: Claims,
     /// Channels that the session follows from the start.
@@ -74,6 +102,12 @@ pub struct Newcomer {
     pub from: From,
     /// A first-message token must come before anything else.
     pub must_authenticate: bool,
+    /// What stands above Engine.IO, and what the request's own token says.
+    pub engine: Option<(App, Result<Claims, String>)>,
+    /// The channel of a room, on endpoints that have some.
+    pub rooms: Option<Arc<Template>>,
+    /// Rooms that the request asks for.
+    pub joins: Vec<String>,
     /// The answer to the request. The shard writes it, once the session follows its channels: whoever has the answer misses
     /// nothing that is published from then on.
     pub greeting: Vec<u8>,
@@ -82,9 +116,13 @@ pub struct Newcomer {
     pub permit: Permit,
 }
 
-/// What other threads tell a shard. Bounded by the number of connections: each has at most one of each under way.
+/// What other threads tell a shard. Bounded by the number of connections and requests: each has at most one of each under way.
 enum Message {
     Adopt(Box<Newcomer>),
+    Probe(Sid, Box<Newcomer>),
+    Poll(Sid, oneshot::Sender<Polled>),
+    PollGone(Sid),
+    Post(Sid, Result<Vec<Incoming>, ()>, oneshot::Sender<Result<(), Refusal>>),
     Answer(Key, Answer),
     Drain(Duration),
     Recheck,
@@ -125,10 +163,38 @@ impl ShardHandle {
 pub struct Shared {
     pub window: Arc<Window>,
     pub rights: Arc<ArcSwap<Rights>>,
-    pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub desk: Arc<Desk>,
-    pub shards: u32,
+    pub volatile: Arc<Volatile>,
+    pub presence: Presence,
+    /// Sessions of Socket.IO that may come back.
+    pub kept: Arc<Sessions>,
+    pub settings: Settings,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// What shards know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub limits: Limits,
+    /// Whether sessions of Socket.IO may come back.
+    pub recovery: bool,
+    /// Names of the namespaces of Socket.IO; the first is the root.
+    pub namespaces: Vec<String>,
+    /// Whether back ends address sockets by their ids, and all of them.
+    pub addressable: bool,
+    /// Whether a session of Socket.IO needs a token.
+    pub auth_required: bool,
+    /// Official suites are served, not applications.
+    pub conformance: bool,
+    pub shards: u16,
 }
 
 /// Runs a shard. One that panics takes the process with it: its sessions are lost, half a node would go on taking
@@ -142,6 +208,7 @@ fn run(shard: shard::Shard) {
 
 /// All shards of a node.
 pub struct Hub {
+    payload: usize,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -151,16 +218,19 @@ impl Hub {
     pub fn start(shared: Shared) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let mut hub = Self {
+            payload: shared.limits.payload,
             shards: Vec::new(),
             threads: Mutex::default(),
         };
         for number in 0..shared.shards {
-            let (handle, shard) = shard::Shard::new(Arc::clone(&shared))?;
+            let (handle, shard) = shard::Shard::new(Arc::clone(&shared), number)?;
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{number}"))
                 .spawn(move || run(shard))?;
             let waking = handle.clone();
             shared.window.on_push(move || waking.wake());
+            let waking = handle.clone();
+            shared.volatile.on_push(move || waking.wake());
             hub.shards.push(handle);
             hub.threads.lock().push(thread);
         }
@@ -178,6 +248,43 @@ impl Hub {
             shard.sessions.fetch_add(1, Ordering::Relaxed);
             shard.tell(Message::Adopt(Box::new(newcomer)));
         }
+    }
+
+    /// Gives a WebSocket to the session that it wants to take over from polling.
+    pub fn probe(&self, sid: Sid, newcomer: Newcomer) {
+        if let Some(shard) = self.shard(sid) {
+            shard.sessions.fetch_add(1, Ordering::Relaxed);
+            shard.tell(Message::Probe(sid, Box::new(newcomer)));
+        }
+    }
+
+    /// A poll of a session: the next packets, or why there are none.
+    pub async fn poll(&self, sid: Sid) -> Polled {
+        let shard = self.shard(sid).ok_or(Refusal::UnknownSid)?;
+        let (request, answer) = oneshot::channel();
+        shard.tell(Message::Poll(sid, request));
+        // A request that is given up ends the session: dropped before the guard, it is seen to be closed.
+        let mut guard = PollGuard { shard, sid, over: false };
+        let answer = answer.await.unwrap_or(Err(Refusal::UnknownSid));
+        guard.over = true;
+        answer
+    }
+
+    /// Packets that a client posts; returns when they are taken.
+    pub async fn post(&self, sid: Sid, messages: Result<Vec<Incoming>, ()>) -> Result<(), Refusal> {
+        let shard = self.shard(sid).ok_or(Refusal::UnknownSid)?;
+        let (reply, answer) = oneshot::channel();
+        shard.tell(Message::Post(sid, messages, reply));
+        answer.await.unwrap_or(Err(Refusal::UnknownSid))
+    }
+
+    fn shard(&self, sid: Sid) -> Option<&ShardHandle> {
+        self.shards.get(usize::from(sid.shard))
+    }
+
+    /// Most bytes of one polling body of a client.
+    pub fn payload(&self) -> usize {
+        self.payload
     }
 
     /// Sessions now.
@@ -208,6 +315,21 @@ impl Hub {
             if thread.join().is_err() {
                 tracing::error!("a shard panicked");
             }
+        }
+    }
+}
+
+/// Tells the shard of a poll that is given up.
+struct PollGuard<'a> {
+    shard: &'a ShardHandle,
+    sid: Sid,
+    over: bool,
+}
+
+impl Drop for PollGuard<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.shard.tell(Message::PollGone(self.sid));
         }
     }
 }

@@ -14,7 +14,8 @@ use slab::Slab;
 
 use super::channels::Channels;
 use super::conn::Conn;
-use super::encoded::{Batch, Encoder};
+use super::batch::Batch;
+use super::encoded::Encoder;
 use super::timers::Timers;
 use super::{Key, Message, ShardHandle, Shared};
 
@@ -37,6 +38,12 @@ pub(super) struct Shard {
     pub(super) batch: Batch,
     /// Entries up to here were fanned out.
     pub(super) head: u64,
+    /// What is not kept was fanned out up to here.
+    pub(super) passed: u64,
+    /// Place of the shard among those of the node.
+    pub(super) number: u16,
+    /// The session that the last message has made a WebSocket's.
+    pub(super) promoted: Option<Key>,
     /// Number of the current batch, to mark sessions.
     pub(super) round: u32,
     /// Sessions that have more to send although their socket did not block.
@@ -54,7 +61,7 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(shared: Arc<Shared>) -> io::Result<(ShardHandle, Self)> {
+    pub(super) fn new(shared: Arc<Shared>, number: u16) -> io::Result<(ShardHandle, Self)> {
         let poll = Poll::new()?;
         let (sender, inbox) = mpsc::channel();
         let handle = ShardHandle {
@@ -64,15 +71,20 @@ impl Shard {
             sessions: Arc::new(AtomicUsize::new(0)),
         };
         let head = shared.window.head();
+        let passed = shared.volatile.count();
+        let encoder = Encoder::new(shared.namespaces.clone(), shared.recovery);
         let shard = Self {
             shared,
             poll,
             conns: Slab::new(),
             channels: Channels::default(),
             timers: Timers::default(),
-            encoder: Encoder::default(),
+            encoder,
             batch: Batch::default(),
             head,
+            passed,
+            number,
+            promoted: None,
             round: 0,
             ready: VecDeque::new(),
             reread: VecDeque::new(),
@@ -152,6 +164,10 @@ impl Shard {
                     newcomers += 1;
                     self.adopt(*newcomer);
                 }
+                Message::Probe(sid, newcomer) => self.probe(sid, *newcomer),
+                Message::Poll(sid, request) => self.poll_request(sid, request),
+                Message::PollGone(sid) => self.poll_given_up(sid),
+                Message::Post(sid, messages, reply) => self.post_request(sid, messages, reply),
                 Message::Answer(key, answer) => self.answered(key, answer),
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),

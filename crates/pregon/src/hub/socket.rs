@@ -35,6 +35,15 @@ impl ShardSocket {
         )
     }
 
+    /// The socket belongs to another connection from now on; what it holds already is told again.
+    pub fn reregister(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.reregister(
+            &mut SourceFd(&self.0.as_raw_fd()),
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
     pub fn deregister(&self, registry: &Registry) -> io::Result<()> {
         registry.deregister(&mut SourceFd(&self.0.as_raw_fd()))
     }

@@ -15,8 +15,10 @@ pub enum Due {
     Pong,
     /// The token ends.
     Expiry,
-    /// No token came in time.
+    /// No token came in time, or no connect.
     Auth,
+    /// A WebSocket has not taken over in time.
+    Upgrade,
     /// The client did not finish the closing handshake.
     Linger,
     /// The node is draining: this session's turn to go.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use pregon_wire::socketio::room;
 use pregon_wire::words::GapReason;
 use smallvec::SmallVec;
 
@@ -29,7 +30,7 @@ pub struct Entry {
     reach: Reach,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Body {
     Publication {
         channels: SmallVec<[Arc<str>; 2]>,
@@ -39,6 +40,24 @@ pub enum Body {
         id: Option<Arc<str>>,
     },
     Gap(Gap),
+    /// Somebody began or ceased to follow the channel; never in a log.
+    Member {
+        channel: Arc<str>,
+        client: Arc<str>,
+        joined: bool,
+    },
+}
+
+impl From<Publication> for Body {
+    fn from(publication: Publication) -> Self {
+        Self::Publication {
+            channels: publication.channels,
+            except: publication.except,
+            event: publication.event,
+            data: publication.data,
+            id: publication.id.0,
+        }
+    }
 }
 
 /// Something may be missing between `from` and the entry's own position, on every channel that a pattern can render.
@@ -66,30 +85,16 @@ struct Reach {
 
 impl Entry {
     pub fn publication(offset: u64, epoch: Epoch, publication: Publication) -> Self {
-        let Publication {
-            channels,
-            except,
-            event,
-            data,
-            id,
-            at,
-        } = publication;
-        Self::new(
-            offset,
-            epoch,
-            at,
-            Body::Publication {
-                channels,
-                except,
-                event,
-                data,
-                id: id.0,
-            },
-        )
+        Self::new(offset, epoch, publication.at, publication.into())
     }
 
     pub fn gap(offset: u64, epoch: Epoch, gap: Gap) -> Self {
         Self::new(offset, epoch, SystemTime::now(), Body::Gap(gap))
+    }
+
+    /// An entry that is not kept, for those who have everything up to `offset`.
+    pub fn passing(offset: u64, epoch: Epoch, at: SystemTime, body: Body) -> Self {
+        Self::new(offset, epoch, at, body)
     }
 
     fn new(offset: u64, epoch: Epoch, at: SystemTime, body: Body) -> Self {
@@ -108,12 +113,21 @@ impl Entry {
     pub fn channels(&self) -> &[Arc<str>] {
         match &self.body {
             Body::Publication { channels, .. } => channels,
+            Body::Member { channel, .. } => std::slice::from_ref(channel),
             Body::Gap(_) => &[],
         }
     }
 
+    /// The channels whose followers do not get the entry.
+    pub fn except(&self) -> &[Arc<str>] {
+        match &self.body {
+            Body::Publication { except, .. } => except,
+            Body::Gap(_) | Body::Member { .. } => &[],
+        }
+    }
+
     /// The channels of `followed` (each with the offset after which) through which a session gets the entry: one for a
-    /// publication, the first that the route named; every one that it concerns for a gap.
+    /// publication (in each namespace of Socket.IO), the first that the route named; every one that it concerns for a gap.
     pub fn through<'f>(&self, followed: &'f [(Arc<str>, u64)]) -> SmallVec<[&'f Arc<str>; 1]> {
         let followed = followed
             .iter()
@@ -121,14 +135,27 @@ impl Entry {
             .map(|(channel, _)| channel);
         match &self.body {
             Body::Gap(gap) => followed.filter(|channel| gap.concerns(channel)).collect(),
-            Body::Publication { channels, .. } => {
-                let place = |channel: &Arc<str>| channels.iter().position(|named| named == channel);
-                let first = followed
-                    .filter_map(|channel| Some((place(channel)?, channel)))
-                    .min_by_key(|(place, _)| *place);
-                first.map(|(_, channel)| channel).into_iter().collect()
+            Body::Publication { .. } | Body::Member { .. } => self.first_of_each_namespace(followed),
+        }
+    }
+
+    fn first_of_each_namespace<'f>(
+        &self,
+        followed: impl Iterator<Item = &'f Arc<str>>,
+    ) -> SmallVec<[&'f Arc<str>; 1]> {
+        let channels = self.channels();
+        let place = |channel: &Arc<str>| channels.iter().position(|named| named == channel);
+        let mut named: SmallVec<[(usize, &Arc<str>); 1]> =
+            followed.filter_map(|channel| Some((place(channel)?, channel))).collect();
+        named.sort_unstable_by_key(|(place, _)| *place);
+        let mut through: SmallVec<[&Arc<str>; 1]> = SmallVec::new();
+        for (_, channel) in named {
+            let namespace = room::split(channel).0;
+            if !through.iter().any(|other| room::split(other).0 == namespace) {
+                through.push(channel);
             }
         }
+        through
     }
 
     pub fn is_gap(&self) -> bool {
@@ -142,7 +169,7 @@ impl Entry {
                 Body::Publication { channels, data, .. } => {
                     data.weight() + channels.iter().map(|channel| channel.len() + 16).sum::<usize>()
                 }
-                Body::Gap(_) => 0,
+                Body::Gap(_) | Body::Member { .. } => 0,
             }
     }
 

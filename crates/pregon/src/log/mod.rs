@@ -7,6 +7,7 @@ pub mod position;
 pub mod entry;
 pub mod window;
 pub mod memory;
+pub mod volatile;
 #[cfg(test)]
 pub mod contract;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use entry::{Body, Entry, Gap};
+pub use volatile::Volatile;
 pub use position::{Epoch, Position, Since};
 pub use window::Window;
 
@@ -36,7 +38,11 @@ pub enum LogError {
 
 /// The promise that a batch is in the log: resolves to one position for each item, in order.
 #[must_use = "dropping a receipt forgets whether the log has the batch"]
-pub struct Receipt(Inner);
+pub struct Receipt {
+    inner: Inner,
+    /// Positions of items that were not appended, with their places among the others, rising.
+    beside: Vec<(usize, Position)>,
+}
 
 enum Inner {
     Ready(Result<Vec<Position>, LogError>),
@@ -45,19 +51,36 @@ enum Inner {
 
 impl Receipt {
     pub fn ready(outcome: Result<Vec<Position>, LogError>) -> Self {
-        Self(Inner::Ready(outcome))
+        Self::of(Inner::Ready(outcome))
     }
 
     pub fn later(outcome: oneshot::Receiver<Result<Vec<Position>, LogError>>) -> Self {
-        Self(Inner::Later(outcome))
+        Self::of(Inner::Later(outcome))
+    }
+
+    fn of(inner: Inner) -> Self {
+        let beside = Vec::new();
+        Self { inner, beside }
+    }
+
+    /// Adds the positions of items that stood among the appended ones and went another way.
+    pub fn with(mut self, beside: Vec<(usize, Position)>) -> Self {
+        self.beside = beside;
+        self
     }
 
     /// Waits until the log has the batch.
     pub async fn wait(self) -> Result<Vec<Position>, LogError> {
-        match self.0 {
+        let outcome = match self.inner {
             Inner::Ready(outcome) => outcome,
             Inner::Later(outcome) => outcome.await.unwrap_or(Err(LogError::Closed)),
-        }
+        };
+        outcome.map(|mut positions| {
+            for (place, position) in self.beside {
+                positions.insert(place.min(positions.len()), position);
+            }
+            positions
+        })
     }
 }
 

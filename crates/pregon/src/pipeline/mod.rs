@@ -11,9 +11,10 @@ use arc_swap::ArcSwap;
 use pregon_capture::query::Pool;
 use pregon_wire::words::GapReason;
 
-use crate::event::Event;
-use crate::log::{Append, Gap, Log, LogError, Position, Receipt};
+use crate::event::{Event, Publication};
+use crate::log::{Append, Body, Gap, Log, LogError, Position, Receipt, Volatile};
 use crate::metrics::{Metrics, Reason, RouteLabel, SourceLabel};
+use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::route::template::Pattern;
 
@@ -24,7 +25,9 @@ const PUBLISH_INSTALLED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_proc
 /// See the module.
 pub struct Pipeline {
     router: Arc<ArcSwap<Router>>,
+    rights: Arc<ArcSwap<Rights>>,
     log: Arc<dyn Log>,
+    volatile: Arc<Volatile>,
     pool: Option<Arc<Pool>>,
     metrics: Arc<Metrics>,
 }
@@ -32,13 +35,17 @@ pub struct Pipeline {
 impl Pipeline {
     pub fn new(
         router: Arc<ArcSwap<Router>>,
+        rights: Arc<ArcSwap<Rights>>,
         log: Arc<dyn Log>,
+        volatile: Arc<Volatile>,
         pool: Option<Arc<Pool>>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             router,
+            rights,
             log,
+            volatile,
             pool,
             metrics,
         })
@@ -54,10 +61,39 @@ impl Pipeline {
         self.append(batch)
     }
 
-    /// Appends what is addressed already.
+    /// The publications of one event, as routes make them; nothing is appended.
+    pub async fn route(&self, event: Event) -> Vec<Append> {
+        self.count(&event);
+        let router = self.router.load_full();
+        enrich::publications(&router, &[event], self.pool.as_deref(), &self.metrics).await
+    }
+
+    /// Appends what is addressed already, and passes on what is not kept; that has the position of what came before it.
     pub fn append(&self, batch: Vec<Append>) -> Receipt {
         self.metrics.publications.inc_by(batch.len() as u64);
-        self.log.append(batch)
+        let rights = self.rights.load();
+        if rights.keeps_everything() {
+            return self.log.append(batch);
+        }
+        let at = self.position();
+        let mut kept = Vec::with_capacity(batch.len());
+        let mut passed = Vec::new();
+        for (place, item) in batch.into_iter().enumerate() {
+            match item {
+                Append::Publication(publication) if !is_kept(&rights, &publication) => {
+                    passed.push((place, at));
+                    let at = publication.at;
+                    self.volatile.push(Body::from(publication), at);
+                }
+                item => kept.push(item),
+            }
+        }
+        let receipt = if kept.is_empty() {
+            Receipt::ready(Ok(Vec::new()))
+        } else {
+            self.log.append(kept)
+        };
+        receipt.with(passed)
     }
 
     /// The newest position; what a later gap counts from.
@@ -114,6 +150,12 @@ impl Pipeline {
             self.metrics.capture_lag.observe(lag.as_secs_f64());
         }
     }
+}
+
+/// A publication is kept if one of its channels keeps it.
+fn is_kept(rights: &Rights, publication: &Publication) -> bool {
+    let mut channels = publication.channels.iter();
+    channels.any(|channel| rights.keeps(channel, &publication.event))
 }
 
 /// Counts what a rule did.

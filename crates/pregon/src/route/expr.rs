@@ -18,6 +18,8 @@ use super::scope::Scope;
 pub enum Kind {
     /// A route: `row`, `old`, `op`, `message`, `channel`.
     Event,
+    /// A route of what clients emit: `message`, `event`, `claims`.
+    Emit,
     /// A right: `claims`, `channel`.
     Client,
 }
@@ -27,6 +29,7 @@ impl Kind {
     pub fn variables(self) -> &'static [&'static str] {
         match self {
             Self::Event => &["row", "old", "op", "message", "channel"],
+            Self::Emit => &["message", "event", "claims"],
             Self::Client => &["claims", "channel"],
         }
     }
@@ -377,6 +380,8 @@ mod tests {
             message: None,
             channel: None,
             name: None,
+            payload: None,
+            claims: None,
             id: EventId::unique(),
             at: SystemTime::UNIX_EPOCH,
         }

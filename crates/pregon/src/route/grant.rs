@@ -2,6 +2,8 @@
 //!
 //! Pure: where the configuration asks the database, the decision is a question that the session puts to it.
 
+use std::sync::Arc;
+
 use pregon_capture::query::{NamedSql, SqlError};
 
 use super::expr::{Expr, ExprError, Kind};
@@ -47,6 +49,8 @@ struct ChannelRule {
     subscribe: Option<Expr>,
     allow_sql: Option<NamedSql>,
     publish: Option<Expr>,
+    follow: Vec<Template>,
+    volatile: Vec<String>,
     presence: bool,
     history: bool,
 }
@@ -63,9 +67,27 @@ impl ChannelRule {
             subscribe: expr(&channel.subscribe)?,
             allow_sql: channel.allow_sql.as_deref().map(NamedSql::select).transpose()?,
             publish: expr(&channel.publish)?,
+            follow: templates(&channel.follow)?,
+            volatile: channel.volatile.clone(),
             presence: channel.presence,
             history: channel.history,
         })
+    }
+
+    /// Whether claims fulfil the section's conditions.
+    fn allows(&self, claims: &Claims, captured: &[(&str, &str)]) -> Decision {
+        let scope = Scope::client(Some(claims.json()), captured);
+        if let Some(condition) = &self.subscribe {
+            match condition.eval_bool(&scope) {
+                Ok(true) => {}
+                Ok(false) => return Decision::Deny("the channel's condition says no"),
+                Err(_) => return Decision::Deny("the channel's condition failed on these claims"),
+            }
+        }
+        match &self.allow_sql {
+            None => Decision::Allow,
+            Some(query) => ask(query, &scope),
+        }
     }
 }
 
@@ -80,12 +102,6 @@ pub struct Rights {
 impl Rights {
     /// Builds the rights of a checked configuration.
     pub fn build(config: &Config) -> Result<Self, GrantError> {
-        let templates = |texts: &[String]| {
-            texts
-                .iter()
-                .map(|text| Template::parse(text))
-                .collect::<Result<Vec<_>, _>>()
-        };
         Ok(Self {
             join: templates(&config.auth.join)?,
             anonymous: templates(&config.auth.anonymous_join)?,
@@ -120,21 +136,24 @@ impl Rights {
         {
             return Decision::Allow;
         }
+        if self.is_followed(claims, channel) {
+            return Decision::Allow;
+        }
         let Some((rule, captured)) = self.rule(channel) else {
             return Decision::Deny("no channel section fits and no claim joins it");
         };
-        let scope = Scope::client(Some(claims.json()), &captured);
-        if let Some(condition) = &rule.subscribe {
-            match condition.eval_bool(&scope) {
-                Ok(true) => {}
-                Ok(false) => return Decision::Deny("the channel's condition says no"),
-                Err(_) => return Decision::Deny("the channel's condition failed on these claims"),
-            }
-        }
-        match &rule.allow_sql {
-            None => Decision::Allow,
-            Some(query) => ask(query, &scope),
-        }
+        rule.allows(claims, &captured)
+    }
+
+    /// Whether a name that stands for several channels brings these claims to this one.
+    fn is_followed(&self, claims: &Claims, channel: &str) -> bool {
+        let leads_here = |rule: &&ChannelRule| {
+            let mut rendered = rule.follow.iter().filter_map(|template| render(template, claims));
+            rendered.any(|name| name == channel)
+        };
+        let mut rules = self.channels.iter().filter(|rule| !rule.follow.is_empty());
+        // What the section captures of its name is nowhere else to be had, so that only fixed names lead anywhere.
+        rules.any(|rule| leads_here(&rule) && rule.allows(claims, &[]) == Decision::Allow)
     }
 
     /// May they publish on this channel? Those who may follow it, and whom its `publish` condition names.
@@ -150,6 +169,27 @@ impl Rights {
             Ok(false) => Decision::Deny("the channel's publish condition says no"),
             Err(_) => Decision::Deny("the channel's publish condition failed on these claims"),
         }
+    }
+
+    /// The channels that a client follows when it subscribes to `channel`: itself, or those that its section names instead.
+    pub fn resolve(&self, claims: &Claims, channel: &str) -> Vec<Arc<str>> {
+        match self.rule(channel) {
+            Some((rule, _)) if !rule.follow.is_empty() => {
+                render_all(&rule.follow, claims).into_iter().map(Arc::from).collect()
+            }
+            _ => vec![Arc::from(channel)],
+        }
+    }
+
+    /// Whether an event of this name is kept on this channel.
+    pub fn keeps(&self, channel: &str, event: &str) -> bool {
+        let volatile = self.rule(channel).map_or(&[][..], |(rule, _)| &rule.volatile);
+        !volatile.iter().any(|name| name == "*" || name == event)
+    }
+
+    /// Whether no channel has events that are not kept.
+    pub fn keeps_everything(&self) -> bool {
+        self.channels.iter().all(|rule| rule.volatile.is_empty())
     }
 
     /// Whether members of this channel are announced to each other.
@@ -168,6 +208,10 @@ impl Rights {
             .iter()
             .find_map(|rule| Some((rule, rule.pattern.matches(channel)?)))
     }
+}
+
+fn templates(texts: &[String]) -> Result<Vec<Template>, TemplateError> {
+    texts.iter().map(|text| Template::parse(text)).collect()
 }
 
 /// Renders templates over claims, each channel once; those with a missing claim are left out.

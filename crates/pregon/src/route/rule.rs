@@ -22,6 +22,9 @@ use crate::event::{Data, Event, EventId, Op, Publication};
 /// The source of publications that are addressed already (HTTP, SQL, clients).
 pub const PUBLISH: &str = "publish";
 
+/// The source of the events that clients of Socket.IO emit.
+pub const CLIENTS: &str = "clients";
+
 /// Why a rule cannot be built. `pregon check` finds all of these first, with their lines.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
@@ -118,10 +121,11 @@ pub struct Rule {
 
 impl Rule {
     fn build(index: usize, route: &config::Route, longest_name: usize) -> Result<Self, RuleError> {
+        let kind = kind(route);
         let built = |parts: &std::collections::BTreeMap<String, String>| -> Result<Payload, ExprError> {
             let parts = parts
                 .iter()
-                .map(|(key, text)| Ok((key.clone(), Expr::compile(text, Kind::Event)?)));
+                .map(|(key, text)| Ok((key.clone(), Expr::compile(text, kind)?)));
             parts.collect::<Result<Vec<_>, ExprError>>().map(Payload::Built)
         };
         let enrichment = |enrich: &config::Enrich| -> Result<Enrichment, SqlError> {
@@ -135,7 +139,7 @@ impl Rule {
             when: route
                 .when
                 .as_deref()
-                .map(|text| Expr::compile(text, Kind::Event))
+                .map(|text| Expr::compile(text, kind))
                 .transpose()?,
             to: route
                 .to
@@ -246,6 +250,15 @@ impl Rule {
     }
 }
 
+/// What a route's expressions may look at: a client's own events have its claims and no row.
+pub fn kind(route: &config::Route) -> Kind {
+    if route.from.iter().any(|source| source == CLIENTS) {
+        Kind::Emit
+    } else {
+        Kind::Event
+    }
+}
+
 /// A publication and how many of its payload's values could not be had (they are null).
 #[derive(Debug, Clone)]
 pub struct Made {
@@ -263,6 +276,9 @@ fn part(expr: &Expr, scope: &Scope<'_>) -> Option<String> {
 
 /// The whole payload: the row (of a delete the deleted one), or the message as it came.
 fn whole(event: &Event) -> Data {
+    if let Some(payload) = &event.payload {
+        return payload.clone();
+    }
     match (&event.row, &event.message, &event.old) {
         (Some(row), _, _) => Data::Json(row.clone()),
         (None, Some(message), _) => Data::sniff(message.clone()),

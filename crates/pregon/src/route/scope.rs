@@ -54,6 +54,8 @@ pub struct Scope<'e> {
     text: Option<&'e str>,
     claims: Lazy<'e>,
     channel: Option<&'e str>,
+    /// The event's name, where its publisher gave one.
+    event: Option<&'e str>,
     captures: OnceLock<Box<dyn Val + 'e>>,
     captured: &'e [(&'e str, &'e str)],
 }
@@ -68,6 +70,7 @@ impl<'e> Scope<'e> {
             text: None,
             claims: Lazy::default(),
             channel: None,
+            event: None,
             captures: OnceLock::new(),
             captured: &[],
         }
@@ -87,6 +90,8 @@ impl<'e> Scope<'e> {
                 .filter(|_| json.is_none())
                 .and_then(|text| std::str::from_utf8(text).ok()),
             channel: event.channel.as_deref(),
+            event: event.name.as_deref(),
+            claims: Lazy::new(event.claims.as_ref().map(|claims| claims.json())),
             ..Self::empty()
         }
     }
@@ -105,6 +110,7 @@ impl<'e> Scope<'e> {
         match self.op {
             Some(op) if name == "op" => return Some(Cow::Borrowed(op.as_str())),
             Some(_) if name == "channel" => return self.channel.map(Cow::Borrowed),
+            Some(_) if name == "event" && self.event.is_some() => return self.event.map(Cow::Borrowed),
             Some(_) if name == "message" && self.text.is_some() => return self.text.map(Cow::Borrowed),
             _ => {}
         }
@@ -173,6 +179,10 @@ impl cel::context::VariableResolver for Scope<'_> {
             "claims" => self.claims.value(),
             "op" => CowVal::owned(CelString::from(self.op?.as_str())),
             "channel" => self.channel_value(),
+            "event" => match self.event {
+                Some(name) => CowVal::owned(CelString::from(name)),
+                None => CowVal::owned(CelNull),
+            },
             _ => return None,
         })
     }

@@ -31,6 +31,8 @@ fn event(source: &str, op: Op, row: Option<&str>, old: Option<&str>) -> Event {
         message: None,
         channel: None,
         name: None,
+        payload: None,
+        claims: None,
         id: EventId::unique(),
         at: SystemTime::UNIX_EPOCH,
     }

@@ -1,47 +1,104 @@
-//! What a client's command does: pure decisions, whose effects the shard carries out.
+//! What a client's command does: pure decisions, whose effects the shard carries out. Knows no protocol.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use pregon_wire::Command;
 use pregon_wire::codes::{self, Code};
-use pregon_wire::plain::{self, Command, Request};
+use pregon_wire::socketio::elements;
 
 use super::Session;
+use super::recovery::{Recalled, Recovery};
 use super::replay::From;
 use crate::auth::{AuthError, Claims};
-use crate::event::{Data, Publication};
+use crate::event::{Data, Event, Publication};
 use crate::hub::Limits;
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
 use crate::route::grant::{Decision, Rights, SqlQuestion};
+use crate::route::rule::CLIENTS;
 
 /// Longest channel and event name, bytes. Names live in indexes and in every frame.
 pub const NAME: usize = 255;
 
+/// Which command a reply belongs to: the client's own number, and where it was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    pub id: Option<u64>,
+    /// Place of the session's namespace in the configuration; the root is 0, and the only one outside of Socket.IO.
+    pub namespace: u8,
+}
+
+/// What a client is told about its command.
+#[derive(Debug)]
+pub enum Reply {
+    Done,
+    Subscribed {
+        position: Position,
+        recovered: bool,
+        /// What was asked for of the past, where it travels with the reply: JSON objects with commas between.
+        history: Option<Vec<u8>>,
+    },
+    Published(Position),
+    Members(Vec<Arc<str>>),
+    Refused {
+        code: &'static Code,
+        message: String,
+    },
+}
+
+impl Reply {
+    pub fn refused(code: &'static Code, message: impl Into<String>) -> Self {
+        Self::Refused {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
 /// What the shard does for a command.
 pub enum Effect {
-    Reply(Vec<u8>),
+    Reply(Asked, Reply),
     Join {
-        id: Option<u64>,
-        channel: Arc<str>,
+        asked: Asked,
+        /// More than one where the name stands for several.
+        channels: Vec<Arc<str>>,
         from: From,
     },
     Leave {
-        id: Option<u64>,
+        asked: Asked,
+        channels: Vec<Arc<str>>,
+    },
+    /// Who follows the channel.
+    Members {
+        asked: Asked,
         channel: Arc<str>,
     },
     /// Ask outside the shard; the answer continues with `Then`.
     Ask(Box<(Question, Then)>),
     /// New claims: checked again and welcomed.
     Authenticate {
-        id: Option<u64>,
+        asked: Asked,
         claims: Claims,
+    },
+    /// A session begins in a namespace.
+    Connect {
+        namespace: u8,
+        claims: Claims,
+        auth: Box<str>,
+        recalled: Option<Box<Recalled>>,
+    },
+    /// No session begins there.
+    Refuse {
+        namespace: u8,
+        code: &'static Code,
+        message: String,
     },
     /// Tell an error and close.
     Close {
-        id: Option<u64>,
+        asked: Asked,
         code: &'static Code,
         message: String,
     },
@@ -52,6 +109,10 @@ pub enum Question {
     Verify { token: String },
     May(SqlQuestion),
     Append(Publication),
+    /// Where does a client's own event go, and may it?
+    Emit { event: Box<Event>, claims: Claims },
+    /// May the client have its earlier session back?
+    Recover { recovery: Recovery, claims: Claims },
 }
 
 /// The node's answer to a [`Question`].
@@ -59,24 +120,38 @@ pub enum Answer {
     Verified(Result<Claims, AuthError>),
     May(Result<bool, String>),
     Appended(Result<Position, String>),
+    Emitted(Result<Position, (&'static Code, String)>),
+    Recovered(Option<Box<Recalled>>),
 }
 
 /// How to go on when the answer is there.
 pub enum Then {
-    Authenticate {
-        id: Option<u64>,
-    },
+    Authenticate(Asked),
     Join {
-        id: Option<u64>,
-        channel: Arc<str>,
+        asked: Asked,
+        channels: Vec<Arc<str>>,
         from: From,
     },
+    Members {
+        asked: Asked,
+        channel: Arc<str>,
+    },
     Publish {
-        id: Option<u64>,
+        asked: Asked,
         publication: Publication,
     },
-    Confirm {
-        id: Option<u64>,
+    Confirm(Asked),
+    /// The token of a connect was sent for verification.
+    Connect {
+        namespace: u8,
+        auth: Box<str>,
+        recovery: Option<Recovery>,
+    },
+    /// The claims are known, and an earlier session is looked for.
+    Recover {
+        namespace: u8,
+        auth: Box<str>,
+        claims: Claims,
     },
 }
 
@@ -86,11 +161,11 @@ pub struct Waiting {
     pub inbox: VecDeque<Incoming>,
 }
 
-/// A complete WebSocket message from a client.
+/// A complete message from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
     Text(Box<str>),
-    Binary(Box<[u8]>),
+    Binary(Bytes),
     Ping(Box<[u8]>),
     Pong,
     Close(Option<u16>),
@@ -101,7 +176,8 @@ impl Incoming {
     pub fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Binary(bytes) | Self::Ping(bytes) => bytes.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Ping(bytes) => bytes.len(),
             Self::Pong | Self::Close(_) => 0,
         }
     }
@@ -118,98 +194,196 @@ pub struct Env<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// Decides what a text message of the full protocol does. `open`: the session may do more than authenticate.
-pub fn handle(session: &mut Session, open: bool, text: &str, env: &Env<'_>) -> Effect {
-    let Request { id, command } = match plain::parse(text) {
-        Ok(request) => request,
-        Err(error) => return refuse(error.id, &codes::BAD_REQUEST, &error.message),
-    };
+/// Decides what a command does. `attachments` are the bytes that its data or arguments name.
+pub fn handle(
+    session: &mut Session,
+    asked: Asked,
+    command: Command<'_>,
+    attachments: Vec<Bytes>,
+    env: &Env<'_>,
+) -> Effect {
     match command {
         Command::Auth { token } => ask(
             Question::Verify {
                 token: token.into_owned(),
             },
-            Then::Authenticate { id },
+            Then::Authenticate(asked),
         ),
-        _ if !open => Effect::Close {
-            id,
-            code: &codes::UNAUTHORIZED,
-            message: "send {\"type\":\"auth\",\"token\":\"…\"} first".into(),
-        },
         Command::Subscribe { channel, since, last } => {
-            subscribe(session, id, &channel, since.as_deref(), last, env)
+            subscribe(session, asked, &channel, since.as_deref(), last, env)
         }
         Command::Unsubscribe { channel } => Effect::Leave {
-            id,
-            channel: Arc::from(&*channel),
+            asked,
+            channels: env.rights.resolve(&session.claims, &channel),
         },
-        Command::Publish { channel, event, data } => publish(session, id, &channel, &event, data.get(), env),
-        Command::Presence { .. } => refuse(
-            id,
-            &codes::UNAVAILABLE,
-            "presence is not available on this server",
+        Command::Publish { channel, event, data } => {
+            let data = Data::args(Bytes::copy_from_slice(data.as_bytes()), 1, attachments);
+            publish(session, asked, &channel, &event, data, env)
+        }
+        Command::Emit { event, args } => emit(session, asked, &event, args, attachments, env),
+        Command::Presence { channel } => presence(session, asked, &channel, env),
+        Command::Ping => Effect::Reply(asked, Reply::Done),
+    }
+}
+
+/// A token for a new session in a namespace: verified first, if there is one of its own.
+pub fn connect(
+    namespace: u8,
+    token: Option<&str>,
+    handshake: &Result<Claims, String>,
+    auth: Box<str>,
+    recovery: Option<Recovery>,
+) -> Effect {
+    match (token, handshake) {
+        (Some(token), _) => ask(
+            Question::Verify {
+                token: token.to_owned(),
+            },
+            Then::Connect {
+                namespace,
+                auth,
+                recovery,
+            },
         ),
-        Command::Ping => reply(|out| plain::ok(id, out)),
+        (None, Ok(claims)) => connected(namespace, claims.clone(), auth, recovery),
+        (None, Err(message)) => Effect::Refuse {
+            namespace,
+            code: &codes::UNAUTHORIZED,
+            message: message.clone(),
+        },
+    }
+}
+
+fn connected(namespace: u8, claims: Claims, auth: Box<str>, recovery: Option<Recovery>) -> Effect {
+    match recovery {
+        Some(recovery) => ask(
+            Question::Recover {
+                recovery,
+                claims: claims.clone(),
+            },
+            Then::Recover {
+                namespace,
+                auth,
+                claims,
+            },
+        ),
+        None => Effect::Connect {
+            namespace,
+            claims,
+            auth,
+            recalled: None,
+        },
     }
 }
 
 /// Continues a command with the answer to its question.
 pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
     match (then, answer) {
-        (Then::Authenticate { id }, Answer::Verified(Ok(claims))) => Effect::Authenticate { id, claims },
-        (Then::Authenticate { id }, Answer::Verified(Err(error))) => {
+        (Then::Authenticate(asked), Answer::Verified(Ok(claims))) => Effect::Authenticate { asked, claims },
+        (Then::Authenticate(asked), Answer::Verified(Err(error))) => {
             env.metrics.dropped(Reason::Token);
             Effect::Close {
-                id,
+                asked,
                 code: &codes::INVALID_TOKEN,
                 message: error.to_string(),
             }
         }
-        (Then::Join { id, channel, from }, Answer::May(Ok(true))) => Effect::Join { id, channel, from },
-        (Then::Publish { id, publication }, Answer::May(Ok(true))) => {
-            ask(Question::Append(publication), Then::Confirm { id })
-        }
-        (Then::Join { id, .. } | Then::Publish { id, .. }, Answer::May(Ok(false))) => {
-            forbid(id, "the rights of this channel do not include you", env)
-        }
-        (Then::Confirm { id }, Answer::Appended(Ok(position))) => {
-            reply(|out| plain::ok_published(id, &position.to_string(), out))
-        }
-        (Then::Join { id, .. } | Then::Publish { id, .. }, Answer::May(Err(error))) => {
-            refuse(id, &codes::UNAVAILABLE, &error)
-        }
-        (Then::Confirm { id }, Answer::Appended(Err(error))) => refuse(id, &codes::UNAVAILABLE, &error),
         (
-            Then::Authenticate { id }
-            | Then::Join { id, .. }
-            | Then::Publish { id, .. }
-            | Then::Confirm { id },
-            _,
-        ) => refuse(id, &codes::INTERNAL, "the answer does not fit the question"),
+            Then::Connect {
+                namespace,
+                auth,
+                recovery,
+            },
+            Answer::Verified(verified),
+        ) => match verified {
+            Ok(claims) => connected(namespace, claims, auth, recovery),
+            Err(error) => {
+                env.metrics.dropped(Reason::Token);
+                Effect::Refuse {
+                    namespace,
+                    code: &codes::INVALID_TOKEN,
+                    message: error.to_string(),
+                }
+            }
+        },
+        (
+            Then::Recover {
+                namespace,
+                auth,
+                claims,
+            },
+            Answer::Recovered(recalled),
+        ) => Effect::Connect {
+            namespace,
+            claims,
+            auth,
+            recalled,
+        },
+        (Then::Join { asked, channels, from }, Answer::May(Ok(true))) => Effect::Join {
+            asked,
+            channels,
+            from,
+        },
+        (Then::Members { asked, channel }, Answer::May(Ok(true))) => Effect::Members { asked, channel },
+        (Then::Publish { asked, publication }, Answer::May(Ok(true))) => {
+            ask(Question::Append(publication), Then::Confirm(asked))
+        }
+        (
+            Then::Join { asked, .. } | Then::Members { asked, .. } | Then::Publish { asked, .. },
+            Answer::May(may),
+        ) => match may {
+            Err(error) => refuse(asked, &codes::UNAVAILABLE, &error),
+            Ok(_) => forbid(asked, "the rights of this channel do not include you", env),
+        },
+        (Then::Confirm(asked), Answer::Appended(Ok(position)) | Answer::Emitted(Ok(position))) => {
+            Effect::Reply(asked, Reply::Published(position))
+        }
+        (Then::Confirm(asked), Answer::Appended(Err(error))) => refuse(asked, &codes::UNAVAILABLE, &error),
+        (Then::Confirm(asked), Answer::Emitted(Err((code, message)))) => {
+            if *code == codes::FORBIDDEN {
+                env.metrics.dropped(Reason::Forbidden);
+            }
+            refuse(asked, code, &message)
+        }
+        (then, _) => refuse(then.asked(), &codes::INTERNAL, "the answer does not fit the question"),
+    }
+}
+
+impl Then {
+    fn asked(&self) -> Asked {
+        match self {
+            Self::Authenticate(asked) | Self::Confirm(asked) => *asked,
+            Self::Join { asked, .. } | Self::Members { asked, .. } | Self::Publish { asked, .. } => *asked,
+            Self::Connect { namespace, .. } | Self::Recover { namespace, .. } => Asked {
+                id: None,
+                namespace: *namespace,
+            },
+        }
     }
 }
 
 fn subscribe(
     session: &Session,
-    id: Option<u64>,
+    asked: Asked,
     channel: &str,
     since: Option<&str>,
     last: Option<u32>,
     env: &Env<'_>,
 ) -> Effect {
     if let Err(message) = check_name(channel) {
-        return refuse(id, &codes::BAD_CHANNEL, message);
+        return refuse(asked, &codes::BAD_CHANNEL, message);
     }
     let from = match (since.map(str::parse), last) {
         (Some(Ok(since)), _) => From::Since(since),
-        (Some(Err(error)), _) => return refuse(id, &codes::BAD_POSITION, &error.to_string()),
+        (Some(Err(error)), _) => return refuse(asked, &codes::BAD_POSITION, &error.to_string()),
         (None, Some(n)) => From::Last(n),
         (None, None) => From::Now,
     };
-    if session.subscriptions.len() >= env.limits.subscriptions {
+    let channels = env.rights.resolve(&session.claims, channel);
+    if session.subscriptions.len() + channels.len() > env.limits.subscriptions {
         env.metrics.dropped(Reason::Subscriptions);
         return refuse(
-            id,
+            asked,
             &codes::TOO_MANY_SUBSCRIPTIONS,
             "unsubscribe from a channel first",
         );
@@ -219,42 +393,102 @@ fn subscribe(
     } else {
         From::Now
     };
+    match env.rights.subscribe(&session.claims, channel) {
+        Decision::Allow => Effect::Join {
+            asked,
+            channels,
+            from,
+        },
+        Decision::Deny(reason) => forbid(asked, reason, env),
+        Decision::Ask(question) => ask(
+            Question::May(question),
+            Then::Join {
+                asked,
+                channels,
+                from,
+            },
+        ),
+    }
+}
+
+fn presence(session: &Session, asked: Asked, channel: &str, env: &Env<'_>) -> Effect {
+    if !env.rights.presence(channel) {
+        return refuse(asked, &codes::NO_PRESENCE, "this channel tells no members");
+    }
     let channel: Arc<str> = Arc::from(channel);
     match env.rights.subscribe(&session.claims, &channel) {
-        Decision::Allow => Effect::Join { id, channel, from },
-        Decision::Deny(reason) => forbid(id, reason, env),
-        Decision::Ask(question) => ask(Question::May(question), Then::Join { id, channel, from }),
+        Decision::Allow => Effect::Members { asked, channel },
+        Decision::Deny(reason) => forbid(asked, reason, env),
+        Decision::Ask(question) => ask(Question::May(question), Then::Members { asked, channel }),
     }
 }
 
 fn publish(
     session: &mut Session,
-    id: Option<u64>,
+    asked: Asked,
     channel: &str,
     event: &str,
-    data: &str,
+    data: Data,
     env: &Env<'_>,
 ) -> Effect {
     if let Err(message) = check_name(channel) {
-        return refuse(id, &codes::BAD_CHANNEL, message);
+        return refuse(asked, &codes::BAD_CHANNEL, message);
     }
+    if let Some(refused) = refuse_event(session, asked, event, env) {
+        return refused;
+    }
+    let publication = Publication::new([Arc::from(channel)], event, data);
+    match env.rights.publish(&session.claims, channel) {
+        Decision::Allow => ask(Question::Append(publication), Then::Confirm(asked)),
+        Decision::Deny(reason) => forbid(asked, reason, env),
+        Decision::Ask(question) => ask(Question::May(question), Then::Publish { asked, publication }),
+    }
+}
+
+/// An event of the application's own: routes say where it goes, rights whether it may.
+fn emit(
+    session: &mut Session,
+    asked: Asked,
+    event: &str,
+    args: &str,
+    attachments: Vec<Bytes>,
+    env: &Env<'_>,
+) -> Effect {
+    if let Some(refused) = refuse_event(session, asked, event, env) {
+        return refused;
+    }
+    let first = elements(args).next().unwrap_or("null");
+    let message = Bytes::copy_from_slice(first.as_bytes());
+    let list = Bytes::copy_from_slice(args.as_bytes());
+    let payload = Data::args(list, elements(args).count(), attachments);
+    let event = Event {
+        name: Some(Arc::from(event)),
+        payload: Some(payload),
+        claims: Some(session.claims.clone()),
+        ..Event::message(Arc::from(CLIENTS), None, message)
+    };
+    ask(
+        Question::Emit {
+            event: Box::new(event),
+            claims: session.claims.clone(),
+        },
+        Then::Confirm(asked),
+    )
+}
+
+/// A bad name, or too many of them in a short time.
+fn refuse_event(session: &mut Session, asked: Asked, event: &str, env: &Env<'_>) -> Option<Effect> {
     if let Err(message) = check_name(event) {
-        return refuse(id, &codes::BAD_EVENT, message);
+        return Some(refuse(asked, &codes::BAD_EVENT, message));
     }
-    if !session
+    if session
         .publishes
         .take(env.limits.publishes_per_second, Instant::now())
     {
-        env.metrics.dropped(Reason::Rate);
-        return refuse(id, &codes::RATE_LIMITED, "publish more slowly");
+        return None;
     }
-    let data = Data::Json(Bytes::copy_from_slice(data.as_bytes()));
-    let publication = Publication::new([Arc::from(channel)], event, data);
-    match env.rights.publish(&session.claims, channel) {
-        Decision::Allow => ask(Question::Append(publication), Then::Confirm { id }),
-        Decision::Deny(reason) => forbid(id, reason, env),
-        Decision::Ask(question) => ask(Question::May(question), Then::Publish { id, publication }),
-    }
+    env.metrics.dropped(Reason::Rate);
+    Some(refuse(asked, &codes::RATE_LIMITED, "publish more slowly"))
 }
 
 /// A channel or event name that may travel in frames, headers of streams and logs.
@@ -271,17 +505,11 @@ fn ask(question: Question, then: Then) -> Effect {
     Effect::Ask(Box::new((question, then)))
 }
 
-fn forbid(id: Option<u64>, reason: &str, env: &Env<'_>) -> Effect {
+fn forbid(asked: Asked, reason: &str, env: &Env<'_>) -> Effect {
     env.metrics.dropped(Reason::Forbidden);
-    refuse(id, &codes::FORBIDDEN, reason)
+    refuse(asked, &codes::FORBIDDEN, reason)
 }
 
-fn refuse(id: Option<u64>, code: &'static Code, message: &str) -> Effect {
-    reply(|out| plain::error(id, code, message, out))
-}
-
-fn reply(write: impl FnOnce(&mut Vec<u8>)) -> Effect {
-    let mut out = Vec::new();
-    write(&mut out);
-    Effect::Reply(out)
+fn refuse(asked: Asked, code: &'static Code, message: &str) -> Effect {
+    Effect::Reply(asked, Reply::refused(code, message))
 }

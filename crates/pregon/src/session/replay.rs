@@ -117,9 +117,14 @@ impl Replay {
         self.channels.retain(|(name, _)| **name != *channel);
     }
 
+    fn is_excepted(&self, entry: &Entry) -> bool {
+        let mut followed = self.channels.iter().chain(&self.known);
+        followed.any(|(channel, _)| entry.except().contains(channel))
+    }
+
     /// The channels through which `entry` is sent; none if it was sent through another one before.
     fn through(&self, entry: &Entry) -> SmallVec<[Arc<str>; 1]> {
-        if !entry.is_gap() && !entry.through(&self.known).is_empty() {
+        if !entry.is_gap() && !entry.through(&self.known).is_empty() || self.is_excepted(entry) {
             return SmallVec::new();
         }
         entry

@@ -182,15 +182,8 @@ impl Running {
             .get(&*channel)
             .map_or_else(|| Arc::clone(&channel), Arc::clone);
         Event {
-            source,
-            op: Op::Message,
-            row: None,
-            old: None,
-            message: Some(payload),
-            channel: Some(channel),
-            name: None,
-            id: EventId::unique(),
             at,
+            ..Event::message(source, Some(channel), payload)
         }
     }
 }
@@ -210,6 +203,8 @@ fn row(change: Change) -> Event {
         message: None,
         channel: None,
         name: None,
+        payload: None,
+        claims: None,
         id: EventId::unique(),
         at: change.at.unwrap_or_else(SystemTime::now),
     }
@@ -217,14 +212,8 @@ fn row(change: Change) -> Event {
 
 fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
     Event {
-        source: Arc::from(PUBLISH),
-        op: Op::Message,
-        row: None,
-        old: None,
-        message: Some(data),
-        channel: Some(Arc::from(channel)),
         name: Some(Arc::from(event)),
-        id: EventId::unique(),
         at: at.unwrap_or_else(SystemTime::now),
+        ..Event::message(Arc::from(PUBLISH), Some(Arc::from(channel)), data)
     }
 }

@@ -24,6 +24,7 @@ use super::bridge::Bridge;
 use super::forwarded::Proxies;
 use super::head::{Head, HeadError};
 use super::rewind::Rewind;
+use crate::hub::link::Link;
 use crate::hub::socket::ShardSocket;
 use crate::hub::{Hub, Newcomer};
 use crate::limits::{Connections, Permit};
@@ -146,8 +147,7 @@ impl Front {
     ) -> anyhow::Result<()> {
         let (seed, response) = Seed::of(admitted)?;
         let socket = ShardSocket::new(stream.into_std()?.into())?;
-        self.hub
-            .adopt(seed.with(socket, raw_head(&response), leftover, permit));
+        seed.settle(&self.hub, socket, raw_head(&response), leftover, permit);
         Ok(())
     }
 
@@ -237,31 +237,44 @@ impl Seed {
         Ok((Self(admitted), response))
     }
 
-    pub(super) fn with(
+    /// Gives the connection to a shard, which answers the request.
+    pub(super) fn settle(
         self,
+        hub: &Hub,
         socket: ShardSocket,
         greeting: Vec<u8>,
         leftover: Vec<u8>,
         permit: Permit,
-    ) -> Newcomer {
+    ) {
         let Admitted {
             variant,
             claims,
             channels,
             from,
             must_authenticate,
+            engine,
+            probe,
+            rooms,
+            joins,
             ..
         } = self.0;
-        Newcomer {
-            socket,
+        let newcomer = Newcomer {
+            link: Link::Socket(socket),
             variant,
             claims,
             channels,
             from,
             must_authenticate,
+            engine,
+            rooms,
+            joins,
             greeting,
             leftover,
             permit,
+        };
+        match probe {
+            Some(sid) => hub.probe(sid, newcomer),
+            None => hub.adopt(newcomer),
         }
     }
 }
@@ -290,6 +303,9 @@ fn raw_head(response: &http::Response<()>) -> Vec<u8> {
 
 /// The body of a refusal.
 pub(super) fn refusal_body(refused: &Refused) -> Bytes {
+    if let Some(body) = &refused.body {
+        return body.clone();
+    }
     if refused.message.is_empty() {
         return Bytes::new();
     }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
+use pregon_wire::engineio::{self, Query, Refusal};
 use pregon_wire::ws::handshake;
 
 use super::head::Head;
@@ -12,11 +14,12 @@ use crate::auth::token::{self, Via};
 use crate::auth::{Claims, Verifier};
 use crate::config::{self, Config};
 use crate::desk::Desk;
-use crate::hub::{Codec, Variant};
+use crate::hub::sid::Sid;
+use crate::hub::{App, Codec, Variant};
 use crate::log::Since;
 use crate::log::position::BadPosition;
 use crate::metrics::{Metrics, Reason};
-use crate::route::grant::{Decision, Rights, render_all};
+use crate::route::grant::{Rights, render_all};
 use crate::route::template::Template;
 use crate::session::command::check_name;
 use crate::session::replay::From;
@@ -25,6 +28,8 @@ use crate::session::replay::From;
 pub struct Endpoint {
     channels: Vec<Template>,
     needs_token: bool,
+    /// The channel of a room, where clients may join some.
+    rooms: Option<Arc<Template>>,
 }
 
 /// What admission looks at; built once.
@@ -37,6 +42,8 @@ pub struct Door {
     /// Path of the full protocol.
     pub path: String,
     pub sse: bool,
+    /// Path of Socket.IO, without a slash at its end.
+    pub socketio: Option<String>,
     /// Whether `/echo` is served: for conformance suites only.
     pub echo: bool,
     pub desk: Arc<Desk>,
@@ -50,6 +57,8 @@ pub enum Stream {
     Bare,
     Plain,
     Sse,
+    /// Engine.IO over a WebSocket.
+    Engine(App),
     /// Echoes what comes: for conformance suites.
     Echo,
 }
@@ -63,6 +72,30 @@ pub struct Admitted {
     pub channels: Vec<Arc<str>>,
     pub from: From,
     pub must_authenticate: bool,
+    /// What stands above Engine.IO, and what the request's own token says.
+    pub engine: Option<(App, Result<Claims, String>)>,
+    /// The session that a WebSocket wants to take over.
+    pub probe: Option<Sid>,
+    /// The channel of a room, and the rooms that the request asks for.
+    pub rooms: Option<Arc<Template>>,
+    pub joins: Vec<String>,
+}
+
+impl Admitted {
+    fn new(response: http::response::Builder, variant: Variant) -> Self {
+        Self {
+            response,
+            variant,
+            claims: Claims::default(),
+            channels: Vec::new(),
+            from: From::Now,
+            must_authenticate: false,
+            engine: None,
+            probe: None,
+            rooms: None,
+            joins: Vec::new(),
+        }
+    }
 }
 
 /// A stream that may not: an HTTP answer instead.
@@ -71,6 +104,8 @@ pub struct Refused {
     pub status: StatusCode,
     pub message: String,
     pub headers: Vec<(&'static str, String)>,
+    /// JSON of the protocol's own, instead of the usual one around the message.
+    pub body: Option<Bytes>,
 }
 
 impl Refused {
@@ -79,6 +114,17 @@ impl Refused {
             status,
             message: message.into(),
             headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    fn engine(refusal: Refusal) -> Self {
+        let mut body = Vec::new();
+        refusal.write_body(&mut body);
+        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Self {
+            body: Some(body.into()),
+            ..Self::new(status, refusal.to_string())
         }
     }
 }
@@ -97,11 +143,13 @@ impl Door {
                 Some(rule) => rule == config::TokenRule::Required,
                 None => config.auth.required(),
             };
+            let rooms = endpoint.rooms.as_deref().map(Template::parse).transpose()?;
             endpoints.insert(
                 endpoint.path.clone(),
                 Endpoint {
                     channels,
                     needs_token,
+                    rooms: rooms.map(Arc::new),
                 },
             );
         }
@@ -118,8 +166,21 @@ impl Door {
             path if path == self.path => Some(Stream::Plain),
             "/sse" if self.sse => Some(Stream::Sse),
             "/echo" if self.echo => Some(Stream::Echo),
-            _ => None,
+            path => {
+                let app = self.engine(path)?;
+                // Polls are for the HTTP library.
+                head.header("upgrade").map(|_| Stream::Engine(app))
+            }
         }
+    }
+
+    /// What stands above Engine.IO on a path, if that is spoken there.
+    pub fn engine(&self, path: &str) -> Option<App> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if self.socketio.as_deref() == Some(path) {
+            return Some(App::SocketIo);
+        }
+        (self.echo && path == "/engine.io").then_some(App::Echo)
     }
 
     /// Decides on a request for a stream.
@@ -128,7 +189,37 @@ impl Door {
             Stream::Bare => self.bare(head).await,
             Stream::Plain => self.plain(head).await,
             Stream::Sse => self.sse(head).await,
+            Stream::Engine(app) => self.engine_socket(app, head).await,
             Stream::Echo => Self::websocket(head, Codec::Echo),
+        }
+    }
+
+    /// A WebSocket of Engine.IO: a session of its own, or one that takes over from polling.
+    async fn engine_socket(&self, app: App, head: &Head) -> Result<Admitted, Refused> {
+        let query = Query::parse(head.query.as_deref().unwrap_or_default()).map_err(Refused::engine)?;
+        let Some(sid) = &query.sid else {
+            query
+                .begins(head.method.as_str(), true)
+                .map_err(Refused::engine)?;
+            let mut admitted = Self::websocket(head, Codec::Engine)?;
+            admitted.engine = Some((app, self.handshake(head).await?));
+            return Ok(admitted);
+        };
+        let sid = sid.parse().map_err(|_| Refused::engine(Refusal::UnknownSid))?;
+        query
+            .continues(engineio::Transport::Polling, true)
+            .map_err(Refused::engine)?;
+        let mut admitted = Self::websocket(head, Codec::Probe)?;
+        admitted.probe = Some(sid);
+        Ok(admitted)
+    }
+
+    /// What the token of an Engine.IO request says: a bad one is told when the client connects, where it can hear it.
+    pub async fn handshake(&self, head: &Head) -> Result<Result<Claims, String>, Refused> {
+        match self.claims(head, false).await {
+            Ok(claims) => Ok(Ok(claims.unwrap_or_default())),
+            Err(refused) if refused.status == StatusCode::UNAUTHORIZED => Ok(Err(refused.message)),
+            Err(_) => Err(Refused::engine(Refusal::Forbidden)),
         }
     }
 
@@ -139,7 +230,10 @@ impl Door {
         let mut admitted = Self::websocket(head, Codec::Bare)?;
         admitted.claims = self.claims(head, endpoint.needs_token).await?.unwrap_or_default();
         admitted.channels = names(render_all(&endpoint.channels, &admitted.claims));
-        if admitted.channels.is_empty() && !endpoint.channels.is_empty() {
+        admitted.rooms.clone_from(&endpoint.rooms);
+        if endpoint.rooms.is_some() {
+            admitted.joins = asked_rooms(head);
+        } else if admitted.channels.is_empty() && !endpoint.channels.is_empty() {
             self.metrics.dropped(Reason::Forbidden);
             return Err(Refused::new(
                 StatusCode::FORBIDDEN,
@@ -168,11 +262,16 @@ impl Door {
             return Err(Refused::new(StatusCode::NO_CONTENT, ""));
         }
         let claims = self.claims(head, self.auth.required()).await?.unwrap_or_default();
-        let mut channels = names(head.query_all("channel"));
-        if channels.is_empty() {
-            channels = names(self.rights.load().join(&claims));
-        }
-        self.check_channels(&claims, &channels).await?;
+        let asked = names(head.query_all("channel"));
+        let channels = if asked.is_empty() {
+            names(self.rights.load().join(&claims))
+        } else {
+            let rights = self.rights.load();
+            let resolved = asked.iter().flat_map(|name| rights.resolve(&claims, name));
+            names(resolved.map(|name| name.to_string()).collect())
+        };
+        let checked = if asked.is_empty() { &channels } else { &asked };
+        self.check_channels(&claims, checked).await?;
         let mut response = http::Response::builder()
             .status(StatusCode::OK)
             .header("Content-Type", "text/event-stream; charset=utf-8")
@@ -182,15 +281,10 @@ impl Door {
             response = response.header(name, value);
         }
         Ok(Admitted {
-            response,
-            variant: Variant {
-                codec: Codec::Sse,
-                deflate: false,
-            },
             claims,
             channels,
             from: from(head)?,
-            must_authenticate: false,
+            ..Admitted::new(response, Variant::new(Codec::Sse, false))
         })
     }
 
@@ -218,14 +312,8 @@ impl Door {
     /// Whether claims may follow a channel, asking the database where the rights say so.
     pub async fn may_follow(&self, claims: &Claims, channel: &str) -> Result<(), Refused> {
         let decision = self.rights.load().subscribe(claims, channel);
-        let allowed = match decision {
-            Decision::Allow => true,
-            Decision::Deny(_) => false,
-            Decision::Ask(question) => {
-                let answer = self.desk.may(&question).await;
-                answer.map_err(|message| Refused::new(StatusCode::SERVICE_UNAVAILABLE, message))?
-            }
-        };
+        let allowed = self.desk.decide(decision).await;
+        let allowed = allowed.map_err(|message| Refused::new(StatusCode::SERVICE_UNAVAILABLE, message))?;
         if allowed {
             return Ok(());
         }
@@ -281,17 +369,8 @@ impl Door {
         let subprotocol = offered.split(',').map(str::trim).find(|name| *name == "pregon");
         let response = http::Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
         let answer = handshake::response(key.unwrap_or_default(), subprotocol, deflate);
-        Ok(Admitted {
-            response: copy_headers(&answer, response),
-            variant: Variant {
-                codec,
-                deflate: deflate.is_some(),
-            },
-            claims: Claims::default(),
-            channels: Vec::new(),
-            from: From::Now,
-            must_authenticate: false,
-        })
+        let response = copy_headers(&answer, response);
+        Ok(Admitted::new(response, Variant::new(codec, deflate.is_some())))
     }
 }
 
@@ -303,19 +382,28 @@ fn not_a_websocket(error: handshake::HandshakeError) -> Refused {
         .map(|(name, value)| (*name, (*value).to_owned()))
         .collect();
     Refused {
-        status,
-        message: error.to_string(),
         headers,
+        ..Refused::new(status, error.to_string())
     }
 }
 
 fn unauthorized(message: &str) -> Refused {
     let headers = vec![("WWW-Authenticate", "Bearer".to_owned())];
     Refused {
-        status: StatusCode::UNAUTHORIZED,
-        message: message.to_owned(),
         headers,
+        ..Refused::new(StatusCode::UNAUTHORIZED, message)
     }
+}
+
+/// `?rooms=a,b`, as often as it is there.
+fn asked_rooms(head: &Head) -> Vec<String> {
+    let lists = head.query_all("rooms");
+    let rooms = lists.iter().flat_map(|list| list.split(','));
+    rooms
+        .map(str::trim)
+        .filter(|room| !room.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn names(names: Vec<String>) -> Vec<Arc<str>> {

@@ -30,9 +30,9 @@ const COPY: usize = 16 * 1024;
 /// The service of one connection.
 #[derive(Clone)]
 pub(super) struct Bridge {
-    front: Arc<Front>,
+    pub(super) front: Arc<Front>,
     /// The connection's place; its streams share it, one after the other.
-    permit: Permit,
+    pub(super) permit: Permit,
 }
 
 impl Bridge {
@@ -42,8 +42,11 @@ impl Bridge {
 
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let head = Head::of(&request);
-        match self.front.door.stream(&head) {
-            Some(kind) => self.stream(kind, &head, request).await,
+        if let Some(kind) = self.front.door.stream(&head) {
+            return self.stream(kind, &head, request).await;
+        }
+        match self.front.door.engine(&head.path) {
+            Some(app) => self.polling(app, &head, request).await,
             None => {
                 let api = self.front.api.clone();
                 api.oneshot(request.map(Body::new))
@@ -80,12 +83,8 @@ impl Bridge {
         let (shard, library) = std::os::unix::net::UnixStream::pair()?;
         library.set_nonblocking(true)?;
         let library = UnixStream::from_std(library)?;
-        self.front.hub.adopt(seed.with(
-            ShardSocket::new(shard.into())?,
-            Vec::new(),
-            Vec::new(),
-            self.permit.clone(),
-        ));
+        let socket = ShardSocket::new(shard.into())?;
+        seed.settle(&self.front.hub, socket, Vec::new(), Vec::new(), self.permit.clone());
         let pieces = futures_util::stream::unfold(library, |mut library| async move {
             let mut piece = Vec::with_capacity(COPY);
             match library.read_buf(&mut piece).await {
@@ -111,10 +110,7 @@ impl Bridge {
             .into_std()
             .and_then(|stream| ShardSocket::new(stream.into()));
         match socket {
-            Ok(socket) => self
-                .front
-                .hub
-                .adopt(seed.with(socket, Vec::new(), leftover, self.permit)),
+            Ok(socket) => seed.settle(&self.front.hub, socket, Vec::new(), leftover, self.permit),
             Err(error) => tracing::warn!(%error, "an upgraded socket was lost"),
         }
     }

@@ -10,5 +10,6 @@ pub mod origin;
 pub mod admit;
 pub mod accept;
 mod bridge;
+mod polling;
 mod rewind;
 pub mod forwarded;

@@ -87,6 +87,21 @@ pub fn gap(channel: Option<&str>, from: Option<&str>, to: &str, reason: GapReaso
     out.push(b'}');
 }
 
+/// The gap as an object without a type, for protocols that name their events.
+pub fn gap_object(channel: Option<&str>, from: Option<&str>, to: &str, reason: GapReason, out: &mut Vec<u8>) {
+    out.push(b'{');
+    gap_fields(channel, from, to, reason, out);
+    out.push(b'}');
+}
+
+/// A member of a channel as an object, for protocols that name their events.
+pub fn member(channel: &str, client: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"channel":"#);
+    write_json_str(channel, out);
+    text_field("client", client, out);
+    out.push(b'}');
+}
+
 /// A client began to follow the channel.
 pub fn join(channel: &str, client: &str, out: &mut Vec<u8>) {
     presence_change("join", channel, client, out);

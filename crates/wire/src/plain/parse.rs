@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::words::Command;
+
 /// A command and the number that its reply will carry.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -14,46 +16,6 @@ pub struct Request<'a> {
     pub id: Option<u64>,
     /// What the client wants.
     pub command: Command<'a>,
-}
-
-/// What a client can ask for. Names are not judged here: the session knows the limits.
-#[derive(Debug)]
-pub enum Command<'a> {
-    /// The token, when none came with the request.
-    Auth {
-        /// A JWT.
-        token: Cow<'a, str>,
-    },
-    /// Follow a channel, perhaps from the past on.
-    Subscribe {
-        /// The channel's name.
-        channel: Cow<'a, str>,
-        /// A position or a duration such as `5m`.
-        since: Option<Cow<'a, str>>,
-        /// At most that many entries of the past.
-        last: Option<u32>,
-    },
-    /// No longer follow a channel.
-    Unsubscribe {
-        /// The channel's name.
-        channel: Cow<'a, str>,
-    },
-    /// Put an event into a channel.
-    Publish {
-        /// The channel's name.
-        channel: Cow<'a, str>,
-        /// The event's name.
-        event: Cow<'a, str>,
-        /// Any JSON value, as the client wrote it.
-        data: &'a RawValue,
-    },
-    /// Who follows a channel.
-    Presence {
-        /// The channel's name.
-        channel: Cow<'a, str>,
-    },
-    /// Is anybody there.
-    Ping,
 }
 
 /// The frame is not a command; the reply is `bad_request`.
@@ -123,7 +85,7 @@ impl<'a> Fields<'a> {
             "publish" => Command::Publish {
                 channel: need("channel", self.channel)?,
                 event: need("event", self.event)?,
-                data: need("data", self.data)?,
+                data: need("data", self.data)?.get(),
             },
             "presence" => Command::Presence {
                 channel: need("channel", self.channel)?,
@@ -294,7 +256,7 @@ mod tests {
         for data in ["null", "[1, 2 ]", "{\"a\":1.10}", "\"\\u00e9\""] {
             let text = format!(r#"{{"type":"publish","channel":"c","event":"e","data":{data}}}"#);
             match parse(&text).expect(&text).command {
-                Command::Publish { data: read, .. } => assert_eq!(read.get(), data),
+                Command::Publish { data: read, .. } => assert_eq!(read, data),
                 other => panic!("{other:?}"),
             }
         }

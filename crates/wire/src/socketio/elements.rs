@@ -7,6 +7,13 @@ pub struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
+    /// What stands between the brackets.
+    pub(super) fn of_list(list: &'a str) -> Self {
+        Self {
+            rest: list.trim_matches(WHITESPACE),
+        }
+    }
+
     /// `array` with its brackets.
     pub(super) fn of_array(array: &'a str) -> Self {
         let array = array.trim_matches(WHITESPACE);

@@ -20,6 +20,10 @@ mod assemble;
 
 mod encode;
 
+pub mod command;
+
+pub mod room;
+
 pub use assemble::{Assembled, Assembler};
 pub use auth::Auth;
 pub use elements::Elements;
@@ -28,3 +32,8 @@ pub use encode::{
     encode_event_args, write_placeholder,
 };
 pub use packet::{Event, Kind, MAX_ATTACHMENTS, Packet, ParseError, ROOT, is_namespace, is_reserved, parse};
+
+/// The values of a list of raw JSON values with commas between, such as [`Elements::as_str`] gives.
+pub fn elements(list: &str) -> Elements<'_> {
+    Elements::of_list(list)
+}

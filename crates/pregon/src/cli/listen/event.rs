@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::event::{Event, EventId, Op};
+use crate::event::Event;
 use crate::route::{Scope, Template};
 
 /// An event as a listener sees it.
@@ -62,16 +62,11 @@ impl Format {
 impl Heard {
     /// A template filled with the payload's values; the payload itself where a value is missing.
     pub(super) fn fill(&self, template: &Template) -> String {
+        let source = Arc::clone(&self.channel);
         let event = Event {
-            source: Arc::clone(&self.channel),
-            op: Op::Message,
-            row: None,
-            old: None,
-            message: Some(self.payload.clone()),
-            channel: Some(Arc::clone(&self.channel)),
             name: Some(Arc::clone(&self.name)),
-            id: EventId::unique(),
             at: self.at,
+            ..Event::message(source, Some(Arc::clone(&self.channel)), self.payload.clone())
         };
         let scope = Scope::event(&event);
         let filled = template.render(&|name| match name {

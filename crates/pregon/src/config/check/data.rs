@@ -4,7 +4,7 @@ use super::super::problem::nearest;
 use super::super::tree::Tree;
 use super::super::{Config, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
-use crate::route::rule::PUBLISH;
+use crate::route::rule::{CLIENTS, PUBLISH, kind};
 use crate::route::template::Template;
 use pregon_capture::query::NamedSql;
 
@@ -179,7 +179,7 @@ fn repeated(names: &[String], key: &str, tree: &mut Tree) {
 
 fn source_name(name: &str, earlier: &[&str], at: &str, tree: &mut Tree) {
     let key = format!("{at}.name");
-    if name == PUBLISH {
+    if name == PUBLISH || name == CLIENTS {
         tree.report(
             &key,
             Some(name.into()),
@@ -243,7 +243,7 @@ pub(super) fn routes(config: &Config, tree: &mut Tree) {
         let at = format!("route[{index}]");
         route_sources(config, route, &at, tree);
         if let Some(when) = &route.when {
-            expression(when, &format!("{at}.when"), tree);
+            expression(when, kind(route), &format!("{at}.when"), tree);
         }
         route_targets(route, &at, tree);
         route_payload(route, &at, tree);
@@ -269,6 +269,10 @@ fn route_sources(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
         tree.report(&key, None, "names no source", "name a watch or a listen");
     }
     for (index, name) in route.from.iter().enumerate() {
+        if name == CLIENTS {
+            client_source(config, route, &item(tree, &key, index), tree);
+            continue;
+        }
         if config.sources().any(|known| known == name) {
             continue;
         }
@@ -285,6 +289,18 @@ fn route_sources(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
     }
 }
 
+/// What clients emit has no row, so that no rule can be for it and for a table.
+fn client_source(config: &Config, route: &Route, key: &str, tree: &mut Tree) {
+    if config.socketio.is_none() {
+        let message = "is what clients of Socket.IO emit, and there are none";
+        tree.report(key, Some(CLIENTS.into()), message, "add a [socketio] section");
+    }
+    if route.from.iter().any(|other| other != CLIENTS) {
+        let message = "cannot share a route with other sources: its events have claims and no row";
+        tree.report(key, Some(CLIENTS.into()), message, "write two routes");
+    }
+}
+
 fn route_targets(route: &Route, at: &str, tree: &mut Tree) {
     let key = format!("{at}.to");
     if route.to.is_empty() && tree.has(&key) {
@@ -292,16 +308,17 @@ fn route_targets(route: &Route, at: &str, tree: &mut Tree) {
     }
     for (index, text) in route.to.iter().enumerate() {
         let key = item(tree, &key, index);
-        template(text, &key, tree);
+        template(text, kind(route), &key, tree);
     }
     if let Some(text) = &route.event {
-        template(text, &format!("{at}.event"), tree);
+        template(text, kind(route), &format!("{at}.event"), tree);
     }
 }
 
-fn template(text: &str, key: &str, tree: &mut Tree) {
+fn template(text: &str, kind: Kind, key: &str, tree: &mut Tree) {
     match Template::parse(text) {
         Err(error) => tree.report(key, Some(text.into()), error.to_string(), ""),
+        Ok(_) if kind == Kind::Emit => {}
         Ok(template) => {
             if let Some(name) = template.names().find(|name| name.starts_with("claims.")) {
                 let message = format!("`{{{name}}}` is of a client, and a route sees only the event");
@@ -328,7 +345,7 @@ fn route_payload(route: &Route, at: &str, tree: &mut Tree) {
         repeated(fields, &format!("{at}.fields"), tree);
     }
     for (name, text) in route.payload.iter().flatten() {
-        expression(text, &format!("{at}.payload.{name}"), tree);
+        expression(text, kind(route), &format!("{at}.payload.{name}"), tree);
     }
 }
 
@@ -357,8 +374,8 @@ fn route_query(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
     }
 }
 
-fn expression(text: &str, key: &str, tree: &mut Tree) {
-    if let Err(error) = Expr::compile(text, Kind::Event) {
+fn expression(text: &str, kind: Kind, key: &str, tree: &mut Tree) {
+    if let Err(error) = Expr::compile(text, kind) {
         tree.report(key, Some(text.into()), error.to_string(), "");
     }
 }

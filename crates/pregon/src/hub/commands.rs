@@ -1,0 +1,213 @@
+//! Commands take effect: what the session decided is carried out, and what only the node can answer is asked.
+
+use std::sync::Arc;
+
+use pregon_wire::{Command, codes, plain};
+
+use super::Key;
+use super::conn::Phase;
+use super::shard::Shard;
+use crate::auth::Claims;
+use crate::session::command::{self, Answer, Asked, Effect, Env, Question, Reply, Then, Waiting};
+use crate::session::replay::From;
+
+impl Shard {
+    /// A text message of the full protocol.
+    pub(super) fn plain_text(&mut self, key: Key, text: &str) {
+        let request = match plain::parse(text) {
+            Ok(request) => request,
+            Err(error) => {
+                let asked = Asked {
+                    id: error.id,
+                    ..Asked::default()
+                };
+                return self.reply(key, asked, &Reply::refused(&codes::BAD_REQUEST, error.message));
+            }
+        };
+        let asked = Asked {
+            id: request.id,
+            ..Asked::default()
+        };
+        let open = self.conn(key).is_some_and(|conn| conn.phase == Phase::Open);
+        if !open && !matches!(request.command, Command::Auth { .. }) {
+            return self.effect(
+                key,
+                Effect::Close {
+                    asked,
+                    code: &codes::UNAUTHORIZED,
+                    message: "send {\"type\":\"auth\",\"token\":\"…\"} first".into(),
+                },
+            );
+        }
+        self.command(key, asked, request.command, Vec::new());
+    }
+
+    pub(super) fn plain_binary(&mut self, key: Key) {
+        let refused = Reply::refused(&codes::BAD_REQUEST, "send commands as text frames");
+        self.reply(key, Asked::default(), &refused);
+    }
+
+    /// A command of a session.
+    pub(super) fn command(
+        &mut self,
+        key: Key,
+        asked: Asked,
+        command: Command<'_>,
+        attachments: Vec<bytes::Bytes>,
+    ) {
+        let rights = self.shared.rights.load();
+        let env = Env {
+            rights: &rights,
+            limits: &self.shared.limits,
+            metrics: &self.shared.metrics,
+        };
+        let Some(session) = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)
+            .and_then(|conn| conn.session_mut(asked.namespace))
+        else {
+            return;
+        };
+        let effect = command::handle(session, asked, command, attachments, &env);
+        self.effect(key, effect);
+    }
+
+    /// An answer from outside: the command goes on, then the messages behind it.
+    pub(super) fn answered(&mut self, key: Key, answer: Answer) {
+        let rights = self.shared.rights.load();
+        let env = Env {
+            rights: &rights,
+            limits: &self.shared.limits,
+            metrics: &self.shared.metrics,
+        };
+        let Some(conn) = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)
+        else {
+            return;
+        };
+        let Some(then) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else {
+            return;
+        };
+        let effect = command::resume(then, answer, &env);
+        self.effect(key, effect);
+        self.take_inbox(key);
+    }
+
+    pub(super) fn effect(&mut self, key: Key, effect: Effect) {
+        match effect {
+            Effect::Reply(asked, reply) => self.reply(key, asked, &reply),
+            Effect::Join {
+                asked,
+                channels,
+                from,
+            } => self.join(key, asked, &channels, from),
+            Effect::Leave { asked, channels } => self.leave(key, asked, &channels),
+            Effect::Members { asked, channel } => {
+                let members = self.shared.presence.members(&channel);
+                self.reply(key, asked, &Reply::Members(members));
+            }
+            Effect::Ask(asked) => self.ask(key, asked.0, asked.1),
+            Effect::Authenticate { asked, claims } => self.authenticate(key, asked, claims),
+            Effect::Connect {
+                namespace,
+                claims,
+                auth,
+                recalled,
+            } => self.connect(key, namespace, claims, &auth, recalled),
+            Effect::Refuse {
+                namespace,
+                code,
+                message,
+            } => self.refuse_connect(key, namespace, code, &message),
+            Effect::Close {
+                asked,
+                code,
+                message,
+            } => {
+                self.reply(key, asked, &Reply::refused(code, message.as_str()));
+                let close = if *code == codes::INVALID_TOKEN {
+                    &codes::CLOSE_INVALID_TOKEN
+                } else {
+                    &codes::CLOSE_BAD_PROTOCOL
+                };
+                self.close(key, close, &message);
+            }
+        }
+    }
+
+    fn ask(&mut self, key: Key, question: Question, then: Then) {
+        let Some(conn) = self.conn(key) else { return };
+        match &mut conn.waiting {
+            Some(waiting) => waiting.then = Some(then),
+            None => {
+                conn.waiting = Some(Box::new(Waiting {
+                    then: Some(then),
+                    inbox: Default::default(),
+                }))
+            }
+        }
+        self.shared.desk.ask(question, self.handle.clone(), key);
+    }
+
+    /// A token came as a message: the session opens, or goes on with fresh claims.
+    fn authenticate(&mut self, key: Key, asked: Asked, claims: Claims) {
+        let rights = self.shared.rights.load();
+        let channels: Vec<Arc<str>> = rights.join(&claims).into_iter().map(Arc::from).collect();
+        let waited = match self.conn(key).map(|conn| conn.phase) {
+            Some(Phase::Waiting(from)) => Some(from),
+            Some(_) => None,
+            None => return,
+        };
+        self.quit_presence(key, asked.namespace);
+        let Some(session) = self.conn(key).and_then(|conn| conn.session_mut(asked.namespace)) else {
+            return;
+        };
+        let before = std::mem::replace(&mut session.claims, claims);
+        self.enter_presence(key, asked.namespace);
+        if let Some(from) = waited {
+            if let Some(conn) = self.conn(key) {
+                conn.phase = Phase::Open;
+            }
+            self.open(key, &channels, from, Vec::new());
+        } else {
+            self.refreshed(key, asked.namespace, &before);
+            for channel in &channels {
+                self.follow(key, asked.namespace, channel, From::Now);
+            }
+        }
+        self.reply(key, asked, &Reply::Done);
+    }
+
+    /// Tells a client what became of its command. A bare endpoint has no words for it: a refusal ends it.
+    pub(super) fn reply(&mut self, key: Key, asked: Asked, reply: &Reply) {
+        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
+            return;
+        };
+        if let (super::encoded::Codec::Bare, Reply::Refused { code, message }) = (conn.variant.codec, reply) {
+            return self.refuse_room(key, code, message);
+        }
+        let bytes = self.encoder.reply(conn.variant, asked, reply);
+        self.send(key, bytes);
+    }
+
+    /// Sends a text message of the connection's own.
+    pub(super) fn say(&mut self, key: Key, text: &[u8]) {
+        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
+            return;
+        };
+        let bytes = self.encoder.message(conn.variant, text);
+        self.send(key, bytes);
+    }
+
+    /// Sends a binary message of the connection's own.
+    pub(super) fn say_binary(&mut self, key: Key, payload: &[u8]) {
+        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
+            return;
+        };
+        let bytes = self.encoder.binary(conn.variant, payload);
+        self.send(key, bytes);
+    }
+}

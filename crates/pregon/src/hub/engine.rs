@@ -1,0 +1,34 @@
+//! What a connection of Engine.IO has beside its link: its id, the packets that wait for attachments, and a WebSocket that wants
+//! to take over.
+
+use pregon_wire::engineio::Refusal;
+use pregon_wire::socketio::Assembler;
+use tokio::sync::oneshot;
+
+use super::Key;
+use super::sid::Sid;
+use crate::auth::Claims;
+
+/// See the module.
+pub struct Engine {
+    pub sid: Sid,
+    /// Who speaks: Socket.IO, or a suite that wants its messages back.
+    pub app: App,
+    pub assembler: Assembler,
+    /// What the request's own token says, for clients that send none when they connect.
+    pub handshake: Result<Claims, String>,
+    /// A POST whose messages are not all taken yet.
+    pub post: Option<oneshot::Sender<Result<(), Refusal>>>,
+    /// The WebSocket that wants to take over from polling.
+    pub probe: Option<Key>,
+    /// It has answered the probe: polls are ended with nothing, so that the client can leave them.
+    pub upgrading: bool,
+}
+
+/// What stands above Engine.IO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum App {
+    SocketIo,
+    /// For conformance suites.
+    Echo,
+}

@@ -1,0 +1,316 @@
+//! Subscriptions: how a session begins and ends to follow a channel, and what it gets of the past.
+
+use std::sync::Arc;
+
+use pregon_wire::plain;
+use pregon_wire::{codes, words::GapReason};
+
+use super::Key;
+use super::channels::Subscription;
+use super::conn::Backlog;
+use super::encoded::{Codec, OwnGap};
+use super::shard::Shard;
+use crate::log::window::{Follow, Most};
+use crate::log::{Body, Position};
+use crate::session::command::{Asked, Reply};
+use crate::session::recovery::Kept;
+use crate::session::replay::{From, Plan, Replay, plan};
+
+/// Bytes of the past that travel with one reply; more than a client may be behind would only be cut.
+const HISTORY: usize = 1 << 20;
+
+impl Shard {
+    /// A subscribe: several channels where its name stands for several.
+    pub(super) fn join(&mut self, key: Key, asked: Asked, channels: &[Arc<str>], from: From) {
+        // Up to the log's head, so that no position that a client can name is still to come.
+        self.fan_out();
+        let Some(now) = self.now_of(key) else { return };
+        if from != From::Now && self.codec(key) == Some(Codec::Engine) {
+            return self.join_with_history(key, asked, channels, from, now);
+        }
+        let plans = channels.iter().map(|channel| plan(&self.shared.window, channel, from));
+        let (mut start, mut complete) = (now, !channels.is_empty());
+        for plan in plans {
+            match plan {
+                Plan::Replay { after } => start = start.min(after),
+                Plan::Live | Plan::Gap { .. } => complete = false,
+            }
+        }
+        let start = if complete { start } else { now };
+        let reply = Reply::Subscribed {
+            position: self.shared.window.position(start),
+            recovered: complete && matches!(from, From::Since(_)),
+            history: None,
+        };
+        self.reply(key, asked, &reply);
+        for channel in channels {
+            self.follow(key, asked.namespace, channel, from);
+        }
+    }
+
+    /// Socket.IO has no word for a replayed event: the past travels in the ack, and events are what is new.
+    fn join_with_history(&mut self, key: Key, asked: Asked, channels: &[Arc<str>], from: From, now: u64) {
+        for channel in channels {
+            self.follow(key, asked.namespace, channel, From::Now);
+        }
+        let mut follows = Vec::with_capacity(channels.len());
+        let mut complete = true;
+        for channel in channels {
+            match plan(&self.shared.window, channel, from) {
+                Plan::Replay { after } => follows.push(Follow { channel, after }),
+                Plan::Live | Plan::Gap { .. } => complete = false,
+            }
+        }
+        let most = Most {
+            entries: self.shared.limits.history,
+            bytes: HISTORY,
+        };
+        let merged = self.shared.window.merge(&follows, 0, now, most);
+        complete &= merged.as_ref().is_some_and(|merged| merged.complete);
+        let mut history = Vec::new();
+        for entry in merged.map(|merged| merged.entries).unwrap_or_default() {
+            complete &= !entry.is_gap();
+            if let Body::Publication { event, data, .. } = &entry.body {
+                if !history.is_empty() {
+                    history.push(b',');
+                }
+                let channel = entry.channels().iter().find(|named| channels.contains(named));
+                let channel = channel.map_or("", |channel| pregon_wire::socketio::room::split(channel).1);
+                plain::event(channel, event, &data.json(), &entry.position, &entry.time, true, &mut history);
+            }
+        }
+        let reply = Reply::Subscribed {
+            position: self.shared.window.position(now),
+            recovered: complete && matches!(from, From::Since(_)),
+            history: Some(history),
+        };
+        self.reply(key, asked, &reply);
+    }
+
+    /// Subscribes and begins the replay, if one is asked for.
+    pub(super) fn follow(&mut self, key: Key, namespace: u8, channel: &Arc<str>, from: From) {
+        let Some(now) = self.now_of(key) else { return };
+        let Some(upto) = self.subscribe(key, namespace, channel, now) else {
+            return;
+        };
+        match plan(&self.shared.window, channel, from) {
+            Plan::Live => {}
+            Plan::Replay { after } => self.replay(key, vec![(Arc::clone(channel), after)], upto, Vec::new()),
+            Plan::Gap { from, reason } => {
+                let gap = self.gap(key, channel, from, now, reason);
+                self.send(key, gap.into());
+            }
+        }
+    }
+
+    /// Makes the subscription; returns the offset up to which a replay may go: the join, or what an earlier subscription
+    /// to the channel already covers. `None` if the session is gone: nobody may follow in its place.
+    pub(super) fn subscribe(&mut self, key: Key, namespace: u8, channel: &Arc<str>, now: u64) -> Option<u64> {
+        let conn = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key)?;
+        let known = self.channels.find(channel).and_then(|known| conn.subscription(known));
+        if let Some(known) = known {
+            return Some(known.after);
+        }
+        let session = conn.session_mut(namespace)?;
+        let subscription = self.channels.join(channel, key.index, now);
+        session.subscriptions.push(subscription);
+        if self.shared.rights.load().presence(channel) {
+            self.shared.presence.join(channel, &session.member());
+        }
+        self.keep(key, namespace);
+        Some(now)
+    }
+
+    /// Puts a replay of channels, each after its own offset, before what is live; `then` is said when it is complete.
+    pub(super) fn replay(&mut self, key: Key, channels: Vec<(Arc<str>, u64)>, upto: u64, then: Vec<u8>) {
+        let Some(now) = self.now_of(key) else { return };
+        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+            return;
+        };
+        let mut known = Vec::new();
+        for subscription in conn.subscriptions_mut() {
+            let name = self.channels.name(subscription.channel);
+            match channels.iter().find(|(channel, _)| *channel == name) {
+                // The client had everything up to `after`: from there on the session has this channel.
+                Some((_, after)) if *after >= upto => subscription.after = subscription.after.max(*after),
+                Some((_, after)) => subscription.after = subscription.after.min(*after),
+                None => known.push((name, subscription.after)),
+            }
+        }
+        let cursor = channels.iter().map(|(_, after)| *after).min().unwrap_or(upto);
+        if cursor >= upto {
+            return self.send(key, then.into());
+        }
+        let backlog = conn.backlog.get_or_insert_with(|| Backlog::new(now));
+        backlog.replays.push_back(Replay {
+            channels,
+            known,
+            cursor,
+            upto,
+            then,
+        });
+        self.ready.push_back(key);
+    }
+
+    /// The words for what a session could not be given; counted.
+    pub(super) fn gap(
+        &mut self,
+        key: Key,
+        channel: &str,
+        from: Option<Position>,
+        to: u64,
+        reason: GapReason,
+    ) -> Vec<u8> {
+        self.shared.metrics.gaps.inc();
+        let mut out = Vec::new();
+        if let Some(conn) = self.conns.get(key.index as usize) {
+            let gap = OwnGap {
+                channel,
+                from,
+                to: self.shared.window.position(to),
+                reason,
+            };
+            self.encoder.gap(conn.variant, &gap, &mut out);
+        }
+        out
+    }
+
+    /// An unsubscribe; done if one of the channels was followed.
+    pub(super) fn leave(&mut self, key: Key, asked: Asked, channels: &[Arc<str>]) {
+        let mut left = false;
+        for channel in channels {
+            left |= self.unsubscribe(key, channel);
+        }
+        let reply = if left {
+            Reply::Done
+        } else {
+            Reply::refused(&codes::NOT_SUBSCRIBED, "this session does not follow that channel")
+        };
+        self.reply(key, asked, &reply);
+    }
+
+    /// The offset that a session has everything up to: the shard's head, or its own cursor while it is behind.
+    pub(super) fn now_of(&mut self, key: Key) -> Option<u64> {
+        let head = self.head;
+        self.conn(key)
+            .map(|conn| conn.backlog.as_ref().map_or(head, |backlog| backlog.cursor))
+    }
+
+    /// Takes a session out of a channel; `false` if it did not follow it.
+    pub(super) fn unsubscribe(&mut self, key: Key, channel: &str) -> bool {
+        let Some(channel) = self.channels.find(channel) else {
+            return false;
+        };
+        let name = self.channels.name(channel);
+        let Some(conn) = self.conn(key) else { return false };
+        for place in 0..conn.sessions.len() {
+            let Some(session) = conn.sessions.get_mut(place) else {
+                break;
+            };
+            let followed = session.subscriptions.iter().position(|s| s.channel == channel);
+            let Some(followed) = followed else { continue };
+            let subscription = session.subscriptions.swap_remove(followed);
+            let (namespace, member) = (session.namespace, session.member());
+            if let Some(backlog) = &mut conn.backlog {
+                backlog.replays.iter_mut().for_each(|replay| replay.forget(&name));
+            }
+            self.leave_channel(subscription);
+            self.shared.presence.leave(&name, &member);
+            self.keep(key, namespace);
+            return true;
+        }
+        false
+    }
+
+    fn leave_channel(&mut self, subscription: Subscription) {
+        let Some(moved) = self.channels.leave(subscription) else {
+            return;
+        };
+        if let Some(other) = self.conns.get_mut(moved as usize)
+            && let Some(theirs) = other
+                .subscriptions_mut()
+                .find(|s| s.channel == subscription.channel)
+        {
+            theirs.slot = subscription.slot;
+        }
+    }
+
+    /// The sessions of a connection follow nothing any more.
+    pub(super) fn unfollow(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        let namespaces: Vec<u8> = conn.sessions.iter().map(|session| session.namespace).collect();
+        for namespace in namespaces {
+            self.unfollow_namespace(key, namespace);
+        }
+    }
+
+    /// The session of a namespace follows nothing any more.
+    pub(super) fn unfollow_namespace(&mut self, key: Key, namespace: u8) {
+        self.quit_presence(key, namespace);
+        let Some(session) = self.conn(key).and_then(|conn| conn.session_mut(namespace)) else {
+            return;
+        };
+        for subscription in std::mem::take(&mut session.subscriptions) {
+            self.leave_channel(subscription);
+        }
+    }
+
+    /// The client is no longer a member of the channels that it follows.
+    pub(super) fn quit_presence(&mut self, key: Key, namespace: u8) {
+        if self.shared.presence.is_empty() {
+            return;
+        }
+        for (channel, member) in self.memberships(key, namespace) {
+            self.shared.presence.leave(&channel, &member);
+        }
+    }
+
+    /// The client is a member of the channels that it follows.
+    pub(super) fn enter_presence(&mut self, key: Key, namespace: u8) {
+        let rights = self.shared.rights.load_full();
+        for (channel, member) in self.memberships(key, namespace) {
+            if rights.presence(&channel) {
+                self.shared.presence.join(&channel, &member);
+            }
+        }
+    }
+
+    fn memberships(&mut self, key: Key, namespace: u8) -> Vec<(Arc<str>, Arc<str>)> {
+        let conn = self.conns.get(key.index as usize).filter(|conn| conn.key == key);
+        let Some(session) = conn.and_then(|conn| conn.session(namespace)) else {
+            return Vec::new();
+        };
+        if session.subscriptions.is_empty() {
+            return Vec::new();
+        }
+        let member = session.member();
+        let name = |subscription: &Subscription| {
+            (self.channels.name(subscription.channel), Arc::clone(&member))
+        };
+        session.subscriptions.iter().map(name).collect()
+    }
+
+    /// Keeps the session as it is, so that its client may have it back.
+    pub(super) fn keep(&mut self, key: Key, namespace: u8) {
+        let conn = self.conns.get(key.index as usize).filter(|conn| conn.key == key);
+        let Some(session) = conn.and_then(|conn| conn.session(namespace)) else {
+            return;
+        };
+        let Some(named) = &session.named else { return };
+        let Some(pid) = &named.pid else { return };
+        let channels = session.subscriptions.iter().map(|s| self.channels.name(s.channel));
+        let kept = Kept {
+            sid: Arc::clone(&named.sid),
+            namespace,
+            channels: channels.collect(),
+        };
+        self.shared.kept.keep(pid, kept);
+    }
+
+    fn codec(&mut self, key: Key) -> Option<Codec> {
+        self.conn(key).map(|conn| conn.variant.codec)
+    }
+}

@@ -1,0 +1,112 @@
+//! What comes with time: heartbeats, the end of a token, and clients that take too long.
+
+use std::time::{Instant, SystemTime};
+
+use pregon_wire::codes;
+use pregon_wire::ws::frame::{self, Opcode};
+use pregon_wire::{engineio, plain, sse};
+
+use super::Key;
+use super::conn::Phase;
+use super::encoded::Codec;
+use super::shard::Shard;
+use super::timers::Due;
+use crate::metrics::Reason;
+use crate::session::command::{Asked, Reply};
+
+impl Shard {
+    /// Sets the timer that ends the connection with the first of its tokens.
+    pub(super) fn watch_expiry(&mut self, key: Key) {
+        let Some(at) = self.expires_at(key) else { return };
+        let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+        // Every heartbeat looks again, so that a token of hours leaves no timer behind when its session goes.
+        if left <= self.shared.limits.ping {
+            self.timers.set(Instant::now() + left, key, Due::Expiry);
+        }
+    }
+
+    fn expires_at(&mut self, key: Key) -> Option<SystemTime> {
+        let sessions = &self.conn(key)?.sessions;
+        sessions
+            .iter()
+            .filter_map(|session| session.claims.expires_at())
+            .min()
+    }
+
+    pub(super) fn fire(&mut self, key: Key, due: Due, now: Instant) {
+        let Some(conn) = self.conn(key) else { return };
+        match due {
+            Due::Ping | Due::Pong if conn.phase == Phase::Closing => {}
+            Due::Ping => self.heartbeat(key, now),
+            Due::Pong => self.check_heard(key, now),
+            Due::Expiry => self.expire(key),
+            Due::Auth => self.check_authenticated(key),
+            Due::Upgrade | Due::Linger => self.remove(key),
+            Due::Drain => self.close(key, &codes::CLOSE_SHUTDOWN, ""),
+        }
+    }
+
+    /// Closes who has neither sent a token nor entered a namespace in time.
+    fn check_authenticated(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        let idle = conn.variant.codec == Codec::Engine && conn.sessions.is_empty() && conn.waiting.is_none();
+        if !idle && !matches!(conn.phase, Phase::Waiting(_)) {
+            return;
+        }
+        self.shared.metrics.dropped(Reason::Handshake);
+        let refused = Reply::refused(&codes::UNAUTHORIZED, "no token came in time");
+        self.reply(key, Asked::default(), &refused);
+        self.close(key, &codes::CLOSE_AUTH_TIMEOUT, "");
+    }
+
+    /// Closes if a token has ended; a refreshed one has a timer of its own.
+    fn expire(&mut self, key: Key) {
+        if self.expires_at(key).is_some_and(|at| at <= SystemTime::now()) {
+            self.shared.metrics.dropped(Reason::Token);
+            self.close(key, &codes::CLOSE_TOKEN_EXPIRED, "");
+        }
+    }
+
+    /// Pings, and comes back to see whether something was heard (a stream of events cannot answer).
+    fn heartbeat(&mut self, key: Key, now: Instant) {
+        self.watch_expiry(key);
+        let Some(position) = self.now_of(key) else { return };
+        let limits = &self.shared.limits;
+        let (next, due) = (now + limits.pong.min(limits.ping), Due::Pong);
+        let position = self.shared.window.position(position).to_string();
+        let Some(conn) = self.conn(key) else { return };
+        // A connection that is behind has bytes under way that tell as much; but clients of Engine.IO count pings alone.
+        let behind = conn.backlog.is_some();
+        let codec = conn.variant.codec;
+        conn.heard = behind || codec == Codec::Sse;
+        let mut out = Vec::new();
+        match codec {
+            Codec::Engine => self.say(key, engineio::PING),
+            _ if behind => {}
+            Codec::Sse => sse::keep_alive(&position, &mut out),
+            Codec::Bare | Codec::Probe | Codec::Echo => frame::frame(Opcode::Ping, b"", &mut out),
+            Codec::Plain => {
+                frame::frame(Opcode::Ping, b"", &mut out);
+                let mut json = Vec::new();
+                plain::ping(&position, &mut json);
+                frame::frame(Opcode::Text, &json, &mut out);
+            }
+        }
+        self.send(key, out.into());
+        self.timers.set(next, key, due);
+    }
+
+    /// Closes a client that answered nothing, or whose link has taken nothing since the last heartbeat.
+    fn check_heard(&mut self, key: Key, now: Instant) {
+        let (ping, pong) = (self.shared.limits.ping, self.shared.limits.pong);
+        let Some(conn) = self.conn(key) else { return };
+        let stalled = conn
+            .backlog
+            .as_ref()
+            .is_some_and(|b| b.blocked && now.duration_since(b.progress) > ping);
+        if !conn.heard || stalled {
+            return self.close(key, &codes::CLOSE_PING_TIMEOUT, "");
+        }
+        self.timers.set(now + ping.saturating_sub(pong), key, Due::Ping);
+    }
+}

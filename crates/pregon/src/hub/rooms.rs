@@ -1,0 +1,78 @@
+//! Rooms of a bare endpoint: clients join and leave by a small message, and may say something in a room.
+//!
+//! Everything that they hear is the payload of a publication, so that a refusal can only be a close code.
+
+use std::borrow::Cow;
+
+use pregon_wire::codes::{self, Code};
+use pregon_wire::Command;
+use serde::Deserialize;
+
+use super::Key;
+use super::shard::Shard;
+use crate::route::Template;
+use crate::session::command::{Asked, Incoming};
+
+/// What a client says about a room.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    room: Option<Cow<'a, str>>,
+}
+
+/// The channel of a room, by the endpoint's template.
+pub fn channel_of(rooms: &Template, room: &str) -> Option<String> {
+    rooms.render(&|name| (name == "room" && !room.is_empty()).then(|| Cow::Borrowed(room)))
+}
+
+impl Shard {
+    /// A text message on a bare endpoint. What is about no room is passed over: such clients may say things for other servers.
+    pub(super) fn room_text(&mut self, key: Key, text: &str) {
+        let Some(rooms) = self.conn(key).and_then(|conn| conn.rooms.clone()) else {
+            return;
+        };
+        let Ok(said) = serde_json::from_str::<Said<'_>>(text) else {
+            return;
+        };
+        let Some(room) = said.room else { return };
+        let Some(channel) = channel_of(&rooms, &room) else {
+            return self.refuse_room(key, &codes::FORBIDDEN, "");
+        };
+        let command = match &*said.kind {
+            "join" => Command::Subscribe {
+                channel: channel.into(),
+                since: None,
+                last: None,
+            },
+            "leave" => Command::Unsubscribe {
+                channel: channel.into(),
+            },
+            // The whole message is the payload, so that it reaches the room as it was said.
+            kind => Command::Publish {
+                channel: channel.into(),
+                event: Cow::Owned(kind.to_owned()),
+                data: text,
+            },
+        };
+        self.command(key, Asked::default(), command, Vec::new());
+    }
+
+    /// Ends the connection for what a client may not do; what may succeed later, and leaving twice, is no reason.
+    pub(super) fn refuse_room(&mut self, key: Key, code: &'static Code, message: &str) {
+        if *code == codes::FORBIDDEN {
+            self.close(key, &codes::CLOSE_FORBIDDEN, message);
+        } else if *code == codes::TOO_MANY_SUBSCRIPTIONS || *code == codes::RATE_LIMITED {
+            self.close(key, &codes::CLOSE_RATE_LIMITED, message);
+        }
+    }
+
+    /// The rooms that came with the request, as if the client had said so: the first that is not granted ends the connection.
+    pub(super) fn join_rooms(&mut self, key: Key, rooms: Vec<String>) {
+        for room in rooms {
+            let said = serde_json::json!({ "type": "join", "room": room }).to_string();
+            self.incoming(key, Incoming::Text(said.into()));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What is not kept: typing, and who comes and goes. Beside the log, because nobody may ask for it again.
+//!
+//! A ring that all shards read, each at its own pace. A shard that is slower than the ring misses what was in it; who is
+//! connected to it misses a word that would be stale by then.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::entry::Body;
+
+/// Entries that a shard may be behind.
+const LENGTH: usize = 1024;
+
+/// An entry that has no position of its own.
+#[derive(Debug, Clone)]
+pub struct Passing {
+    pub at: SystemTime,
+    pub body: Body,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Volatile {
+    ring: Mutex<VecDeque<Passing>>,
+    /// How many there have ever been.
+    count: AtomicU64,
+    wakers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl Volatile {
+    /// Calls `wake` after every push; it must not block.
+    pub fn on_push(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wakers.write().push(Box::new(wake));
+    }
+
+    pub fn push(&self, body: Body, at: SystemTime) {
+        {
+            let mut ring = self.ring.lock();
+            if ring.len() == LENGTH {
+                ring.pop_front();
+            }
+            ring.push_back(Passing { at, body });
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
+        for wake in self.wakers.read().iter() {
+            wake();
+        }
+    }
+
+    /// How many there have been: where a reader begins.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Whether there is something for a reader who has taken so many.
+    pub fn has(&self, taken: u64) -> bool {
+        self.count() > taken
+    }
+
+    /// What a reader who has taken so many has not seen, as far as it is still here, and how many it has taken then.
+    pub fn after(&self, taken: u64) -> (u64, Vec<Passing>) {
+        let ring = self.ring.lock();
+        let count = self.count();
+        let fresh = usize::try_from(count.saturating_sub(taken)).unwrap_or(usize::MAX);
+        let skip = ring.len().saturating_sub(fresh);
+        (count, ring.iter().skip(skip).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn push(volatile: &Volatile, client: usize) {
+        let body = Body::Member {
+            channel: Arc::from("c"),
+            client: client.to_string().into(),
+            joined: true,
+        };
+        volatile.push(body, SystemTime::now());
+    }
+
+    fn clients(passing: &[Passing]) -> Vec<String> {
+        let client = |passing: &Passing| match &passing.body {
+            Body::Member { client, .. } => client.to_string(),
+            _ => String::new(),
+        };
+        passing.iter().map(client).collect()
+    }
+
+    #[test]
+    fn readers_take_each_once_and_what_is_too_old_is_gone() {
+        let volatile = Volatile::default();
+        push(&volatile, 0);
+        let (taken, first) = volatile.after(0);
+        assert_eq!((taken, clients(&first)), (1, vec!["0".to_owned()]));
+        assert!(!volatile.has(taken));
+        for client in 1..=LENGTH + 1 {
+            push(&volatile, client);
+        }
+        let (taken, rest) = volatile.after(taken);
+        assert_eq!(taken, LENGTH as u64 + 2);
+        assert_eq!(clients(&rest).first().map(String::as_str), Some("2"));
+        assert_eq!(rest.len(), LENGTH);
+        assert!(volatile.after(taken).1.is_empty());
+    }
+}
