@@ -8,8 +8,10 @@ import { decode, obey, say } from "../lib/lines.mjs";
 
 // `emitter` is the official one; `taken` resolves when all that it has been told is with the broker.
 export function drive(emitter, taken) {
-  const target = ({ namespace = "/", to = [], except = [], volatile = false }) => {
-    let way = emitter.of(namespace);
+  // `of` forgets the options of the Postgres emitter, so the root is not asked for.
+  const of = (namespace = "/") => (namespace === "/" ? emitter : emitter.of(namespace));
+  const target = ({ namespace, to = [], except = [], volatile = false }) => {
+    let way = of(namespace);
     if (to.length) way = way.to(to);
     if (except.length) way = way.except(except);
     return volatile ? way.volatile : way;
@@ -24,6 +26,6 @@ export function drive(emitter, taken) {
     join: acknowledged((command) => target(command).socketsJoin(command.rooms)),
     leave: acknowledged((command) => target(command).socketsLeave(command.rooms)),
     disconnect: acknowledged((command) => target(command).disconnectSockets(command.close ?? false)),
-    server_side: acknowledged(({ namespace = "/", args }) => emitter.of(namespace).serverSideEmit(...decode(args))),
+    server_side: acknowledged(({ namespace, args }) => of(namespace).serverSideEmit(...decode(args))),
   });
 }

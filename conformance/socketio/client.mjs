@@ -53,7 +53,7 @@ class Client {
   watchSocket() {
     const { socket } = this;
     socket.on("connect", () => {
-      this.say({ on: "connect", id: socket.id, recovered: socket.recovered, transport: this.transport() });
+      this.say({ on: "connect", id: socket.id, recovered: Boolean(socket.recovered), transport: this.transport() });
     });
     socket.on("connect_error", (error) => {
       this.say({ on: "connect_error", message: error.message, data: error.data ?? null, again: socket.active });
