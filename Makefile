@@ -33,4 +33,5 @@ check: ## format, lints, sizes, documentation
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 conformance: build ## the official protocol suites against the release binary; what is missing here is named as skipped
+	conformance/suites
 	conformance/autobahn/run

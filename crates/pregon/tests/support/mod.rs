@@ -1,5 +1,7 @@
 //! What the tests share: the binary, nodes, tokens, publishing, the examples' files and `pregon listen`.
 
+pub(crate) mod official;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
