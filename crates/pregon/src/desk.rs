@@ -50,7 +50,7 @@ impl Desk {
         pipeline: Arc<Pipeline>,
         rights: Arc<ArcSwap<Rights>>,
         kept: Arc<Sessions>,
-        ) -> Arc<Self> {
+    ) -> Arc<Self> {
         Arc::new(Self {
             runtime,
             verifier,
@@ -77,7 +77,9 @@ impl Desk {
             Question::Verify { .. } if !self.verifier.configured() => Answer::Verified(Ok(Claims::default())),
             Question::Verify { token } => Answer::Verified(self.verifier.verify(&token).await),
             Question::May(question) => Answer::May(self.may(&question).await),
-            Question::Append(publication) => Answer::Appended(self.append(vec![Append::Publication(publication)]).await),
+            Question::Append(publication) => {
+                Answer::Appended(self.append(vec![Append::Publication(publication)]).await)
+            }
             Question::Emit { event, claims } => Answer::Emitted(self.emit(*event, &claims).await),
             Question::Recover { recovery, claims } => {
                 Answer::Recovered(self.recover(&recovery, &claims).await.map(Box::new))
@@ -120,10 +122,15 @@ impl Desk {
     async fn emit(&self, event: Event, claims: &Claims) -> Result<Position, (&'static Code, String)> {
         let batch = self.pipeline.route(event).await;
         if batch.is_empty() {
-            return Err((&codes::UNKNOWN_EVENT, "no route takes this event from clients".into()));
+            return Err((
+                &codes::UNKNOWN_EVENT,
+                "no route takes this event from clients".into(),
+            ));
         }
         for item in &batch {
-            let Append::Publication(publication) = item else { continue };
+            let Append::Publication(publication) = item else {
+                continue;
+            };
             for channel in &publication.channels {
                 self.may_publish(claims, channel).await?;
             }
@@ -137,7 +144,10 @@ impl Desk {
         let allowed = self.decide(decision).await;
         match allowed.map_err(|message| (&codes::UNAVAILABLE, message))? {
             true => Ok(()),
-            false => Err((&codes::FORBIDDEN, format!("you may not publish on channel {channel}"))),
+            false => Err((
+                &codes::FORBIDDEN,
+                format!("you may not publish on channel {channel}"),
+            )),
         }
     }
 

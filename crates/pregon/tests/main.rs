@@ -19,3 +19,6 @@ mod lifecycle;
 mod demo;
 mod docs;
 mod official;
+mod socketio;
+mod recovery;
+mod presence;

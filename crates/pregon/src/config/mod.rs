@@ -26,8 +26,8 @@ pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRul
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
-pub use socketio::Socketio;
 pub use server::{Limits, Log, LogKind, Metrics, Server};
+pub use socketio::Socketio;
 pub use units::{OneOrMany, Period, Secret, Size};
 
 /// Everything that can be configured.

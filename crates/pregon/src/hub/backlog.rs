@@ -205,7 +205,10 @@ fn catch_up(
     backlog.cursor = if merged.complete { head } else { last };
     let mut out = Vec::new();
     for entry in &merged.entries {
-        let excepted = entry.except().iter().any(|name| followed.iter().any(|(own, _)| own == name));
+        let excepted = entry
+            .except()
+            .iter()
+            .any(|name| followed.iter().any(|(own, _)| own == name));
         for channel in entry.through(&followed).into_iter().filter(|_| !excepted) {
             encoder.entry(conn.variant, channel, entry, false, &mut out);
         }

@@ -122,11 +122,7 @@ impl Shard {
                 code,
                 message,
             } => self.refuse_connect(key, namespace, code, &message),
-            Effect::Close {
-                asked,
-                code,
-                message,
-            } => {
+            Effect::Close { asked, code, message } => {
                 self.reply(key, asked, &Reply::refused(code, message.as_str()));
                 let close = if *code == codes::INVALID_TOKEN {
                     &codes::CLOSE_INVALID_TOKEN

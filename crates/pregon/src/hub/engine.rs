@@ -17,7 +17,9 @@ pub struct Engine {
     pub assembler: Assembler,
     /// What the request's own token says, for clients that send none when they connect.
     pub handshake: Result<Claims, String>,
-    /// A POST whose messages are not all taken yet.
+    /// A POST is under way; there may be one at a time.
+    pub posting: bool,
+    /// Its place for an answer, once its body is here and while its messages are not all taken.
     pub post: Option<oneshot::Sender<Result<(), Refusal>>>,
     /// The WebSocket that wants to take over from polling.
     pub probe: Option<Key>,

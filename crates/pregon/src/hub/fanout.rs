@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 
 use super::Key;
 use super::backlog::Slowness;
+use super::batch::Batch;
 use super::channels::ChannelKey;
 use super::conn::{Backlog, Conn};
-use super::batch::Batch;
 use super::encoded::Variant;
 use super::shard::Shard;
 use crate::log::window::Tail;
@@ -301,7 +301,9 @@ impl Shard {
             if sessions > 0 {
                 metrics.delivery.observe(entry.age().as_secs_f64());
             }
-            if entry.reached(sessions, u32::from(self.shared.shards)) == Some(0) && !entry.channels().is_empty() {
+            if entry.reached(sessions, u32::from(self.shared.shards)) == Some(0)
+                && !entry.channels().is_empty()
+            {
                 self.nobody(entry);
             }
         }

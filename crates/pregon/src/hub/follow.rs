@@ -28,7 +28,9 @@ impl Shard {
         if from != From::Now && self.codec(key) == Some(Codec::Engine) {
             return self.join_with_history(key, asked, channels, from, now);
         }
-        let plans = channels.iter().map(|channel| plan(&self.shared.window, channel, from));
+        let plans = channels
+            .iter()
+            .map(|channel| plan(&self.shared.window, channel, from));
         let (mut start, mut complete) = (now, !channels.is_empty());
         for plan in plans {
             match plan {
@@ -76,7 +78,15 @@ impl Shard {
                 }
                 let channel = entry.channels().iter().find(|named| channels.contains(named));
                 let channel = channel.map_or("", |channel| pregon_wire::socketio::room::split(channel).1);
-                plain::event(channel, event, &data.json(), &entry.position, &entry.time, true, &mut history);
+                plain::event(
+                    channel,
+                    event,
+                    &data.json(),
+                    &entry.position,
+                    &entry.time,
+                    true,
+                    &mut history,
+                );
             }
         }
         let reply = Reply::Subscribed {
@@ -110,7 +120,10 @@ impl Shard {
             .conns
             .get_mut(key.index as usize)
             .filter(|conn| conn.key == key)?;
-        let known = self.channels.find(channel).and_then(|known| conn.subscription(known));
+        let known = self
+            .channels
+            .find(channel)
+            .and_then(|known| conn.subscription(known));
         if let Some(known) = known {
             return Some(known.after);
         }
@@ -187,7 +200,10 @@ impl Shard {
         let reply = if left {
             Reply::Done
         } else {
-            Reply::refused(&codes::NOT_SUBSCRIBED, "this session does not follow that channel")
+            Reply::refused(
+                &codes::NOT_SUBSCRIBED,
+                "this session does not follow that channel",
+            )
         };
         self.reply(key, asked, &reply);
     }
@@ -287,9 +303,8 @@ impl Shard {
             return Vec::new();
         }
         let member = session.member();
-        let name = |subscription: &Subscription| {
-            (self.channels.name(subscription.channel), Arc::clone(&member))
-        };
+        let name =
+            |subscription: &Subscription| (self.channels.name(subscription.channel), Arc::clone(&member));
         session.subscriptions.iter().map(name).collect()
     }
 
@@ -301,7 +316,10 @@ impl Shard {
         };
         let Some(named) = &session.named else { return };
         let Some(pid) = &named.pid else { return };
-        let channels = session.subscriptions.iter().map(|s| self.channels.name(s.channel));
+        let channels = session
+            .subscriptions
+            .iter()
+            .map(|s| self.channels.name(s.channel));
         let kept = Kept {
             sid: Arc::clone(&named.sid),
             namespace,

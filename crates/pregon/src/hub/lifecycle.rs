@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::Token;
-use pregon_wire::codes::Code;
+use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::{Assembler, encode_disconnect};
 use pregon_wire::ws::frame::{self, Decoder};
 use pregon_wire::{engineio, plain, sse};
@@ -73,6 +73,7 @@ impl Shard {
                 app,
                 assembler: Assembler::default(),
                 handshake,
+                posting: false,
                 post: None,
                 probe: None,
                 upgrading: false,
@@ -105,12 +106,20 @@ impl Shard {
 
     fn begin(&mut self, key: Key, channels: &[Arc<str>], from: From, greeting: Vec<u8>) {
         let now = Instant::now();
-        // The first heartbeat at a random moment, so that those of a storm of newcomers spread.
-        let first = self.shared.limits.ping.mul_f64(rand::random_range(0.5..1.0));
+        let ping = self.shared.limits.ping;
         let Some(conn) = self.conn(key) else { return };
+        // The first heartbeat at a random moment, so that those of a storm of newcomers spread; clients of Engine.IO count on
+        // the whole time.
+        let first = match conn.variant.codec {
+            Codec::Engine => ping,
+            _ => ping.mul_f64(rand::random_range(0.5..1.0)),
+        };
         let waits = matches!(conn.phase, Phase::Waiting(_));
         let echoes = conn.variant.codec == Codec::Echo;
-        let speaks_later = conn.engine.as_ref().is_some_and(|engine| engine.app == App::SocketIo);
+        let speaks_later = conn
+            .engine
+            .as_ref()
+            .is_some_and(|engine| engine.app == App::SocketIo);
         // A suite counts the frames that it gets.
         if !echoes {
             self.timers.set(now + first, key, Due::Ping);
@@ -175,7 +184,9 @@ impl Shard {
         let Some(conn) = self.conns.get(key.index as usize) else {
             return;
         };
-        let Some(session) = conn.sessions.first() else { return };
+        let Some(session) = conn.sessions.first() else {
+            return;
+        };
         let names: Vec<_> = session
             .subscriptions
             .iter()
@@ -214,7 +225,9 @@ impl Shard {
         match conn.variant.codec {
             Codec::Sse => self.close_sse(key, code, message),
             codec => {
-                if codec == Codec::Engine && !code.retry {
+                // Who broke the protocol may try again as soon as it likes.
+                let for_good = !code.retry && *code != codes::CLOSE_BAD_PROTOCOL;
+                if codec == Codec::Engine && for_good {
                     self.disconnect_all(key);
                 }
                 let reason = if message.is_empty() { code.name } else { message };
@@ -293,7 +306,11 @@ impl Shard {
         // It closes with the drop below in any case.
         let _ = conn.link.deregister(self.poll.registry());
         self.uncount(&conn);
-        for pid in conn.sessions.iter().filter_map(|session| session.named.as_ref()?.pid.as_ref()) {
+        for pid in conn
+            .sessions
+            .iter()
+            .filter_map(|session| session.named.as_ref()?.pid.as_ref())
+        {
             self.shared.kept.left(pid);
         }
         if let Some(main) = conn.probes.and_then(|main| self.conn(main))

@@ -57,7 +57,9 @@ impl Polling {
             body.pop();
         }
         // One that was given up meanwhile ends the session by itself.
-        self.waiting.take().is_some_and(|request| request.send(Ok(body)).is_ok())
+        self.waiting
+            .take()
+            .is_some_and(|request| request.send(Ok(body)).is_ok())
     }
 }
 

@@ -45,11 +45,11 @@ use parking_lot::Mutex;
 use crate::auth::Claims;
 use crate::desk::Desk;
 use crate::limits::Permit;
+use crate::log::Volatile;
 use crate::log::Window;
 use crate::metrics::Metrics;
-use crate::route::grant::Rights;
-use crate::log::Volatile;
 use crate::route::Template;
+use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
 use crate::session::recovery::Sessions;
 use crate::session::replay::From;
@@ -116,13 +116,18 @@ pub struct Newcomer {
     pub permit: Permit,
 }
 
+/// Where a shard says what became of a post.
+type Reply = oneshot::Sender<Result<(), Refusal>>;
+
 /// What other threads tell a shard. Bounded by the number of connections and requests: each has at most one of each under way.
 enum Message {
     Adopt(Box<Newcomer>),
     Probe(Sid, Box<Newcomer>),
     Poll(Sid, oneshot::Sender<Polled>),
     PollGone(Sid),
-    Post(Sid, Result<Vec<Incoming>, ()>, oneshot::Sender<Result<(), Refusal>>),
+    PostBegins(Sid, Reply),
+    PostGone(Sid),
+    Post(Sid, Result<Vec<Incoming>, ()>, Reply),
     Answer(Key, Answer),
     Drain(Duration),
     Recheck,
@@ -263,19 +268,25 @@ impl Hub {
         let shard = self.shard(sid).ok_or(Refusal::UnknownSid)?;
         let (request, answer) = oneshot::channel();
         shard.tell(Message::Poll(sid, request));
-        // A request that is given up ends the session: dropped before the guard, it is seen to be closed.
-        let mut guard = PollGuard { shard, sid, over: false };
+        // One that is given up ends the session; the answer's place is dropped before the guard, so that it is seen to be closed.
+        let mut guard = Guard::new(shard, Message::PollGone(sid));
         let answer = answer.await.unwrap_or(Err(Refusal::UnknownSid));
-        guard.over = true;
+        guard.gone = None;
         answer
     }
 
-    /// Packets that a client posts; returns when they are taken.
-    pub async fn post(&self, sid: Sid, messages: Result<Vec<Incoming>, ()>) -> Result<(), Refusal> {
+    /// A client begins to post; the session ends if that is given up.
+    pub async fn post(&self, sid: Sid) -> Result<Post<'_>, Refusal> {
         let shard = self.shard(sid).ok_or(Refusal::UnknownSid)?;
+        let guard = Guard::new(shard, Message::PostGone(sid));
         let (reply, answer) = oneshot::channel();
-        shard.tell(Message::Post(sid, messages, reply));
-        answer.await.unwrap_or(Err(Refusal::UnknownSid))
+        shard.tell(Message::PostBegins(sid, reply));
+        let mut post = Post { sid, guard };
+        if let Err(refusal) = answer.await.unwrap_or(Err(Refusal::UnknownSid)) {
+            post.guard.gone = None;
+            return Err(refusal);
+        }
+        Ok(post)
     }
 
     fn shard(&self, sid: Sid) -> Option<&ShardHandle> {
@@ -319,17 +330,39 @@ impl Hub {
     }
 }
 
-/// Tells the shard of a poll that is given up.
-struct PollGuard<'a> {
-    shard: &'a ShardHandle,
+/// A post that is under way.
+pub struct Post<'a> {
     sid: Sid,
-    over: bool,
+    guard: Guard<'a>,
 }
 
-impl Drop for PollGuard<'_> {
+impl Post<'_> {
+    /// Hands over the packets, or that they are none; returns when they are taken.
+    pub async fn take(mut self, messages: Result<Vec<Incoming>, ()>) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.guard.gone = None;
+        self.guard.shard.tell(Message::Post(self.sid, messages, reply));
+        answer.await.unwrap_or(Err(Refusal::UnknownSid))
+    }
+}
+
+/// Tells the shard of a request that is given up.
+struct Guard<'a> {
+    shard: &'a ShardHandle,
+    gone: Option<Message>,
+}
+
+impl<'a> Guard<'a> {
+    fn new(shard: &'a ShardHandle, gone: Message) -> Self {
+        let gone = Some(gone);
+        Self { shard, gone }
+    }
+}
+
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.shard.tell(Message::PollGone(self.sid));
+        if let Some(gone) = self.gone.take() {
+            self.shard.tell(gone);
         }
     }
 }

@@ -60,6 +60,35 @@ impl Shard {
         }
     }
 
+    /// A client begins to post. Two at a time end the session: their order would be lost.
+    pub(super) fn post_begins(&mut self, sid: Sid, reply: oneshot::Sender<Result<(), Refusal>>) {
+        let known = self.known(sid);
+        let conn = known.and_then(|key| self.conn(key));
+        let answer = match conn {
+            None => Err(Refusal::UnknownSid),
+            Some(conn) if !matches!(conn.link, Link::Polling(_)) => Err(Refusal::BadRequest),
+            Some(conn) => match &mut conn.engine {
+                Some(engine) if !engine.posting => {
+                    engine.posting = true;
+                    Ok(())
+                }
+                _ => {
+                    self.remove(sid.key);
+                    Err(Refusal::BadRequest)
+                }
+            },
+        };
+        // Whoever asked may be gone; then nobody needs to be told.
+        let _ = reply.send(answer);
+    }
+
+    /// A post was given up half-way: what it would have said is lost, and so is the session.
+    pub(super) fn post_given_up(&mut self, sid: Sid) {
+        if let Some(key) = self.known(sid) {
+            self.remove(key);
+        }
+    }
+
     /// Packets that a client posted; answered when all of them are taken.
     pub(super) fn post_request(
         &mut self,
@@ -67,26 +96,16 @@ impl Shard {
         messages: Result<Vec<Incoming>, ()>,
         reply: oneshot::Sender<Result<(), Refusal>>,
     ) {
-        // Whoever asked may be gone; then nobody needs to be told.
         let Some(key) = self.known(sid) else {
             let _ = reply.send(Err(Refusal::UnknownSid));
             return;
         };
         let Some(conn) = self.conn(key) else { return };
         conn.heard = true;
-        let busy = conn.engine.as_ref().is_some_and(|engine| engine.post.is_some());
-        let polls = matches!(conn.link, Link::Polling(_));
         let Ok(messages) = messages else {
             let _ = reply.send(Err(Refusal::BadRequest));
             return self.protocol_error(key);
         };
-        if busy || !polls {
-            let _ = reply.send(Err(Refusal::BadRequest));
-            if busy {
-                self.remove(key);
-            }
-            return;
-        }
         if let Some(engine) = &mut conn.engine {
             engine.post = Some(reply);
         }
@@ -99,10 +118,16 @@ impl Shard {
     /// Answers a post whose messages are all taken.
     pub(super) fn posted(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
-        if conn.waiting.is_some() {
+        // What a client leaves unread holds up its next post, not this one.
+        let waits = conn
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.then.is_some() || !waiting.inbox.is_empty());
+        let Some(engine) = conn.engine.as_mut().filter(|_| !waits) else {
             return;
-        }
-        if let Some(reply) = conn.engine.as_mut().and_then(|engine| engine.post.take()) {
+        };
+        if let Some(reply) = engine.post.take() {
+            engine.posting = false;
             let _ = reply.send(Ok(()));
         }
     }

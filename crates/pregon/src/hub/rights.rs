@@ -67,7 +67,10 @@ impl Shard {
 
     /// The channels that a session follows by its rights: not those by which back ends reach its socket.
     fn granted(&self, session: &Session) -> Vec<Arc<str>> {
-        let names = session.subscriptions.iter().map(|s| self.channels.name(s.channel));
+        let names = session
+            .subscriptions
+            .iter()
+            .map(|s| self.channels.name(s.channel));
         let own = |name: &Arc<str>| match &session.named {
             Some(named) => matches!(room::split(name), (_, room) if room.is_empty() || *room == *named.sid),
             None => false,

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use pregon_wire::codes::{self, Code};
 use pregon_wire::Command;
+use pregon_wire::codes::{self, Code};
 use serde::Deserialize;
 
 use super::Key;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
+use super::batch::Batch;
 use super::channels::Channels;
 use super::conn::Conn;
-use super::batch::Batch;
 use super::encoded::Encoder;
 use super::timers::Timers;
 use super::{Key, Message, ShardHandle, Shared};
@@ -167,6 +167,8 @@ impl Shard {
                 Message::Probe(sid, newcomer) => self.probe(sid, *newcomer),
                 Message::Poll(sid, request) => self.poll_request(sid, request),
                 Message::PollGone(sid) => self.poll_given_up(sid),
+                Message::PostBegins(sid, reply) => self.post_begins(sid, reply),
+                Message::PostGone(sid) => self.post_given_up(sid),
                 Message::Post(sid, messages, reply) => self.post_request(sid, messages, reply),
                 Message::Answer(key, answer) => self.answered(key, answer),
                 Message::Drain(over) => self.drain(over),

@@ -26,7 +26,11 @@ impl Sid {
 impl fmt::Display for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { shard, key, secret } = self;
-        write!(f, "{shard:04x}{:08x}{:08x}{secret:032x}", key.index, key.generation)
+        write!(
+            f,
+            "{shard:04x}{:08x}{:08x}{secret:032x}",
+            key.index, key.generation
+        )
     }
 }
 

@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pregon_wire::Command;
 use pregon_wire::codes::{self, Code};
 use pregon_wire::engineio::{self, PROBE};
 use pregon_wire::socketio::{self, Assembled, Elements, Kind, Packet, command, room};
-use pregon_wire::Command;
 
 use super::Key;
 use super::engine::App;
+use super::link::Link;
 use super::shard::Shard;
 use crate::auth::Claims;
 use crate::event::Data;
@@ -32,7 +33,8 @@ impl Shard {
             Ok(engineio::Packet::Ping(data)) if data == PROBE => {}
             // A pong; `heard` is noted already. The rest has no meaning here and does no harm.
             Ok(engineio::Packet::Pong(_) | engineio::Packet::Noop | engineio::Packet::Ping(_)) => {}
-            Ok(engineio::Packet::Upgrade | engineio::Packet::Open(_) | engineio::Packet::Binary(_)) | Err(_) => {
+            Ok(engineio::Packet::Upgrade | engineio::Packet::Open(_) | engineio::Packet::Binary(_))
+            | Err(_) => {
                 self.protocol_error(key);
             }
         }
@@ -79,7 +81,9 @@ impl Shard {
         let Some(namespace) = self.namespace_number(packet.namespace) else {
             return self.unknown_namespace(key, packet);
         };
-        let entered = self.conn(key).is_some_and(|conn| conn.session(namespace).is_some());
+        let entered = self
+            .conn(key)
+            .is_some_and(|conn| conn.session(namespace).is_some());
         match packet.kind {
             Kind::Connect if entered => self.protocol_error(key),
             Kind::Connect => self.enter(key, namespace, packet),
@@ -237,7 +241,14 @@ impl Shard {
     }
 
     /// What the official suites expect of an application.
-    fn conformance(&mut self, key: Key, asked: Asked, name: &str, args: Elements<'_>, attachments: Vec<Bytes>) {
+    fn conformance(
+        &mut self,
+        key: Key,
+        asked: Asked,
+        name: &str,
+        args: Elements<'_>,
+        attachments: Vec<Bytes>,
+    ) {
         match (name, asked.id) {
             ("message", _) => {
                 let list = Bytes::copy_from_slice(args.as_str().as_bytes());
@@ -260,7 +271,9 @@ impl Shard {
 
     /// An event of the connection's own.
     pub(super) fn emit(&mut self, key: Key, namespace: u8, event: &str, data: &Data) {
-        let position = self.now_of(key).map(|now| self.shared.window.position(now).to_string());
+        let position = self
+            .now_of(key)
+            .map(|now| self.shared.window.position(now).to_string());
         let Some(variant) = self.conn(key).map(|conn| conn.variant) else {
             return;
         };
@@ -274,10 +287,12 @@ impl Shard {
 
     /// The client ends the connection: a poll that waits is let go.
     fn said_farewell(&mut self, key: Key) {
-        if let Some(conn) = self.conn(key)
-            && let super::link::Link::Polling(polling) = &mut conn.link
-        {
+        let Some(conn) = self.conn(key) else { return };
+        if let Link::Polling(polling) = &mut conn.link {
             polling.answer(engineio::NOOP.to_vec());
+        }
+        if let Some(reply) = conn.engine.as_mut().and_then(|engine| engine.post.take()) {
+            let _ = reply.send(Ok(()));
         }
         self.remove(key);
     }

@@ -145,8 +145,9 @@ impl Entry {
     ) -> SmallVec<[&'f Arc<str>; 1]> {
         let channels = self.channels();
         let place = |channel: &Arc<str>| channels.iter().position(|named| named == channel);
-        let mut named: SmallVec<[(usize, &Arc<str>); 1]> =
-            followed.filter_map(|channel| Some((place(channel)?, channel))).collect();
+        let mut named: SmallVec<[(usize, &Arc<str>); 1]> = followed
+            .filter_map(|channel| Some((place(channel)?, channel)))
+            .collect();
         named.sort_unstable_by_key(|(place, _)| *place);
         let mut through: SmallVec<[&Arc<str>; 1]> = SmallVec::new();
         for (_, channel) in named {

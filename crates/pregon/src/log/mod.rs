@@ -16,8 +16,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use entry::{Body, Entry, Gap};
-pub use volatile::Volatile;
 pub use position::{Epoch, Position, Since};
+pub use volatile::Volatile;
 pub use window::Window;
 
 use crate::event::Publication;

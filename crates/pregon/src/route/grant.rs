@@ -174,9 +174,10 @@ impl Rights {
     /// The channels that a client follows when it subscribes to `channel`: itself, or those that its section names instead.
     pub fn resolve(&self, claims: &Claims, channel: &str) -> Vec<Arc<str>> {
         match self.rule(channel) {
-            Some((rule, _)) if !rule.follow.is_empty() => {
-                render_all(&rule.follow, claims).into_iter().map(Arc::from).collect()
-            }
+            Some((rule, _)) if !rule.follow.is_empty() => render_all(&rule.follow, claims)
+                .into_iter()
+                .map(Arc::from)
+                .collect(),
             _ => vec![Arc::from(channel)],
         }
     }

@@ -106,13 +106,21 @@ pub enum Effect {
 
 /// What only the node can answer.
 pub enum Question {
-    Verify { token: String },
+    Verify {
+        token: String,
+    },
     May(SqlQuestion),
     Append(Publication),
     /// Where does a client's own event go, and may it?
-    Emit { event: Box<Event>, claims: Claims },
+    Emit {
+        event: Box<Event>,
+        claims: Claims,
+    },
     /// May the client have its earlier session back?
-    Recover { recovery: Recovery, claims: Claims },
+    Recover {
+        recovery: Recovery,
+        claims: Claims,
+    },
 }
 
 /// The node's answer to a [`Question`].
@@ -319,7 +327,14 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
             auth,
             recalled,
         },
-        (Then::Join { asked, channels, from }, Answer::May(Ok(true))) => Effect::Join {
+        (
+            Then::Join {
+                asked,
+                channels,
+                from,
+            },
+            Answer::May(Ok(true)),
+        ) => Effect::Join {
             asked,
             channels,
             from,
@@ -345,7 +360,11 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
             }
             refuse(asked, code, &message)
         }
-        (then, _) => refuse(then.asked(), &codes::INTERNAL, "the answer does not fit the question"),
+        (then, _) => refuse(
+            then.asked(),
+            &codes::INTERNAL,
+            "the answer does not fit the question",
+        ),
     }
 }
 

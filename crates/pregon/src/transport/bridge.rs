@@ -84,7 +84,13 @@ impl Bridge {
         library.set_nonblocking(true)?;
         let library = UnixStream::from_std(library)?;
         let socket = ShardSocket::new(shard.into())?;
-        seed.settle(&self.front.hub, socket, Vec::new(), Vec::new(), self.permit.clone());
+        seed.settle(
+            &self.front.hub,
+            socket,
+            Vec::new(),
+            Vec::new(),
+            self.permit.clone(),
+        );
         let pieces = futures_util::stream::unfold(library, |mut library| async move {
             let mut piece = Vec::with_capacity(COPY);
             match library.read_buf(&mut piece).await {

@@ -89,7 +89,10 @@ impl Bridge {
         let Some(permit) = self.permit.again() else {
             self.front.metrics.dropped(Reason::Connections);
             let message = "too many connections, try again later";
-            return Err(Failure::Http(Refused::new(StatusCode::SERVICE_UNAVAILABLE, message)));
+            return Err(Failure::Http(Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                message,
+            )));
         };
         let (request, answer) = oneshot::channel();
         let mut polling = Polling::default();
@@ -115,25 +118,31 @@ impl Bridge {
         Ok(text("text/plain; charset=UTF-8", body))
     }
 
-    async fn post(&self, sid: Sid, head: &Head, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+    async fn post(
+        &self,
+        sid: Sid,
+        head: &Head,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Failure> {
         if head
             .header("content-type")
             .is_some_and(|kind| kind.starts_with("application/octet-stream"))
         {
             return Err(Refusal::BadRequest.into());
         }
+        let post = self.front.hub.post(sid).await?;
         let patience = self.front.door.limits.handshake.0;
         let body = match tokio::time::timeout(patience, self.body(request)).await {
             Ok(Some(body)) => body,
             Ok(None) => {
                 self.front.metrics.dropped(Reason::TooLarge);
                 // The session cannot go on without what was too large; that it is over is all there is to know.
-                let _ = self.front.hub.post(sid, Err(())).await;
+                let _ = post.take(Err(())).await;
                 return Err(Failure::TooLarge);
             }
             Err(_) => return Err(Refusal::BadRequest.into()),
         };
-        self.front.hub.post(sid, messages(&body)).await?;
+        post.take(messages(&body)).await?;
         // Not text/plain: a page that asks for this must not be read as one (as in the reference).
         Ok(text("text/html", b"ok".to_vec()))
     }
@@ -186,7 +195,10 @@ fn preflight(head: &Head) -> Response<Body> {
     let asked = head.header("access-control-request-headers");
     let allowed = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, Some("GET, POST")),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, asked.or(Some("content-type"))),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            asked.or(Some("content-type")),
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, Some(PREFLIGHT)),
     ];
     for (name, value) in allowed {

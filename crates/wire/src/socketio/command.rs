@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::packet::{Event, read_text};
-use crate::words::Command;
 use crate::Code;
 use crate::plain::write_json_str;
+use crate::words::Command;
 
 /// What an event asks for, or which argument is wrong.
 pub fn command<'a>(event: Event<'a>) -> Result<Command<'a>, &'static str> {
@@ -61,7 +61,8 @@ impl<'a> From<'a> {
         if json == "null" {
             return Ok(Self::default());
         }
-        serde_json::from_str(json).map_err(|_| "the second argument of subscribe is {since: position or period, last: number}")
+        serde_json::from_str(json)
+            .map_err(|_| "the second argument of subscribe is {since: position or period, last: number}")
     }
 }
 
@@ -153,8 +154,14 @@ mod tests {
                 args: r#"{"room":"x"},1"#
             })
         );
-        assert_eq!(read(r#"2["presence","c"]"#), Ok(Command::Presence { channel: "c".into() }));
-        assert_eq!(read(r#"2["unsubscribe","c"]"#), Ok(Command::Unsubscribe { channel: "c".into() }));
+        assert_eq!(
+            read(r#"2["presence","c"]"#),
+            Ok(Command::Presence { channel: "c".into() })
+        );
+        assert_eq!(
+            read(r#"2["unsubscribe","c"]"#),
+            Ok(Command::Unsubscribe { channel: "c".into() })
+        );
     }
 
     #[test]
@@ -184,7 +191,10 @@ mod tests {
             text(&|out| ok_subscribed("p", true, Some(b"{}"), out)),
             r#"{"ok":true,"position":"p","recovered":true,"history":[{}]}"#
         );
-        assert_eq!(text(&|out| ok_published("p", out)), r#"{"ok":true,"position":"p"}"#);
+        assert_eq!(
+            text(&|out| ok_published("p", out)),
+            r#"{"ok":true,"position":"p"}"#
+        );
         assert_eq!(
             text(&|out| ok_presence(["a", "b"].into_iter(), out)),
             r#"{"ok":true,"clients":["a","b"]}"#

@@ -95,7 +95,13 @@ impl Encoder {
         self.event(variant, namespace, "gap", &Data::Json(json.into()), offset, out);
     }
 
-    pub(super) fn socketio_reply(&mut self, variant: Variant, asked: Asked, reply: &Reply, out: &mut Vec<u8>) {
+    pub(super) fn socketio_reply(
+        &mut self,
+        variant: Variant,
+        asked: Asked,
+        reply: &Reply,
+        out: &mut Vec<u8>,
+    ) {
         let Some(id) = asked.id else { return };
         let mut json = Vec::new();
         match reply {

@@ -1,0 +1,127 @@
+//! Who is in a channel, on every transport; and events that are not kept.
+
+use pregon_testkit::{SseClient, WsClient};
+use serde_json::{Value, json};
+
+use crate::socketio::{client, rooms};
+use crate::support::official::CLIENTS;
+use crate::support::{SOON, connect, publish, token};
+
+async fn asked(listener: &mut WsClient, channel: &str) -> Value {
+    listener
+        .request(json!({"type": "presence", "channel": channel}))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn members_come_and_go_on_every_transport() {
+    let node = rooms().await;
+    let mut plain = connect(&node, &json!({"sub": "plana"})).await;
+    plain.subscribe("chat_x").await.unwrap();
+    let own = plain.next_of_type("join", SOON).await.unwrap();
+    assert_eq!(
+        (&own["channel"], &own["client"]),
+        (&json!("chat_x"), &json!("plana"))
+    );
+    let url = node.url(&format!(
+        "/sse?channel=chat_x&token={}",
+        token(&json!({"sub": "sse"}))
+    ));
+    let mut sse = SseClient::connect(&url, &[]).await.unwrap();
+    assert_eq!(plain.next_of_type("join", SOON).await.unwrap()["client"], "sse");
+    let mut ana = client(&node, CLIENTS[0], &["websocket"], &json!({"sub": "ana"})).await;
+    ana.ask("subscribe", &json!(["chat_x"])).await;
+    let mut luis = client(&node, CLIENTS[1], &["polling"], &json!({"sub": "luis"})).await;
+    luis.ask("subscribe", &json!(["chat_x"])).await;
+    for name in ["ana", "luis"] {
+        assert_eq!(plain.next_of_type("join", SOON).await.unwrap()["client"], name);
+    }
+    let heard = ana.wait_for("luis", |line| {
+        line["event"] == "join" && line["args"][0]["client"] == "luis"
+    });
+    assert_eq!(heard.await["args"][0]["channel"], "chat_x");
+    let members = json!(["ana", "luis", "plana", "sse"]);
+    assert_eq!(asked(&mut plain, "chat_x").await["clients"], members);
+    assert_eq!(
+        ana.ask("presence", &json!(["chat_x"])).await[0]["clients"],
+        members
+    );
+    // A second session of the same client is no second member, and its end is no leave.
+    let second = client(&node, CLIENTS[0], &["websocket"], &json!({"sub": "luis"})).await;
+    drop(second);
+    luis.ask("unsubscribe", &json!(["chat_x"])).await;
+    assert_eq!(plain.next_of_type("leave", SOON).await.unwrap()["client"], "luis");
+    drop(ana);
+    assert_eq!(plain.next_of_type("leave", SOON).await.unwrap()["client"], "ana");
+    let mut names = Vec::new();
+    while names.last().map(String::as_str) != Some("leave ana") {
+        let event = sse.next_event(SOON).await.unwrap();
+        let client = event.json().unwrap()["client"].take();
+        let kind = event.event.unwrap_or_default();
+        names.push(format!("{kind} {}", client.as_str().unwrap_or_default()));
+    }
+    assert_eq!(
+        names.iter().filter(|name| name.contains("luis")).count(),
+        2,
+        "{names:?}"
+    );
+    assert_eq!(
+        asked(&mut plain, "chat_x").await["clients"],
+        json!(["plana", "sse"])
+    );
+}
+
+#[tokio::test]
+async fn who_may_not_follow_learns_nothing_of_the_members() {
+    let node = rooms().await;
+    let mut plain = connect(&node, &json!({"sub": "ana", "rooms": []})).await;
+    assert_eq!(asked(&mut plain, "news").await["name"], "no_presence");
+    assert_eq!(asked(&mut plain, "room_1").await["name"], "no_presence");
+    let mut client = client(&node, CLIENTS[0], &["websocket"], &json!({"sub": "ana"})).await;
+    assert_eq!(
+        client.ask("presence", &json!(["room_1"])).await[0]["error"],
+        "no_presence"
+    );
+    assert_eq!(
+        client.ask("presence", &json!([])).await[0]["error"],
+        "bad_request"
+    );
+}
+
+/// Typing reaches who is here, and nobody later; what is kept goes on beside it.
+#[tokio::test]
+async fn typing_is_not_kept() {
+    let node = rooms().await;
+    let mut plain = connect(&node, &json!({"sub": "plana"})).await;
+    plain.subscribe("chat_x").await.unwrap();
+    let mut ana = client(&node, CLIENTS[0], &["websocket"], &json!({"sub": "ana"})).await;
+    ana.ask("subscribe", &json!(["chat_x"])).await;
+    let first = publish(&node, "chat_x", "mensaje", json!(1)).await;
+    let typing = ana.ask("typing", &json!([{"room": "x"}])).await;
+    assert_eq!(
+        typing[0]["position"], *first,
+        "what is not kept has the position of what came before it"
+    );
+    publish(&node, "chat_x", "mensaje", json!(2)).await;
+    let mut names = Vec::new();
+    while names.len() < 3 {
+        let event = plain.next_of_type("event", SOON).await.unwrap();
+        names.push(event["event"].as_str().unwrap().to_owned());
+    }
+    names.sort();
+    assert_eq!(names, ["mensaje", "mensaje", "typing"]);
+    assert_eq!(ana.event("typing").await, json!([{"room": "x"}]));
+    let mut late = connect(&node, &json!({"sub": "tarde"})).await;
+    late.request(json!({"type": "subscribe", "channel": "chat_x", "last": 10}))
+        .await
+        .unwrap();
+    let mut replayed = Vec::new();
+    while replayed.len() < 2 {
+        replayed.push(late.next_of_type("event", SOON).await.unwrap()["event"].take());
+    }
+    assert_eq!(replayed, ["mensaje", "mensaje"]);
+    publish(&node, "chat_x", "fin", json!(3)).await;
+    let next = late.next_of_type("event", SOON).await.unwrap();
+    assert_eq!(next["event"], "fin", "nothing else is kept");
+}

@@ -1,0 +1,1 @@
+-- The marketplace has no tables of its own: its events come from Redis. The file is here because every example has one.
