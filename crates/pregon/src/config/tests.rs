@@ -178,7 +178,7 @@ allow_sql = "SELECT true WHERE :channel.user = 1"
             "watch[0].operations[1]",
             "must be one of `insert`, `update`, `delete`, `truncate`",
         ),
-        (16, 8, "route[0].from", "no watch or listen is called `venta`"),
+        (16, 8, "route[0].from", "no source is called `venta`"),
         (
             17,
             17,
