@@ -22,3 +22,4 @@ mod official;
 mod socketio;
 mod recovery;
 mod presence;
+mod redis;

@@ -3,6 +3,7 @@
 
 pub mod postgres;
 pub mod triggers;
+pub mod redis;
 
 use std::sync::Arc;
 
