@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::inbox::{Inbox, Item, Message, inbox};
 use super::retry::{Lost, Retry};
 use super::subscription::{Intake, Set};
-use crate::event::{Event, EventId, Op};
+use crate::event::Event;
 use crate::log::Position;
 
 /// Messages routed and appended together.
@@ -177,16 +177,11 @@ impl PubSub {
 }
 
 fn event(feed: &mut Feed, name: &Arc<str>, message: &Message) -> Event {
+    let channel = Arc::from(String::from_utf8_lossy(&message.channel));
+    let payload = feed.message(name, &message.payload);
     Event {
-        source: Arc::clone(name),
-        op: Op::Message,
-        row: None,
-        old: None,
-        message: Some(feed.message(name, &message.payload)),
-        channel: Some(Arc::from(String::from_utf8_lossy(&message.channel))),
-        name: None,
-        id: EventId::unique(),
         at: message.at,
+        ..Event::message(Arc::clone(name), Some(channel), payload)
     }
 }
 

@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::group::{Group, Info};
 use super::retry::{Lost, Retry};
 use crate::config::{RedisStream, StreamStart};
-use crate::event::{Event, EventId, Op};
+use crate::event::{Event, EventId};
 use crate::log::Position;
 
 /// An answer may take this long beyond the time that was asked for.
@@ -235,16 +235,11 @@ impl Reader {
             0 => String::new(),
             life => format!("#{life}"),
         };
+        let message = self.feed.message(&self.name, &message);
         Event {
-            source: Arc::clone(&self.name),
-            op: Op::Message,
-            row: None,
-            old: None,
-            message: Some(self.feed.message(&self.name, &message)),
-            channel: Some(Arc::clone(&self.channel)),
-            name: None,
             id: EventId::named(format!("redis/{}{life}/{id}", self.channel)),
             at: id.at(),
+            ..Event::message(Arc::clone(&self.name), Some(Arc::clone(&self.channel)), message)
         }
     }
 }
