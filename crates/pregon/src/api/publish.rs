@@ -151,6 +151,7 @@ fn publication(
         channels: smallvec::smallvec![Arc::from(item.channel)],
         event: Arc::from(item.event),
         data: Data::Json(bytes::Bytes::copy_from_slice(item.data.get().as_bytes())),
+        sealed: Box::default(),
         id: key.map_or_else(EventId::unique, |key| {
             EventId::named(format!("http/{key}/{index}"))
         }),

@@ -9,6 +9,7 @@ mod problem;
 mod server;
 mod access;
 mod data;
+mod decrypt;
 pub mod net;
 mod tree;
 mod shape;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRule};
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
+pub use decrypt::{Decrypt, Encoding, Format, KeyEncoding, Plain};
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
@@ -44,6 +46,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Rules: which events go to which channels.
     pub route: Vec<Route>,
+    /// Fields that the application stores encrypted.
+    pub decrypt: Vec<Decrypt>,
     /// Paths that are bound to channels.
     pub endpoint: Vec<Endpoint>,
     /// Who may follow and publish what.
@@ -121,6 +125,11 @@ impl Config {
         for listen in self.listen.iter_mut().filter(|listen| listen.name.is_empty()) {
             listen.name.clone_from(&listen.channel);
         }
+        for decrypt in &mut self.decrypt {
+            if decrypt.name.is_empty() {
+                decrypt.name = decrypt.from.first().cloned().unwrap_or_default();
+            }
+        }
         let taken = self
             .endpoint
             .iter()
@@ -128,8 +137,10 @@ impl Config {
         if taken && !tree.has("server.path") {
             self.server.path = "/connect".into();
         }
+        let keys = self.decrypt.iter_mut().map(|decrypt| &mut decrypt.key_file);
         for path in [&mut self.auth.secret_file, &mut self.auth.public_key_file]
             .into_iter()
+            .chain(keys)
             .flatten()
         {
             *path = folder.join(&*path).display().to_string();

@@ -69,6 +69,7 @@ impl Entry {
             channels,
             event,
             data,
+            sealed: _, // Opened by now: the log did it.
             id,
             at,
         } = publication;

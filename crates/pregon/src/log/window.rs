@@ -436,6 +436,7 @@ mod tests {
             channels: channels.iter().map(|&channel| Arc::from(channel)).collect(),
             event: Arc::from("e"),
             data: Data::Json("1".into()),
+            sealed: Box::default(),
             id: EventId::unique(),
             at: SystemTime::now(),
         };

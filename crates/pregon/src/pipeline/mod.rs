@@ -3,6 +3,7 @@
 //! Each source calls [`Pipeline::ingest`] from its own task, so a slow enrichment query delays that source and no other.
 
 mod enrich;
+pub mod decrypt;
 
 use std::sync::Arc;
 use std::time::SystemTime;

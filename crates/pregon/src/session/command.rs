@@ -252,6 +252,7 @@ fn publish(
         channels: smallvec::smallvec![Arc::from(channel)],
         event: Arc::from(event),
         data: Data::Json(Bytes::copy_from_slice(data.as_bytes())),
+        sealed: Box::default(),
         id: EventId::unique(),
         at: SystemTime::now(),
     };

@@ -4,6 +4,7 @@
 
 mod access;
 mod data;
+mod decrypt;
 
 use std::net::SocketAddr;
 
@@ -22,6 +23,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     data::watches(config, tree);
     data::listens(config, tree);
     data::routes(config, tree);
+    decrypt::sections(config, tree);
 }
 
 /// Whether a text is `address:port`; names such as `localhost` are taken too.
