@@ -350,8 +350,6 @@ fn inbox() -> Router {
 
 /// Channel and, of each sealed field, its key and what it is bound to.
 fn sealed(event: &Event) -> Vec<String> {
-    let text = format!("[postgres]\nurl='postgres://h/d'\n{INBOX}");
-    let config = Config::parse(&text, "pregon.toml", Path::new("."), &|_| Some("0".repeat(64))).unwrap();
     let told = |publication: &crate::event::Publication| {
         let fields = publication.sealed.iter().map(|sealed| {
             assert_eq!(&*sealed.with, "texts");
