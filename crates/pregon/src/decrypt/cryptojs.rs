@@ -44,7 +44,7 @@ fn derive(passphrase: &[u8], salt: &[u8]) -> Zeroizing<Vec<u8>> {
         hash.update(salt);
         *block = hash.finalize_reset().into();
         out.extend_from_slice(&*block);
-        hash.update(&*block);
+        hash.update(block.as_slice());
     }
     out
 }

@@ -284,7 +284,7 @@ impl Rule {
 }
 
 /// `row.message`: where a value comes from and which it is, if the expression is nothing else.
-fn plain_field<'e>(expr: &'e Expr) -> Option<(&'e str, &'e str)> {
+fn plain_field(expr: &Expr) -> Option<(&str, &str)> {
     match expr.path()?.as_slice() {
         [root, field] => Some((root, field)),
         _ => None,
