@@ -35,6 +35,7 @@ enum Scenario {
     Latency,
     Memory,
     Writers,
+    Decrypt,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -45,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     };
     for scenario in chosen {
         let usual = match scenario {
-            Scenario::Latency => 5,
+            Scenario::Latency | Scenario::Decrypt => 5,
             Scenario::Fanout | Scenario::Writers => 3,
             Scenario::Memory => 1,
         };
@@ -61,6 +62,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Latency => scenario::latency::run(effort),
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
+            Scenario::Decrypt => scenario::decrypt::run(effort),
         };
         report?.publish()?;
     }

@@ -29,6 +29,8 @@ pub(crate) enum Bar {
     Ratio(f64),
     /// At most so much.
     Value(f64),
+    /// At least so much.
+    Least(f64),
     /// Reported without a promise.
     None,
 }
@@ -47,6 +49,7 @@ impl Figure {
         match self.bar {
             Bar::Ratio(most) => Some(self.ratio() <= most),
             Bar::Value(most) => Some(self.ours <= most),
+            Bar::Least(least) => Some(self.ours >= least),
             Bar::None => None,
         }
     }
@@ -55,6 +58,7 @@ impl Figure {
         let bar = match self.bar {
             Bar::Ratio(most) => format!("≤ {most} ×"),
             Bar::Value(most) => format!("≤ {} {}", short(most), self.unit),
+            Bar::Least(least) => format!("≥ {} {}", short(least), self.unit),
             Bar::None => "–".into(),
         };
         let holds = match self.holds() {

@@ -4,6 +4,7 @@ pub(crate) mod fanout;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod writers;
+pub(crate) mod decrypt;
 
 use pregon_testkit::{Server, postgres::Options};
 

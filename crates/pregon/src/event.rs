@@ -221,6 +221,17 @@ fn fill(value: &mut serde_json::Value, attachments: &[Bytes]) {
     }
 }
 
+/// A field of a payload that is still encrypted, as it came from its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Its key in the payload.
+    pub field: Arc<str>,
+    /// Name of the `[[decrypt]]` section that opens it: a text, so that a log can keep it.
+    pub with: Arc<str>,
+    /// What it is bound to; `None` where the section binds nothing, or where a value for that was missing.
+    pub aad: Option<Bytes>,
+}
+
 /// Data addressed to channels; the log gives it a position.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -231,6 +242,8 @@ pub struct Publication {
     /// The event's name as clients see it.
     pub event: Arc<str>,
     pub data: Data,
+    /// Which fields of the data are encrypted; opened when the entry enters the window.
+    pub sealed: Box<[Sealed]>,
     pub id: EventId,
     pub at: SystemTime,
 }
@@ -243,6 +256,7 @@ impl Publication {
             except: Box::default(),
             event: event.into(),
             data,
+            sealed: Box::default(),
             id: EventId::unique(),
             at: SystemTime::now(),
         }

@@ -17,6 +17,7 @@ pub mod node;
 pub mod event;
 pub mod source;
 pub mod pipeline;
+pub mod decrypt;
 pub mod route;
 pub mod log;
 pub mod hub;

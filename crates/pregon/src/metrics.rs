@@ -118,6 +118,12 @@ pub struct SourceLabel {
     pub source: String,
 }
 
+/// A `[[decrypt]]` section.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecryptLabel {
+    pub decrypt: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RouteLabel {
     pub route: String,
@@ -134,6 +140,7 @@ pub struct Metrics {
     pub capture_lag: Histogram,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
+    pub decrypt_failures: Family<DecryptLabel, Counter>,
     pub deliveries: Counter,
     pub delivered_bytes: Counter,
     pub delivery: Histogram,
@@ -166,6 +173,7 @@ impl Metrics {
             capture_lag: seconds(),
             routes: Family::default(),
             publications: Counter::default(),
+            decrypt_failures: Family::default(),
             deliveries: Counter::default(),
             delivered_bytes: Counter::default(),
             delivery: seconds(),
@@ -211,6 +219,11 @@ impl Metrics {
             "publications",
             "Publications given to the log; one that repeats an idempotency key counts again",
             self.publications.clone(),
+        );
+        r.register(
+            "decrypt_failures",
+            "Fields that went out as null because they could not be decrypted",
+            self.decrypt_failures.clone(),
         );
         r.register_with_unit(
             "window",

@@ -22,15 +22,17 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
 use crate::config::{Config, Socketio};
+use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::Connections;
 use crate::log::memory::MemoryLog;
 use crate::log::window::Retention;
-use crate::log::{Log, Volatile};
+use crate::log::{Log, Open, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
@@ -63,6 +65,7 @@ pub struct Node {
     address: SocketAddr,
     config: Config,
     options: Options,
+    opener: Arc<Opener>,
     router: Arc<ArcSwap<Router>>,
     rights: Arc<ArcSwap<Rights>>,
     hub: Arc<Hub>,
@@ -81,7 +84,8 @@ impl Node {
     /// Builds and starts everything; returns when the port is open. Sources attach in the background (see `/readyz`).
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
-        let log = open_log(&config);
+        let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
+        let log = open_log(&config, &opener);
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
@@ -137,6 +141,7 @@ impl Node {
             address,
             config,
             options,
+            opener,
             router,
             rights,
             hub,
@@ -168,9 +173,14 @@ impl Node {
             .context("this node has no configuration file")?;
         let fresh = Config::load(path, &|name| std::env::var(name).ok())?;
         let (router, rights) = (Router::build(&fresh)?, Rights::build(&fresh)?);
+        let decryptor = Decryptor::build(&fresh)?;
         if needs_restart(&self.config, &fresh) {
-            tracing::warn!("only routes, rights and channels were reloaded: restart for the other changes");
+            tracing::warn!(
+                "only routes, rights, channels and decryption were reloaded: restart for the other changes"
+            );
         }
+        // Keys before routes: nothing is sealed for a section that is not there yet.
+        self.opener.replace(decryptor);
         self.router.store(Arc::new(router));
         self.rights.store(Arc::new(rights));
         self.hub.recheck();
@@ -210,13 +220,15 @@ impl Node {
     }
 }
 
-fn open_log(config: &Config) -> Arc<dyn Log> {
+fn open_log(config: &Config, opener: &Arc<Opener>) -> Arc<dyn Log> {
     let retention = Retention {
         bytes: config.log.window.bytes(),
         age: config.log.age.0,
     };
     match config.log.kind {
-        crate::config::LogKind::Memory => Arc::new(MemoryLog::new(retention)),
+        crate::config::LogKind::Memory => {
+            Arc::new(MemoryLog::new(retention, Arc::clone(opener) as Arc<dyn Open>))
+        }
     }
 }
 
@@ -458,6 +470,7 @@ fn needs_restart(old: &Config, new: &Config) -> bool {
     let frozen = |config: &Config| Config {
         route: Vec::new(),
         channel: Vec::new(),
+        decrypt: Vec::new(),
         ..config.clone()
     };
     let (mut old, mut new) = (frozen(old), frozen(new));

@@ -15,6 +15,7 @@ mod rights;
 mod limits;
 mod watch;
 mod routes;
+mod decrypt;
 mod lifecycle;
 mod demo;
 mod docs;

@@ -78,6 +78,14 @@ fn summary(config: &Config) -> String {
         ),
         (!config.route.is_empty()).then(|| format!("{} route(s)", config.route.len())),
         names(
+            "decrypts",
+            config
+                .decrypt
+                .iter()
+                .map(|section| section.name.as_str())
+                .collect(),
+        ),
+        names(
             "endpoints",
             config
                 .endpoint

@@ -107,7 +107,7 @@ fn sections() -> Vec<Section> {
     let schema = schema();
     let root = schema.as_value();
     let order = [
-        "server", "auth", "postgres", "watch", "listen", "redis", "route", "endpoint", "channel", "limits",
+        "server", "auth", "postgres", "watch", "listen", "redis", "route", "decrypt", "socketio", "endpoint", "channel", "limits",
         "log", "metrics",
     ];
     let mut sections = Vec::new();

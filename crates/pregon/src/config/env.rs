@@ -20,6 +20,10 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
         config.auth.secret = Some(Secret::new(secret));
         config.auth.secret_file = None;
     }
+    for decrypt in &mut config.decrypt {
+        let key = decrypt.key_env.as_deref().and_then(&variable);
+        decrypt.key = key.map(Secret::new);
+    }
     if let Some(key) = variable("PREGON_API_KEY") {
         config.server.api_key = Some(Secret::new(key));
     }

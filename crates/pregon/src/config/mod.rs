@@ -11,6 +11,7 @@ mod access;
 mod socketio;
 mod data;
 mod redis;
+mod decrypt;
 pub mod net;
 mod tree;
 mod shape;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRule};
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
+pub use decrypt::{Decrypt, Encoding, Format, KeyEncoding, Plain};
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
@@ -52,6 +54,8 @@ pub struct Config {
     pub route: Vec<Route>,
     /// Clients of Socket.IO; served when the section is there.
     pub socketio: Option<Socketio>,
+    /// Fields that the application stores encrypted.
+    pub decrypt: Vec<Decrypt>,
     /// Paths that are bound to channels.
     pub endpoint: Vec<Endpoint>,
     /// Who may follow and publish what.
@@ -133,6 +137,11 @@ impl Config {
         if let Some(redis) = &mut self.redis {
             redis.complete(folder);
         }
+        for decrypt in &mut self.decrypt {
+            if decrypt.name.is_empty() {
+                decrypt.name = decrypt.from.first().cloned().unwrap_or_default();
+            }
+        }
         let taken = self
             .endpoint
             .iter()
@@ -140,8 +149,10 @@ impl Config {
         if taken && !tree.has("server.path") {
             self.server.path = "/connect".into();
         }
+        let keys = self.decrypt.iter_mut().map(|decrypt| &mut decrypt.key_file);
         for path in [&mut self.auth.secret_file, &mut self.auth.public_key_file]
             .into_iter()
+            .chain(keys)
             .flatten()
         {
             *path = folder.join(&*path).display().to_string();

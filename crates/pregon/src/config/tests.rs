@@ -324,6 +324,135 @@ fn short_periods_are_periods_and_nothing_is_not() {
     }
 }
 
+const INBOX: &str = r#"
+[postgres]
+url = "postgres://h/d"
+[[watch]]
+table = "messages"
+[[listen]]
+channel = "chat"
+"#;
+const SEALED: &str = "[[decrypt]]\nfrom='messages'\nfields=['message']\nformat='aes-256-gcm'\nlayout='iv:tag:data'\nkey_env='MESSAGE_KEY'\n";
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+fn sealed(text: &str) -> Result<Config, Problems> {
+    read_with(&format!("{INBOX}{text}"), &[("MESSAGE_KEY", KEY)])
+}
+
+/// Key and message of the first problem.
+fn fault(text: &str) -> String {
+    let Problems(problems) = sealed(text).expect_err("nothing is wrong with it");
+    format!("{}: {}", problems[0].key, problems[0].message)
+}
+
+#[test]
+fn keys_of_encrypted_fields_come_from_the_environment() {
+    let config = sealed(SEALED).unwrap();
+    assert_eq!(config.decrypt[0].name, "messages");
+    assert_eq!(config.decrypt[0].key.as_ref().unwrap().reveal(), KEY);
+    assert!(!format!("{config:?}").contains(KEY));
+    let Err(Problems(problems)) = read_with(&format!("{INBOX}{SEALED}"), &[]) else {
+        panic!("it works without a key")
+    };
+    assert_eq!(
+        (
+            problems[0].line,
+            problems[0].key.as_str(),
+            problems[0].remedy.as_str()
+        ),
+        (13, "decrypt[0].key_env", "set MESSAGE_KEY, or use `key_file`")
+    );
+    let short = read_with(&format!("{INBOX}{SEALED}"), &[("MESSAGE_KEY", "abcd")]).unwrap_err();
+    assert!(
+        short.to_string().contains("key 1 is not 32 bytes as hex"),
+        "{short}"
+    );
+}
+
+#[test]
+fn decrypt_sections_are_checked() {
+    let with = |text: &str| fault(&format!("{SEALED}{text}"));
+    assert_eq!(
+        fault(&SEALED.replace("'messages'", "'mesages'")),
+        "decrypt[0].from: no watch or listen is called `mesages`"
+    );
+    assert_eq!(
+        fault(&SEALED.replace("['message']", "[]")),
+        "decrypt[0].fields: names no field"
+    );
+    assert_eq!(
+        fault(&SEALED.replace("iv:tag:data", "iv:tag")),
+        "decrypt[0].layout: `data` must be named once"
+    );
+    assert_eq!(
+        fault(&SEALED.replace("layout", "#")),
+        "decrypt[0]: the key `layout` is missing".replace("[0]:", "[0].format:")
+    );
+    assert_eq!(
+        fault(&SEALED.replace("aes-256-gcm", "aes")),
+        "decrypt[0].format: must be one of `aes-256-gcm`, `aes-256-cbc`, `cryptojs`, `fernet`, `laravel`, `cloak`"
+    );
+    assert_eq!(
+        with("aad='{claims.sub}'\n"),
+        "decrypt[0].aad: `{claims.sub}` is of a client, and a route sees only the event"
+    );
+    assert_eq!(
+        with("aad='{row.message}'\n"),
+        "decrypt[0].aad: `{row.message}` is encrypted itself"
+    );
+    assert_eq!(
+        with(SEALED),
+        "decrypt[1].from: another decrypt section is called `messages`".replace(".from", ".name")
+    );
+    let named = SEALED.replace("from", "name='other'\nfrom");
+    assert_eq!(
+        with(&named),
+        "decrypt[1].fields[0]: the section `messages` decrypts this field already"
+    );
+    assert!(
+        sealed(&format!("{SEALED}{}", named.replace("messages", "chat"))).is_ok(),
+        "another source's field"
+    );
+}
+
+#[test]
+fn routes_may_only_copy_what_is_encrypted() {
+    let route = |rest: &str| format!("{SEALED}[[route]]\nfrom=['messages','chat']\n{rest}");
+    for good in [
+        "to='c_{id}'\npayload={ text='row.message', before='old.message', n='row.n * 2', there='has(row.message)', x='row.other.message' }\n",
+        "to='c_{messages}'\nwhen=\"row.message != null && row.message.startsWith('x')\"\n",
+    ] {
+        assert!(sealed(&route(good)).is_ok(), "{good}");
+    }
+    for bad in [
+        "row.message + '!'",
+        "'m' in row.message",
+        "row.message.text",
+        "size(row['message'])",
+        "row",
+        "[row.message]",
+        "{'a': old.message}",
+        "row[row.n]",
+        "message.message == null ? 1 : 2",
+    ] {
+        let told = fault(&route(&format!("to='c'\n[route.payload]\nt = \"{bad}\"\n")));
+        assert_eq!(
+            told, "route[0].payload.t: `message` of `messages` is encrypted here",
+            "{bad}"
+        );
+    }
+    assert_eq!(
+        fault(&route("to=['a','c_{row.message}']\n")),
+        "route[0].to[1]: `message` of `messages` is encrypted here"
+    );
+    assert_eq!(
+        fault(&route("to='a'\nevent='{message}'\n")),
+        "route[0].event: `message` of `messages` is encrypted here"
+    );
+    let elsewhere = format!("{SEALED}[[route]]\nfrom='chat'\nto='c_{{message}}'\n");
+    assert!(sealed(&elsewhere).is_ok(), "the field of another source");
+}
+
 /// It was read and did nothing.
 #[test]
 fn a_log_keeps_no_number_of_entries_per_channel() {
@@ -543,8 +672,9 @@ fn the_examples_are_right() {
     let files = std::fs::read_dir(examples)
         .unwrap()
         .map(|entry| entry.unwrap().path().join("pregon.toml"));
+    let key = |name: &str| (name == "MESSAGE_KEY").then(|| KEY.to_owned());
     for file in files.filter(|file| file.exists()) {
-        Config::load(&file, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+        Config::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
     }
 }
 

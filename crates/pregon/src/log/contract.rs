@@ -6,9 +6,19 @@ use std::time::Duration;
 
 use super::window::{Retention, Tail};
 use super::*;
-use crate::event::{Data, EventId};
+use crate::event::{Data, EventId, Sealed};
 
 type Make<'a> = &'a dyn Fn(Retention) -> Box<dyn Log>;
+
+/// Opens by putting `true` in the place of the payload.
+struct Seen;
+
+impl Open for Seen {
+    fn open(&self, publication: &mut Publication) {
+        publication.sealed = Box::default();
+        publication.data = Data::Json("true".into());
+    }
+}
 
 const PLENTY: Retention = Retention {
     bytes: 1 << 24,
@@ -16,13 +26,15 @@ const PLENTY: Retention = Retention {
 };
 
 /// Runs the whole suite.
-pub fn check(make: impl Fn(Retention) -> Box<dyn Log>) {
+pub fn check(make: impl Fn(Retention, Arc<dyn Open>) -> Box<dyn Log>) {
+    let make = |retention| make(retention, Arc::new(Seen));
     numbers_follow_one_another(&make);
     an_identity_is_appended_once(&make);
     an_identity_may_come_again_after_it_was_pruned(&make);
     concurrent_batches_stay_whole(&make);
     every_push_wakes(&make);
     age_prunes(&make);
+    sealed_fields_are_opened(&make);
 }
 
 fn publication(id: Option<&str>) -> Append {
@@ -30,6 +42,26 @@ fn publication(id: Option<&str>) -> Append {
         id: id.map_or_else(EventId::unique, EventId::named),
         ..Publication::new([Arc::from("c")], "e", Data::Json("{}".into()))
     })
+}
+
+fn sealed_fields_are_opened(make: Make<'_>) {
+    let log = make(PLENTY);
+    let mut sealed = publication(None);
+    if let Append::Publication(publication) = &mut sealed {
+        publication.sealed = Box::new([Sealed {
+            field: "f".into(),
+            with: "s".into(),
+            aad: None,
+        }]);
+    }
+    append(&*log, vec![publication(None), sealed]);
+    let mut out = Vec::new();
+    log.window().after(0, usize::MAX, usize::MAX, &mut out);
+    let datas = out.iter().filter_map(|entry| match &entry.body {
+        Body::Publication { data, .. } => Some(data.raw().clone()),
+        Body::Gap(_) => None,
+    });
+    assert_eq!(datas.collect::<Vec<_>>(), ["{}", "true"]);
 }
 
 fn append(log: &dyn Log, batch: Vec<Append>) -> Vec<u64> {

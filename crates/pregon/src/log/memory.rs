@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use super::entry::{Body, Entry, Gap};
 use super::position::{Epoch, Position};
 use super::window::{Retention, Window};
-use super::{Append, Log, LogError};
+use super::{Append, Log, LogError, Open};
 use crate::event::Publication;
 
 /// See the module.
 pub struct MemoryLog {
     window: Arc<Window>,
+    opener: Arc<dyn Open>,
     state: Mutex<State>,
 }
 
@@ -26,10 +27,11 @@ struct State {
 }
 
 impl MemoryLog {
-    pub fn new(retention: Retention) -> Self {
+    pub fn new(retention: Retention, opener: Arc<dyn Open>) -> Self {
         let window = Arc::new(Window::new(Epoch::random(), 0, retention));
         Self {
             window,
+            opener,
             state: Mutex::new(State {
                 next: 1,
                 ids: HashMap::default(),
@@ -37,7 +39,14 @@ impl MemoryLog {
         }
     }
 
-    fn append_now(&self, batch: Vec<Append>) -> Vec<Position> {
+    fn append_now(&self, mut batch: Vec<Append>) -> Vec<Position> {
+        for item in &mut batch {
+            if let Append::Publication(publication) = item
+                && !publication.sealed.is_empty()
+            {
+                self.opener.open(publication);
+            }
+        }
         let epoch = self.window.epoch();
         // The lock is held over the push, so that offsets reach the window in their order.
         let mut state = self.state.lock();
@@ -116,6 +125,6 @@ mod tests {
 
     #[test]
     fn keeps_the_contract_of_logs() {
-        contract::check(|retention| Box::new(MemoryLog::new(retention)));
+        contract::check(|retention, opener| Box::new(MemoryLog::new(retention, opener)));
     }
 }

@@ -29,6 +29,12 @@ pub enum Append {
     Gap(Gap),
 }
 
+/// Decrypts what a publication carries sealed. Logs keep publications as they come, and call this where entries enter the window.
+pub trait Open: Send + Sync + 'static {
+    /// Opens all sealed fields; what cannot be opened becomes null. Called only where there are some.
+    fn open(&self, publication: &mut Publication);
+}
+
 /// Why the log did not take a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {

@@ -3,6 +3,7 @@
 //! Each source calls [`Pipeline::ingest`] from its own task, so a slow enrichment query delays that source and no other.
 
 mod enrich;
+pub mod decrypt;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -152,10 +153,10 @@ impl Pipeline {
     }
 }
 
-/// A publication is kept if one of its channels keeps it.
+/// A publication is kept if one of its channels keeps it, and where the log has to decrypt it.
 fn is_kept(rights: &Rights, publication: &Publication) -> bool {
     let mut channels = publication.channels.iter();
-    channels.any(|channel| rights.keeps(channel, &publication.event))
+    !publication.sealed.is_empty() || channels.any(|channel| rights.keeps(channel, &publication.event))
 }
 
 /// Counts what a rule did.

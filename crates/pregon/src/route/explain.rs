@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::rule::{Router, Rule};
+use super::rule::{Made, Router, Rule};
 use super::scope::Scope;
 use crate::event::{Data, Event};
 
@@ -66,7 +66,7 @@ fn explain(rule: &Rule, scope: &Scope<'_>, event: &Event) -> RuleExplanation {
             Err(nobody) => told.reason = nobody.to_string(),
             Ok(made) => {
                 told.publishes = true;
-                told.reason = reason(rule, made.missing);
+                told.reason = reason(rule, &made);
                 told.channels = made
                     .publication
                     .channels
@@ -81,7 +81,7 @@ fn explain(rule: &Rule, scope: &Scope<'_>, event: &Event) -> RuleExplanation {
     told
 }
 
-fn reason(rule: &Rule, missing: u32) -> String {
+fn reason(rule: &Rule, made: &Made) -> String {
     let mut reason = String::from(if rule.condition().is_some() {
         "the condition is true"
     } else {
@@ -90,10 +90,14 @@ fn reason(rule: &Rule, missing: u32) -> String {
     if rule.enrich().is_some() {
         reason.push_str("; its query would add columns first");
     }
+    let missing = made.missing;
     if missing > 0 {
         reason.push_str(&format!(
             "; {missing} values of the payload are missing and become null"
         ));
+    }
+    for sealed in &made.publication.sealed {
+        reason.push_str(&format!("; `{}` would be decrypted", sealed.field));
     }
     reason
 }

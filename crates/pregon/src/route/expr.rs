@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cel::common::ast::{Expr as Node, operators};
+use cel::common::ast::{EntryExpr, Expr as Node, LiteralValue, operators};
 use cel::common::types::CelBool;
 use cel::{Context, IdedExpr, Program, Value};
 
@@ -129,6 +129,16 @@ impl Expr {
         }
     }
 
+    /// Whether the expression looks at this field of a row or message, or takes the whole of one; `has(row.field)` does not.
+    pub fn looks_at(&self, field: &str) -> bool {
+        looks_at(&self.tree, field)
+    }
+
+    /// Whether the expression is a copy of this field and nothing else.
+    pub fn copies(&self, field: &str) -> bool {
+        matches!(self.path().as_deref(), Some([root, name]) if ROWS.contains(root) && *name == field)
+    }
+
     /// Evaluates a condition.
     pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         let mut context = self.functions.new_inner_scope();
@@ -237,8 +247,55 @@ fn loosen(node: &mut IdedExpr) {
     }
 }
 
+/// The variables of an event that have fields.
+const ROWS: [&str; 3] = ["row", "old", "message"];
+
+fn looks_at(node: &IdedExpr, field: &str) -> bool {
+    let row = |node: &IdedExpr| matches!(&node.expr, Node::Ident(name) if ROWS.contains(&name.as_str()));
+    let any = |nodes: &[IdedExpr]| nodes.iter().any(|node| looks_at(node, field));
+    match &node.expr {
+        Node::Ident(_) => row(node),
+        Node::Select(select) if row(&select.operand) => select.field == field && !select.test,
+        Node::Select(select) => looks_at(&select.operand, field),
+        Node::Call(call) => match call.args.as_slice() {
+            [
+                whole,
+                IdedExpr {
+                    expr: Node::Literal(LiteralValue::String(key)),
+                    ..
+                },
+            ] if call.func_name == operators::INDEX && row(whole) => key.inner() == field,
+            args => {
+                any(args)
+                    || call
+                        .target
+                        .as_deref()
+                        .is_some_and(|target| looks_at(target, field))
+            }
+        },
+        Node::List(list) => any(&list.elements),
+        Node::Map(map) => map.entries.iter().any(|entry| match &entry.expr {
+            EntryExpr::StructField(part) => looks_at(&part.value, field),
+            EntryExpr::MapEntry(part) => looks_at(&part.key, field) || looks_at(&part.value, field),
+        }),
+        Node::Struct(object) => object.entries.iter().any(|entry| match &entry.expr {
+            EntryExpr::StructField(part) => looks_at(&part.value, field),
+            EntryExpr::MapEntry(part) => looks_at(&part.key, field) || looks_at(&part.value, field),
+        }),
+        Node::Comprehension(it) => [
+            &it.iter_range,
+            &it.accu_init,
+            &it.loop_cond,
+            &it.loop_step,
+            &it.result,
+        ]
+        .into_iter()
+        .any(|part| looks_at(part, field)),
+        Node::Literal(_) | Node::Unspecified => false,
+    }
+}
+
 fn loosen_entry(entry: &mut cel::common::ast::IdedEntryExpr) {
-    use cel::common::ast::EntryExpr;
     match &mut entry.expr {
         EntryExpr::StructField(field) => loosen(&mut field.value),
         EntryExpr::MapEntry(item) => {
@@ -305,7 +362,7 @@ fn bound_names<'t>(node: &'t IdedExpr, names: &mut Vec<&'t str>) {
         Node::Select(select) => bound_names(&select.operand, names),
         Node::Map(map) => {
             for entry in &map.entries {
-                if let cel::common::ast::EntryExpr::MapEntry(item) = &entry.expr {
+                if let EntryExpr::MapEntry(item) = &entry.expr {
                     bound_names(&item.key, names);
                     bound_names(&item.value, names);
                 }

@@ -15,10 +15,10 @@ use serde_json::value::RawValue;
 
 /// The fields of a JSON object in the order of the text; empty for anything else.
 #[derive(Debug, Default)]
-pub(super) struct Fields<'j>(Vec<(Cow<'j, str>, &'j RawValue)>);
+pub(crate) struct Fields<'j>(Vec<(Cow<'j, str>, &'j RawValue)>);
 
 impl<'j> Fields<'j> {
-    pub(super) fn read(json: &'j [u8]) -> Self {
+    pub(crate) fn read(json: &'j [u8]) -> Self {
         serde_json::from_slice(json).unwrap_or_default()
     }
 
@@ -31,7 +31,7 @@ impl<'j> Fields<'j> {
             .map(|(_, value)| value.get())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'j str)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'j str)> {
         self.0.iter().map(|(key, value)| (&**key, value.get()))
     }
 }

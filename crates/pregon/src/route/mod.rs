@@ -4,9 +4,10 @@
 //! `scope` is what both look at, `rule` makes publications, `explain` says why, `grant` decides who may subscribe and publish.
 
 pub mod template;
-mod json;
+pub(crate) mod json;
 pub mod expr;
 pub mod scope;
+mod seal;
 pub mod rule;
 pub mod explain;
 pub mod grant;

@@ -15,9 +15,10 @@ use smallvec::SmallVec;
 use super::expr::{Expr, ExprError, Kind};
 use super::json::Fields;
 use super::scope::Scope;
+use super::seal::Seals;
 use super::template::{Pattern, Template, TemplateError};
 use crate::config::{self, Config};
-use crate::event::{Data, Event, EventId, Op, Publication};
+use crate::event::{Data, Event, EventId, Op, Publication, Sealed};
 
 /// The source of publications that are addressed already (HTTP, SQL, clients).
 pub const PUBLISH: &str = "publish";
@@ -72,8 +73,8 @@ impl Target {
 #[derive(Debug, Clone)]
 enum Payload {
     Whole,
-    Fields(Vec<String>),
-    Built(Vec<(String, Expr)>),
+    Fields(Vec<Arc<str>>),
+    Built(Vec<(Arc<str>, Expr)>),
 }
 
 /// A query that adds columns to a rule's row.
@@ -116,16 +117,22 @@ pub struct Rule {
     event: Option<Target>,
     payload: Payload,
     enrich: Option<Enrichment>,
+    seals: Arc<Seals>,
     longest_name: usize,
 }
 
 impl Rule {
-    fn build(index: usize, route: &config::Route, longest_name: usize) -> Result<Self, RuleError> {
+    fn build(
+        index: usize,
+        route: &config::Route,
+        seals: Arc<Seals>,
+        longest_name: usize,
+    ) -> Result<Self, RuleError> {
         let kind = kind(route);
         let built = |parts: &std::collections::BTreeMap<String, String>| -> Result<Payload, ExprError> {
             let parts = parts
                 .iter()
-                .map(|(key, text)| Ok((key.clone(), Expr::compile(text, kind)?)));
+                .map(|(key, text)| Ok((Arc::from(key.as_str()), Expr::compile(text, kind)?)));
             parts.collect::<Result<Vec<_>, ExprError>>().map(Payload::Built)
         };
         let enrichment = |enrich: &config::Enrich| -> Result<Enrichment, SqlError> {
@@ -154,16 +161,19 @@ impl Rule {
             event: route.event.as_deref().map(Target::parse).transpose()?,
             payload: match (&route.payload, &route.fields) {
                 (Some(parts), _) => built(parts)?,
-                (None, Some(fields)) => Payload::Fields(fields.clone()),
+                (None, Some(fields)) => {
+                    Payload::Fields(fields.iter().map(|name| Arc::from(name.as_str())).collect())
+                }
                 (None, None) => Payload::Whole,
             },
             enrich: route.enrich.as_ref().map(enrichment).transpose()?,
+            seals,
             longest_name,
         })
     }
 
     /// The rule of a source without routes: everything, on a channel of its own name.
-    fn plain(source: &str, longest_name: usize) -> Result<Self, RuleError> {
+    fn plain(source: &str, seals: Arc<Seals>, longest_name: usize) -> Result<Self, RuleError> {
         let name = source.replace('{', "{{").replace('}', "}}");
         Ok(Self {
             index: None,
@@ -173,6 +183,7 @@ impl Rule {
             event: None,
             payload: Payload::Whole,
             enrich: None,
+            seals,
             longest_name,
         })
     }
@@ -219,6 +230,7 @@ impl Rule {
         };
         let (data, missing) = self.payload(scope, event);
         let publication = Publication {
+            sealed: self.sealed(scope, event),
             id: self.identity(&event.id),
             at: event.at,
             ..Publication::new(channels, name, data)
@@ -234,18 +246,41 @@ impl Rule {
         }
     }
 
+    /// The fields of the payload that are copies of encrypted ones.
+    fn sealed(&self, scope: &Scope<'_>, event: &Event) -> Box<[Sealed]> {
+        let seals = self.seals.of(&event.source);
+        if seals.is_empty() {
+            return Box::default();
+        }
+        let Payload::Built(parts) = &self.payload else {
+            let kept = |field: &Arc<str>| match &self.payload {
+                Payload::Fields(names) => names.contains(field),
+                _ => true,
+            };
+            let there = seals
+                .iter()
+                .filter(|seal| kept(&seal.field) && scope.field(&seal.field).is_some());
+            return there.map(|seal| seal.sealed(&seal.field, scope, false)).collect();
+        };
+        let copies = parts.iter().filter_map(|(key, expr)| {
+            let (root, field) = plain_field(expr)?;
+            let seal = seals.iter().find(|seal| *seal.field == *field)?;
+            scope.raw(&[root, field])?;
+            Some(seal.sealed(key, scope, root == "old"))
+        });
+        copies.collect()
+    }
+
     fn payload(&self, scope: &Scope<'_>, event: &Event) -> (Data, u32) {
         match &self.payload {
             Payload::Whole => (whole(event), 0),
             Payload::Fields(names) => {
                 let fields = names
                     .iter()
-                    .map(|name| (name.as_str(), scope.raw(&[name]).map(str::to_owned)));
+                    .map(|name| (&**name, scope.field(name).map(str::to_owned)));
                 object(fields)
             }
-            Payload::Built(parts) => {
-                object(parts.iter().map(|(key, expr)| (key.as_str(), part(expr, scope))))
-            }
+            Payload::Built(parts) => object(parts.iter().map(|(key, expr)| (&**key, part(expr, scope)))),
         }
     }
 }
@@ -256,6 +291,14 @@ pub fn kind(route: &config::Route) -> Kind {
         Kind::Emit
     } else {
         Kind::Event
+    }
+}
+
+/// `row.message`: where a value comes from and which it is, if the expression is nothing else.
+fn plain_field(expr: &Expr) -> Option<(&str, &str)> {
+    match expr.path()?.as_slice() {
+        [root, field] => Some((root, field)),
+        _ => None,
     }
 }
 
@@ -364,9 +407,10 @@ impl Router {
     /// Builds the rules of a checked configuration.
     pub fn build(config: &Config) -> Result<Self, RuleError> {
         let longest_name = config.limits.channel_name;
+        let seals = Seals::build(config)?;
         let mut sources: HashMap<Arc<str>, Vec<Arc<Rule>>> = HashMap::new();
         for (index, route) in config.route.iter().enumerate() {
-            let rule = Arc::new(Rule::build(index, route, longest_name)?);
+            let rule = Arc::new(Rule::build(index, route, seals.clone(), longest_name)?);
             for source in route.from.iter() {
                 sources
                     .entry(source.as_str().into())
@@ -376,7 +420,8 @@ impl Router {
         }
         for name in config.sources() {
             if !sources.contains_key(name) {
-                sources.insert(name.into(), vec![Arc::new(Rule::plain(name, longest_name)?)]);
+                let rule = Rule::plain(name, seals.clone(), longest_name)?;
+                sources.insert(name.into(), vec![Arc::new(rule)]);
             }
         }
         Ok(Self { sources })

@@ -138,6 +138,11 @@ impl<'e> Scope<'e> {
         }
     }
 
+    /// The JSON text of a column, or of a field of a message, whatever its name is: `message` may be a column too.
+    pub fn field(&self, name: &str) -> Option<&'e str> {
+        self.row.raw(&[name]).or_else(|| self.message.raw(&[name]))
+    }
+
     /// The value of a parameter in SQL, as text: objects and lists as JSON, null as `None`.
     pub fn sql_text(&self, name: &str) -> Option<String> {
         if let Some(text) = self.text(name) {

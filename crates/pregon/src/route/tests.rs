@@ -314,3 +314,112 @@ fn conditions_and_queries_decide_about_the_rest() {
     assert!(matches!(rights.publish(&ana, "news"), Decision::Deny(_)));
     assert!(rights.presence("room_1") && !rights.history("conversation_1") && rights.history("news"));
 }
+
+const INBOX: &str = r#"
+[[watch]]
+table = "messages"
+[[listen]]
+channel = "chat"
+[[listen]]
+channel = "other"
+[[decrypt]]
+name = "texts"
+from = ["messages", "chat"]
+fields = ["message", "note"]
+format = "aes-256-gcm"
+layout = "iv:tag:data"
+aad = "{conversation_id}"
+key_env = "KEY"
+[[route]]
+from = "messages"
+to = "whole"
+[[route]]
+from = "messages"
+to = "fields"
+fields = ["id", "message"]
+[[route]]
+from = "messages"
+to = "built"
+payload = { id = "row.id", last_message = "row.message", before = "old.message", gone = "row.note" }
+"#;
+
+fn inbox() -> Router {
+    let text = format!("[postgres]\nurl='postgres://h/d'\n{INBOX}");
+    let key = |name: &str| (name == "KEY").then(|| "0".repeat(64));
+    let config = Config::parse(&text, "pregon.toml", Path::new("."), &key);
+    Router::build(&config.unwrap_or_else(|problems| panic!("{problems}"))).unwrap()
+}
+
+/// Channel and, of each sealed field, its key and what it is bound to.
+fn sealed(event: &Event) -> Vec<String> {
+    let told = |publication: &crate::event::Publication| {
+        let fields = publication.sealed.iter().map(|sealed| {
+            assert_eq!(&*sealed.with, "texts");
+            format!(
+                " {}={}",
+                sealed.field,
+                String::from_utf8_lossy(sealed.aad.as_deref().unwrap_or(b"?"))
+            )
+        });
+        format!("{}:{}", publication.channels[0], fields.collect::<String>())
+    };
+    inbox().route(event).publications.iter().map(told).collect()
+}
+
+#[test]
+fn encrypted_fields_are_noted_under_the_keys_that_they_travel_by() {
+    let (row, old) = (
+        r#"{"id":1,"conversation_id":7,"message":"x"}"#,
+        r#"{"conversation_id":6,"message":"y"}"#,
+    );
+    assert_eq!(
+        sealed(&event("messages", Op::Update, Some(row), Some(old))),
+        [
+            "whole: message=7",
+            "fields: message=7",
+            "built: before=6 last_message=7"
+        ]
+    );
+    assert_eq!(
+        sealed(&event("messages", Op::Delete, None, Some(old)))[0],
+        "whole: message=6"
+    );
+    assert_eq!(
+        sealed(&event("messages", Op::Insert, Some(r#"{"message":null}"#), None))[0],
+        "whole: message=?"
+    );
+    assert_eq!(
+        sealed(&message(
+            "chat",
+            r#"{"note":"x","message":"y","conversation_id":"ñ"}"#
+        )),
+        ["chat: message=ñ note=ñ"]
+    );
+    assert_eq!(sealed(&message("chat", "message")), ["chat:"]);
+    assert_eq!(sealed(&message("other", r#"{"message":"y"}"#)), ["other:"]);
+}
+
+#[test]
+fn a_kept_field_may_be_called_like_a_variable() {
+    let router =
+        router("[[watch]]\ntable='t'\n[[route]]\nfrom='t'\nto='c'\nfields=['message','row','old']\n");
+    let routed = router.route(&event(
+        "t",
+        Op::Insert,
+        Some(r#"{"message":"m","row":1,"old":2,"x":3}"#),
+        None,
+    ));
+    assert_eq!(made(&routed)[0].2, r#"{"message":"m","row":1,"old":2}"#);
+}
+
+#[test]
+fn an_explanation_shows_the_ciphertext_and_says_that_it_would_be_decrypted() {
+    let told = inbox().explain(&event(
+        "messages",
+        Op::Insert,
+        Some(r#"{"message":"cifrado"}"#),
+        None,
+    ));
+    assert_eq!(told.rules[0].reason, "no condition; `message` would be decrypted");
+    assert_eq!(told.rules[0].data.as_ref().unwrap()["message"], "cifrado");
+}

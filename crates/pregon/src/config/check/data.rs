@@ -166,7 +166,7 @@ fn columns(watch: &Watch, at: &str, tree: &mut Tree) {
     repeated(columns, &key, tree);
 }
 
-fn repeated(names: &[String], key: &str, tree: &mut Tree) {
+pub(super) fn repeated(names: &[String], key: &str, tree: &mut Tree) {
     for (index, name) in names.iter().enumerate() {
         let at = format!("{key}[{index}]");
         if name.is_empty() {
@@ -254,7 +254,7 @@ pub(super) fn routes(config: &Config, tree: &mut Tree) {
 }
 
 /// `at` of one text, `at[n]` of a list.
-fn item(tree: &Tree, key: &str, index: usize) -> String {
+pub(super) fn item(tree: &Tree, key: &str, index: usize) -> String {
     let indexed = format!("{key}[{index}]");
     if tree.has(&indexed) {
         indexed
@@ -273,9 +273,19 @@ fn route_sources(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
             "name a watch, a listen or a source of Redis",
         );
     }
-    for (index, name) in route.from.iter().enumerate() {
+    let own: Vec<usize> = (0..route.from.len())
+        .filter(|&index| route.from.get(index).is_some_and(|name| name == CLIENTS))
+        .collect();
+    for index in own {
+        client_source(config, route, &item(tree, &key, index), tree);
+    }
+    known_sources(config, &route.from, &key, tree);
+}
+
+/// Reports names of sources that there are not.
+pub(super) fn known_sources(config: &Config, names: &[String], key: &str, tree: &mut Tree) {
+    for (index, name) in names.iter().enumerate() {
         if name == CLIENTS {
-            client_source(config, route, &item(tree, &key, index), tree);
             continue;
         }
         if config.sources().any(|known| known == name) {
@@ -286,7 +296,7 @@ fn route_sources(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
             None => format!("known are {}", config.sources().collect::<Vec<_>>().join(", ")),
         };
         tree.report(
-            &item(tree, &key, index),
+            &item(tree, key, index),
             Some(name.clone()),
             format!("no source is called `{name}`"),
             remedy,
@@ -325,16 +335,17 @@ fn template(text: &str, kind: Kind, key: &str, tree: &mut Tree) {
         Err(error) => tree.report(key, Some(text.into()), error.to_string(), ""),
         Ok(_) if kind == Kind::Emit => {}
         Ok(template) => {
-            if let Some(name) = template.names().find(|name| name.starts_with("claims.")) {
-                let message = format!("`{{{name}}}` is of a client, and a route sees only the event");
-                tree.report(
-                    key,
-                    Some(text.into()),
-                    message,
-                    "use a column, and let [[channel]] or `auth.join` look at claims",
-                );
-            }
+            let remedy = "use a column, and let [[channel]] or `auth.join` look at claims";
+            claims_in(&template, key, remedy, tree);
         }
+    }
+}
+
+/// Reports a template over an event that names a claim.
+pub(super) fn claims_in(template: &Template, key: &str, remedy: &str, tree: &mut Tree) {
+    if let Some(name) = template.names().find(|name| name.starts_with("claims.")) {
+        let message = format!("`{{{name}}}` is of a client, and a route sees only the event");
+        tree.report(key, Some(template.source().into()), message, remedy);
     }
 }
 

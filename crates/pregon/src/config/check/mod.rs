@@ -5,6 +5,7 @@
 mod access;
 mod data;
 mod redis;
+mod decrypt;
 
 use std::net::SocketAddr;
 
@@ -24,6 +25,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     data::listens(config, tree);
     redis::redis(config, tree);
     data::routes(config, tree);
+    decrypt::sections(config, tree);
 }
 
 /// Whether a text is `address:port`; names such as `localhost` are taken too.
