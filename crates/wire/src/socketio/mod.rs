@@ -20,6 +20,8 @@ mod assemble;
 
 mod encode;
 
+pub mod room;
+
 pub use assemble::{Assembled, Assembler};
 pub use auth::Auth;
 pub use elements::Elements;
