@@ -22,6 +22,8 @@ mod encode;
 
 pub mod room;
 
+pub mod emitter;
+
 pub use assemble::{Assembled, Assembler};
 pub use auth::Auth;
 pub use elements::Elements;
