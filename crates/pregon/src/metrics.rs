@@ -37,6 +37,8 @@ pub enum Reason {
     Render,
     /// A limit refused a connection.
     Connections,
+    /// A message of a Socket.IO emitter could not be read, fetched or carried out.
+    Emitter,
     /// A client published too fast.
     Rate,
     /// A message was larger than the limit.
@@ -74,6 +76,7 @@ impl Reason {
             Self::Enrich => "enrich",
             Self::Render => "render",
             Self::Connections => "connections",
+            Self::Emitter => "emitter",
             Self::Rate => "rate",
             Self::TooLarge => "too_large",
             Self::Subscriptions => "subscriptions",

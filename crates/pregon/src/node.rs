@@ -33,6 +33,7 @@ use crate::pipeline::Pipeline;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::source::Attached;
+use crate::source::emitter::Emitters;
 use crate::source::postgres::PostgresSource;
 use crate::source::triggers::Triggers;
 use crate::transport::accept::{self, Front};
@@ -98,7 +99,7 @@ impl Node {
             Arc::clone(&metrics),
         );
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_deref(), &stop)?;
+        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_ref(), &stop)?;
         let door = Arc::new(build_door(
             &config,
             &options,
@@ -258,11 +259,12 @@ fn start_sources(
     config: &Config,
     pipeline: &Arc<Pipeline>,
     metrics: &Arc<Metrics>,
-    pool: Option<&Pool>,
+    pool: Option<&Arc<Pool>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
+    let emitters = Emitters::build(config, pool.cloned(), metrics);
     if let Some(url) = config
         .postgres
         .as_ref()
@@ -279,6 +281,7 @@ fn start_sources(
         let source = PostgresSource {
             options: listen_options(config, settings),
             names,
+            emitters,
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
             attached: up.clone(),
@@ -289,7 +292,7 @@ fn start_sources(
                 tracing::error!(%error, "postgres cannot be listened to");
             }
         });
-        if let Some(triggers) = Triggers::build(config, pool, up, pipeline, metrics) {
+        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), up, pipeline, metrics) {
             attached.push(("postgres triggers", triggers.complete.clone()));
             tasks.spawn(triggers.run(stop.clone()));
         }
@@ -305,6 +308,8 @@ pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
         .iter()
         .map(|listen| listen.channel.clone())
         .collect();
+    let emitters = config.socketio.postgres_channels();
+    options.channels.extend(emitters.map(|(channel, _)| channel));
     options.publish = true;
     options.node = format!("pregon-{:08x}", rand::random::<u32>());
     if let Some(postgres) = &config.postgres {

@@ -99,8 +99,8 @@ fn sections() -> Vec<Section> {
     let schema = schema();
     let root = schema.as_value();
     let order = [
-        "server", "auth", "postgres", "watch", "listen", "route", "endpoint", "channel", "limits", "log",
-        "metrics",
+        "server", "auth", "postgres", "watch", "listen", "route", "endpoint", "channel", "socketio",
+        "limits", "log", "metrics",
     ];
     let mut sections = Vec::new();
     for name in order {

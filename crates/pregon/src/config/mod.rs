@@ -1,6 +1,6 @@
 //! The configuration: one struct per section, read once, checked as a whole.
 //!
-//! `units` are the types of values, `server`, `access` and `data` the sections; `tree` knows where everything stands in the file, `shape`
+//! `units` are the types of values, `server`, `access`, `data` and `socketio` the sections; `tree` knows where everything stands in the file, `shape`
 //! compares it with the structs' schema, `env` lays the environment over it, `check` finds what no schema can say, `docs` prints the
 //! reference. Everything that is wrong is reported at once.
 
@@ -9,6 +9,7 @@ mod problem;
 mod server;
 mod access;
 mod data;
+mod socketio;
 pub mod net;
 mod tree;
 mod shape;
@@ -26,6 +27,7 @@ pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
+pub use socketio::{Emitter, Socketio};
 pub use units::{OneOrMany, Period, Secret, Size};
 
 /// Everything that can be configured.
@@ -48,6 +50,8 @@ pub struct Config {
     pub endpoint: Vec<Endpoint>,
     /// Who may follow and publish what.
     pub channel: Vec<Channel>,
+    /// Socket.IO.
+    pub socketio: Socketio,
     /// What one client, one address and the whole node may use.
     pub limits: Limits,
     /// What is kept for clients that come back.

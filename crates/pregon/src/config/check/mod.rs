@@ -4,6 +4,7 @@
 
 mod access;
 mod data;
+mod socketio;
 
 use std::net::SocketAddr;
 
@@ -22,6 +23,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     data::watches(config, tree);
     data::listens(config, tree);
     data::routes(config, tree);
+    socketio::socketio(config, tree);
 }
 
 /// Whether a text is `address:port`; names such as `localhost` are taken too.
