@@ -52,7 +52,7 @@ impl EventId {
 /// A fact from a source, not yet addressed to anyone.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Name of the watch or listen (as in the configuration), or `publish` for ready-made publications.
+    /// Name of the watch, listen or source of Redis (as in the configuration), or `publish` for ready-made publications.
     pub source: Arc<str>,
     pub op: Op,
     /// The row after the change, as JSON.

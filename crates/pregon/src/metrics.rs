@@ -127,6 +127,7 @@ pub struct Metrics {
     pub events: Family<SourceLabel, Counter>,
     pub source_up: Family<SourceLabel, Gauge>,
     pub source_gaps: Family<SourceLabel, Counter>,
+    pub malformed: Family<SourceLabel, Counter>,
     pub capture_lag: Histogram,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
@@ -158,6 +159,7 @@ impl Metrics {
             events: Family::default(),
             source_up: Family::default(),
             source_gaps: Family::default(),
+            malformed: Family::default(),
             capture_lag: seconds(),
             routes: Family::default(),
             publications: Counter::default(),
@@ -189,6 +191,11 @@ impl Metrics {
             "source_gaps",
             "Times that a source may have lost events",
             self.source_gaps.clone(),
+        );
+        r.register(
+            "malformed",
+            "Messages that begin like JSON and are none, or are no UTF-8; they go on as text",
+            self.malformed.clone(),
         );
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());

@@ -35,6 +35,7 @@ use crate::route::rule::Router;
 use crate::source::Attached;
 use crate::source::emitter::Emitters;
 use crate::source::postgres::PostgresSource;
+use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
@@ -296,6 +297,11 @@ fn start_sources(
             attached.push(("postgres triggers", triggers.complete.clone()));
             tasks.spawn(triggers.run(stop.clone()));
         }
+    }
+    if let Some(redis) = &config.redis {
+        let source = RedisSource::build(redis, pipeline, metrics)?;
+        attached.extend(source.attached());
+        source.spawn(&mut tasks, stop);
     }
     Ok((tasks, Health::new(attached)))
 }

@@ -18,3 +18,4 @@ mod routes;
 mod lifecycle;
 mod demo;
 mod docs;
+mod redis;

@@ -21,6 +21,6 @@ pub use client::{http, sse::SseClient, ws::WsClient};
 pub use node::{Node, NodeOptions};
 pub use postgres::{Database, Server};
 pub use proxy::Proxy;
-pub use redis::Redis;
+pub use redis::{Redis, RedisOptions, cluster::Cluster, sentinel::Sentinel};
 pub use token::token;
 pub use wait::eventually;

@@ -1,8 +1,11 @@
-//! A hermetic Redis: own folder and port, dies with us, gone when dropped.
+//! A hermetic Redis: own folder and port, dies with us, gone when dropped. With `sentinel` and `cluster` also several.
+
+pub mod cluster;
+pub mod sentinel;
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -13,36 +16,70 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{process, wait::eventually};
+use crate::{
+    postgres::tls::{Authority, Certificate},
+    process,
+    wait::eventually,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running Redis. Its data is lost when it stops, unless `append_only` was asked for.
+/// What a Redis is like; the default is empty, without a password, and forgets everything when it stops.
+#[derive(Debug, Clone, Default)]
+pub struct RedisOptions {
+    /// What clients have to know.
+    pub password: Option<String>,
+    /// Writes and syncs every command, so that a kill loses nothing.
+    pub append_only: bool,
+    /// Listens with TLS too, on a port of its own, with a certificate for 127.0.0.1 and localhost.
+    pub tls: bool,
+    /// More arguments for the program.
+    pub args: Vec<String>,
+}
+
+/// A running Redis.
 #[derive(Debug)]
 pub struct Redis {
     folder: PathBuf,
     port: u16,
-    password: Option<String>,
-    append_only: bool,
+    options: RedisOptions,
+    tls: Option<Tls>,
     child: Option<Child>,
+}
+
+#[derive(Debug)]
+struct Tls {
+    port: u16,
+    authority: Authority,
+    certificate: Certificate,
 }
 
 impl Redis {
     /// Starts an empty server without a password.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(None, false).await
+        Self::start_as(RedisOptions::default()).await
     }
 
     /// Starts an empty server; `append_only` writes and syncs every command, so that a kill loses nothing.
     pub async fn start_with(password: Option<&str>, append_only: bool) -> anyhow::Result<Self> {
+        let options = RedisOptions {
+            password: password.map(str::to_owned),
+            append_only,
+            ..RedisOptions::default()
+        };
+        Self::start_as(options).await
+    }
+
+    /// Starts an empty server.
+    pub async fn start_as(options: RedisOptions) -> anyhow::Result<Self> {
         let folder = process::scratch("redis", None)?;
-        let password = password.map(str::to_owned);
         let port = process::free_port()?;
+        let tls = options.tls.then(|| Tls::make(&folder)).transpose()?;
         let mut redis = Self {
             folder,
             port,
-            password,
-            append_only,
+            options,
+            tls,
             child: None,
         };
         redis.launch().await?;
@@ -50,31 +87,22 @@ impl Redis {
     }
 
     async fn launch(&mut self) -> anyhow::Result<()> {
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("redis.log"))?;
-        let mut command = Command::new("redis-server");
-        command.args([
-            "--port",
-            &self.port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ]);
-        command.arg("--dir").arg(&self.folder);
-        if self.append_only {
+        let mut command = server(&self.folder, self.port, None)?;
+        command.args(["--save", ""]).arg("--dir").arg(&self.folder);
+        if self.options.append_only {
             command.args(["--appendonly", "yes", "--appendfsync", "always"]);
         }
-        if let Some(password) = &self.password {
-            command.args(["--requirepass", password]);
+        if let Some(password) = &self.options.password {
+            command.args(["--requirepass", password, "--masterauth", password]);
         }
-        command
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        if let Some(tls) = &self.tls {
+            command.arg("--tls-port").arg(tls.port.to_string());
+            command.arg("--tls-cert-file").arg(&tls.certificate.cert);
+            command.arg("--tls-key-file").arg(&tls.certificate.key);
+            command.arg("--tls-ca-cert-file").arg(tls.authority.ca_file());
+            command.args(["--tls-auth-clients", "no"]);
+        }
+        command.args(&self.options.args);
         let child =
             process::spawn(command, process::SIGKILL).context("starting redis-server (is it installed?)")?;
         self.child = Some(child);
@@ -91,12 +119,25 @@ impl Redis {
 
     /// `redis://[:password@]127.0.0.1:port/0`.
     pub fn url(&self) -> String {
-        let login = self
-            .password
-            .as_ref()
+        format!("redis://{}127.0.0.1:{}/0", self.login(), self.port)
+    }
+
+    /// `rediss://[:password@]127.0.0.1:port/0`, of a server with TLS.
+    pub fn tls_url(&self) -> Option<String> {
+        let tls = self.tls.as_ref()?;
+        Some(format!("rediss://{}127.0.0.1:{}/0", self.login(), tls.port))
+    }
+
+    /// The authority to trust, of a server with TLS.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.tls.as_ref().map(|tls| tls.authority.ca_file())
+    }
+
+    fn login(&self) -> String {
+        let password = self.options.password.as_ref();
+        password
             .map(|password| format!(":{password}@"))
-            .unwrap_or_default();
-        format!("redis://{login}127.0.0.1:{}/0", self.port)
+            .unwrap_or_default()
     }
 
     /// The address for a proxy's upstream.
@@ -112,7 +153,7 @@ impl Redis {
     /// Sends one command on a new connection and returns the raw first part of its reply; error replies are errors.
     pub async fn command(&self, words: &[&str]) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        if let Some(password) = &self.password {
+        if let Some(password) = &self.options.password {
             exchange(&mut stream, &["AUTH", password]).await?;
         }
         exchange(&mut stream, words).await
@@ -156,6 +197,34 @@ impl Drop for Redis {
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+impl Tls {
+    fn make(folder: &Path) -> anyhow::Result<Self> {
+        let authority = Authority::create(folder)?;
+        Ok(Self {
+            port: process::free_port()?,
+            certificate: authority.issue("server", "DNS:localhost,IP:127.0.0.1")?,
+            authority,
+        })
+    }
+}
+
+/// The program with its port, writing into the folder's log; a configuration file has to be its first argument.
+fn server(folder: &Path, port: u16, config: Option<&Path>) -> anyhow::Result<Command> {
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("redis.log"))?;
+    let mut command = Command::new("redis-server");
+    command
+        .args(config)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Ok(command)
 }
 
 async fn exchange(stream: &mut TcpStream, words: &[&str]) -> anyhow::Result<String> {

@@ -19,7 +19,7 @@ use crate::route::explain::{Explanation, RuleExplanation};
 pub(super) enum Command {
     /// Say what each rule would do with a sample row or message, and why; connects to nothing
     ///
-    /// For a [[listen]] the row stands for the notification's payload.
+    /// For a [[listen]] and what comes from Redis the row stands for the message.
     #[command(after_help = "\
 Examples:
   pregon route explain --source messages --row '{\"id\":1,\"conversation_id\":42}'
@@ -29,7 +29,7 @@ Examples:
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
-    /// Name of the watch or listen
+    /// Name of the watch, listen or source of Redis
     #[arg(long, value_name = "NAME")]
     source: String,
 
@@ -91,10 +91,12 @@ pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
 fn event(args: &Explain, config: &Config) -> anyhow::Result<Event> {
     let source = args.source.as_str();
     let listen = config.listen.iter().find(|listen| listen.name == source);
-    if listen.is_none() && !config.watch.iter().any(|watch| watch.name == source) {
+    let listen = listen.map(|listen| listen.channel.as_str());
+    let origin = listen.or_else(|| config.redis.as_ref()?.origin(source));
+    if origin.is_none() && !config.watch.iter().any(|watch| watch.name == source) {
         let known = config.sources().collect::<Vec<_>>().join(", ");
         return Err(Usage::error(format!(
-            "--source {source}: no such watch or listen; there are: {known}"
+            "--source {source}: no such source; there are: {known}"
         )));
     }
     let row = args.row.as_deref().map(output::argument_or_input).transpose()?;
@@ -109,10 +111,10 @@ fn event(args: &Explain, config: &Config) -> anyhow::Result<Event> {
         id: EventId::unique(),
         at: SystemTime::now(),
     };
-    match (listen, row) {
-        (Some(listen), row) => {
+    match (origin, row) {
+        (Some(origin), row) => {
             event.op = Op::Message;
-            event.channel = Some(Arc::from(listen.channel.as_str()));
+            event.channel = Some(Arc::from(origin));
             event.message = Some(Bytes::from(row.unwrap_or_default().trim().to_owned()));
         }
         (None, None) if args.op == Operation::Truncate => {}

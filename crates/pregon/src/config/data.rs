@@ -135,7 +135,7 @@ pub struct Listen {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["from", "to"]))]
 pub struct Route {
-    /// Name of a watch or listen, or a list of them.
+    /// Name of a watch, a listen or a source of Redis, or a list of them.
     pub from: OneOrMany,
     /// Condition over `row`, `old`, `op`, `message` and `channel`, for example `"row.tipo_acceso == 'miembro'"`.
     pub when: Option<String>,

@@ -21,6 +21,14 @@ pub fn schema_json() -> String {
     text
 }
 
+/// Sections within sections: the outer one, the header, the struct.
+const NESTED: [(&str, &str, &str); 4] = [
+    ("redis", "[[redis.channel]]", "RedisChannel"),
+    ("redis", "[[redis.pattern]]", "RedisPattern"),
+    ("redis", "[[redis.stream]]", "RedisStream"),
+    ("route", "[route.enrich]", "Enrich"),
+];
+
 /// One section of the file.
 struct Section {
     /// `[server]` or `[[watch]]`.
@@ -44,8 +52,8 @@ pub fn reference_markdown() -> String {
         "# Configuration\n\nEvery key of `pregon.toml`. `pregon check` names everything that is wrong with a file at once. \
          This page is made from the program (`UPDATE_DOCS=1 cargo test -p pregon config`).\n\n\
          Lengths of time are written `\"500ms\"`, `\"5s\"`, `\"2m\"`, `\"1h\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"1MiB\"`. Paths of files are relative to the \
-         folder of `pregon.toml`.\n\nThe environment overrides the file: `DATABASE_URL`, `PREGON_ADMIN_URL`, `JWT_SECRET`, `PREGON_LISTEN` (or `PORT` alone), \
-         `PREGON_API_KEY`. A variable whose section the file does not have is ignored.\n",
+         folder of `pregon.toml`.\n\nThe environment overrides the file: `DATABASE_URL`, `PREGON_ADMIN_URL`, `REDIS_URL` (or `REDIS_ADDR` and `REDIS_PASSWORD`), `JWT_SECRET`, \
+         `PREGON_LISTEN` (or `PORT` alone), `PREGON_API_KEY`. A variable whose section the file does not have is ignored.\n",
     );
     for section in sections() {
         let _ = write!(
@@ -99,7 +107,7 @@ fn sections() -> Vec<Section> {
     let schema = schema();
     let root = schema.as_value();
     let order = [
-        "server", "auth", "postgres", "watch", "listen", "route", "endpoint", "channel", "socketio",
+        "server", "auth", "postgres", "watch", "listen", "redis", "route", "endpoint", "channel", "socketio",
         "limits", "log", "metrics",
     ];
     let mut sections = Vec::new();
@@ -115,9 +123,11 @@ fn sections() -> Vec<Section> {
             format!("[{name}]")
         };
         sections.push(section(root, header, body));
-        if name == "route" {
-            let enrich = root.pointer("/$defs/Enrich").unwrap_or(&Value::Null);
-            sections.push(section(root, "[route.enrich]".into(), enrich));
+        for (_, header, definition) in NESTED.iter().filter(|(outer, ..)| *outer == name) {
+            let body = root
+                .pointer(&format!("/$defs/{definition}"))
+                .unwrap_or(&Value::Null);
+            sections.push(section(root, (*header).into(), body));
         }
     }
     sections
@@ -137,6 +147,7 @@ fn section(root: &Value, header: String, body: &Value) -> Section {
         .and_then(Value::as_object)
         .unwrap_or(&empty)
         .iter()
+        .filter(|(_, property)| !is_sections(root, property))
         .map(|(name, property)| {
             let required = required.contains(&name.as_str());
             let default = property
@@ -156,6 +167,12 @@ fn section(root: &Value, header: String, body: &Value) -> Section {
         text: text(body),
         keys: keys.collect(),
     }
+}
+
+/// Whether a key is a list of sections, which have headers of their own.
+fn is_sections(root: &Value, property: &Value) -> bool {
+    let items = property.get("items").map(|items| resolve(root, items));
+    items.is_some_and(|items| items.get("properties").is_some())
 }
 
 /// A description on one line.

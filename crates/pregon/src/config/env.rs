@@ -2,13 +2,17 @@
 
 use super::tree::Tree;
 use super::units::Secret;
-use super::{Config, Postgres};
+use super::{Config, Postgres, Redis};
+use crate::source::redis::address;
 
 /// Lays the variables over the configuration.
 pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -> Option<String>) {
     let variable = |name: &str| env(name).filter(|value| !value.is_empty());
     if let Some(postgres) = &mut config.postgres {
         overlay_postgres(postgres, &variable);
+    }
+    if let Some(redis) = &mut config.redis {
+        overlay_redis(redis, tree, &variable);
     }
     // A shared secret beside a public key could only weaken it, so the variable is not for such a section.
     let shared = tree.has("auth") && config.auth.public_key_file.is_none() && config.auth.jwks_url.is_none();
@@ -40,6 +44,29 @@ fn overlay_postgres(postgres: &mut Postgres, variable: &dyn Fn(&str) -> Option<S
     }
     if let Some(url) = variable("PREGON_ADMIN_URL") {
         postgres.admin_url = Some(Secret::new(url));
+    }
+}
+
+/// `REDIS_URL` says everything; without it `REDIS_ADDR` and `REDIS_PASSWORD` change hosts and password of the file's address.
+fn overlay_redis(redis: &mut Redis, tree: &mut Tree, variable: &dyn Fn(&str) -> Option<String>) {
+    if let Some(url) = variable("REDIS_URL") {
+        redis.url = Some(Secret::new(url));
+        redis.password = None;
+        return;
+    }
+    if let Some(hosts) = variable("REDIS_ADDR") {
+        let given = redis.url.as_ref().map_or("redis://", Secret::reveal);
+        match address::with_hosts(given, &hosts) {
+            Some(url) => redis.url = Some(Secret::new(url)),
+            None => tree.report_variable(
+                "REDIS_ADDR",
+                "must be `host:port`",
+                "write it like `127.0.0.1:6379`, or set REDIS_URL",
+            ),
+        }
+    }
+    if let Some(password) = variable("REDIS_PASSWORD") {
+        redis.password = Some(Secret::new(password));
     }
 }
 

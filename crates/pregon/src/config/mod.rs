@@ -1,14 +1,15 @@
 //! The configuration: one struct per section, read once, checked as a whole.
 //!
-//! `units` are the types of values, `server`, `access`, `data` and `socketio` the sections; `tree` knows where everything stands in the file, `shape`
-//! compares it with the structs' schema, `env` lays the environment over it, `check` finds what no schema can say, `docs` prints the
-//! reference. Everything that is wrong is reported at once.
+//! `units` are the types of values, `server`, `access`, `data`, `redis` and `socketio` the sections; `tree` knows where everything stands in the
+//! file, `shape` compares it with the structs' schema, `env` lays the environment over it, `check` finds what no schema can say, `docs`
+//! prints the reference. Everything that is wrong is reported at once.
 
 mod units;
 mod problem;
 mod server;
 mod access;
 mod data;
+mod redis;
 mod socketio;
 pub mod net;
 mod tree;
@@ -26,6 +27,7 @@ pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRul
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
+pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
 pub use socketio::{Emitter, Socketio};
 pub use units::{OneOrMany, Period, Secret, Size};
@@ -44,6 +46,8 @@ pub struct Config {
     pub watch: Vec<Watch>,
     /// NOTIFY channels that triggers of the application already use.
     pub listen: Vec<Listen>,
+    /// Channels, patterns and streams of a Redis.
+    pub redis: Option<Redis>,
     /// Rules: which events go to which channels.
     pub route: Vec<Route>,
     /// Paths that are bound to channels.
@@ -108,12 +112,13 @@ impl Config {
         }
     }
 
-    /// The names of all sources: watches, then listens.
+    /// The names of all sources: watches, then listens, then those of Redis.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.watch
             .iter()
             .map(|watch| watch.name.as_str())
             .chain(self.listen.iter().map(|listen| listen.name.as_str()))
+            .chain(self.redis.iter().flat_map(Redis::names))
     }
 
     /// Fills what follows from something else: names of sources, the protocol's path, whole paths of files.
@@ -124,6 +129,9 @@ impl Config {
         }
         for listen in self.listen.iter_mut().filter(|listen| listen.name.is_empty()) {
             listen.name.clone_from(&listen.channel);
+        }
+        if let Some(redis) = &mut self.redis {
+            redis.complete(folder);
         }
         let taken = self
             .endpoint

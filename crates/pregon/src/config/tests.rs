@@ -178,7 +178,7 @@ allow_sql = "SELECT true WHERE :channel.user = 1"
             "watch[0].operations[1]",
             "must be one of `insert`, `update`, `delete`, `truncate`",
         ),
-        (16, 8, "route[0].from", "no watch or listen is called `venta`"),
+        (16, 8, "route[0].from", "no source is called `venta`"),
         (
             17,
             17,
@@ -383,6 +383,107 @@ fn a_variable_without_its_section_is_ignored() {
         jwks.auth.secret, None,
         "a public key's configuration takes no shared secret"
     );
+}
+
+const REDIS: &str = r#"
+[redis]
+url = "redis://:clave@127.0.0.1:6379"
+[[redis.channel]]
+channel = "events"
+[[redis.pattern]]
+pattern = "ws:room:*"
+name = "rooms"
+[[redis.stream]]
+stream = "orders"
+"#;
+
+#[test]
+fn sources_of_redis_have_names_for_routes() {
+    let config = read(&format!(
+        "{REDIS}[[route]]\nfrom=['events','rooms','orders']\nto='x'\n"
+    ));
+    assert_eq!(
+        config.sources().collect::<Vec<_>>(),
+        ["events", "rooms", "orders"]
+    );
+    let redis = config.redis.unwrap();
+    assert_eq!(redis.origin("rooms"), Some("ws:room:*"));
+    let stream = &redis.stream[0];
+    assert_eq!(
+        (stream.field.as_str(), stream.group.as_str(), stream.from),
+        ("data", "pregon", StreamStart::New)
+    );
+    assert_eq!(read("[redis]\nurl='redis://h'\n").sources().count(), 0);
+}
+
+#[test]
+fn redis_is_checked() {
+    let keys = |text: &str| wrong(text).into_iter().map(|p| p.2).collect::<Vec<_>>();
+    let base = "[redis]\nurl='redis://h'\n";
+    assert_eq!(keys("[redis]\n"), ["redis.url"]);
+    assert_eq!(keys("[redis]\nurl='127.0.0.1:6379'\n"), ["redis.url"]);
+    assert_eq!(keys(&format!("{base}heartbeat='0s'\n")), ["redis.heartbeat"]);
+    assert_eq!(
+        keys(&format!("{base}[[redis.channel]]\nname='x'\n")),
+        ["redis.channel[0].channel"]
+    );
+    assert_eq!(
+        keys(&format!("{base}[[redis.pattern]]\npattern=''\n")),
+        ["redis.pattern[0].pattern"]
+    );
+    assert_eq!(
+        keys(&format!(
+            "{base}[[redis.pattern]]\npattern='a*'\n[[redis.pattern]]\npattern='a*'\nname='b'\n"
+        )),
+        ["redis.pattern[1].pattern"]
+    );
+    assert_eq!(
+        keys(&format!(
+            "{base}[[redis.channel]]\nchannel='x'\n[[redis.stream]]\nstream='x'\nfield=''\n"
+        )),
+        ["redis.stream[0].name", "redis.stream[0].field"]
+    );
+    assert_eq!(
+        keys(&format!(
+            "{LIVE_SALES}{base}[[redis.channel]]\nchannel='sales_channel'\n"
+        )),
+        ["redis.channel[0].name"]
+    );
+    assert_eq!(
+        keys("[redis]\nurl='redis://h'\nca_file='none.pem'\n"),
+        ["redis.ca_file", "redis.ca_file"]
+    );
+}
+
+#[test]
+fn problems_of_redis_show_no_password() {
+    let Err(problems) = read_with("[redis]\nurl='redis://:hunter2@h:x'\npassword='hunter3'\n", &[]) else {
+        panic!("nothing is wrong")
+    };
+    assert!(
+        !format!("{problems} {problems:?}").contains("hunter"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn the_environment_says_where_redis_is() {
+    let redis = |vars: &[(&str, &str)]| read_with(REDIS, vars).unwrap().redis.unwrap();
+    let url = |vars: &[(&str, &str)]| redis(vars).url.unwrap().reveal().to_owned();
+    assert_eq!(url(&[("REDIS_URL", "rediss://x")]), "rediss://x");
+    assert_eq!(url(&[("REDIS_ADDR", "cache:1")]), "redis://:clave@cache:1");
+    let both = [("REDIS_ADDR", "cache:1"), ("REDIS_PASSWORD", "p@/:ss")];
+    assert_eq!(redis(&both).password.unwrap().reveal(), "p@/:ss");
+    let url_wins = [
+        ("REDIS_URL", "redis://x"),
+        ("REDIS_ADDR", "y:1"),
+        ("REDIS_PASSWORD", "p"),
+    ];
+    assert_eq!(url(&url_wins), "redis://x");
+    assert_eq!(redis(&url_wins).password, None);
+    let empty = read_with("[redis]\n", &[("REDIS_ADDR", "cache:1")]).unwrap();
+    assert_eq!(empty.redis.unwrap().url.unwrap().reveal(), "redis://cache:1");
+    assert!(read_with(REDIS, &[("REDIS_ADDR", "cache:x")]).is_err());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 pub mod emitter;
 pub mod postgres;
 pub mod triggers;
+pub mod redis;
 
 use std::sync::Arc;
 

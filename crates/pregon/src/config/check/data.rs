@@ -177,7 +177,7 @@ fn repeated(names: &[String], key: &str, tree: &mut Tree) {
     }
 }
 
-fn source_name(name: &str, earlier: &[&str], at: &str, tree: &mut Tree) {
+pub(super) fn source_name(name: &str, earlier: &[&str], at: &str, tree: &mut Tree) {
     let key = format!("{at}.name");
     if name == PUBLISH {
         tree.report(
@@ -190,7 +190,7 @@ fn source_name(name: &str, earlier: &[&str], at: &str, tree: &mut Tree) {
         tree.report(
             &key,
             Some(name.into()),
-            format!("another watch or listen is called `{name}`"),
+            format!("another source is called `{name}`"),
             "give it a `name` of its own",
         );
     }
@@ -266,7 +266,12 @@ fn item(tree: &Tree, key: &str, index: usize) -> String {
 fn route_sources(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
     let key = format!("{at}.from");
     if route.from.is_empty() && tree.has(&key) {
-        tree.report(&key, None, "names no source", "name a watch or a listen");
+        tree.report(
+            &key,
+            None,
+            "names no source",
+            "name a watch, a listen or a source of Redis",
+        );
     }
     for (index, name) in route.from.iter().enumerate() {
         if config.sources().any(|known| known == name) {
@@ -279,7 +284,7 @@ fn route_sources(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
         tree.report(
             &item(tree, &key, index),
             Some(name.clone()),
-            format!("no watch or listen is called `{name}`"),
+            format!("no source is called `{name}`"),
             remedy,
         );
     }

@@ -4,6 +4,7 @@
 
 mod access;
 mod data;
+mod redis;
 mod socketio;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     data::postgres(config, tree);
     data::watches(config, tree);
     data::listens(config, tree);
+    redis::redis(config, tree);
     data::routes(config, tree);
     socketio::socketio(config, tree);
 }

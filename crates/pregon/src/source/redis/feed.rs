@@ -1,0 +1,108 @@
+//! The way of a task of Redis into the pipeline: events, gaps, whether it is attached, and what is said about bad messages.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::super::Attached;
+use crate::event::Event;
+use crate::log::{LogError, Position};
+use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::pipeline::Pipeline;
+
+/// At most one line in this time about messages that are not what they seem.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// One task's way into the pipeline.
+pub(super) struct Feed {
+    /// The source in `source_up`.
+    label: String,
+    pipeline: Arc<Pipeline>,
+    metrics: Arc<Metrics>,
+    pub(super) attached: Attached,
+    /// When bad messages were last spoken of, and how many there were since.
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Feed {
+    pub(super) fn new(label: &str, pipeline: &Arc<Pipeline>, metrics: &Arc<Metrics>) -> Self {
+        let feed = Self {
+            label: label.into(),
+            pipeline: Arc::clone(pipeline),
+            metrics: Arc::clone(metrics),
+            attached: Attached::default(),
+            said: None,
+            unsaid: 0,
+        };
+        feed.set_attached(false);
+        feed
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.pipeline.position()
+    }
+
+    /// Appends events; returns when the log has them.
+    pub(super) async fn ingest(&self, events: Vec<Event>) -> Result<(), LogError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.pipeline.ingest(events).await.wait().await.map(drop)
+    }
+
+    /// Tells the channels of these sources that something may be missing since `from`.
+    pub(super) async fn gap(&self, sources: &[Arc<str>], from: Position) {
+        if let Err(error) = self.pipeline.gap(sources, false, from).await {
+            tracing::warn!(%error, "a gap was not appended");
+        }
+    }
+
+    pub(super) fn overflowed(&self, dropped: u64) {
+        self.metrics.dropped(Reason::Overflow);
+        tracing::warn!(dropped, "redis published faster than routes could take it");
+    }
+
+    pub(super) fn set_attached(&self, attached: bool) {
+        self.attached.set(attached);
+        let label = SourceLabel {
+            source: self.label.clone(),
+        };
+        self.metrics
+            .source_up
+            .get_or_create(&label)
+            .set(i64::from(attached));
+    }
+
+    /// A message as it goes on: unchanged, unless it is no UTF-8, which no text frame may carry. What begins like JSON and
+    /// is none goes on as text and is counted.
+    pub(super) fn message(&mut self, source: &Arc<str>, payload: &Bytes) -> Bytes {
+        let Ok(text) = std::str::from_utf8(payload) else {
+            self.malformed(source, "a message is no UTF-8");
+            return String::from_utf8_lossy(payload).into_owned().into();
+        };
+        if text.trim_start().starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(text).is_err() {
+            self.malformed(source, "a message begins like JSON and is none");
+        }
+        payload.clone()
+    }
+
+    fn malformed(&mut self, source: &Arc<str>, what: &'static str) {
+        let label = SourceLabel {
+            source: source.to_string(),
+        };
+        self.metrics.malformed.get_or_create(&label).inc();
+        self.unsaid += 1;
+        if self.said.is_none_or(|said| said.elapsed() > SAY_EVERY) {
+            tracing::warn!(
+                source = &**source,
+                messages = self.unsaid,
+                "{what}: it goes on as text"
+            );
+            self.said = Some(Instant::now());
+            self.unsaid = 0;
+        }
+    }
+}

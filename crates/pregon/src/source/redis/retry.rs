@@ -1,0 +1,111 @@
+//! Why a connection to Redis ended, and how long to wait before the next one.
+
+use std::time::Duration;
+
+use redis::{ErrorKind, ParsingError, RedisError, ServerErrorKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::log::LogError;
+
+const FIRST: Duration = Duration::from_millis(100);
+/// Clients get messages again within 5 s after Redis is back; 2 s leave room for the handshake.
+const CAP: Duration = Duration::from_secs(2);
+/// Somebody has to change a password or a right first.
+const PERMANENT: Duration = Duration::from_secs(5);
+
+/// Why there is no connection, or none any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("unexpected answer: {0}")]
+    Answer(#[from] ParsingError),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("no answer for {0:?}")]
+    Silent(Duration),
+    #[error("the sentinels name another master")]
+    Moved,
+    #[error("the sentinels know no master called `{0}`: check the name in the url")]
+    UnknownMaster(String),
+    #[error("{0}")]
+    Log(#[from] LogError),
+}
+
+impl Lost {
+    /// Whether somebody has to change something first.
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Redis(error) => {
+                let rights = matches!(
+                    error.kind(),
+                    ErrorKind::AuthenticationFailed
+                        | ErrorKind::InvalidClientConfig
+                        | ErrorKind::RESP3NotSupported
+                        | ErrorKind::Server(ServerErrorKind::NoPerm)
+                );
+                let codes = ["NOAUTH", "WRONGPASS", "WRONGTYPE"];
+                rights || error.code().is_some_and(|code| codes.contains(&code))
+            }
+            Self::UnknownMaster(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// At once, then 100 ms × 2ⁿ up to 2 s, each time a random part of it, so that nodes do not come back in step.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    attempts: u32,
+    /// What was last said: a server that stays away is told once.
+    said: Option<String>,
+}
+
+impl Retry {
+    /// The connection worked.
+    pub(super) fn attached(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Says why and waits; `false` if `stop` came first.
+    pub(super) async fn pause(&mut self, at: &str, lost: &Lost, stop: &CancellationToken) -> bool {
+        let reason = lost.to_string();
+        if self.said.as_ref() != Some(&reason) {
+            tracing::warn!(at, reason, "no connection to redis, trying again");
+            self.said = Some(reason);
+        }
+        let wait = self.next(lost.is_permanent(), rand::random());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = stop.cancelled() => false,
+        }
+    }
+
+    fn next(&mut self, permanent: bool, chance: f64) -> Duration {
+        let attempt = self.attempts;
+        self.attempts = attempt.saturating_add(1);
+        match attempt {
+            _ if permanent => PERMANENT,
+            0 => Duration::ZERO,
+            n => {
+                let grown = FIRST.saturating_mul(1 << (n - 1).min(16));
+                grown.min(CAP).mul_f64(chance.clamp(0.0, 1.0))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_the_cap_and_begin_again() {
+        let mut retry = Retry::default();
+        let waits: Vec<_> = (0..8).map(|_| retry.next(false, 1.0).as_millis()).collect();
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 2000, 2000]);
+        retry.attached();
+        assert_eq!(retry.next(false, 1.0), Duration::ZERO);
+        assert_eq!(retry.next(true, 0.0), PERMANENT);
+    }
+}
