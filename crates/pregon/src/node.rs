@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::Config;
+use crate::config::{Config, Emitter};
 use crate::desk::Desk;
 use crate::hub::{Hub, Limits, Shared};
 use crate::limits::Connections;
@@ -282,7 +282,9 @@ fn start_sources(
         let source = PostgresSource {
             options: listen_options(config, settings),
             names,
-            emitters,
+            emitters: emitters
+                .clone()
+                .filter(|_| config.socketio.hears(Emitter::Postgres)),
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
             attached: up.clone(),
@@ -299,7 +301,7 @@ fn start_sources(
         }
     }
     if let Some(redis) = &config.redis {
-        let source = RedisSource::build(redis, pipeline, metrics)?;
+        let source = RedisSource::build(redis, emitters.as_ref(), pipeline, metrics)?;
         attached.extend(source.attached());
         source.spawn(&mut tasks, stop);
     }

@@ -19,3 +19,4 @@ mod lifecycle;
 mod demo;
 mod docs;
 mod redis;
+mod emitters;

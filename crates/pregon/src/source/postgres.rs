@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Attached;
 use super::emitter::{self, Emitters, Taken};
+use super::pending::Pending;
 use crate::event::{Event, EventId, Op};
-use crate::log::{Append, Position};
+use crate::log::Position;
 use crate::metrics::{Metrics, Reason, SourceLabel};
 use crate::pipeline::Pipeline;
 use crate::route::rule::PUBLISH;
@@ -39,13 +40,6 @@ pub struct PostgresSource {
     pub pipeline: Arc<Pipeline>,
     pub metrics: Arc<Metrics>,
     pub attached: Attached,
-}
-
-/// What came and is not yet appended; only one of the two holds something, because order is kept.
-#[derive(Default)]
-struct Pending {
-    events: Vec<Event>,
-    emitted: Vec<Append>,
 }
 
 /// The state of the running task.
@@ -102,18 +96,15 @@ impl PostgresSource {
 
 impl Running {
     async fn take(&mut self, batch: &mut Vec<Captured>) {
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(&self.pipeline);
         for captured in batch.drain(..) {
             match captured {
-                Captured::Change(change) => self.event(&mut pending, row(change)).await,
+                Captured::Change(change) => pending.event(row(change)).await,
                 Captured::Notification {
                     channel, payload, at, ..
                 } => match self.emitters.clone().filter(|emitters| emitters.owns(&channel)) {
                     Some(emitters) => self.emitted(&mut pending, &emitters, &channel, &payload).await,
-                    None => {
-                        let event = self.message(channel, payload, at);
-                        self.event(&mut pending, event).await;
-                    }
+                    None => pending.event(self.message(channel, payload, at)).await,
                 },
                 Captured::Published {
                     channel,
@@ -121,53 +112,27 @@ impl Running {
                     data,
                     at,
                     ..
-                } => {
-                    let event = publish(&channel, &event, data, at);
-                    self.event(&mut pending, event).await;
-                }
+                } => pending.event(publish(&channel, &event, data, at)).await,
                 other => {
                     // What is said about the connection holds for what comes after: first the events before it.
-                    self.flush(&mut pending).await;
+                    pending.flush().await;
                     self.said(other).await;
                 }
             }
         }
-        self.flush(&mut pending).await;
-    }
-
-    async fn event(&self, pending: &mut Pending, event: Event) {
-        if !pending.emitted.is_empty() {
-            self.flush(pending).await;
-        }
-        pending.events.push(event);
+        pending.flush().await;
     }
 
     async fn emitted(&self, pending: &mut Pending, emitters: &Emitters, channel: &str, payload: &[u8]) {
-        if !pending.events.is_empty() {
-            self.flush(pending).await;
-        }
         match emitters.take_postgres(channel, payload).await {
-            Taken::Emission(emission) => pending.emitted.push(Append::Publication(emission.publication)),
+            Taken::Emission(emission) => pending.publication(emission.publication).await,
             Taken::Change(change) => emitters.not_carried_out(&change),
             Taken::Nothing => {}
             Taken::Lost => {
-                self.flush(pending).await;
+                pending.flush().await;
                 self.gap(&[Arc::from(emitter::SOURCE)], true, self.pipeline.position())
                     .await;
             }
-        }
-    }
-
-    async fn flush(&self, pending: &mut Pending) {
-        let Pending { events, emitted } = std::mem::take(pending);
-        let receipt = match (events.is_empty(), emitted.is_empty()) {
-            (true, true) => return,
-            (false, _) => self.pipeline.ingest(events).await,
-            (true, false) => self.pipeline.append(emitted),
-        };
-        // NOTIFY cannot be asked again: a log that refuses has closed, and the node is stopping.
-        if let Err(error) = receipt.wait().await {
-            tracing::warn!(%error, "captured events were not appended");
         }
     }
 

@@ -10,16 +10,20 @@ use super::data::{LONGEST_NAME, is_table};
 pub(super) fn socketio(config: &Config, tree: &mut Tree) {
     let socketio = &config.socketio;
     for (index, emitter) in socketio.emitters.iter().enumerate() {
-        let there = match emitter {
-            Emitter::Postgres => config.postgres.is_some(),
-            Emitter::Redis => true,
-        };
-        if !there {
-            tree.report_key(
-                &format!("socketio.emitters[{index}]"),
+        let (there, message, remedy) = match emitter {
+            Emitter::Postgres => (
+                config.postgres.is_some(),
                 "needs a database",
                 "add a [postgres] section with `url`, or set DATABASE_URL beside it",
-            );
+            ),
+            Emitter::Redis => (
+                config.redis.is_some(),
+                "needs a Redis",
+                "add a [redis] section with `url`, or set REDIS_URL beside it",
+            ),
+        };
+        if !there {
+            tree.report_key(&format!("socketio.emitters[{index}]"), message, remedy);
         }
     }
     namespaces(socketio, tree);

@@ -16,7 +16,8 @@ use pregon_wire::socketio::emitter::{self, Emitted, Noted, RoomChange};
 
 pub use publication::{Emission, publication};
 
-use crate::config::Config;
+use super::redis::subscription::{Intake, Subscription, Topic};
+use crate::config::{Config, Emitter};
 use crate::metrics::{Metrics, Reason, SourceLabel};
 
 /// The source of emitted events in metrics.
@@ -38,7 +39,8 @@ pub enum Taken {
 
 /// What is known about the emitters of one node.
 pub struct Emitters {
-    redis_prefix: String,
+    /// Where no emitters are heard in Redis, `None`.
+    redis_prefix: Option<String>,
     namespaces: HashSet<String>,
     /// Namespace of each NOTIFY channel.
     channels: HashMap<String, Arc<str>>,
@@ -59,7 +61,9 @@ impl Emitters {
         }
         let channels = socketio.postgres_channels();
         Some(Arc::new(Self {
-            redis_prefix: socketio.redis_prefix.clone(),
+            redis_prefix: socketio
+                .hears(Emitter::Redis)
+                .then(|| socketio.redis_prefix.clone()),
             namespaces: socketio.all_namespaces().map(str::to_owned).collect(),
             channels: channels
                 .map(|(channel, namespace)| (channel, namespace.into()))
@@ -106,12 +110,36 @@ impl Emitters {
         }
     }
 
+    /// What to subscribe to in Redis; nothing if no emitters are heard there.
+    pub fn redis_subscriptions(&self) -> Vec<Subscription> {
+        let Some(prefix) = &self.redis_prefix else {
+            return Vec::new();
+        };
+        let topics = self.namespaces.iter().flat_map(|namespace| {
+            [
+                // Everyone of the namespace, and each room by its own name.
+                Topic::Pattern(format!("{}#*", literally(&format!("{prefix}#{namespace}")))),
+                Topic::Channel(format!("{prefix}-request#{namespace}#")),
+            ]
+        });
+        let intake = Intake::Emitters;
+        topics
+            .map(|topic| Subscription {
+                topic,
+                intake: intake.clone(),
+            })
+            .collect()
+    }
+
     /// Takes a message of a Redis channel.
-    pub fn take_redis(&self, channel: &str, message: &[u8]) -> Taken {
+    pub fn take_redis(&self, channel: &[u8], message: &[u8]) -> Taken {
+        let Some(prefix) = &self.redis_prefix else {
+            return Taken::Nothing;
+        };
         if message.len() > self.most {
             return self.refuse(&TOO_LARGE);
         }
-        match emitter::redis(&self.redis_prefix, channel, message) {
+        match emitter::redis(prefix, &String::from_utf8_lossy(channel), message) {
             Ok(emitted) => self.emitted(emitted),
             Err(error) => self.refuse(&error),
         }
@@ -179,3 +207,15 @@ impl Emitters {
 }
 
 const TOO_LARGE: &str = "the message is larger than `[limits] body`";
+
+/// A text as a pattern of Redis that matches it alone.
+fn literally(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
