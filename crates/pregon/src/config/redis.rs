@@ -96,7 +96,7 @@ pub struct RedisChannel {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["pattern"]))]
 pub struct RedisPattern {
-    /// The pattern: `*`, `?`, `[abc]`, `[^a]`, `[a-z]`, `\\` before a character that is meant literally.
+    /// The pattern: `*`, `?`, `[abc]`, `[^a]`, `[a-z]`, `\` before a character that is meant literally.
     pub pattern: String,
     /// Name for routes and logs; the pattern's by default.
     pub name: String,

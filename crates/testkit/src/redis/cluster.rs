@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::{Redis, RedisOptions};
 use crate::{process, wait::eventually};
 
@@ -45,11 +47,11 @@ impl Cluster {
             nodes.push(node);
             buses.push(bus);
         }
-        for (node, bus) in nodes.iter().zip(&buses).skip(1) {
+        let (first, others) = nodes.split_first().context("a cluster needs a node")?;
+        for (node, bus) in others.iter().zip(buses.iter().skip(1)) {
             let port = node.port().to_string();
-            nodes[0]
-                .command(&["CLUSTER", "MEET", "127.0.0.1", &port, bus])
-                .await?;
+            let meet = ["CLUSTER", "MEET", "127.0.0.1", &port, bus];
+            first.command(&meet).await?;
         }
         let cluster = Self { nodes };
         eventually(PATIENCE, || cluster.agreed()).await?;
