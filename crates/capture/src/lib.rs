@@ -15,6 +15,7 @@ mod tls;
 pub mod change;
 pub mod decode;
 pub mod fetch;
+pub mod attachment;
 pub mod listen;
 
 pub mod publish;

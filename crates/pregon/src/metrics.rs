@@ -41,6 +41,8 @@ pub enum Reason {
     Render,
     /// A limit refused a connection.
     Connections,
+    /// A message of a Socket.IO emitter could not be read, fetched or carried out.
+    Emitter,
     /// A client published too fast.
     Rate,
     /// A message was larger than the limit.
@@ -80,6 +82,7 @@ impl Reason {
             Self::Enrich => "enrich",
             Self::Render => "render",
             Self::Connections => "connections",
+            Self::Emitter => "emitter",
             Self::Rate => "rate",
             Self::TooLarge => "too_large",
             Self::Subscriptions => "subscriptions",

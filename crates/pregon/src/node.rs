@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Config, Socketio};
+use crate::config::{Config, Emitter};
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
@@ -37,6 +37,7 @@ use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
 use crate::source::Attached;
+use crate::source::emitter::Emitters;
 use crate::source::postgres::PostgresSource;
 use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
@@ -91,7 +92,7 @@ impl Node {
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let kept = Arc::new(Sessions::new(socketio(&config).recovery_window.0));
+        let kept = Arc::new(Sessions::new(config.socketio().recovery_window.0));
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -120,7 +121,7 @@ impl Node {
         };
         let hub = Arc::new(Hub::start(shared).context("the shards could not be started")?);
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_deref(), &stop)?;
+        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_ref(), &stop)?;
         let door = Arc::new(build_door(
             &config,
             &options,
@@ -244,11 +245,6 @@ fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
     Ok(Some(Arc::new(Pool::new(options))))
 }
 
-/// The section, or its defaults.
-fn socketio(config: &Config) -> Socketio {
-    config.socketio.clone().unwrap_or_default()
-}
-
 /// What shards need to know of the configuration.
 fn settings(config: &Config, options: &Options) -> hub::Settings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -256,7 +252,7 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
         0 => cores,
         configured => configured,
     };
-    let socketio = socketio(config);
+    let socketio = config.socketio();
     let limits = Limits {
         // Suites of WebSocket send what no client of ours would.
         message: if options.echo {
@@ -275,12 +271,12 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
         history: config.limits.history,
     };
     let mut namespaces = vec!["/".to_owned()];
-    namespaces.extend(socketio.namespaces);
+    namespaces.extend(socketio.namespaces.iter().cloned());
     hub::Settings {
         limits,
         recovery: socketio.recovery,
         namespaces,
-        addressable: false,
+        addressable: !socketio.emitters.is_empty(),
         auth_required: config.auth.required(),
         conformance: options.echo,
         shards: u16::try_from(shards).unwrap_or(1),
@@ -291,11 +287,12 @@ fn start_sources(
     config: &Config,
     pipeline: &Arc<Pipeline>,
     metrics: &Arc<Metrics>,
-    pool: Option<&Pool>,
+    pool: Option<&Arc<Pool>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
+    let emitters = Emitters::build(config, pool.cloned(), metrics);
     if let Some(url) = config
         .postgres
         .as_ref()
@@ -312,6 +309,9 @@ fn start_sources(
         let source = PostgresSource {
             options: listen_options(config, settings),
             names,
+            emitters: emitters
+                .clone()
+                .filter(|_| config.socketio().hears(Emitter::Postgres)),
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
             attached: up.clone(),
@@ -322,13 +322,13 @@ fn start_sources(
                 tracing::error!(%error, "postgres cannot be listened to");
             }
         });
-        if let Some(triggers) = Triggers::build(config, pool, up, pipeline, metrics) {
+        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), up, pipeline, metrics) {
             attached.push(("postgres triggers", triggers.complete.clone()));
             tasks.spawn(triggers.run(stop.clone()));
         }
     }
     if let Some(redis) = &config.redis {
-        let source = RedisSource::build(redis, pipeline, metrics)?;
+        let source = RedisSource::build(redis, emitters.as_ref(), pipeline, metrics)?;
         attached.extend(source.attached());
         source.spawn(&mut tasks, stop);
     }
@@ -343,6 +343,8 @@ pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
         .iter()
         .map(|listen| listen.channel.clone())
         .collect();
+    let emitters = config.socketio().postgres_channels();
+    options.channels.extend(emitters.map(|(channel, _)| channel));
     options.publish = true;
     options.node = format!("pregon-{:08x}", rand::random::<u32>());
     if let Some(postgres) = &config.postgres {

@@ -24,3 +24,4 @@ mod socketio;
 mod recovery;
 mod presence;
 mod redis;
+mod emitters;

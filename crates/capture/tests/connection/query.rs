@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pregon_capture::attachment::{Attachment, Attachments};
 use pregon_capture::connect::Settings;
 use pregon_capture::query::{NamedSql, Pool, PoolOptions, QueryError};
 use pregon_testkit::Database;
@@ -187,5 +188,26 @@ async fn a_changed_table_does_not_break_a_prepared_statement() -> anyhow::Result
         pool.query_batch(&sql, &[json!({"a": "1"})]).await?,
         [Some(json!({"a": "1", "b": "x"}))]
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn attachments_are_read_by_id_and_never_beyond_the_limit() -> anyhow::Result<()> {
+    let database = Database::create(shared().await).await?;
+    database
+        .execute(
+            "CREATE SCHEMA chat; CREATE TABLE chat.\"Files\" (id bigserial UNIQUE, payload bytea);
+             INSERT INTO chat.\"Files\" (payload) VALUES ('\\x00ff10'), (NULL)",
+        )
+        .await?;
+    let pool = pool(&database)?;
+    let files = Attachments::new("chat.Files");
+    let whole = Attachment::Payload(vec![0, 255, 16].into());
+    assert_eq!(files.fetch(&pool, 1, 3).await?, whole);
+    assert_eq!(files.fetch(&pool, 1, 2).await?, Attachment::TooLarge);
+    assert_eq!(files.fetch(&pool, 2, 3).await?, Attachment::TooLarge);
+    assert_eq!(files.fetch(&pool, 3, 3).await?, Attachment::Missing);
+    let unknown = Attachments::new("files").fetch(&pool, 1, 3).await;
+    assert!(matches!(unknown, Err(QueryError::Sql { .. })), "{unknown:?}");
     Ok(())
 }

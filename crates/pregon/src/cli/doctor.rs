@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use pregon_capture::attachment::Attachments;
 use pregon_capture::connect::{ConnectError, Settings};
 use pregon_capture::doctor::{self, CheckStatus, DoctorInput};
 use pregon_capture::query::NamedSql;
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::settings::{self, File};
 use super::{block_on, output};
-use crate::config::{Config, Problems};
+use crate::config::{Config, Emitter, Problems};
 
 /// Examine configuration and database: named checks, each with its remedy
 ///
@@ -121,6 +122,7 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
             .listen
             .iter()
             .map(|listen| listen.channel.clone())
+            .chain(config.socketio().postgres_channels().map(|(channel, _)| channel))
             .collect(),
         statements: statements(config),
         settings: Some(settings),
@@ -146,9 +148,15 @@ fn statements(config: &Config) -> Vec<(String, String)> {
             route.enrich.as_ref()?.sql.as_str(),
         ))
     });
+    let attachments = config.socketio().hears(Emitter::Postgres).then(|| {
+        Attachments::new(&config.socketio().postgres_table)
+            .sql()
+            .to_owned()
+    });
     channels
         .chain(routes)
         .filter_map(|(key, sql)| Some((key, NamedSql::select(sql).ok()?.numbered())))
+        .chain(attachments.map(|sql| ("socketio.postgres_table".to_owned(), sql)))
         .collect()
 }
 

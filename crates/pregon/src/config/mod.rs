@@ -1,8 +1,8 @@
 //! The configuration: one struct per section, read once, checked as a whole.
 //!
-//! `units` are the types of values, `server`, `access`, `data` and `redis` the sections; `tree` knows where everything stands in the file, `shape`
-//! compares it with the structs' schema, `env` lays the environment over it, `check` finds what no schema can say, `docs` prints the
-//! reference. Everything that is wrong is reported at once.
+//! `units` are the types of values, `server`, `access`, `data`, `redis` and `socketio` the sections; `tree` knows where everything stands in the
+//! file, `shape` compares it with the structs' schema, `env` lays the environment over it, `check` finds what no schema can say, `docs`
+//! prints the reference. Everything that is wrong is reported at once.
 
 mod units;
 mod problem;
@@ -20,6 +20,7 @@ mod check;
 mod docs;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
-pub use socketio::Socketio;
+pub use socketio::{Emitter, Socketio};
 pub use units::{OneOrMany, Period, Secret, Size};
 
 /// Everything that can be configured.
@@ -114,6 +115,12 @@ impl Config {
         } else {
             Ok(config)
         }
+    }
+
+    /// The section of Socket.IO, or its defaults: without it no emitter is heard.
+    pub fn socketio(&self) -> &Socketio {
+        static ABSENT: LazyLock<Socketio> = LazyLock::new(Socketio::default);
+        self.socketio.as_ref().unwrap_or(&ABSENT)
     }
 
     /// The names of all sources: watches, then listens, then those of Redis.

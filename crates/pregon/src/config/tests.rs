@@ -460,6 +460,43 @@ fn a_log_keeps_no_number_of_entries_per_channel() {
 }
 
 #[test]
+fn emitters_need_their_servers_and_free_channels() {
+    let found = wrong(
+        r##"
+[socketio]
+emitters = ["redis", "postgres"]
+namespaces = ["/admin", "admin", "/a#b", "/admin", "/"]
+postgres_prefix = ""
+postgres_table = "a b"
+[[listen]]
+channel = "#/admin"
+"##,
+    );
+    let found: Vec<(&str, &str)> = found
+        .iter()
+        .map(|(.., key, message)| (key.as_str(), message.as_str()))
+        .collect();
+    for wanted in [
+        ("socketio.emitters[0]", "needs a Redis"),
+        ("socketio.emitters[1]", "needs a database"),
+        ("socketio.namespaces[1]", "is no namespace"),
+        ("socketio.namespaces[2]", "is no namespace"),
+        ("socketio.namespaces[3]", "is there already"),
+        ("socketio.namespaces[4]", "is there already"),
+        ("socketio.postgres_prefix", "is no prefix of an emitter"),
+        ("socketio.postgres_table", "is no name of a table"),
+        ("listen[0].channel", "is a channel of the emitters of [socketio]"),
+    ] {
+        assert!(found.contains(&wanted), "{wanted:?} in {found:?}");
+    }
+    let long = format!(
+        "[postgres]\nurl = \"postgres://h/d\"\n[socketio]\nemitters = [\"postgres\"]\nnamespaces = [\"/{}\"]",
+        "x".repeat(60)
+    );
+    assert_eq!(wrong(&long).len(), 1);
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let text =
         "[auth]\nsecret = 'hunter2'\nrequired = 3\n[postgres]\nurl = 'hunter3'\n[server]\napi_key = 77\n";

@@ -1,6 +1,8 @@
 //! What yields events. A source runs as one task that the node owns: it captures, hands events to the pipeline in order,
 //! and stops when its token is cancelled. How it treats receipts is its guarantee.
 
+pub mod pending;
+pub mod emitter;
 pub mod postgres;
 pub mod triggers;
 pub mod redis;

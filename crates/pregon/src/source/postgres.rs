@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
+use super::emitter::{self, Emitters, Taken};
+use super::pending::Pending;
 use crate::event::{Event, EventId, Op};
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason, SourceLabel};
@@ -33,6 +35,8 @@ pub struct PostgresSource {
     pub options: ListenOptions,
     /// Name of the listen for each notify channel.
     pub names: HashMap<String, Arc<str>>,
+    /// What takes notifications of Socket.IO emitters, if they are heard.
+    pub emitters: Option<Arc<Emitters>>,
     pub pipeline: Arc<Pipeline>,
     pub metrics: Arc<Metrics>,
     pub attached: Attached,
@@ -41,6 +45,7 @@ pub struct PostgresSource {
 /// The state of the running task.
 struct Running {
     names: HashMap<String, Arc<str>>,
+    emitters: Option<Arc<Emitters>>,
     sources: Vec<Arc<str>>,
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
@@ -56,6 +61,7 @@ impl PostgresSource {
         let Self {
             options,
             names,
+            emitters,
             pipeline,
             metrics,
             attached,
@@ -63,9 +69,11 @@ impl PostgresSource {
         let (sink, mut captured) = mpsc::channel(QUEUE);
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
         sources.extend(options.watches.keys().map(|name| Arc::from(name.as_str())));
+        sources.extend(emitters.is_some().then(|| Arc::from(emitter::SOURCE)));
         let listener = Listener::new(options, sink)?;
         let mut running = Running {
             names,
+            emitters,
             sources,
             pipeline,
             metrics,
@@ -88,37 +96,43 @@ impl PostgresSource {
 
 impl Running {
     async fn take(&mut self, batch: &mut Vec<Captured>) {
-        let mut events = Vec::with_capacity(batch.len());
+        let mut pending = Pending::new(&self.pipeline);
         for captured in batch.drain(..) {
             match captured {
-                Captured::Change(change) => events.push(row(change)),
+                Captured::Change(change) => pending.event(row(change)).await,
                 Captured::Notification {
                     channel, payload, at, ..
-                } => events.push(self.message(channel, payload, at)),
+                } => match self.emitters.clone().filter(|emitters| emitters.owns(&channel)) {
+                    Some(emitters) => self.emitted(&mut pending, &emitters, &channel, &payload).await,
+                    None => pending.event(self.message(channel, payload, at)).await,
+                },
                 Captured::Published {
                     channel,
                     event,
                     data,
                     at,
                     ..
-                } => events.push(publish(&channel, &event, data, at)),
+                } => pending.event(publish(&channel, &event, data, at)).await,
                 other => {
                     // What is said about the connection holds for what comes after: first the events before it.
-                    self.ingest(std::mem::take(&mut events)).await;
+                    pending.flush().await;
                     self.said(other).await;
                 }
             }
         }
-        self.ingest(events).await;
+        pending.flush().await;
     }
 
-    async fn ingest(&self, events: Vec<Event>) {
-        if events.is_empty() {
-            return;
-        }
-        // NOTIFY cannot be asked again: a log that refuses has closed, and the node is stopping.
-        if let Err(error) = self.pipeline.ingest(events).await.wait().await {
-            tracing::warn!(%error, "captured events were not appended");
+    async fn emitted(&self, pending: &mut Pending, emitters: &Emitters, channel: &str, payload: &[u8]) {
+        match emitters.take_postgres(channel, payload).await {
+            Taken::Emission(emission) => pending.publication(emission.publication).await,
+            Taken::Change(change) => emitters.not_carried_out(&change),
+            Taken::Nothing => {}
+            Taken::Lost => {
+                pending.flush().await;
+                self.gap(&[Arc::from(emitter::SOURCE)], true, self.pipeline.position())
+                    .await;
+            }
         }
     }
 
@@ -155,7 +169,8 @@ impl Running {
 
     /// Everything that comes over the connection may have been lost.
     async fn gap_of_all(&self, from: Position) {
-        let everything = self.pipeline.sql_may_publish().await;
+        // An emitter names rooms of its own, as a publish of SQL does.
+        let everything = self.emitters.is_some() || self.pipeline.sql_may_publish().await;
         self.gap(&self.sources, everything, from).await;
     }
 

@@ -143,6 +143,28 @@ async fn doctor_names_queries_that_the_gateway_may_not_run() {
 }
 
 #[tokio::test]
+async fn doctor_names_attachments_of_emitters_that_the_gateway_may_not_read() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let role = database.create_role("gateway").await.unwrap();
+    let config = file("[postgres]\n[socketio]\nemitters = [\"postgres\"]\n");
+    let url = database.url_as(&role);
+    let arguments = ["doctor", "--sample", "0s", "--config", config.to_str().unwrap()];
+    let missing = run(&arguments, &[("DATABASE_URL", &url)]);
+    assert!(
+        missing.code == 1 && missing.out.contains("socketio.postgres_table"),
+        "{missing:?}"
+    );
+    let table = "CREATE TABLE socket_io_attachments (id bigserial UNIQUE, payload bytea)";
+    database.execute(table).await.unwrap();
+    let denied = run(&arguments, &[("DATABASE_URL", &url)]);
+    let grant = format!("GRANT SELECT ON socket_io_attachments TO \"{role}\"");
+    assert!(denied.code == 1 && denied.out.contains(&grant), "{denied:?}");
+    database.execute(&grant).await.unwrap();
+    let fine = run(&arguments, &[("DATABASE_URL", &url)]);
+    assert!(fine.code == 0, "{fine:?}");
+}
+
+#[tokio::test]
 async fn doctor_names_what_is_wrong_and_the_remedy() {
     let database = Database::create(postgres::shared().await).await.unwrap();
     let (config, url) = (file(WATCHED), database.url());

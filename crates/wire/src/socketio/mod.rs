@@ -24,6 +24,8 @@ pub mod command;
 
 pub mod room;
 
+pub mod emitter;
+
 pub use assemble::{Assembled, Assembler};
 pub use auth::Auth;
 pub use elements::Elements;

@@ -253,7 +253,7 @@ fn check_json(text: &str, first: &[u8]) -> Result<(), ParseError> {
 }
 
 /// Splits a checked array.
-fn read_event(data: &str) -> Result<Event<'_>, ParseError> {
+pub(super) fn read_event(data: &str) -> Result<Event<'_>, ParseError> {
     let mut args = Elements::of_array(data);
     let first = args.next().ok_or(ParseError::EventName)?;
     let name = match first.bytes().next() {

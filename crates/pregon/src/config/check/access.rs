@@ -130,7 +130,7 @@ pub(super) fn endpoints(config: &Config, tree: &mut Tree) {
                 remedy,
             );
         }
-        if endpoint.channels.is_empty() && tree.has(&format!("{at}.channels")) {
+        if endpoint.channels.is_empty() && endpoint.rooms.is_none() && tree.has(&format!("{at}.channels")) {
             tree.report(
                 &format!("{at}.channels"),
                 None,

@@ -9,7 +9,7 @@ use crate::route::template::Template;
 use pregon_capture::query::NamedSql;
 
 /// PostgreSQL cuts longer names (NAMEDATALEN - 1), and two that are cut alike would be one.
-const LONGEST_NAME: usize = 63;
+pub(super) const LONGEST_NAME: usize = 63;
 
 /// Checks that there is a database where one is needed, and its address.
 pub(super) fn postgres(config: &Config, tree: &mut Tree) {
@@ -133,7 +133,7 @@ fn table(watch: &Watch, at: &str, tree: &mut Tree) {
 }
 
 /// One or two parts; a quoted part may contain dots.
-fn is_table(text: &str) -> bool {
+pub(super) fn is_table(text: &str) -> bool {
     let mut parts = 1;
     let mut quoted = false;
     let mut part = String::new();

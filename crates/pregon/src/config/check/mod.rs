@@ -6,6 +6,7 @@ mod access;
 mod data;
 mod redis;
 mod decrypt;
+mod socketio;
 
 use std::net::SocketAddr;
 
@@ -26,6 +27,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     redis::redis(config, tree);
     data::routes(config, tree);
     decrypt::sections(config, tree);
+    socketio::socketio(config, tree);
 }
 
 /// Whether a text is `address:port`; names such as `localhost` are taken too.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::super::Attached;
+use super::super::pending::Pending;
 use crate::event::Event;
 use crate::log::{LogError, Position};
 use crate::metrics::{Metrics, Reason, SourceLabel};
@@ -53,9 +54,14 @@ impl Feed {
         self.pipeline.ingest(events).await.wait().await.map(drop)
     }
 
-    /// Tells the channels of these sources that something may be missing since `from`.
-    pub(super) async fn gap(&self, sources: &[Arc<str>], from: Position) {
-        if let Err(error) = self.pipeline.gap(sources, false, from).await {
+    /// For what is appended in its order.
+    pub(super) fn pending(&self) -> Pending {
+        Pending::new(&self.pipeline)
+    }
+
+    /// Tells the channels of these sources, or with `everything` all channels, that something may be missing since `from`.
+    pub(super) async fn gap(&self, sources: &[Arc<str>], everything: bool, from: Position) {
+        if let Err(error) = self.pipeline.gap(sources, everything, from).await {
             tracing::warn!(%error, "a gap was not appended");
         }
     }

@@ -30,6 +30,7 @@ use self::pubsub::PubSub;
 use self::stream::Reader;
 use self::subscription::{Intake, Set, Subscription, Topic};
 use super::Attached;
+use super::emitter::Emitters;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -44,14 +45,29 @@ impl RedisSource {
     /// The source of a checked configuration. Whoever wants messages for another intake adds subscriptions to the set here.
     pub fn build(
         redis: &config::Redis,
+        emitters: Option<&Arc<Emitters>>,
         pipeline: &Arc<Pipeline>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, SetupError> {
         let connector = Arc::new(Connector::build(redis)?);
         let feed = |label: &str| Feed::new(label, pipeline, metrics);
-        let set = Set::new(subscriptions(redis));
-        let pubsub = (!set.is_empty())
-            .then(|| PubSub::new(Arc::clone(&connector), set, *redis.heartbeat, feed("redis")));
+        let mut all = subscriptions(redis);
+        all.extend(
+            emitters
+                .into_iter()
+                .flat_map(|emitters| emitters.redis_subscriptions()),
+        );
+        let set = Set::new(all);
+        let pubsub = (!set.is_empty()).then(|| {
+            let emitters = emitters.map(Arc::clone);
+            PubSub::new(
+                Arc::clone(&connector),
+                set,
+                emitters,
+                *redis.heartbeat,
+                feed("redis"),
+            )
+        });
         let readers = redis.stream.iter().map(|stream| {
             let feed = feed(&stream.name);
             Reader::new(Arc::clone(&connector), stream.clone(), *redis.heartbeat, feed)

@@ -12,6 +12,8 @@ use redis::aio::MultiplexedConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Attached;
+use super::super::emitter::{Emitters, Taken};
+use super::super::pending::Pending;
 use super::connect::{Connector, Host};
 use super::feed::Feed;
 use super::inbox::{Inbox, Item, Message, inbox};
@@ -30,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct PubSub {
     connector: Arc<Connector>,
     set: Set,
+    emitters: Option<Arc<Emitters>>,
     heartbeat: Duration,
     feed: Feed,
     /// Position at which the connection was lost.
@@ -44,10 +47,17 @@ struct Link {
 }
 
 impl PubSub {
-    pub(super) fn new(connector: Arc<Connector>, set: Set, heartbeat: Duration, feed: Feed) -> Self {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        set: Set,
+        emitters: Option<Arc<Emitters>>,
+        heartbeat: Duration,
+        feed: Feed,
+    ) -> Self {
         Self {
             connector,
             set,
+            emitters,
             heartbeat,
             feed,
             lost: None,
@@ -110,7 +120,7 @@ impl PubSub {
             mut inbox,
         } = link;
         if let Some(from) = self.lost.take() {
-            self.feed.gap(&self.set.sources(), from).await;
+            self.gap(from).await;
         }
         tracing::info!(host = at.0, port = at.1, "subscribed to redis");
         self.feed.set_attached(true);
@@ -144,35 +154,43 @@ impl PubSub {
     }
 
     async fn take(&mut self, batch: &mut Vec<Item>) {
-        let mut events = Vec::with_capacity(batch.len());
+        let mut pending = self.feed.pending();
         for item in batch.drain(..) {
             match item {
-                Item::Message(message) => self.route(message, &mut events),
+                Item::Message(message) => self.route(message, &mut pending).await,
                 Item::Overflow(dropped) => {
-                    self.ingest(std::mem::take(&mut events)).await;
+                    pending.flush().await;
                     self.feed.overflowed(dropped);
-                    self.feed.gap(&self.set.sources(), self.feed.position()).await;
+                    self.gap(self.feed.position()).await;
                 }
             }
         }
-        self.ingest(events).await;
+        pending.flush().await;
     }
 
-    async fn ingest(&self, events: Vec<Event>) {
-        // Pub/sub cannot be asked again: a log that refuses has closed, and the node is stopping.
-        if let Err(error) = self.feed.ingest(events).await {
-            tracing::warn!(%error, "messages of redis were not appended");
-        }
+    async fn gap(&self, from: Position) {
+        let everything = self.set.may_reach_all();
+        self.feed.gap(&self.set.sources(), everything, from).await;
     }
 
     /// Hands a message to whoever takes it.
-    fn route(&mut self, message: Message, events: &mut Vec<Event>) {
+    async fn route(&mut self, message: Message, pending: &mut Pending) {
         let takers = self.set.takers(message.pattern.as_deref(), &message.channel);
         for intake in takers {
-            match intake {
-                Intake::Source(name) => events.push(event(&mut self.feed, name, &message)),
+            match (intake, &self.emitters) {
+                (Intake::Source(name), _) => pending.event(event(&mut self.feed, name, &message)).await,
+                (Intake::Emitters, Some(emitters)) => emitted(emitters, &message, pending).await,
+                (Intake::Emitters, None) => {}
             }
         }
+    }
+}
+
+async fn emitted(emitters: &Emitters, message: &Message, pending: &mut Pending) {
+    match emitters.take_redis(&message.channel, &message.payload) {
+        Taken::Emission(emission) => pending.publication(emission.publication).await,
+        Taken::Change(change) => emitters.not_carried_out(&change),
+        Taken::Nothing | Taken::Lost => {}
     }
 }
 

@@ -226,7 +226,7 @@ impl Reader {
     }
 
     async fn gap(&self, from: Position) {
-        self.feed.gap(std::slice::from_ref(&self.name), from).await;
+        self.feed.gap(std::slice::from_ref(&self.name), false, from).await;
     }
 
     fn event(&mut self, id: Id, fields: Vec<(Vec<u8>, Vec<u8>)>) -> Event {

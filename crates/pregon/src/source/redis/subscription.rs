@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::super::emitter;
 use super::glob::Glob;
 
 /// What is subscribed to.
@@ -24,6 +25,8 @@ pub enum Topic {
 pub enum Intake {
     /// A source of this name: each message becomes an event.
     Source(Arc<str>),
+    /// Emitters of Socket.IO: each message says itself which rooms it is for.
+    Emitters,
 }
 
 impl Intake {
@@ -82,7 +85,21 @@ impl Set {
     pub(super) fn sources(&self) -> Vec<Arc<str>> {
         let exact = self.channels.values().flatten();
         let all = exact.chain(self.patterns.iter().map(|(.., intake)| intake));
-        all.map(|Intake::Source(name)| Arc::clone(name)).collect()
+        let names = all.map(|intake| match intake {
+            Intake::Source(name) => Arc::clone(name),
+            Intake::Emitters => Arc::from(emitter::SOURCE),
+        });
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether a message may be for any channel, so that a loss is told to all.
+    pub(super) fn may_reach_all(&self) -> bool {
+        let exact = self.channels.values().flatten();
+        let mut all = exact.chain(self.patterns.iter().map(|(.., intake)| intake));
+        all.any(|intake| *intake == Intake::Emitters)
     }
 
     /// Who takes a message that came on `channel`, through `pattern` or through the channel itself.
@@ -138,7 +155,12 @@ mod tests {
         let takers = copies
             .iter()
             .flat_map(|copy| set.takers(copy.map(str::as_bytes), channel.as_bytes()));
-        takers.map(|Intake::Source(name)| name.to_string()).collect()
+        takers
+            .map(|intake| match intake {
+                Intake::Source(name) => name.to_string(),
+                Intake::Emitters => "emitters".into(),
+            })
+            .collect()
     }
 
     #[test]

@@ -1,0 +1,86 @@
+//! Checks `[socketio]`.
+
+use pregon_wire::socketio::{is_namespace, room};
+
+use super::super::tree::Tree;
+use super::super::{Config, Emitter, Socketio};
+use super::data::{LONGEST_NAME, is_table};
+
+/// Checks that emitters can be heard, and what they are told by.
+pub(super) fn socketio(config: &Config, tree: &mut Tree) {
+    let socketio = config.socketio();
+    for (index, emitter) in socketio.emitters.iter().enumerate() {
+        let (there, message, remedy) = match emitter {
+            Emitter::Postgres => (
+                config.postgres.is_some(),
+                "needs a database",
+                "add a [postgres] section with `url`, or set DATABASE_URL beside it",
+            ),
+            Emitter::Redis => (
+                config.redis.is_some(),
+                "needs a Redis",
+                "add a [redis] section with `url`, or set REDIS_URL beside it",
+            ),
+        };
+        if !there {
+            tree.report_key(&format!("socketio.emitters[{index}]"), message, remedy);
+        }
+    }
+    namespaces(socketio, tree);
+    for (key, prefix) in [
+        ("socketio.redis_prefix", &socketio.redis_prefix),
+        ("socketio.postgres_prefix", &socketio.postgres_prefix),
+    ] {
+        if prefix.is_empty() || prefix.chars().any(char::is_control) {
+            tree.report(
+                key,
+                Some(prefix.clone()),
+                "is no prefix of an emitter",
+                "remove it for the default",
+            );
+        }
+    }
+    if !is_table(&socketio.postgres_table) {
+        let remedy = "write `table` or `schema.table`, with double quotes around a part that has a dot in it";
+        let table = Some(socketio.postgres_table.clone());
+        tree.report("socketio.postgres_table", table, "is no name of a table", remedy);
+    }
+    channels(config, tree);
+}
+
+fn namespaces(socketio: &Socketio, tree: &mut Tree) {
+    for (index, namespace) in socketio.namespaces.iter().enumerate() {
+        let key = format!("socketio.namespaces[{index}]");
+        let value = Some(namespace.clone());
+        if !is_namespace(namespace) || !room::is_mappable(namespace) {
+            let remedy = "begin it with `/`, without `,` and `#`, for example `/admin`";
+            tree.report(&key, value, "is no namespace", remedy);
+        } else if socketio
+            .all_namespaces()
+            .take(index + 1)
+            .any(|other| other == namespace)
+        {
+            tree.report(&key, value, "is there already", "remove it; `/` is always there");
+        }
+    }
+}
+
+/// The channels are names of PostgreSQL, and nobody else's.
+fn channels(config: &Config, tree: &mut Tree) {
+    for (channel, _) in config.socketio().postgres_channels() {
+        if channel.len() > LONGEST_NAME {
+            let message = format!("makes the channel `{channel}` longer than {LONGEST_NAME} bytes");
+            let remedy = "PostgreSQL takes no longer one: shorten `postgres_prefix` or the namespace, in the emitters too";
+            tree.report("socketio.postgres_prefix", None, message, remedy);
+        }
+        let listened = config.listen.iter().position(|listen| listen.channel == channel);
+        if let Some(index) = listened {
+            tree.report(
+                &format!("listen[{index}].channel"),
+                Some(channel),
+                "is a channel of the emitters of [socketio]",
+                "remove the [[listen]], or `postgres` from `emitters`",
+            );
+        }
+    }
+}
