@@ -374,7 +374,7 @@ fn decrypt_sections_are_checked() {
     let with = |text: &str| fault(&format!("{SEALED}{text}"));
     assert_eq!(
         fault(&SEALED.replace("'messages'", "'mesages'")),
-        "decrypt[0].from: no watch or listen is called `mesages`"
+        "decrypt[0].from: no source is called `mesages`"
     );
     assert_eq!(
         fault(&SEALED.replace("['message']", "[]")),

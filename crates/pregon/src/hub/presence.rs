@@ -110,6 +110,6 @@ mod tests {
         presence.leave(&channel, &ana);
         presence.leave(&channel, &ana);
         assert_eq!(volatile.count(), 3, "two joins and a leave are told");
-        assert_eq!(presence.members("d"), []);
+        assert!(presence.members("d").is_empty());
     }
 }

@@ -59,7 +59,7 @@ fn sealed_fields_are_opened(make: Make<'_>) {
     log.window().after(0, usize::MAX, usize::MAX, &mut out);
     let datas = out.iter().filter_map(|entry| match &entry.body {
         Body::Publication { data, .. } => Some(data.raw().clone()),
-        Body::Gap(_) => None,
+        Body::Gap(_) | Body::Member { .. } => None,
     });
     assert_eq!(datas.collect::<Vec<_>>(), ["{}", "true"]);
 }
