@@ -41,7 +41,7 @@ name = "inbox"
 "#;
 
 /// Hex `iv:tag:data`, as seed 000 stores it.
-fn encrypt(key: [u8; 32], text: &str) -> String {
+pub(crate) fn encrypt(key: [u8; 32], text: &str) -> String {
     let sealing = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
     let iv: [u8; 12] = rand::random();
     let mut data = text.as_bytes().to_vec();

@@ -25,3 +25,5 @@ mod recovery;
 mod presence;
 mod redis;
 mod emitters;
+mod chat_inbox;
+mod marketplace;
