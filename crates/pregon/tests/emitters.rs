@@ -105,7 +105,6 @@ async fn postgres_emitters_reach_rooms_namespaces_and_everyone_in_order() {
 }
 
 #[tokio::test]
-#[ignore = "the hub does not look at `except` yet"]
 async fn whoever_follows_an_excepted_room_gets_nothing() {
     let database = Database::create(postgres::shared().await).await.unwrap();
     let node = heard(&database).await;
