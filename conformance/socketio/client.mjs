@@ -79,12 +79,14 @@ class Client {
     });
   }
 
-  // Resets the connections to the server below everything that the client knows of.
-  drop() {
+  // Resets the connections to the server below everything that the client knows of, until it has noticed: between two polls there is
+  // none to reset.
+  drop(engine = this.socket.io.engine) {
     const port = Number(this.url.port);
     for (const handle of process._getActiveHandles()) {
       if (handle.remotePort === port && handle.resetAndDestroy) handle.resetAndDestroy();
     }
+    if (engine?.readyState === "open") setImmediate(() => this.drop(engine));
   }
 }
 

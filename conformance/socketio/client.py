@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 import threading
+import time
 from urllib.parse import urlencode, urlsplit
 
 import socketio
@@ -113,7 +114,17 @@ class Client:
         self.client.emit(command["event"], data, namespace=self.namespace, callback=callback)
 
     def drop(self):
-        """Shuts the connections to the server below everything that the client knows of."""
+        """Shuts the connections to the server below everything that the client knows of, until it has noticed: between two polls
+        there is none to shut."""
+        engine = self.client.eio
+        session = engine.sid
+        while True:
+            self.cut()
+            if engine.state != "connected" or engine.sid != session:
+                return
+            time.sleep(0.001)
+
+    def cut(self):
         port = urlsplit(self.command["url"]).port
         for name in os.listdir("/proc/self/fd"):
             try:

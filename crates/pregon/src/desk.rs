@@ -62,6 +62,16 @@ impl Desk {
         })
     }
 
+    /// The rights that it decides by.
+    pub fn rights(&self) -> &Arc<ArcSwap<Rights>> {
+        &self.rights
+    }
+
+    /// The sessions that may come back.
+    pub fn kept(&self) -> &Arc<Sessions> {
+        &self.kept
+    }
+
     /// Answers `question` to the session `key` of a shard.
     pub fn ask(self: &Arc<Self>, question: Question, shard: ShardHandle, key: Key) {
         let desk = Arc::clone(self);

@@ -109,27 +109,11 @@ impl Node {
             Arc::clone(&rights),
             Arc::clone(&kept),
         );
-        let shared = Shared {
-            window: Arc::clone(log.window()),
-            rights: Arc::clone(&rights),
-            metrics: Arc::clone(&metrics),
-            desk: Arc::clone(&desk),
-            presence: Presence::new(Arc::clone(&volatile)),
-            volatile,
-            kept: Arc::clone(&kept),
-            settings: settings(&config, &options),
-        };
-        let hub = Arc::new(Hub::start(shared).context("the shards could not be started")?);
+        let settings = settings(&config, &options);
+        let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
         let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_ref(), &stop)?;
-        let door = Arc::new(build_door(
-            &config,
-            &options,
-            verifier,
-            Arc::clone(&rights),
-            desk,
-            &metrics,
-        )?);
+        let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let api = build_api(&config, &door, pipeline, &log, &health, &metrics);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
@@ -243,6 +227,26 @@ fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
     options.size = postgres.pool;
     options.statement_timeout = postgres.statement_timeout.0;
     Ok(Some(Arc::new(Pool::new(options))))
+}
+
+fn start_hub(
+    settings: hub::Settings,
+    log: &Arc<dyn Log>,
+    metrics: &Arc<Metrics>,
+    desk: &Arc<Desk>,
+    volatile: Arc<Volatile>,
+) -> anyhow::Result<Hub> {
+    let shared = Shared {
+        window: Arc::clone(log.window()),
+        rights: Arc::clone(desk.rights()),
+        metrics: Arc::clone(metrics),
+        desk: Arc::clone(desk),
+        presence: Presence::new(Arc::clone(&volatile)),
+        volatile,
+        kept: Arc::clone(desk.kept()),
+        settings,
+    };
+    Hub::start(shared).context("the shards could not be started")
 }
 
 /// What shards need to know of the configuration.
@@ -366,14 +370,13 @@ fn build_door(
     config: &Config,
     options: &Options,
     verifier: Arc<Verifier>,
-    rights: Arc<ArcSwap<Rights>>,
     desk: Arc<Desk>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Door> {
     Ok(Door {
         auth: config.auth.clone(),
         verifier,
-        rights,
+        rights: Arc::clone(desk.rights()),
         origins: Origins::new(&config.server.origins),
         endpoints: Door::endpoints(config)?,
         path: config.server.path.clone(),

@@ -136,7 +136,10 @@ impl Layout {
                 .ok_or_else(|| self.why(text))?;
             return Ok(parts);
         }
-        let mut texts = text.split(&*self.separator);
+        let mut texts = Texts {
+            rest: Some(text),
+            separator: &self.separator,
+        };
         for piece in &self.pieces {
             let decoded = texts.next().and_then(|text| self.piece(piece, text, &mut parts));
             decoded.ok_or_else(|| self.why(text))?;
@@ -202,6 +205,25 @@ impl Layout {
         } else {
             Refused::Foreign
         }
+    }
+}
+
+/// What stands between the separators of a text, found by the vectorised search: the text is long and the pieces are few.
+struct Texts<'t> {
+    rest: Option<&'t str>,
+    separator: &'t str,
+}
+
+impl<'t> Iterator for Texts<'t> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        let rest = self.rest.take()?;
+        let Some(at) = memchr::memmem::find(rest.as_bytes(), self.separator.as_bytes()) else {
+            return Some(rest);
+        };
+        self.rest = rest.get(at + self.separator.len()..);
+        rest.get(..at)
     }
 }
 

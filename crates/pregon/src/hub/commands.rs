@@ -8,6 +8,7 @@ use super::Key;
 use super::conn::Phase;
 use super::shard::Shard;
 use crate::auth::Claims;
+use crate::session::answer;
 use crate::session::command::{self, Answer, Asked, Effect, Env, Question, Reply, Then, Waiting};
 use crate::session::replay::From;
 
@@ -74,7 +75,7 @@ impl Shard {
     }
 
     /// An answer from outside: the command goes on, then the messages behind it.
-    pub(super) fn answered(&mut self, key: Key, answer: Answer) {
+    pub(super) fn answered(&mut self, key: Key, answered: Answer) {
         let rights = self.shared.rights.load();
         let env = Env {
             rights: &rights,
@@ -91,7 +92,7 @@ impl Shard {
         let Some(then) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else {
             return;
         };
-        let effect = command::resume(then, answer, &env);
+        let effect = answer::resume(then, answered, &env);
         self.effect(key, effect);
         self.take_inbox(key);
     }

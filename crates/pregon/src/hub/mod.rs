@@ -127,7 +127,7 @@ enum Message {
     PollGone(Sid),
     PostBegins(Sid, Reply),
     PostGone(Sid),
-    Post(Sid, Result<Vec<Incoming>, ()>, Reply),
+    Post(Sid, Option<Vec<Incoming>>, Reply),
     Answer(Key, Answer),
     Drain(Duration),
     Recheck,
@@ -337,8 +337,8 @@ pub struct Post<'a> {
 }
 
 impl Post<'_> {
-    /// Hands over the packets, or that they are none; returns when they are taken.
-    pub async fn take(mut self, messages: Result<Vec<Incoming>, ()>) -> Result<(), Refusal> {
+    /// Hands over the packets, `None` if they were none; returns when they are taken.
+    pub async fn take(mut self, messages: Option<Vec<Incoming>>) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
         self.guard.gone = None;
         self.guard.shard.tell(Message::Post(self.sid, messages, reply));

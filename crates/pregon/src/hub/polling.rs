@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use pregon_wire::engineio::{self, Open, PROBE, Packet, Payload, Refusal};
+use pregon_wire::engineio::{self, Open, PROBE, Packet, ParseError, Payload, Refusal};
 use pregon_wire::ws::frame::{self, Opcode};
 use tokio::sync::oneshot;
 
@@ -93,7 +93,7 @@ impl Shard {
     pub(super) fn post_request(
         &mut self,
         sid: Sid,
-        messages: Result<Vec<Incoming>, ()>,
+        messages: Option<Vec<Incoming>>,
         reply: oneshot::Sender<Result<(), Refusal>>,
     ) {
         let Some(key) = self.known(sid) else {
@@ -102,7 +102,7 @@ impl Shard {
         };
         let Some(conn) = self.conn(key) else { return };
         conn.heard = true;
-        let Ok(messages) = messages else {
+        let Some(messages) = messages else {
             let _ = reply.send(Err(Refusal::BadRequest));
             return self.protocol_error(key);
         };
@@ -277,15 +277,15 @@ fn unknown() -> Vec<u8> {
 }
 
 /// The packets of a polling body, as messages; an error ends the session.
-pub fn messages(body: &[u8]) -> Result<Vec<Incoming>, ()> {
+pub fn messages(body: &[u8]) -> Result<Vec<Incoming>, ParseError> {
     let mut messages = Vec::new();
-    for packet in Payload::new(body).map_err(|_| ())? {
-        let message = match packet.map_err(|_| ())? {
+    for packet in Payload::new(body)? {
+        let message = match packet? {
             Packet::Binary(bytes) => Incoming::Binary(bytes.into_owned().into()),
             other => {
                 let mut text = Vec::new();
                 engineio::encode(&other, &mut text);
-                Incoming::Text(String::from_utf8(text).map_err(|_| ())?.into())
+                Incoming::Text(String::from_utf8(text).map_err(|_| ParseError::NotText)?.into())
             }
         };
         messages.push(message);

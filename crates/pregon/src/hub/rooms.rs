@@ -24,7 +24,7 @@ struct Said<'a> {
 
 /// The channel of a room, by the endpoint's template.
 pub fn channel_of(rooms: &Template, room: &str) -> Option<String> {
-    rooms.render(&|name| (name == "room" && !room.is_empty()).then(|| Cow::Borrowed(room)))
+    rooms.render(&|name| (name == "room" && !room.is_empty()).then_some(Cow::Borrowed(room)))
 }
 
 impl Shard {

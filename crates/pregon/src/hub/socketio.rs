@@ -20,7 +20,8 @@ use crate::auth::Claims;
 use crate::event::Data;
 use crate::log::Position;
 use crate::metrics::Reason;
-use crate::session::command::{self as commands, Asked, Reply};
+use crate::session::answer;
+use crate::session::command::{Asked, Reply};
 use crate::session::recovery::{Recalled, Recovery};
 use crate::session::{Named, Session};
 
@@ -124,7 +125,7 @@ impl Shard {
             handshake => handshake.clone(),
         };
         let given = packet.data.unwrap_or("{}").into();
-        let effect = commands::connect(namespace, auth.token.as_deref(), &handshake, given, recovery);
+        let effect = answer::connect(namespace, auth.token.as_deref(), &handshake, given, recovery);
         self.effect(key, effect);
     }
 

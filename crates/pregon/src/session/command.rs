@@ -234,153 +234,6 @@ pub fn handle(
     }
 }
 
-/// A token for a new session in a namespace: verified first, if there is one of its own.
-pub fn connect(
-    namespace: u8,
-    token: Option<&str>,
-    handshake: &Result<Claims, String>,
-    auth: Box<str>,
-    recovery: Option<Recovery>,
-) -> Effect {
-    match (token, handshake) {
-        (Some(token), _) => ask(
-            Question::Verify {
-                token: token.to_owned(),
-            },
-            Then::Connect {
-                namespace,
-                auth,
-                recovery,
-            },
-        ),
-        (None, Ok(claims)) => connected(namespace, claims.clone(), auth, recovery),
-        (None, Err(message)) => Effect::Refuse {
-            namespace,
-            code: &codes::UNAUTHORIZED,
-            message: message.clone(),
-        },
-    }
-}
-
-fn connected(namespace: u8, claims: Claims, auth: Box<str>, recovery: Option<Recovery>) -> Effect {
-    match recovery {
-        Some(recovery) => ask(
-            Question::Recover {
-                recovery,
-                claims: claims.clone(),
-            },
-            Then::Recover {
-                namespace,
-                auth,
-                claims,
-            },
-        ),
-        None => Effect::Connect {
-            namespace,
-            claims,
-            auth,
-            recalled: None,
-        },
-    }
-}
-
-/// Continues a command with the answer to its question.
-pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
-    match (then, answer) {
-        (Then::Authenticate(asked), Answer::Verified(Ok(claims))) => Effect::Authenticate { asked, claims },
-        (Then::Authenticate(asked), Answer::Verified(Err(error))) => {
-            env.metrics.dropped(Reason::Token);
-            Effect::Close {
-                asked,
-                code: &codes::INVALID_TOKEN,
-                message: error.to_string(),
-            }
-        }
-        (
-            Then::Connect {
-                namespace,
-                auth,
-                recovery,
-            },
-            Answer::Verified(verified),
-        ) => match verified {
-            Ok(claims) => connected(namespace, claims, auth, recovery),
-            Err(error) => {
-                env.metrics.dropped(Reason::Token);
-                Effect::Refuse {
-                    namespace,
-                    code: &codes::INVALID_TOKEN,
-                    message: error.to_string(),
-                }
-            }
-        },
-        (
-            Then::Recover {
-                namespace,
-                auth,
-                claims,
-            },
-            Answer::Recovered(recalled),
-        ) => Effect::Connect {
-            namespace,
-            claims,
-            auth,
-            recalled,
-        },
-        (
-            Then::Join {
-                asked,
-                channels,
-                from,
-            },
-            Answer::May(Ok(true)),
-        ) => Effect::Join {
-            asked,
-            channels,
-            from,
-        },
-        (Then::Members { asked, channel }, Answer::May(Ok(true))) => Effect::Members { asked, channel },
-        (Then::Publish { asked, publication }, Answer::May(Ok(true))) => {
-            ask(Question::Append(publication), Then::Confirm(asked))
-        }
-        (
-            Then::Join { asked, .. } | Then::Members { asked, .. } | Then::Publish { asked, .. },
-            Answer::May(may),
-        ) => match may {
-            Err(error) => refuse(asked, &codes::UNAVAILABLE, &error),
-            Ok(_) => forbid(asked, "the rights of this channel do not include you", env),
-        },
-        (Then::Confirm(asked), Answer::Appended(Ok(position)) | Answer::Emitted(Ok(position))) => {
-            Effect::Reply(asked, Reply::Published(position))
-        }
-        (Then::Confirm(asked), Answer::Appended(Err(error))) => refuse(asked, &codes::UNAVAILABLE, &error),
-        (Then::Confirm(asked), Answer::Emitted(Err((code, message)))) => {
-            if *code == codes::FORBIDDEN {
-                env.metrics.dropped(Reason::Forbidden);
-            }
-            refuse(asked, code, &message)
-        }
-        (then, _) => refuse(
-            then.asked(),
-            &codes::INTERNAL,
-            "the answer does not fit the question",
-        ),
-    }
-}
-
-impl Then {
-    fn asked(&self) -> Asked {
-        match self {
-            Self::Authenticate(asked) | Self::Confirm(asked) => *asked,
-            Self::Join { asked, .. } | Self::Members { asked, .. } | Self::Publish { asked, .. } => *asked,
-            Self::Connect { namespace, .. } | Self::Recover { namespace, .. } => Asked {
-                id: None,
-                namespace: *namespace,
-            },
-        }
-    }
-}
-
 fn subscribe(
     session: &Session,
     asked: Asked,
@@ -520,15 +373,15 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
-fn ask(question: Question, then: Then) -> Effect {
+pub(super) fn ask(question: Question, then: Then) -> Effect {
     Effect::Ask(Box::new((question, then)))
 }
 
-fn forbid(asked: Asked, reason: &str, env: &Env<'_>) -> Effect {
+pub(super) fn forbid(asked: Asked, reason: &str, env: &Env<'_>) -> Effect {
     env.metrics.dropped(Reason::Forbidden);
     refuse(asked, &codes::FORBIDDEN, reason)
 }
 
-fn refuse(asked: Asked, code: &'static Code, message: &str) -> Effect {
+pub(super) fn refuse(asked: Asked, code: &'static Code, message: &str) -> Effect {
     Effect::Reply(asked, Reply::refused(code, message))
 }

@@ -5,6 +5,7 @@
 //! commands of its connection wait in order.
 
 pub mod command;
+pub mod answer;
 pub mod replay;
 pub mod recovery;
 pub mod rate;

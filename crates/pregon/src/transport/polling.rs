@@ -137,12 +137,12 @@ impl Bridge {
             Ok(None) => {
                 self.front.metrics.dropped(Reason::TooLarge);
                 // The session cannot go on without what was too large; that it is over is all there is to know.
-                let _ = post.take(Err(())).await;
+                let _ = post.take(None).await;
                 return Err(Failure::TooLarge);
             }
             Err(_) => return Err(Refusal::BadRequest.into()),
         };
-        post.take(messages(&body)).await?;
+        post.take(messages(&body).ok()).await?;
         // Not text/plain: a page that asks for this must not be read as one (as in the reference).
         Ok(text("text/html", b"ok".to_vec()))
     }

@@ -1,0 +1,178 @@
+//! How a command goes on when the node has answered its question; and how a session of Socket.IO begins, which is mostly that.
+
+use pregon_wire::codes;
+
+use super::command::{Answer, Asked, Effect, Env, Question, Reply, Then, ask, forbid, refuse};
+use super::recovery::Recovery;
+use crate::auth::{AuthError, Claims};
+use crate::metrics::Reason;
+
+/// A token for a new session in a namespace: verified first, if there is one of its own.
+pub fn connect(
+    namespace: u8,
+    token: Option<&str>,
+    handshake: &Result<Claims, String>,
+    auth: Box<str>,
+    recovery: Option<Recovery>,
+) -> Effect {
+    match (token, handshake) {
+        (Some(token), _) => ask(
+            Question::Verify {
+                token: token.to_owned(),
+            },
+            Then::Connect {
+                namespace,
+                auth,
+                recovery,
+            },
+        ),
+        (None, Ok(claims)) => connected(namespace, claims.clone(), auth, recovery),
+        (None, Err(message)) => Effect::Refuse {
+            namespace,
+            code: &codes::UNAUTHORIZED,
+            message: message.clone(),
+        },
+    }
+}
+
+/// Continues a command with the answer to its question.
+pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
+    match (then, answer) {
+        (Then::Authenticate(asked), Answer::Verified(verified)) => authenticated(asked, verified, env),
+        (
+            Then::Connect {
+                namespace,
+                auth,
+                recovery,
+            },
+            Answer::Verified(Ok(claims)),
+        ) => connected(namespace, claims, auth, recovery),
+        (Then::Connect { namespace, .. }, Answer::Verified(Err(error))) => {
+            env.metrics.dropped(Reason::Token);
+            Effect::Refuse {
+                namespace,
+                code: &codes::INVALID_TOKEN,
+                message: error.to_string(),
+            }
+        }
+        (
+            Then::Recover {
+                namespace,
+                auth,
+                claims,
+            },
+            Answer::Recovered(recalled),
+        ) => Effect::Connect {
+            namespace,
+            claims,
+            auth,
+            recalled,
+        },
+        (then @ (Then::Join { .. } | Then::Members { .. } | Then::Publish { .. }), Answer::May(may)) => {
+            decided(then, may, env)
+        }
+        (Then::Confirm(asked), answer @ (Answer::Appended(_) | Answer::Emitted(_))) => {
+            confirmed(asked, answer, env)
+        }
+        (then, _) => misfit(&then),
+    }
+}
+
+fn authenticated(asked: Asked, verified: Result<Claims, AuthError>, env: &Env<'_>) -> Effect {
+    match verified {
+        Ok(claims) => Effect::Authenticate { asked, claims },
+        Err(error) => {
+            env.metrics.dropped(Reason::Token);
+            Effect::Close {
+                asked,
+                code: &codes::INVALID_TOKEN,
+                message: error.to_string(),
+            }
+        }
+    }
+}
+
+/// The claims of a new session are known: it begins, or its earlier one is looked for.
+fn connected(namespace: u8, claims: Claims, auth: Box<str>, recovery: Option<Recovery>) -> Effect {
+    match recovery {
+        Some(recovery) => ask(
+            Question::Recover {
+                recovery,
+                claims: claims.clone(),
+            },
+            Then::Recover {
+                namespace,
+                auth,
+                claims,
+            },
+        ),
+        None => Effect::Connect {
+            namespace,
+            claims,
+            auth,
+            recalled: None,
+        },
+    }
+}
+
+/// The database has said whether a command may go on.
+fn decided(then: Then, may: Result<bool, String>, env: &Env<'_>) -> Effect {
+    let asked = then.asked();
+    match may {
+        Err(error) => return refuse(asked, &codes::UNAVAILABLE, &error),
+        Ok(false) => return forbid(asked, "the rights of this channel do not include you", env),
+        Ok(true) => {}
+    }
+    match then {
+        Then::Join {
+            asked,
+            channels,
+            from,
+        } => Effect::Join {
+            asked,
+            channels,
+            from,
+        },
+        Then::Members { asked, channel } => Effect::Members { asked, channel },
+        Then::Publish { asked, publication } => ask(Question::Append(publication), Then::Confirm(asked)),
+        then => misfit(&then),
+    }
+}
+
+/// The log has a publication, or not.
+fn confirmed(asked: Asked, answer: Answer, env: &Env<'_>) -> Effect {
+    match answer {
+        Answer::Appended(Ok(position)) | Answer::Emitted(Ok(position)) => {
+            Effect::Reply(asked, Reply::Published(position))
+        }
+        Answer::Appended(Err(error)) => refuse(asked, &codes::UNAVAILABLE, &error),
+        Answer::Emitted(Err((code, message))) => {
+            if *code == codes::FORBIDDEN {
+                env.metrics.dropped(Reason::Forbidden);
+            }
+            refuse(asked, code, &message)
+        }
+        _ => misfit(&Then::Confirm(asked)),
+    }
+}
+
+fn misfit(then: &Then) -> Effect {
+    refuse(
+        then.asked(),
+        &codes::INTERNAL,
+        "the answer does not fit the question",
+    )
+}
+
+impl Then {
+    fn asked(&self) -> Asked {
+        match self {
+            Self::Authenticate(asked) | Self::Confirm(asked) => *asked,
+            Self::Join { asked, .. } | Self::Members { asked, .. } | Self::Publish { asked, .. } => *asked,
+            Self::Connect { namespace, .. } | Self::Recover { namespace, .. } => Asked {
+                id: None,
+                namespace: *namespace,
+            },
+        }
+    }
+}
