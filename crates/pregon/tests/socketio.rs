@@ -390,7 +390,7 @@ async fn names_and_sessions_that_do_not_exist_are_refused() {
 
 #[tokio::test]
 async fn draining_lets_clients_go_to_another_node() {
-    let mut node = Node::spawn(NodeOptions::text(&format!("{PLAIN}{ROOMS}")).binary(binary()))
+    let mut node = Node::spawn(NodeOptions::text(format!("{PLAIN}{ROOMS}")).binary(binary()))
         .await
         .unwrap();
     let mut waiting = client(&node, CLIENTS[0], &["polling"], &json!({"sub": "7"})).await;

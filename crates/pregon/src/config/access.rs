@@ -110,7 +110,7 @@ pub struct Endpoint {
     /// How the payloads travel.
     pub transport: EndpointTransport,
     /// Rooms that clients of this path join by `{"type":"join","room":"x"}` or `?rooms=x,y`, as the channel of a room:
-    /// `"ws:room:{room}"`. The [[channel]] section of that name says who may; none by default.
+    /// `"ws:room:{room}"`. The `[[channel]]` section of that name says who may; none by default.
     pub rooms: Option<String>,
 }
 

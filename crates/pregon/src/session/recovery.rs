@@ -129,7 +129,7 @@ mod tests {
         sessions.keep(&pid, kept("b"));
         sessions.left("secret");
         let (_, found) = sessions.recall("secret").unwrap();
-        assert_eq!(&*found.channels[0], "b");
+        assert_eq!(found.channels, [Arc::from("b")]);
         assert!(sessions.recall("other").is_none());
         sessions.forget("secret");
         assert!(sessions.recall("secret").is_none());
