@@ -35,6 +35,7 @@ pub fn check(make: impl Fn(Retention, Arc<dyn Open>) -> Box<dyn Log>) {
     every_push_wakes(&make);
     age_prunes(&make);
     sealed_fields_are_opened(&make);
+    the_place_of_a_source_is_kept_with_its_batch(&make);
 }
 
 fn publication(id: Option<&str>) -> Append {
@@ -64,9 +65,32 @@ fn sealed_fields_are_opened(make: Make<'_>) {
     assert_eq!(datas.collect::<Vec<_>>(), ["{}", "true"]);
 }
 
+fn the_place_of_a_source_is_kept_with_its_batch(make: Make<'_>) {
+    let log = make(PLENTY);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let take = |batch, epoch, upto| {
+        let taken = Taken {
+            source: "outbox".into(),
+            epoch,
+            upto,
+        };
+        runtime.block_on(log.append(batch, Some(taken)).wait())
+    };
+    assert_eq!(log.taken("outbox"), None);
+    assert_eq!(take(vec![publication(None)], 1, (5, 0)).unwrap().len(), 1);
+    assert!(take(Vec::new(), 1, (5, 1)).unwrap().is_empty());
+    let repeated = take(vec![publication(None)], 1, (5, 1));
+    assert!(matches!(repeated, Err(LogError::Repeated { .. })), "{repeated:?}");
+    assert_eq!(log.window().head(), 1, "nothing of a refused batch is appended");
+    assert_eq!(log.taken("outbox").unwrap().upto, (5, 1));
+    take(vec![publication(None)], 2, (1, 0)).unwrap();
+    assert_eq!(log.taken("outbox").unwrap().epoch, 2);
+    assert_eq!(log.taken("slot"), None);
+}
+
 fn append(log: &dyn Log, batch: Vec<Append>) -> Vec<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let positions = runtime.block_on(log.append(batch).wait()).unwrap();
+    let positions = runtime.block_on(log.append(batch, None).wait()).unwrap();
     positions.into_iter().map(|position| position.offset).collect()
 }
 

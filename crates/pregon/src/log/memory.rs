@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::entry::{Body, Entry, Gap};
 use super::position::{Epoch, Position};
 use super::window::{Retention, Window};
-use super::{Append, Log, LogError, Open};
+use super::{Append, Log, LogError, Open, Receipt, Taken};
 use crate::event::Publication;
 
 /// See the module.
@@ -24,6 +24,7 @@ struct State {
     next: u64,
     /// Offsets of the identities that are still in the window.
     ids: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
+    taken: HashMap<Arc<str>, Taken>,
 }
 
 impl MemoryLog {
@@ -35,11 +36,12 @@ impl MemoryLog {
             state: Mutex::new(State {
                 next: 1,
                 ids: HashMap::default(),
+                taken: HashMap::new(),
             }),
         }
     }
 
-    fn append_now(&self, mut batch: Vec<Append>) -> Vec<Position> {
+    fn append_now(&self, mut batch: Vec<Append>, taken: Option<Taken>) -> Result<Vec<Position>, LogError> {
         for item in &mut batch {
             if let Append::Publication(publication) = item
                 && !publication.sealed.is_empty()
@@ -50,6 +52,9 @@ impl MemoryLog {
         let epoch = self.window.epoch();
         // The lock is held over the push, so that offsets reach the window in their order.
         let mut state = self.state.lock();
+        if let Some(taken) = taken {
+            state.take_over(taken)?;
+        }
         let mut fresh = Vec::with_capacity(batch.len());
         let mut positions = Vec::with_capacity(batch.len());
         for item in batch {
@@ -61,11 +66,21 @@ impl MemoryLog {
         }
         let pruned = self.window.push(fresh);
         state.forget(&pruned);
-        positions
+        Ok(positions)
     }
 }
 
 impl State {
+    fn take_over(&mut self, taken: Taken) -> Result<(), LogError> {
+        let known = self.taken.get(&taken.source);
+        if known.is_some_and(|known| taken.is_repeated(known)) {
+            let source_name = taken.source;
+            return Err(LogError::Repeated { source_name });
+        }
+        self.taken.insert(Arc::clone(&taken.source), taken);
+        Ok(())
+    }
+
     fn number(&mut self, publication: Publication, epoch: Epoch, fresh: &mut Vec<Arc<Entry>>) -> u64 {
         if let Some(id) = &publication.id.0 {
             if let Some(&known) = self.ids.get(id) {
@@ -102,8 +117,12 @@ impl State {
 }
 
 impl Log for MemoryLog {
-    fn append(&self, batch: Vec<Append>) -> super::Receipt {
-        super::Receipt::ready(Ok(self.append_now(batch)))
+    fn append(&self, batch: Vec<Append>, taken: Option<Taken>) -> Receipt {
+        Receipt::ready(self.append_now(batch, taken))
+    }
+
+    fn taken(&self, source: &str) -> Option<Taken> {
+        self.state.lock().taken.get(source).cloned()
     }
 
     fn window(&self) -> &Arc<Window> {

@@ -29,6 +29,25 @@ pub enum Append {
     Gap(Gap),
 }
 
+/// How far a source was when a batch was made. The log keeps it with the batch, as one: a source that begins again after
+/// [`Log::taken`] repeats nothing and leaves nothing out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The source, of its own name among those of a log.
+    pub source: Arc<str>,
+    /// Identity of the source's own history (an outbox table, a slot): places of different ones cannot be compared.
+    pub epoch: u64,
+    /// The place in that history up to which everything is in the log, the batch included; compared in order.
+    pub upto: (u64, u64),
+}
+
+impl Taken {
+    /// Whether everything that `self` speaks of was in the log already when it was at `known`.
+    pub fn is_repeated(&self, known: &Self) -> bool {
+        self.epoch == known.epoch && self.upto <= known.upto
+    }
+}
+
 /// Decrypts what a publication carries sealed. Logs keep publications as they come, and call this where entries enter the window.
 pub trait Open: Send + Sync + 'static {
     /// Opens all sealed fields; what cannot be opened becomes null. Called only where there are some.
@@ -40,6 +59,9 @@ pub trait Open: Send + Sync + 'static {
 pub enum LogError {
     #[error("the log is closed")]
     Closed,
+    /// The log was further already: somebody else reads the same source.
+    #[error("the log has already taken this from {source_name}: another reader is at work")]
+    Repeated { source_name: Arc<str> },
 }
 
 /// The promise that a batch is in the log: resolves to one position for each item, in order.
@@ -93,8 +115,12 @@ impl Receipt {
 /// An ordered, numbered history. Every implementation passes the contract suite beside this module.
 pub trait Log: Send + Sync + 'static {
     /// Appends all of `batch` or nothing. A publication whose identity the log already has is not appended again: its
-    /// position is the earlier one. Does not block.
-    fn append(&self, batch: Vec<Append>) -> Receipt;
+    /// position is the earlier one. With `taken`, the place of the source is kept in the same step, also without a batch; a place
+    /// that is not after the known one is refused as [`LogError::Repeated`]. Does not block.
+    fn append(&self, batch: Vec<Append>, taken: Option<Taken>) -> Receipt;
+
+    /// How far `source` was taken, as far as this log remembers.
+    fn taken(&self, source: &str) -> Option<Taken>;
 
     /// The recent entries; its epoch is the log's and its head the newest offset.
     fn window(&self) -> &Arc<Window>;

@@ -13,7 +13,7 @@ use pregon_capture::query::Pool;
 use pregon_wire::words::GapReason;
 
 use crate::event::{Event, Publication};
-use crate::log::{Append, Body, Gap, Log, LogError, Position, Receipt, Volatile};
+use crate::log::{Append, Body, Gap, Log, LogError, Position, Receipt, Taken, Volatile};
 use crate::metrics::{Metrics, Reason, RouteLabel, SourceLabel};
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
@@ -54,12 +54,22 @@ impl Pipeline {
 
     /// Routes and appends events of one source, in order. The receipt resolves when the log has all of them.
     pub async fn ingest(&self, events: Vec<Event>) -> Receipt {
+        self.ingest_upto(events, None).await
+    }
+
+    /// As [`Pipeline::ingest`]; the log keeps with them how far their source was taken, also where no route names them.
+    pub async fn ingest_upto(&self, events: Vec<Event>, taken: Option<Taken>) -> Receipt {
         for event in &events {
             self.count(event);
         }
         let router = self.router.load_full();
         let batch = enrich::publications(&router, &events, self.pool.as_deref(), &self.metrics).await;
-        self.append(batch)
+        self.append_upto(batch, taken)
+    }
+
+    /// How far the log has taken `source`.
+    pub fn taken(&self, source: &str) -> Option<Taken> {
+        self.log.taken(source)
     }
 
     /// The publications of one event, as routes make them; nothing is appended.
@@ -71,10 +81,14 @@ impl Pipeline {
 
     /// Appends what is addressed already, and passes on what is not kept; that has the position of what came before it.
     pub fn append(&self, batch: Vec<Append>) -> Receipt {
+        self.append_upto(batch, None)
+    }
+
+    fn append_upto(&self, batch: Vec<Append>, taken: Option<Taken>) -> Receipt {
         self.metrics.publications.inc_by(batch.len() as u64);
         let rights = self.rights.load();
         if rights.keeps_everything() {
-            return self.log.append(batch);
+            return self.log.append(batch, taken);
         }
         let at = self.position();
         let mut kept = Vec::with_capacity(batch.len());
@@ -89,10 +103,10 @@ impl Pipeline {
                 item => kept.push(item),
             }
         }
-        let receipt = if kept.is_empty() {
+        let receipt = if kept.is_empty() && taken.is_none() {
             Receipt::ready(Ok(Vec::new()))
         } else {
-            self.log.append(kept)
+            self.log.append(kept, taken)
         };
         receipt.with(passed)
     }
@@ -128,7 +142,8 @@ impl Pipeline {
             patterns: patterns.into(),
             everything,
         };
-        self.log.append(vec![Append::Gap(gap)]).wait().await.map(|_| ())
+        let receipt = self.log.append(vec![Append::Gap(gap)], None);
+        receipt.wait().await.map(drop)
     }
 
     /// Whether `pregon.publish` is installed, so that anybody's publish may have been lost. Unknown counts as yes.
