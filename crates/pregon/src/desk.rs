@@ -177,8 +177,7 @@ impl Desk {
             return None;
         }
         for channel in &kept.channels {
-            // By these back ends reach the socket; no right is needed for them.
-            let own = matches!(room::split(channel), (_, room) if room.is_empty() || *room == *kept.sid);
+            let own = room::is_own(channel, &kept.sid);
             let decision = self.rights.load().subscribe(claims, channel);
             if !own && self.decide(decision).await != Ok(true) {
                 return None;

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::{Api, refuse};
+use crate::log::Since;
 use crate::log::window::{Follow, Most, Start};
-use crate::log::{Body as EntryBody, Entry, Since};
 use crate::session::command::check_name;
 use crate::transport::admit::Refused;
 use crate::transport::head::Head;
@@ -84,7 +84,10 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
     let merged = merged.unwrap_or_default();
     let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
     for entry in &merged.entries {
-        write_entry(entry, channel, &mut out);
+        if !entry.is_gap() {
+            entry.write_event(channel, true, &mut out);
+            out.push(b',');
+        }
     }
     if out.last() == Some(&b',') {
         out.pop();
@@ -97,19 +100,4 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
     let position = window.position(last.unwrap_or_else(|| head.max(after)));
     out.extend_from_slice(format!("],\"position\":\"{position}\"}}").as_bytes());
     out
-}
-
-fn write_entry(entry: &Entry, channel: &str, out: &mut Vec<u8>) {
-    if let EntryBody::Publication { event, data, .. } = &entry.body {
-        pregon_wire::plain::event(
-            channel,
-            event,
-            &data.json(),
-            &entry.position,
-            &entry.time,
-            true,
-            out,
-        );
-        out.push(b',');
-    }
 }

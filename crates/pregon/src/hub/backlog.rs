@@ -7,7 +7,7 @@ use pregon_wire::codes;
 
 use super::Key;
 use super::channels::Channels;
-use super::conn::{Backlog, Conn, Phase};
+use super::conn::{self, Backlog, Conn, Phase};
 use super::encoded::{Encoder, Variant};
 use super::shard::Shard;
 use crate::log::Window;
@@ -60,11 +60,7 @@ impl Shard {
 
     /// Sends what waits for one session, as far as the socket and its turn allow.
     pub(super) fn pump(&mut self, key: Key) {
-        let Some(conn) = self
-            .conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key)
-        else {
+        let Some(conn) = conn::find_mut(&mut self.conns, key) else {
             return;
         };
         let outcome = turn(

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use pregon_wire::plain;
+use pregon_wire::socketio::room;
 use pregon_wire::{codes, words::GapReason};
 
 use super::Key;
 use super::channels::Subscription;
-use super::conn::Backlog;
+use super::conn::{self, Backlog};
 use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
+use crate::log::Position;
 use crate::log::window::{Follow, Most};
-use crate::log::{Body, Position};
 use crate::session::command::{Asked, Reply};
 use crate::session::recovery::Kept;
 use crate::session::replay::{From, Plan, Replay, plan};
@@ -72,22 +72,15 @@ impl Shard {
         let mut history = Vec::new();
         for entry in merged.map(|merged| merged.entries).unwrap_or_default() {
             complete &= !entry.is_gap();
-            if let Body::Publication { event, data, .. } = &entry.body {
-                if !history.is_empty() {
-                    history.push(b',');
-                }
-                let channel = entry.channels().iter().find(|named| channels.contains(named));
-                let channel = channel.map_or("", |channel| pregon_wire::socketio::room::split(channel).1);
-                plain::event(
-                    channel,
-                    event,
-                    &data.json(),
-                    &entry.position,
-                    &entry.time,
-                    true,
-                    &mut history,
-                );
+            if entry.is_gap() {
+                continue;
             }
+            if !history.is_empty() {
+                history.push(b',');
+            }
+            let channel = entry.channels().iter().find(|named| channels.contains(named));
+            let channel = channel.map_or("", |channel| room::split(channel).1);
+            entry.write_event(channel, true, &mut history);
         }
         let reply = Reply::Subscribed {
             position: self.shared.window.position(now),
@@ -116,10 +109,7 @@ impl Shard {
     /// Makes the subscription; returns the offset up to which a replay may go: the join, or what an earlier subscription
     /// to the channel already covers. `None` if the session is gone: nobody may follow in its place.
     pub(super) fn subscribe(&mut self, key: Key, namespace: u8, channel: &Arc<str>, now: u64) -> Option<u64> {
-        let conn = self
-            .conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key)?;
+        let conn = conn::find_mut(&mut self.conns, key)?;
         let known = self
             .channels
             .find(channel)
@@ -295,7 +285,7 @@ impl Shard {
     }
 
     fn memberships(&mut self, key: Key, namespace: u8) -> Vec<(Arc<str>, Arc<str>)> {
-        let conn = self.conns.get(key.index as usize).filter(|conn| conn.key == key);
+        let conn = conn::find(&self.conns, key);
         let Some(session) = conn.and_then(|conn| conn.session(namespace)) else {
             return Vec::new();
         };
@@ -310,7 +300,7 @@ impl Shard {
 
     /// Keeps the session as it is, so that its client may have it back.
     pub(super) fn keep(&mut self, key: Key, namespace: u8) {
-        let conn = self.conns.get(key.index as usize).filter(|conn| conn.key == key);
+        let conn = conn::find(&self.conns, key);
         let Some(session) = conn.and_then(|conn| conn.session(namespace)) else {
             return;
         };

@@ -14,7 +14,7 @@ use slab::Slab;
 
 use super::batch::Batch;
 use super::channels::Channels;
-use super::conn::Conn;
+use super::conn::{self, Conn};
 use super::encoded::Encoder;
 use super::timers::Timers;
 use super::{Key, Message, ShardHandle, Shared};
@@ -186,8 +186,6 @@ impl Shard {
 
     /// The connection, unless it is gone.
     pub(super) fn conn(&mut self, key: Key) -> Option<&mut Conn> {
-        self.conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key)
+        conn::find_mut(&mut self.conns, key)
     }
 }

@@ -305,34 +305,16 @@ impl Shard {
 }
 
 /// The names of a command as they are outside of its namespace.
-fn in_namespace<'a>(namespace: &str, command: Command<'a>) -> Command<'a> {
-    let named = |channel: Cow<'a, str>| -> Cow<'a, str> {
+fn in_namespace<'a>(namespace: &str, mut command: Command<'a>) -> Command<'a> {
+    if let Command::Subscribe { channel, .. }
+    | Command::Unsubscribe { channel }
+    | Command::Publish { channel, .. }
+    | Command::Presence { channel } = &mut command
+    {
         // A name that is none stays none: it must not become that of everyone.
-        if channel.is_empty() {
-            return channel;
+        if !channel.is_empty() {
+            *channel = Cow::Owned(room::channel_of(namespace, channel));
         }
-        match room::channel_of(namespace, &channel) {
-            same if *same == *channel => channel,
-            other => Cow::Owned(other),
-        }
-    };
-    match command {
-        Command::Subscribe { channel, since, last } => Command::Subscribe {
-            channel: named(channel),
-            since,
-            last,
-        },
-        Command::Unsubscribe { channel } => Command::Unsubscribe {
-            channel: named(channel),
-        },
-        Command::Publish { channel, event, data } => Command::Publish {
-            channel: named(channel),
-            event,
-            data,
-        },
-        Command::Presence { channel } => Command::Presence {
-            channel: named(channel),
-        },
-        other => other,
     }
+    command
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use pregon_wire::plain;
 use pregon_wire::socketio::room;
 use pregon_wire::words::GapReason;
 use smallvec::SmallVec;
@@ -161,6 +162,14 @@ impl Entry {
 
     pub fn is_gap(&self) -> bool {
         matches!(self.body, Body::Gap(_))
+    }
+
+    /// Writes a publication as the JSON protocol says it, on `channel`; nothing of any other entry.
+    pub fn write_event(&self, channel: &str, replayed: bool, out: &mut Vec<u8>) {
+        if let Body::Publication { event, data, .. } = &self.body {
+            let (position, time) = (&self.position, &self.time);
+            plain::event(channel, event, &data.json(), position, time, replayed, out);
+        }
     }
 
     /// Bytes that the entry takes of the window's budget.
