@@ -112,7 +112,7 @@ impl Node {
         let settings = settings(&config, &options);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_ref(), &stop)?;
+        let (sources, health) = start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let api = build_api(&config, &door, pipeline, &log, &health, &metrics);
         let listener = listen(&config.server.listen)?;
@@ -291,12 +291,13 @@ fn start_sources(
     config: &Config,
     pipeline: &Arc<Pipeline>,
     metrics: &Arc<Metrics>,
+    hub: &Arc<Hub>,
     pool: Option<&Arc<Pool>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
-    let emitters = Emitters::build(config, pool.cloned(), metrics);
+    let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
     if let Some(url) = config
         .postgres
         .as_ref()

@@ -31,6 +31,7 @@ pub mod rooms;
 pub mod polling;
 mod socketio;
 mod resume;
+pub mod orders;
 
 use std::io;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ use crate::session::replay::From;
 pub use encoded::{Codec, Framing, Variant};
 pub use engine::App;
 use link::{Link, Polled};
+use orders::Order;
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
 use sid::Sid;
@@ -129,6 +131,8 @@ enum Message {
     PostGone(Sid),
     Post(Sid, Option<Vec<Incoming>>, Reply),
     Answer(Key, Answer),
+    /// With where the log was when it was given.
+    Order(Arc<Order>, u64),
     Drain(Duration),
     Recheck,
 }
@@ -214,6 +218,7 @@ fn run(shard: shard::Shard) {
 /// All shards of a node.
 pub struct Hub {
     payload: usize,
+    window: Arc<Window>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -224,6 +229,7 @@ impl Hub {
         let shared = Arc::new(shared);
         let mut hub = Self {
             payload: shared.limits.payload,
+            window: Arc::clone(&shared.window),
             shards: Vec::new(),
             threads: Mutex::default(),
         };
@@ -310,6 +316,14 @@ impl Hub {
     pub fn drain(&self, over: Duration) {
         for shard in &self.shards {
             shard.tell(Message::Drain(over));
+        }
+    }
+
+    /// Lets sockets do what a back end tells them. Before what is appended from now on.
+    pub fn order(&self, order: Order) {
+        let (order, at) = (Arc::new(order), self.window.head());
+        for shard in &self.shards {
+            shard.tell(Message::Order(Arc::clone(&order), at));
         }
     }
 

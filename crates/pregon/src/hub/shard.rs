@@ -173,6 +173,7 @@ impl Shard {
                 Message::Answer(key, answer) => self.answered(key, answer),
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),
+                Message::Order(order, at) => self.order(&order, at),
             }
         }
     }

@@ -96,7 +96,7 @@ impl Shard {
         }
     }
 
-    fn namespace_number(&self, name: &str) -> Option<u8> {
+    pub(super) fn namespace_number(&self, name: &str) -> Option<u8> {
         let place = self.shared.namespaces.iter().position(|known| known == name)?;
         u8::try_from(place).ok()
     }
@@ -208,7 +208,7 @@ impl Shard {
     }
 
     /// A client leaves a namespace; the connection stays. It does not come back for what it misses from now on.
-    fn exit(&mut self, key: Key, namespace: u8) {
+    pub(super) fn exit(&mut self, key: Key, namespace: u8) {
         self.unfollow_namespace(key, namespace);
         let Some(conn) = self.conn(key) else { return };
         let Some(place) = conn.sessions.iter().position(|s| s.namespace == namespace) else {

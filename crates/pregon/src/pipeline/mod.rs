@@ -97,8 +97,7 @@ impl Pipeline {
             match item {
                 Append::Publication(publication) if !is_kept(&rights, &publication) => {
                     passed.push((place, at));
-                    let at = publication.at;
-                    self.volatile.push(Body::from(publication), at);
+                    self.pass(publication);
                 }
                 item => kept.push(item),
             }
@@ -109,6 +108,12 @@ impl Pipeline {
             self.log.append(kept, taken)
         };
         receipt.with(passed)
+    }
+
+    /// Passes a publication on to those who are connected; nobody may ask for it again.
+    pub fn pass(&self, publication: Publication) {
+        let at = publication.at;
+        self.volatile.push(Body::from(publication), at);
     }
 
     /// The newest position; what a later gap counts from.

@@ -39,6 +39,12 @@ impl Pending {
         self.addressed.push(Append::Publication(publication));
     }
 
+    /// Passes on a publication that is not kept, behind everything before it.
+    pub async fn passing(&mut self, publication: Publication) {
+        self.flush().await;
+        self.pipeline.pass(publication);
+    }
+
     /// Appends everything; returns when the log has it. For sources that cannot be asked again.
     pub async fn flush(&mut self) {
         let (events, addressed) = (
