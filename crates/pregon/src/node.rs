@@ -114,7 +114,7 @@ impl Node {
         let stop = CancellationToken::new();
         let (sources, health) = start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
-        let api = build_api(&config, &door, pipeline, &log, &health, &metrics);
+        let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
         let front = Arc::new(build_front(&config, door, &hub, api, &metrics));
@@ -398,6 +398,7 @@ fn build_api(
     door: &Arc<Door>,
     pipeline: Arc<Pipeline>,
     log: &Arc<dyn Log>,
+    hub: &Arc<Hub>,
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
 ) -> axum::Router {
@@ -405,6 +406,7 @@ fn build_api(
         door: Arc::clone(door),
         pipeline,
         log: Arc::clone(log),
+        hub: Arc::clone(hub),
         health: Arc::clone(health),
         metrics: Arc::clone(metrics),
         limits: config.limits.clone(),

@@ -7,10 +7,9 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::{Api, refuse};
+use super::{Api, asked_channel, refuse};
 use crate::log::Since;
 use crate::log::window::{Follow, Most, Start};
-use crate::session::command::check_name;
 use crate::transport::admit::Refused;
 use crate::transport::head::Head;
 
@@ -27,16 +26,7 @@ pub(super) async fn history(State(api): State<Arc<Api>>, request: Request<Body>)
 
 async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
     let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, message);
-    let claims = api
-        .door
-        .claims(head, api.door.auth.required())
-        .await?
-        .unwrap_or_default();
-    let channel = head
-        .query_first("channel")
-        .ok_or_else(|| bad("name the channel: ?channel=…".into()))?;
-    check_name(&channel).map_err(|message| bad(message.into()))?;
-    api.door.may_follow(&claims, &channel).await?;
+    let (_, channel) = asked_channel(api, head).await?;
     if !api.door.rights.load().history(&channel) {
         return Err(Refused::new(
             StatusCode::FORBIDDEN,

@@ -217,8 +217,7 @@ fn run(shard: shard::Shard) {
 
 /// All shards of a node.
 pub struct Hub {
-    payload: usize,
-    window: Arc<Window>,
+    shared: Arc<Shared>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -228,8 +227,7 @@ impl Hub {
     pub fn start(shared: Shared) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let mut hub = Self {
-            payload: shared.limits.payload,
-            window: Arc::clone(&shared.window),
+            shared: Arc::clone(&shared),
             shards: Vec::new(),
             threads: Mutex::default(),
         };
@@ -301,7 +299,12 @@ impl Hub {
 
     /// Most bytes of one polling body of a client.
     pub fn payload(&self) -> usize {
-        self.payload
+        self.shared.limits.payload
+    }
+
+    /// Who is in a channel whose members are known.
+    pub fn members(&self, channel: &str) -> Vec<Arc<str>> {
+        self.shared.presence.members(channel)
     }
 
     /// Sessions now.
@@ -321,7 +324,7 @@ impl Hub {
 
     /// Lets sockets do what a back end tells them. Before what is appended from now on.
     pub fn order(&self, order: Order) {
-        let (order, at) = (Arc::new(order), self.window.head());
+        let (order, at) = (Arc::new(order), self.shared.window.head());
         for shard in &self.shards {
             shard.tell(Message::Order(Arc::clone(&order), at));
         }
