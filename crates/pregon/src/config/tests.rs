@@ -244,7 +244,9 @@ fn templates_of_rooms_and_names_for_several_channels_are_read() {
         ("chat", "one channel for all rooms"),
         ("chat_{room", "is never closed"),
     ] {
-        let found = problems(&format!("[[endpoint]]\npath = '/x'\nchannels = []\nrooms = '{rooms}'\n"));
+        let found = problems(&format!(
+            "[[endpoint]]\npath = '/x'\nchannels = []\nrooms = '{rooms}'\n"
+        ));
         assert_eq!(
             (found.len(), found[0].0.as_str()),
             (1, "endpoint[0].rooms"),
