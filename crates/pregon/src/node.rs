@@ -109,6 +109,7 @@ impl Node {
             Arc::clone(&pipeline),
             Arc::clone(&rights),
             Arc::clone(&kept),
+            Arc::new(Past::new(Arc::clone(log.window()), log.history())),
         );
         let settings = settings(&config, &options);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
@@ -238,6 +239,7 @@ fn start_hub(
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
         window: Arc::clone(log.window()),
+        past: Arc::clone(desk.past()),
         rights: Arc::clone(desk.rights()),
         metrics: Arc::clone(metrics),
         desk: Arc::clone(desk),

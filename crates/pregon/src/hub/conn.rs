@@ -68,6 +68,8 @@ pub struct Backlog {
     pub progress: Instant,
     /// The link refused to take more.
     pub blocked: bool,
+    /// Live entries that the window no longer has are being read.
+    pub fetching: bool,
 }
 
 impl Backlog {
@@ -79,6 +81,7 @@ impl Backlog {
             lag: 0,
             progress: Instant::now(),
             blocked: false,
+            fetching: false,
         })
     }
 

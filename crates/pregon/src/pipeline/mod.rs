@@ -67,6 +67,10 @@ impl Pipeline {
         self.append_upto(batch, taken)
     }
 
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// How far the log has taken `source`.
     pub fn taken(&self, source: &str) -> Option<Taken> {
         self.log.taken(source)

@@ -54,10 +54,6 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> Option<i64> {
-        self.array().map(i64::from_le_bytes)
-    }
-
     pub(super) fn len(&mut self) -> Option<usize> {
         usize::try_from(self.u32()?).ok()
     }
