@@ -72,6 +72,7 @@ pub struct Node {
     hub: Arc<Hub>,
     health: Arc<Health>,
     log: Arc<dyn Log>,
+    kept: Arc<Sessions>,
     metrics: Arc<Metrics>,
     /// Stops sources and the accept loop.
     stop: CancellationToken,
@@ -93,7 +94,9 @@ impl Node {
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let kept = Arc::new(Sessions::new(config.socketio().recovery_window.0));
+        let settings = settings(&config, &options);
+        let folder = opened.folder.as_deref();
+        let kept = Arc::new(log::sessions(&config, &settings.namespaces, folder, &metrics)?);
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -111,7 +114,6 @@ impl Node {
             Arc::clone(&kept),
             Arc::new(Past::new(Arc::clone(log.window()), log.history())),
         );
-        let settings = settings(&config, &options);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
         let (sources, mut attached) = start_sources(&config, &pipeline, &metrics, pool.as_ref(), &stop)?;
@@ -125,7 +127,7 @@ impl Node {
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), kept, stop.clone()));
+        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), Arc::clone(&kept), stop.clone()));
         Ok(Self {
             address,
             config,
@@ -136,6 +138,7 @@ impl Node {
             hub,
             health,
             log,
+            kept,
             metrics,
             stop,
             cut,
@@ -202,8 +205,12 @@ impl Node {
 
     /// What was appended becomes durable.
     async fn close_log(&self) {
-        let log = Arc::clone(&self.log);
-        if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+        let (log, kept) = (Arc::clone(&self.log), Arc::clone(&self.kept));
+        let closing = tokio::task::spawn_blocking(move || {
+            kept.close();
+            log.close();
+        });
+        if closing.await.is_err() {
             tracing::error!("the log could not be closed");
         }
     }

@@ -1,6 +1,6 @@
 //! The log of a node: which kind, where it lies, and who hears how it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use crate::log::window::Retention;
 use crate::log::{Log, Open};
 use crate::metrics::Metrics;
 use crate::pipeline::decrypt::Opener;
+use crate::session::recovery::{Sessions, Store};
 use crate::source::Attached;
 
 /// Folder of the logs that nobody gave a place to.
@@ -84,6 +85,26 @@ fn open_now(config: &Config, opener: &Arc<dyn Open>, metrics: &Arc<Metrics>) -> 
         up,
         folder: Some(folder),
     })
+}
+
+/// The sessions that may come back: beside a log that outlives the process, otherwise in memory.
+pub(super) fn sessions(
+    config: &Config,
+    namespaces: &[String],
+    folder: Option<&Path>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Sessions> {
+    let socketio = config.socketio();
+    let window = socketio.recovery_window.0;
+    let Some(folder) = folder.filter(|_| socketio.recovery) else {
+        return Ok(Sessions::new(window));
+    };
+    let path = folder.join("sessions.redb");
+    let store = Store::open(&path, namespaces).with_context(|| {
+        let path = path.display();
+        format!("the sessions in {path} cannot be opened: remove the file, and clients begin anew")
+    })?;
+    Sessions::stored(window, store, Arc::clone(metrics))
 }
 
 /// Where the log may lie: where the configuration says, otherwise in a folder of its own for each port and database, so that a log is never
