@@ -4,6 +4,8 @@
 //! their sessions spread over the drain time; requests that are still answered are cut; the log closes last. Two nodes can
 //! live in one process: nothing here is global.
 
+mod log;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,9 +29,7 @@ use crate::desk::Desk;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::Connections;
-use crate::log::memory::MemoryLog;
-use crate::log::window::Retention;
-use crate::log::{Log, Open, Volatile};
+use crate::log::{Log, Past, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::pipeline::decrypt::Opener;
@@ -72,6 +72,7 @@ pub struct Node {
     hub: Arc<Hub>,
     health: Arc<Health>,
     log: Arc<dyn Log>,
+    kept: Arc<Sessions>,
     metrics: Arc<Metrics>,
     /// Stops sources and the accept loop.
     stop: CancellationToken,
@@ -86,13 +87,16 @@ impl Node {
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
-        let log = open_log(&config, &opener);
+        let opened = log::open(&config, &opener, &metrics).await?;
+        let log = opened.log;
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let kept = Arc::new(Sessions::new(config.socketio().recovery_window.0));
+        let settings = settings(&config, &options);
+        let folder = opened.folder.as_deref();
+        let kept = Arc::new(log::sessions(&config, &settings.namespaces, folder, &metrics)?);
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -108,11 +112,14 @@ impl Node {
             Arc::clone(&pipeline),
             Arc::clone(&rights),
             Arc::clone(&kept),
+            Arc::new(Past::new(Arc::clone(log.window()), log.history())),
         );
-        let settings = settings(&config, &options);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
+        let (sources, mut attached) =
+            start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
+        attached.push(("log", opened.up));
+        let health = Health::new(attached);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
@@ -121,7 +128,12 @@ impl Node {
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), kept, stop.clone()));
+        tasks.spawn(tick(
+            Arc::clone(&hub),
+            Arc::clone(&log),
+            Arc::clone(&kept),
+            stop.clone(),
+        ));
         Ok(Self {
             address,
             config,
@@ -132,6 +144,7 @@ impl Node {
             hub,
             health,
             log,
+            kept,
             metrics,
             stop,
             cut,
@@ -192,7 +205,20 @@ impl Node {
         }
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
+        self.close_log().await;
         tracing::info!(newest = self.log.window().head(), "stopped");
+    }
+
+    /// What was appended becomes durable.
+    async fn close_log(&self) {
+        let (log, kept) = (Arc::clone(&self.log), Arc::clone(&self.kept));
+        let closing = tokio::task::spawn_blocking(move || {
+            kept.close();
+            log.close();
+        });
+        if closing.await.is_err() {
+            tracing::error!("the log could not be closed");
+        }
     }
 
     /// Sources get as long as sessions do: one that waits for a database that hangs is given up.
@@ -201,18 +227,6 @@ impl Node {
         if tokio::time::timeout(patience, joined).await.is_err() {
             tracing::warn!("a source did not stop in time: what it had captured last is not delivered");
             self.sources.shutdown().await;
-        }
-    }
-}
-
-fn open_log(config: &Config, opener: &Arc<Opener>) -> Arc<dyn Log> {
-    let retention = Retention {
-        bytes: config.log.window.bytes(),
-        age: config.log.age.0,
-    };
-    match config.log.kind {
-        crate::config::LogKind::Memory => {
-            Arc::new(MemoryLog::new(retention, Arc::clone(opener) as Arc<dyn Open>))
         }
     }
 }
@@ -238,6 +252,7 @@ fn start_hub(
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
         window: Arc::clone(log.window()),
+        past: Arc::clone(desk.past()),
         rights: Arc::clone(desk.rights()),
         metrics: Arc::clone(metrics),
         desk: Arc::clone(desk),
@@ -294,7 +309,7 @@ fn start_sources(
     hub: &Arc<Hub>,
     pool: Option<&Arc<Pool>>,
     stop: &CancellationToken,
-) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
+) -> anyhow::Result<(JoinSet<()>, Vec<(&'static str, Attached)>)> {
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
     let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
@@ -337,7 +352,7 @@ fn start_sources(
         attached.extend(source.attached());
         source.spawn(&mut tasks, stop);
     }
-    Ok((tasks, Health::new(attached)))
+    Ok((tasks, attached))
 }
 
 /// What the listener needs to know of the configuration.

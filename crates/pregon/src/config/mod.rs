@@ -157,11 +157,12 @@ impl Config {
             self.server.path = "/connect".into();
         }
         let keys = self.decrypt.iter_mut().map(|decrypt| &mut decrypt.key_file);
-        for path in [&mut self.auth.secret_file, &mut self.auth.public_key_file]
-            .into_iter()
-            .chain(keys)
-            .flatten()
-        {
+        let files = [
+            &mut self.auth.secret_file,
+            &mut self.auth.public_key_file,
+            &mut self.log.path,
+        ];
+        for path in files.into_iter().chain(keys).flatten() {
             *path = folder.join(&*path).display().to_string();
         }
     }

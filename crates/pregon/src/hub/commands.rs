@@ -128,7 +128,7 @@ impl Shard {
         }
     }
 
-    fn ask(&mut self, key: Key, question: Question, then: Then) {
+    pub(super) fn ask(&mut self, key: Key, question: Question, then: Then) {
         let Some(conn) = self.conn(key) else { return };
         match &mut conn.waiting {
             Some(waiting) => waiting.then = Some(then),

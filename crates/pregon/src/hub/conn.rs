@@ -69,6 +69,8 @@ pub struct Backlog {
     pub progress: Instant,
     /// The link refused to take more.
     pub blocked: bool,
+    /// Live entries that the window no longer has are being read.
+    pub fetching: bool,
 }
 
 /// The connection, unless it is gone: its place in the slab may have another by now.
@@ -90,6 +92,7 @@ impl Backlog {
             lag: 0,
             progress: Instant::now(),
             blocked: false,
+            fetching: false,
         })
     }
 

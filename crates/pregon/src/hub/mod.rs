@@ -46,14 +46,13 @@ use parking_lot::Mutex;
 use crate::auth::Claims;
 use crate::desk::Desk;
 use crate::limits::Permit;
-use crate::log::Volatile;
-use crate::log::Window;
+use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
 use crate::route::Template;
 use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
 use crate::session::recovery::Sessions;
-use crate::session::replay::From;
+use crate::session::replay::{Fetched, From};
 pub use encoded::{Codec, Framing, Variant};
 pub use engine::App;
 use link::{Link, Polled};
@@ -133,6 +132,7 @@ enum Message {
     Answer(Key, Answer),
     /// With where the log was when it was given.
     Order(Arc<Order>, u64),
+    Fetched(Key, Box<Fetched>),
     Drain(Duration),
     Recheck,
 }
@@ -166,11 +166,18 @@ impl ShardHandle {
     pub fn answer(&self, key: Key, answer: Answer) {
         self.tell(Message::Answer(key, answer));
     }
+
+    /// Brings a piece of a session's replay.
+    pub fn fetched(&self, key: Key, fetched: Fetched) {
+        self.tell(Message::Fetched(key, Box::new(fetched)));
+    }
 }
 
 /// What all shards share.
 pub struct Shared {
     pub window: Arc<Window>,
+    /// The window and what the log keeps beyond it.
+    pub past: Arc<Past>,
     pub rights: Arc<ArcSwap<Rights>>,
     pub metrics: Arc<Metrics>,
     pub desk: Arc<Desk>,

@@ -171,6 +171,7 @@ impl Shard {
                 Message::PostGone(sid) => self.post_given_up(sid),
                 Message::Post(sid, messages, reply) => self.post_request(sid, messages, reply),
                 Message::Answer(key, answer) => self.answered(key, answer),
+                Message::Fetched(key, fetched) => self.fetched(key, *fetched),
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),
                 Message::Order(order, at) => self.order(&order, at),
