@@ -10,7 +10,7 @@
 //! are dropped, counted, and announced by one [`Captured::Overflow`]. [`Listener::run`] owns the connection, the heartbeat and
 //! the lane; all of them end with it. Every loss of the connection is announced once, before anything that follows it.
 
-mod backoff;
+pub(crate) mod backoff;
 mod heartbeat;
 mod lane;
 mod outlet;
