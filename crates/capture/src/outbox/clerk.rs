@@ -200,7 +200,7 @@ impl Clerk {
     /// Lets the oldest rows go, read or not.
     async fn trim(&mut self) -> Result<(), OutboxError> {
         const TRIM_SQL: &str = "SELECT pregon.trim($1)";
-        loop {
+        for _ in 0..PRUNES {
             let row = in_time(self.link.query_typed_one(TRIM_SQL, &[(&TRIM, Type::INT8)])).await?;
             let upto = number(&row, 0)?;
             if upto == 0 {
@@ -212,5 +212,6 @@ impl Clerk {
                 tracing::warn!(upto, "the outbox has outgrown its limit: rows were dropped before they were read");
             }
         }
+        Ok(())
     }
 }
