@@ -17,6 +17,7 @@ pub mod decode;
 pub mod fetch;
 pub mod attachment;
 pub mod listen;
+pub mod outbox;
 
 pub mod publish;
 pub mod query;

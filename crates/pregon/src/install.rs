@@ -3,9 +3,9 @@
 use pregon_capture::catalog::names::split_qualified;
 use pregon_capture::change::Op;
 use pregon_capture::connect::Settings;
-use pregon_capture::install::{Target, WatchSpec};
+use pregon_capture::install::{Mode, Target, WatchSpec};
 
-use crate::config::{Config, Operation};
+use crate::config::{Capture, Config, Operation};
 
 /// The watches as the installer and the listener want them.
 pub fn specs(config: &Config) -> Vec<WatchSpec> {
@@ -51,8 +51,17 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
     Ok(Target {
         watches: specs(config),
         gateway_role: gateway.as_ref().and_then(Settings::user).map(str::to_owned),
+        mode: mode(config),
         ..Target::default()
     })
+}
+
+/// How changes leave the database. Without a watch nothing has to be kept there: `pregon.publish` notifies whoever listens.
+pub fn mode(config: &Config) -> Mode {
+    match config.postgres.as_ref().map(|postgres| postgres.capture) {
+        Some(Capture::Outbox) if !config.watch.is_empty() => Mode::Outbox,
+        _ => Mode::Notify,
+    }
 }
 
 #[cfg(test)]

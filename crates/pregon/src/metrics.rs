@@ -5,7 +5,9 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use pregon_capture::outbox::Report;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -141,6 +143,10 @@ pub struct Metrics {
     pub source_gaps: Family<SourceLabel, Counter>,
     pub malformed: Family<SourceLabel, Counter>,
     pub capture_lag: Histogram,
+    pub outbox_rows: Gauge,
+    pub outbox_bytes: Gauge,
+    pub outbox_lag: Gauge<f64, AtomicU64>,
+    pub outbox_stalled: Gauge<f64, AtomicU64>,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
     pub decrypt_failures: Family<DecryptLabel, Counter>,
@@ -182,6 +188,10 @@ impl Metrics {
             source_gaps: Family::default(),
             malformed: Family::default(),
             capture_lag: seconds(),
+            outbox_rows: Gauge::default(),
+            outbox_bytes: Gauge::default(),
+            outbox_lag: Gauge::default(),
+            outbox_stalled: Gauge::default(),
             routes: Family::default(),
             publications: Counter::default(),
             decrypt_failures: Family::default(),
@@ -230,6 +240,8 @@ impl Metrics {
         );
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
+        self.register_outbox();
+        let r = &mut self.registry;
         r.register(
             "route_matches",
             "Events that a route addressed",
@@ -292,6 +304,21 @@ impl Metrics {
         );
     }
 
+    fn register_outbox(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "outbox_rows",
+            "Rows in the outbox, read ones that are kept for a while included",
+            self.outbox_rows.clone(),
+        );
+        let help = "About what the rows of the outbox weigh";
+        r.register_with_unit("outbox", help, Unit::Bytes, self.outbox_bytes.clone());
+        let help = "Age of the oldest row that is not in the log yet";
+        r.register_with_unit("outbox_lag", help, Unit::Seconds, self.outbox_lag.clone());
+        let help = "For how long delivery has waited for a transaction that is still open";
+        r.register_with_unit("outbox_stalled", help, Unit::Seconds, self.outbox_stalled.clone());
+    }
+
     fn register_clients(&mut self) {
         let r = &mut self.registry;
         r.register(
@@ -320,6 +347,19 @@ impl Metrics {
         );
         r.register("replayed", "Entries sent again on request", self.replayed.clone());
         r.register("gaps", "Gaps told to sessions", self.gaps.clone());
+    }
+
+    /// Takes over what the reader of the outbox reports.
+    pub fn outbox(&self, report: &Report) {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.outbox_rows.set(whole(report.rows));
+        self.outbox_bytes.set(whole(report.bytes));
+        self.outbox_lag.set(report.lag);
+        let stalled = report
+            .stall
+            .as_ref()
+            .map_or(0.0, |stall| stall.lasts.as_secs_f64());
+        self.outbox_stalled.set(stalled);
     }
 
     /// Counts one drop.

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use pregon_capture::connect::Settings;
+use pregon_capture::install::Mode;
 use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
 use tokio::net::TcpListener;
@@ -38,6 +39,7 @@ use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
 use crate::source::Attached;
 use crate::source::emitter::Emitters;
+use crate::source::outbox::OutboxSource;
 use crate::source::postgres::PostgresSource;
 use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
@@ -313,36 +315,48 @@ fn start_sources(
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
     let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
-    if let Some(url) = config
+    let url = config
         .postgres
         .as_ref()
-        .and_then(|postgres| postgres.url.as_ref())
-    {
+        .and_then(|postgres| postgres.url.as_ref());
+    if let Some(url) = url {
         let settings = Settings::parse(url.reveal())?;
         let up = Attached::default();
-        attached.push(("postgres", up.clone()));
-        let names = config
-            .listen
-            .iter()
-            .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
-            .collect::<HashMap<_, _>>();
-        let source = PostgresSource {
-            options: listen_options(config, settings),
-            names,
-            emitters: emitters
-                .clone()
-                .filter(|_| config.socketio().hears(Emitter::Postgres)),
-            pipeline: Arc::clone(pipeline),
-            metrics: Arc::clone(metrics),
-            attached: up.clone(),
-        };
-        let stopped = stop.clone();
-        tasks.spawn(async move {
-            if let Err(error) = source.run(stopped).await {
-                tracing::error!(%error, "postgres cannot be listened to");
+        let listens = listen_options(config, settings.clone());
+        let watched = match crate::install::mode(config) {
+            Mode::Notify => up.clone(),
+            Mode::Outbox => {
+                let source = OutboxSource::build(config, settings, pipeline, metrics);
+                let up = source.attached.clone();
+                attached.push(("postgres outbox", up.clone()));
+                tasks.spawn(source.run(stop.clone()));
+                up
             }
-        });
-        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), up, pipeline, metrics) {
+        };
+        // Where the outbox carries everything, there may be nothing to listen to.
+        if listens.publish || !listens.channels.is_empty() {
+            attached.push(("postgres", up.clone()));
+            let names = config.listen.iter();
+            let source = PostgresSource {
+                options: listens,
+                names: names
+                    .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
+                    .collect::<HashMap<_, _>>(),
+                emitters: emitters
+                    .clone()
+                    .filter(|_| config.socketio().hears(Emitter::Postgres)),
+                pipeline: Arc::clone(pipeline),
+                metrics: Arc::clone(metrics),
+                attached: up,
+            };
+            let stopped = stop.clone();
+            tasks.spawn(async move {
+                if let Err(error) = source.run(stopped).await {
+                    tracing::error!(%error, "postgres cannot be listened to");
+                }
+            });
+        }
+        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), watched, pipeline, metrics) {
             attached.push(("postgres triggers", triggers.complete.clone()));
             tasks.spawn(triggers.run(stop.clone()));
         }
@@ -365,12 +379,13 @@ pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
         .collect();
     let emitters = config.socketio().postgres_channels();
     options.channels.extend(emitters.map(|(channel, _)| channel));
-    options.publish = true;
+    options.publish = crate::install::mode(config) == Mode::Notify;
     options.node = format!("pregon-{:08x}", rand::random::<u32>());
     if let Some(postgres) = &config.postgres {
         options.heartbeat = postgres.heartbeat.0;
     }
-    for spec in crate::install::specs(config) {
+    let notified = crate::install::specs(config).into_iter();
+    for spec in notified.filter(|_| options.publish) {
         let table = WatchTable {
             schema: spec.schema,
             table: spec.table,

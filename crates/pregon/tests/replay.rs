@@ -129,6 +129,7 @@ async fn pruning_of_one_channel_is_no_gap_for_another() {
 
 const WATCHED: &str = r#"
 [postgres]
+capture = "notify"
 apply = "auto"
 [[watch]]
 table = "ventas"

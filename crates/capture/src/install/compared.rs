@@ -22,8 +22,8 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut watches = Vec::new();
     for spec in &target.watches {
-        if let Some(table) = validate::table(client, spec, &mut problems, &mut warnings).await? {
-            watches.push(DesiredWatch::new(spec, table));
+        if let Some(table) = validate::table(client, spec, target.mode, &mut problems, &mut warnings).await? {
+            watches.push(DesiredWatch::new(spec, table, target.mode));
         }
     }
     let names: Vec<_> = target.watches.iter().map(function_name).collect();
@@ -32,7 +32,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
     if !status.is_installed() {
         return Ok(status);
     }
-    for function in &base::FUNCTIONS {
+    for function in base::wanted_functions(target.mode) {
         let wanted = Wanted::new(SCHEMA, function.name, None, Some(function.body));
         wanted.compare(&found, &mut status);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::outbox::Outbox;
 use super::units::{OneOrMany, Period, Secret};
 
 /// The database.
@@ -18,7 +19,7 @@ pub struct Postgres {
     /// Whether `serve` may install functions and triggers itself (`auto`) or only says what is missing (`manual`):
     /// changing a schema is something to ask for.
     pub apply: Apply,
-    /// How changes are captured.
+    /// How changes of watches are captured: `outbox` loses nothing; `notify` tells at most once and needs no table.
     pub capture: Capture,
     /// Connections for rows, enrichment and `allow_sql`; the LISTEN connection is extra. Small, because the application needs the others.
     pub pool: usize,
@@ -26,6 +27,8 @@ pub struct Postgres {
     pub statement_timeout: Period,
     /// Pause between round trips that prove that the LISTEN connection still delivers.
     pub heartbeat: Period,
+    /// The table of captured changes.
+    pub outbox: Outbox,
 }
 
 impl Default for Postgres {
@@ -34,10 +37,11 @@ impl Default for Postgres {
             url: None,
             admin_url: None,
             apply: Apply::Manual,
-            capture: Capture::Notify,
+            capture: Capture::Outbox,
             pool: 4,
             statement_timeout: Period::seconds(5),
             heartbeat: Period::seconds(5),
+            outbox: Outbox::default(),
         }
     }
 }
@@ -60,9 +64,10 @@ pub enum Apply {
 /// How changes reach the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(extend("x-later" = ["outbox", "wal"]))]
+#[schemars(extend("x-later" = ["wal"]))]
 pub enum Capture {
     Notify,
+    Outbox,
 }
 
 /// A table whose changes are captured.
