@@ -15,6 +15,7 @@ mod http_api;
 mod rights;
 mod limits;
 mod watch;
+mod outbox;
 mod routes;
 mod decrypt;
 mod lifecycle;

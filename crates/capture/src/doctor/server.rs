@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::{Check, DoctorInput, Id};
+use crate::install::Mode;
 use crate::connect::Settings;
 
 const VERSION: Id = Id("C1", "server");
@@ -143,7 +144,9 @@ async fn timeouts(client: &Client, input: &DoctorInput) -> Outcome {
                     "idle_session_timeout is {number} ms, which ends the listening connection"
                 ));
             }
-            "max_prepared_transactions" if number > 0 && !input.target.watches.is_empty() => {
+            "max_prepared_transactions"
+                if number > 0 && !input.target.watches.is_empty() && input.target.mode == Mode::Notify =>
+            {
                 findings
                     .push("PREPARE TRANSACTION fails for transactions that touch a watched table".to_owned());
             }
