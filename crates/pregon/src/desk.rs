@@ -105,10 +105,7 @@ impl Desk {
     }
 
     /// Runs what may read files; `None` if the node is stopping. A few run at a time, the others wait in order.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Past) -> T + Send + 'static,
-    ) -> Option<T> {
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Past) -> T + Send + 'static) -> Option<T> {
         let _permit = self.readers.acquire().await.ok()?;
         let past = Arc::clone(&self.past);
         tokio::task::spawn_blocking(move || read(&past)).await.ok()

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::socketio::ROOMS;
 use crate::support::official::{CLIENTS, Official};
-use crate::support::{API_KEY, PLAIN, SOON, binary, connect, metric, node, node_on, options, post, publish, token};
+use crate::support::{
+    API_KEY, PLAIN, SOON, binary, connect, metric, node, node_on, options, post, publish, token,
+};
 
 /// A window of a few entries and files of a few more, so that most of a test's log is on the disk alone.
 const SMALL: &str = "[log]\nwindow = \"8KiB\"\nsegment = \"16KiB\"\n";
@@ -76,7 +78,9 @@ async fn acked(node: &Node, from: Value) -> (Vec<u64>, bool) {
     let mut client = Official::client(CLIENTS[0], &node.url(""), &["websocket"], &more);
     client.wait("connect").await;
     let answer = client.ask("subscribe", &json!(["news", from])).await;
-    let events = answer[0]["history"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    let events = answer[0]["history"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer}"));
     let numbers = events.iter().map(|event| event["data"].as_u64().unwrap());
     (numbers.collect(), answer[0]["recovered"] == true)
 }
@@ -127,7 +131,10 @@ async fn a_client_that_resumes_in_the_next_process_sees_each_once() {
     node.kill9().await.unwrap();
     node.restart().await.unwrap();
     let mut client = connect(&node, &json!({"sub": 1})).await;
-    assert_eq!(since(&mut client, json!({"since": position})).await["recovered"], true);
+    assert_eq!(
+        since(&mut client, json!({"since": position})).await["recovered"],
+        true
+    );
     seen.extend(numbers(&mut client, 40).await);
     publisher.await.unwrap();
     assert_eq!(seen, (1..=60).collect::<Vec<u64>>());
@@ -160,13 +167,27 @@ async fn what_the_window_has_forgotten_comes_from_the_disk_to_every_wire_and_que
         ("last=60".into(), &all[40..]),
         (format!("since={first}&last=60"), &all[40..]),
     ] {
-        let url = node.url(&format!("/api/history?channel=news&{query}&token={}", token(&json!({"sub": 1}))));
+        let url = node.url(&format!(
+            "/api/history?channel=news&{query}&token={}",
+            token(&json!({"sub": 1}))
+        ));
         let answer = http::get(&url).await.unwrap().json().unwrap();
         let events = answer["events"].as_array().unwrap();
-        let numbers: Vec<u64> = events.iter().map(|event| event["data"].as_u64().unwrap()).collect();
-        assert_eq!((numbers.as_slice(), &answer["complete"]), (wanted, &json!(true)), "{query}");
+        let numbers: Vec<u64> = events
+            .iter()
+            .map(|event| event["data"].as_u64().unwrap())
+            .collect();
+        assert_eq!(
+            (numbers.as_slice(), &answer["complete"]),
+            (wanted, &json!(true)),
+            "{query}"
+        );
     }
-    assert!(metric(&node, "pregon_log_reads_total", |reads| reads > 0.0).await.is_ok());
+    assert!(
+        metric(&node, "pregon_log_reads_total", |reads| reads > 0.0)
+            .await
+            .is_ok()
+    );
 }
 
 /// Rights are those of now: who may no longer follow a channel gets nothing of its past.
@@ -198,12 +219,21 @@ async fn retention_removes_the_oldest_and_says_so_to_its_channels_alone() {
     for _ in 0..300 {
         publish(&node, "user_9", "n", json!("x".repeat(400))).await;
     }
-    metric(&node, "pregon_log_oldest", |oldest| oldest > 3.0).await.unwrap();
-    assert!(metric(&node, "pregon_log_bytes", |bytes| bytes < 48.0 * 1024.0).await.is_ok());
+    metric(&node, "pregon_log_oldest", |oldest| oldest > 3.0)
+        .await
+        .unwrap();
+    assert!(
+        metric(&node, "pregon_log_bytes", |bytes| bytes < 48.0 * 1024.0)
+            .await
+            .is_ok()
+    );
     let mut ws = connect(&node, &json!({"sub": 1})).await;
     assert_eq!(since(&mut ws, json!({"since": first})).await["recovered"], false);
     let gap = ws.next_of_type("gap", SOON).await.unwrap();
-    assert_eq!((&gap["channel"], &gap["reason"]), (&json!("news"), &json!("pruned")));
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("news"), &json!("pruned"))
+    );
     let kept = ws
         .request(json!({"type": "subscribe", "channel": "quiet", "since": quiet}))
         .await
@@ -225,7 +255,10 @@ async fn two_processes_on_one_folder_are_refused_and_the_first_is_named() {
 async fn a_folder_that_cannot_be_used_is_an_error_that_names_the_way_out() {
     let failed = Node::spawn(options(PLAIN).env("PREGON_DATA", "/proc/nirgends")).await;
     let error = format!("{:#}", failed.err().unwrap());
-    assert!(error.contains("/proc/nirgends") && error.contains("PREGON_DATA"), "{error}");
+    assert!(
+        error.contains("/proc/nirgends") && error.contains("PREGON_DATA"),
+        "{error}"
+    );
 }
 
 /// Nothing said where: a folder of the port's own where the program was started, found again by the next process.
@@ -253,7 +286,11 @@ async fn a_full_disk_refuses_publishes_delivers_nothing_of_them_and_recovers_by_
     let large = json!({"channel": "news", "event": "n", "data": "x".repeat(8000)});
     let refused = post(&node, &large, &[]).await;
     assert_eq!(refused.status(), 503, "{}", refused.body);
-    assert!(refused.body.contains("the log cannot be written"), "{}", refused.body);
+    assert!(
+        refused.body.contains("the log cannot be written"),
+        "{}",
+        refused.body
+    );
     let ready = http::get(&node.url("/readyz")).await.unwrap();
     assert_eq!((ready.status(), ready.body.trim()), (503, "not ready: log"));
     metric(&node, "pregon_log_failures_total", |failures| failures >= 1.0)
@@ -283,11 +320,15 @@ async fn notifications_wait_for_a_full_disk() {
     process::limit_file_size(pid, Some(1024)).unwrap();
     for n in 1..=3 {
         database
-            .execute(&format!("SELECT pg_notify('news', '{{\"n\":{n},\"x\":\"' || repeat('x', 1000) || '\"}}')"))
+            .execute(&format!(
+                "SELECT pg_notify('news', '{{\"n\":{n},\"x\":\"' || repeat('x', 1000) || '\"}}')"
+            ))
             .await
             .unwrap();
     }
-    node.wait_for_log("the log cannot be written", SOON).await.unwrap();
+    node.wait_for_log("the log cannot be written", SOON)
+        .await
+        .unwrap();
     process::limit_file_size(pid, None).unwrap();
     for n in 1..=3 {
         let event = client.next_of_type("event", SOON).await.unwrap();
@@ -317,7 +358,10 @@ async fn a_long_replay_and_what_is_published_meanwhile_come_in_order_and_once() 
         last
     });
     let mut client = connect(&node, &json!({"sub": 1})).await;
-    assert_eq!(since(&mut client, json!({"since": first})).await["recovered"], true);
+    assert_eq!(
+        since(&mut client, json!({"since": first})).await["recovered"],
+        true
+    );
     let replayed = numbers(&mut client, 10_000).await;
     assert_eq!(replayed, (1..=10_000).collect::<Vec<u64>>());
     stop.store(true, Ordering::Relaxed);
@@ -331,7 +375,9 @@ async fn a_long_replay_and_what_is_published_meanwhile_come_in_order_and_once() 
 #[tokio::test]
 async fn a_log_in_memory_leaves_no_folder() {
     let config = format!("{PLAIN}[log]\nkind = \"memory\"\n");
-    let node = Node::spawn(NodeOptions::text(config).binary(binary())).await.unwrap();
+    let node = Node::spawn(NodeOptions::text(config).binary(binary()))
+        .await
+        .unwrap();
     publish(&node, "news", "n", json!(1)).await;
     assert!(!node.folder().join("data").exists());
 }

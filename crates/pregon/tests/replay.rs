@@ -95,7 +95,10 @@ async fn a_position_of_an_earlier_life_of_the_log_is_a_gap() {
 
 #[tokio::test]
 async fn what_the_window_no_longer_holds_is_a_gap() {
-    let node = node(&format!("{PLAIN}\n[log]\nkind = \"memory\"\nwindow = \"16KiB\"\n")).await;
+    let node = node(&format!(
+        "{PLAIN}\n[log]\nkind = \"memory\"\nwindow = \"16KiB\"\n"
+    ))
+    .await;
     let first = publish(&node, "news", "n", json!(1)).await;
     let long = "x".repeat(2000);
     for _ in 0..30 {
@@ -111,7 +114,10 @@ async fn what_the_window_no_longer_holds_is_a_gap() {
 
 #[tokio::test]
 async fn pruning_of_one_channel_is_no_gap_for_another() {
-    let node = node(&format!("{PLAIN}\n[log]\nkind = \"memory\"\nwindow = \"16KiB\"\n")).await;
+    let node = node(&format!(
+        "{PLAIN}\n[log]\nkind = \"memory\"\nwindow = \"16KiB\"\n"
+    ))
+    .await;
     let first = publish(&node, "user_9", "n", json!(1)).await;
     for _ in 0..30 {
         publish(&node, "user_9", "n", json!("x".repeat(2000))).await;

@@ -162,11 +162,7 @@ impl Config {
             &mut self.auth.public_key_file,
             &mut self.log.path,
         ];
-        for path in files
-            .into_iter()
-            .chain(keys)
-            .flatten()
-        {
+        for path in files.into_iter().chain(keys).flatten() {
             *path = folder.join(&*path).display().to_string();
         }
     }

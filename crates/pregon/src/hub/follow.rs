@@ -163,11 +163,16 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key.index as usize) else {
             return;
         };
-        let followed = conn.subscriptions().map(|s| (self.channels.name(s.channel), s.after));
+        let followed = conn
+            .subscriptions()
+            .map(|s| (self.channels.name(s.channel), s.after));
         let known = followed.filter(|(name, _)| !channels.contains(name)).collect();
         let backlog = conn.backlog.get_or_insert_with(|| Backlog::new(now));
         backlog.replays.push_back(Replay {
-            channels: channels.iter().map(|channel| (Arc::clone(channel), upto)).collect(),
+            channels: channels
+                .iter()
+                .map(|channel| (Arc::clone(channel), upto))
+                .collect(),
             known,
             last: Some(n),
             fetching: false,

@@ -10,8 +10,8 @@ use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::elements;
 
 use super::Session;
-use super::recovery::{Recalled, Recovery};
 use super::history::{History, Request};
+use super::recovery::{Recalled, Recovery};
 use super::replay::From;
 use crate::auth::{AuthError, Claims};
 use crate::event::{Data, Event, Publication};

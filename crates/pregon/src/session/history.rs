@@ -42,7 +42,11 @@ impl Request {
         let Some((follows, complete)) = self.follows(past, &last) else {
             return History::default();
         };
-        let from = follows.iter().map(|follow| follow.after).min().unwrap_or(self.upto);
+        let from = follows
+            .iter()
+            .map(|follow| follow.after)
+            .min()
+            .unwrap_or(self.upto);
         self.render(past.read_all(&follows, from, self.upto, self.most), complete)
     }
 

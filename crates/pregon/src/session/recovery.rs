@@ -237,13 +237,20 @@ mod tests {
         drop(sessions);
         let sessions = open(&namespaces);
         for pid in ["here", "away"] {
-            assert_eq!(sessions.recall(pid).unwrap().1.channels, [Arc::from("a")], "{pid}");
+            assert_eq!(
+                sessions.recall(pid).unwrap().1.channels,
+                [Arc::from("a")],
+                "{pid}"
+            );
         }
         assert!(sessions.recall("gone").is_none());
         sessions.close();
         drop(sessions);
         let others = open(&["/".to_owned(), "/admin".to_owned()]);
-        assert!(others.recall("here").is_none(), "places of namespaces mean others now");
+        assert!(
+            others.recall("here").is_none(),
+            "places of namespaces mean others now"
+        );
         others.close();
     }
 }

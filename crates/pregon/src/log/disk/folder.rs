@@ -47,7 +47,12 @@ impl Folder {
         };
         make(&path.join("segments")).map_err(failed)?;
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
         let mut lock = options.open(path.join("lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -96,7 +101,9 @@ impl Folder {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.segments())? {
             let path = entry?.path();
-            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            let number = path
+                .file_stem()
+                .and_then(|stem| stem.to_str()?.parse::<u64>().ok());
             if let Some(first) = number.filter(|_| path.extension().is_some_and(|end| end == "seg")) {
                 found.push((first, path));
             }
@@ -204,6 +211,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let _first = Folder::take(temp.path()).unwrap();
         let second = Folder::take(temp.path()).unwrap_err();
-        assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
+        assert!(
+            second.to_string().contains(&std::process::id().to_string()),
+            "{second}"
+        );
     }
 }

@@ -72,16 +72,14 @@ pub struct Watcher {
 pub enum OpenError {
     #[error("the log's folder {path} cannot be used: {source}; name another with [log] path or PREGON_DATA")]
     Folder { path: PathBuf, source: io::Error },
-    #[error("the log's folder {path} is in use by process {holder}: give every node a folder of its own with PREGON_DATA")]
+    #[error(
+        "the log's folder {path} is in use by process {holder}: give every node a folder of its own with PREGON_DATA"
+    )]
     Locked { path: PathBuf, holder: String },
     #[error("the log's file {path} cannot be used: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error("{path} has version {version} of the log's format, this program knows {known}: use a newer one")]
-    Version {
-        path: PathBuf,
-        version: u32,
-        known: u32,
-    },
+    Version { path: PathBuf, version: u32, known: u32 },
     #[error(
         "{path} is damaged at byte {at}: restore the folder from a backup, or move this file and the later ones away; the log \
          then goes on in a new epoch and clients are told of a gap"
@@ -92,7 +90,7 @@ pub enum OpenError {
 }
 
 /// The segment that grows.
-pub(self) struct Active {
+struct Active {
     segment: Arc<Segment>,
     file: Arc<File>,
     /// Bytes of the file that are whole batches.
@@ -162,7 +160,9 @@ impl DiskLog {
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
         let thread = std::thread::Builder::new().name(name.to_owned());
-        self.threads.lock().push(thread.spawn(run).map_err(OpenError::Thread)?);
+        self.threads
+            .lock()
+            .push(thread.spawn(run).map_err(OpenError::Thread)?);
         Ok(())
     }
 

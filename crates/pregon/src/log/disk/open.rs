@@ -195,7 +195,10 @@ fn judge(folder: &Folder, found: &Found) -> (State, Option<Position>) {
     } else {
         "the machine stopped without closing the log, the last entries may be lost"
     };
-    tracing::warn!(why, "the log goes on in a new epoch: clients that come back are told of a gap");
+    tracing::warn!(
+        why,
+        "the log goes on in a new epoch: clients that come back are told of a gap"
+    );
     let mut state = fresh(found.next.max(left.next));
     while state.epoch == left.epoch {
         state.epoch = Epoch::random();
@@ -209,7 +212,9 @@ fn judge(folder: &Folder, found: &Found) -> (State, Option<Position>) {
 
 /// A full segment: by its summary, which is made again where it is missing.
 fn load(first: u64, path: &Path) -> Result<Extent, OpenError> {
-    let len = std::fs::metadata(path).map_err(|source| file_error(path, source))?.len();
+    let len = std::fs::metadata(path)
+        .map_err(|source| file_error(path, source))?
+        .len();
     if let Ok(extent) = summary::read(&summary::path(path))
         && extent.first == first
         && extent.len <= len
@@ -354,7 +359,9 @@ fn newest(segments: &[Arc<Segment>], next: u64, bytes: u64) -> Vec<(Arc<Segment>
         let from = extent.len.saturating_sub(left);
         let mark = extent.marks.partition_point(|mark| mark.position <= from);
         let mark = mark.checked_sub(1).and_then(|place| extent.marks.get(place));
-        let start = mark.or(extent.marks.first()).map_or(extent.len, |mark| mark.position);
+        let start = mark
+            .or(extent.marks.first())
+            .map_or(extent.len, |mark| mark.position);
         left = left.saturating_sub(extent.len);
         chosen.push((Arc::clone(segment), start));
     }

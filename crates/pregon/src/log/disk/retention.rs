@@ -26,9 +26,7 @@ impl Core {
         };
         let bytes: u64 = segments.iter().map(|segment| segment.len()).sum();
         let newest = codec::time_of(oldest.extent.read().last_time);
-        let aged = newest
-            .elapsed()
-            .is_ok_and(|age| age > self.keeping.window.age);
+        let aged = newest.elapsed().is_ok_and(|age| age > self.keeping.window.age);
         (bytes > self.keeping.size || aged).then(|| Arc::clone(oldest))
     }
 

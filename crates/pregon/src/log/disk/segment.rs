@@ -148,7 +148,8 @@ impl Segment {
     /// Whether there may be an entry for one of `wanted`: channels by number, each with the offset after which.
     pub(super) fn concerns(&self, wanted: &[(u64, u64)]) -> bool {
         let has = |table: &Table| {
-            let later = |(channel, after): &(u64, u64)| table.get(channel).is_some_and(|newest| newest > after);
+            let later =
+                |(channel, after): &(u64, u64)| table.get(channel).is_some_and(|newest| newest > after);
             wanted.iter().any(later)
         };
         {

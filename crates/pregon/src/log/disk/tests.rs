@@ -40,7 +40,11 @@ fn positions_places_and_identities_survive_an_orderly_restart() {
     let log = open(temp.path());
     assert_eq!((log.window().epoch(), log.window().head()), (epoch, 3));
     assert_eq!(log.taken("outbox"), Some(place(7)));
-    assert_eq!(append(&log, vec![named("a", "x")]), [1], "the identity is still known");
+    assert_eq!(
+        append(&log, vec![named("a", "x")]),
+        [1],
+        "the identity is still known"
+    );
     assert_eq!(append(&log, vec![publication("a")]), [4]);
     assert_eq!(offsets_in_window(&log), [1, 2, 3, 4]);
 }
@@ -87,14 +91,22 @@ fn retention_by_size_removes_whole_segments_and_only_their_channels_are_pruned()
     log.prune().unwrap();
     let history = log.history().unwrap();
     until(|| history.pruned("busy") > 2);
-    assert!(segment_files(temp.path()).len() <= 5, "{:?}", segment_files(temp.path()));
+    assert!(
+        segment_files(temp.path()).len() <= 5,
+        "{:?}",
+        segment_files(temp.path())
+    );
     assert_eq!((history.pruned("old"), history.pruned("rare")), (1, 2));
     assert_eq!(history.pruned("never"), 0);
     log.close();
     drop((history, log));
     let log = open_with(temp.path(), small());
     let history = log.history().unwrap();
-    assert_eq!((history.pruned("old"), history.pruned("never")), (1, 0), "over a restart");
+    assert_eq!(
+        (history.pruned("old"), history.pruned("never")),
+        (1, 0),
+        "over a restart"
+    );
 }
 
 #[test]
@@ -105,7 +117,10 @@ fn a_second_user_of_the_folder_is_told_who_the_first_is() {
         .err()
         .unwrap();
     let text = error.to_string();
-    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+    assert!(
+        text.contains(&format!("process {}", std::process::id())),
+        "{text}"
+    );
 }
 
 #[test]

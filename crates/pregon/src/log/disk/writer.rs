@@ -275,7 +275,11 @@ impl Writer {
 impl Notes {
     /// Notes an entry whose record begins at `position`.
     fn add(&mut self, offset: u64, position: u64, time: u64, content: &Append) {
-        if self.records.last().is_none_or(|record| record.position != position) {
+        if self
+            .records
+            .last()
+            .is_none_or(|record| record.position != position)
+        {
             self.records.push(Mark {
                 first: offset,
                 position,

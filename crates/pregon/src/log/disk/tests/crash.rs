@@ -33,7 +33,10 @@ fn after_an_unclean_stop_of_the_machine_a_new_epoch_begins_with_a_gap() {
     let Body::Gap(gap) = &all[1].body else {
         panic!("{:?}", all[1]);
     };
-    assert!(gap.everything && gap.from == Position { epoch, offset: 1 }, "{gap:?}");
+    assert!(
+        gap.everything && gap.from == Position { epoch, offset: 1 },
+        "{gap:?}"
+    );
     assert_eq!(append(&log, vec![publication("a")]), [3], "offsets go on");
 }
 

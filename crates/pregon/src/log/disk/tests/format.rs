@@ -103,7 +103,10 @@ fn fixture_batches() -> Vec<(Vec<Append>, Option<Taken>)> {
     };
     let long = format!("\"{}\"", "x".repeat(4200));
     vec![
-        (vec![Append::Publication(of("a", Data::Json("{\"n\":10.50}".into())))], None),
+        (
+            vec![Append::Publication(of("a", Data::Json("{\"n\":10.50}".into())))],
+            None,
+        ),
         (
             vec![
                 Append::Publication(Publication {
@@ -174,7 +177,10 @@ fn version_1_is_read() {
                 },
                 Append::Publication(wanted),
             ) => {
-                assert_eq!((channels, event, id), (&wanted.channels, &wanted.event, &wanted.id.0));
+                assert_eq!(
+                    (channels, event, id),
+                    (&wanted.channels, &wanted.event, &wanted.id.0)
+                );
                 assert_eq!(**except, *wanted.except);
                 if wanted.sealed.is_empty() {
                     assert_eq!((data, entry.at), (&wanted.data, wanted.at));

@@ -10,7 +10,12 @@ const LIMIT: u64 = 256 * 1024;
 #[test]
 fn a_batch_that_does_not_fit_is_refused_whole_and_later_ones_wait_for_it() {
     let copy = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "log::disk::tests::full::under_a_limit", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "log::disk::tests::full::under_a_limit",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("PREGON_TEST_LIMIT", "1")
         .output()
         .unwrap();
@@ -43,11 +48,18 @@ fn under_a_limit() {
     let big = format!("\"{}\"", "x".repeat(300 * 1024));
     let batch = || vec![publication("a"), Append::Publication(said("a", &big))];
     let refused = wait(log.append(batch(), Some(place(2))));
-    assert!(matches!(&refused, Err(error) if error.is_passing()), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(error) if error.is_passing()),
+        "{refused:?}"
+    );
     assert_eq!(offsets_in_window(&log), [1], "nothing of it is delivered");
     let next = wait(log.append(vec![publication("a")], Some(place(3))));
     assert!(matches!(next, Err(LogError::Held { .. })), "{next:?}");
-    assert_eq!(append(&log, vec![publication("b")]), [2], "what fits and is of others goes on");
+    assert_eq!(
+        append(&log, vec![publication("b")]),
+        [2],
+        "what fits and is of others goes on"
+    );
     limit(libc::RLIM_INFINITY);
     wait(log.append(batch(), Some(place(2)))).unwrap();
     take(&log, vec![publication("a")], 3);
@@ -66,5 +78,8 @@ fn limit(bytes: u64) {
         rlim_max: libc::RLIM_INFINITY,
     };
     // SAFETY: the struct is whole and outlives the call, which touches no other memory of ours.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) },
+        0
+    );
 }

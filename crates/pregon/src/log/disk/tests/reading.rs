@@ -14,8 +14,8 @@ pub(super) const PIECE: Most = Most {
     bytes: usize::MAX,
 };
 
-pub(super) fn past(log: &DiskLog) -> Past {
-    Past::new(Arc::clone(log.window()), log.history())
+pub(super) fn past(log: &DiskLog) -> Arc<Past> {
+    Past::of(log)
 }
 
 /// All offsets of a channel after `after`, read in pieces.
@@ -48,7 +48,10 @@ fn what_the_window_has_forgotten_is_read_and_joined_to_it() {
     assert!(log.window().oldest() > 100, "most is on the disk alone");
     let wanted: Vec<u64> = (0..50).map(|n| 3 * n + 1).collect();
     assert_eq!(read_all(&log, "a", 0), wanted);
-    assert_eq!(read_all(&log, "a", 70), wanted.into_iter().filter(|n| *n > 70).collect::<Vec<_>>());
+    assert_eq!(
+        read_all(&log, "a", 70),
+        wanted.into_iter().filter(|n| *n > 70).collect::<Vec<_>>()
+    );
     assert_eq!(read_all(&log, "never", 0), [] as [u64; 0]);
 }
 
@@ -61,8 +64,26 @@ fn what_was_pruned_is_never_left_out_silently() {
     let history = log.history().unwrap();
     until(|| history.pruned("a") > 0);
     let gone = history.pruned("a");
-    assert_eq!(merge(&log, &[Follow { channel: "a", after: gone - 1 }], gone - 1), None);
-    let all = merge(&log, &[Follow { channel: "a", after: gone }], gone).unwrap();
+    assert_eq!(
+        merge(
+            &log,
+            &[Follow {
+                channel: "a",
+                after: gone - 1
+            }],
+            gone - 1
+        ),
+        None
+    );
+    let all = merge(
+        &log,
+        &[Follow {
+            channel: "a",
+            after: gone,
+        }],
+        gone,
+    )
+    .unwrap();
     assert_eq!(all, (gone + 1..=200).collect::<Vec<_>>());
 }
 
@@ -78,7 +99,10 @@ fn the_last_few_are_found_far_back() {
     assert_eq!(past.last("rare", 2), None, "the window does not know");
     assert_eq!(past.before_last("rare", 2), 82);
     assert_eq!(read_all(&log, "rare", past.before_last("rare", 2)), [83, 124]);
-    assert_eq!(read_all(&log, "rare", past.before_last("rare", 9)), [1, 42, 83, 124]);
+    assert_eq!(
+        read_all(&log, "rare", past.before_last("rare", 9)),
+        [1, 42, 83, 124]
+    );
     assert_eq!(past.before_last("busy", 1), 163);
 }
 
@@ -105,14 +129,19 @@ fn a_gap_is_found_by_those_whom_it_concerns() {
     let gap = Gap {
         from: log.window().position(0),
         reason: pregon_wire::words::GapReason::Source,
-        patterns: Arc::from([crate::route::template::Template::parse("sala_{id}").unwrap().pattern()]),
+        patterns: Arc::from([crate::route::template::Template::parse("sala_{id}")
+            .unwrap()
+            .pattern()]),
         everything: false,
     };
     append(&log, vec![Append::Gap(gap)]);
     fill(&log, "otra", 60);
     let follow = |channel| [Follow { channel, after: 0 }];
     let past = past(&log);
-    let read = |channel| past.read_all(&follow(channel), 0, log.window().head(), PIECE).unwrap();
+    let read = |channel| {
+        past.read_all(&follow(channel), 0, log.window().head(), PIECE)
+            .unwrap()
+    };
     assert!(matches!(read("sala_1").entries[0].body, Body::Gap(_)));
     assert_eq!(offsets(&read("otra").entries)[0], 2);
 }
@@ -127,7 +156,17 @@ fn a_damaged_segment_is_a_gap_to_those_who_need_it() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     std::fs::write(path, bytes).unwrap();
-    assert_eq!(merge(&log, &[Follow { channel: "a", after: 0 }], 0), None);
+    assert_eq!(
+        merge(
+            &log,
+            &[Follow {
+                channel: "a",
+                after: 0
+            }],
+            0
+        ),
+        None
+    );
     let history = log.history().unwrap();
     assert!(history.pruned("a") > 0, "from now on it is known");
     let rest = history.pruned("a");
