@@ -47,6 +47,7 @@ use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
 use crate::transport::origin::Origins;
+use log::Opened;
 
 /// Time between lines about active connections, and between prunings of the log by age.
 const TICK: Duration = Duration::from_secs(10);
@@ -89,16 +90,13 @@ impl Node {
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
-        let opened = log::open(&config, &opener, &metrics).await?;
-        let log = opened.log;
+        let settings = settings(&config, &options);
+        let Opened { log, kept, up } = log::open(&config, &settings, &opener, &metrics).await?;
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let settings = settings(&config, &options);
-        let folder = opened.folder.as_deref();
-        let kept = Arc::new(log::sessions(&config, &settings.namespaces, folder, &metrics)?);
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -114,14 +112,11 @@ impl Node {
             Arc::clone(&pipeline),
             Arc::clone(&rights),
             Arc::clone(&kept),
-            Arc::new(Past::new(Arc::clone(log.window()), log.history())),
+            Past::of(&*log),
         );
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, mut attached) =
-            start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
-        attached.push(("log", opened.up));
-        let health = Health::new(attached);
+        let (sources, health) = start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), up, &stop)?;
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
@@ -130,12 +125,7 @@ impl Node {
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(
-            Arc::clone(&hub),
-            Arc::clone(&log),
-            Arc::clone(&kept),
-            stop.clone(),
-        ));
+        tasks.spawn(tick(&hub, &log, &kept, &stop));
         Ok(Self {
             address,
             config,
@@ -207,20 +197,8 @@ impl Node {
         }
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
-        self.close_log().await;
+        log::close(&self.log, &self.kept).await;
         tracing::info!(newest = self.log.window().head(), "stopped");
-    }
-
-    /// What was appended becomes durable.
-    async fn close_log(&self) {
-        let (log, kept) = (Arc::clone(&self.log), Arc::clone(&self.kept));
-        let closing = tokio::task::spawn_blocking(move || {
-            kept.close();
-            log.close();
-        });
-        if closing.await.is_err() {
-            tracing::error!("the log could not be closed");
-        }
     }
 
     /// Sources get as long as sessions do: one that waits for a database that hangs is given up.
@@ -310,10 +288,11 @@ fn start_sources(
     metrics: &Arc<Metrics>,
     hub: &Arc<Hub>,
     pool: Option<&Arc<Pool>>,
+    log: Attached,
     stop: &CancellationToken,
-) -> anyhow::Result<(JoinSet<()>, Vec<(&'static str, Attached)>)> {
+) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
     let mut tasks = JoinSet::new();
-    let mut attached = Vec::new();
+    let mut attached = vec![("log", log)];
     let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
     let url = config
         .postgres
@@ -366,7 +345,7 @@ fn start_sources(
         attached.extend(source.attached());
         source.spawn(&mut tasks, stop);
     }
-    Ok((tasks, attached))
+    Ok((tasks, Health::new(attached)))
 }
 
 /// What the listener needs to know of the configuration.
@@ -486,19 +465,22 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Says how many are connected, and lets the log forget what is old.
-async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, kept: Arc<Sessions>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(TICK);
-    every.tick().await;
-    loop {
-        tokio::select! {
-            _ = every.tick() => {
-                tracing::info!(connections = hub.sessions(), "active connections");
-                kept.prune();
-                if let Err(error) = log.prune() {
-                    tracing::warn!(%error, "the log could not be pruned");
-                }
+fn tick(
+    hub: &Arc<Hub>,
+    log: &Arc<dyn Log>,
+    kept: &Arc<Sessions>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (hub, log, kept, stop) = (hub.clone(), log.clone(), kept.clone(), stop.clone());
+    async move {
+        let mut every = tokio::time::interval(TICK);
+        every.tick().await;
+        while stop.run_until_cancelled(every.tick()).await.is_some() {
+            tracing::info!(connections = hub.sessions(), "active connections");
+            kept.prune();
+            if let Err(error) = log.prune() {
+                tracing::warn!(%error, "the log could not be pruned");
             }
-            () = stop.cancelled() => return,
         }
     }
 }
