@@ -141,6 +141,8 @@ pub struct Metrics {
     pub source_gaps: Family<SourceLabel, Counter>,
     pub malformed: Family<SourceLabel, Counter>,
     pub capture_lag: Histogram,
+    pub slot_retained: Gauge,
+    pub slot_alarm: Gauge,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
     pub decrypt_failures: Family<DecryptLabel, Counter>,
@@ -174,6 +176,8 @@ impl Metrics {
             source_gaps: Family::default(),
             malformed: Family::default(),
             capture_lag: seconds(),
+            slot_retained: Gauge::default(),
+            slot_alarm: Gauge::default(),
             routes: Family::default(),
             publications: Counter::default(),
             decrypt_failures: Family::default(),
@@ -213,6 +217,17 @@ impl Metrics {
         );
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
+        r.register_with_unit(
+            "slot_retained",
+            "WAL that the server keeps for our slot",
+            Unit::Bytes,
+            self.slot_retained.clone(),
+        );
+        r.register(
+            "slot_alarm",
+            "1 while the slot has used up more than half of max_slot_wal_keep_size, beyond which it is lost",
+            self.slot_alarm.clone(),
+        );
         r.register(
             "route_matches",
             "Events that a route addressed",

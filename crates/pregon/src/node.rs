@@ -12,16 +12,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
-use pregon_capture::connect::Settings;
+use pregon_capture::connect::{ConnectError, Settings};
+use pregon_capture::fetch::SEARCH_PATH;
+use pregon_capture::install::WatchSpec;
 use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
+use pregon_capture::wal::{Repair, WalOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Config, Emitter};
+use crate::config::{Apply, Capture, Config, Emitter, Secret};
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
@@ -41,6 +44,7 @@ use crate::source::emitter::Emitters;
 use crate::source::postgres::PostgresSource;
 use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
+use crate::source::wal::WalSource;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
@@ -297,11 +301,11 @@ fn start_sources(
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
     let emitters = Emitters::build(config, pool.cloned(), metrics);
-    if let Some(url) = config
-        .postgres
-        .as_ref()
-        .and_then(|postgres| postgres.url.as_ref())
-    {
+    let wal = start_wal(config, pipeline, metrics, &mut attached)?;
+    if let Some(source) = wal {
+        tasks.spawn(source.run(stop.clone()));
+    }
+    if let Some(url) = listened(config) {
         let settings = Settings::parse(url.reveal())?;
         let up = Attached::default();
         attached.push(("postgres", up.clone()));
@@ -326,7 +330,8 @@ fn start_sources(
                 tracing::error!(%error, "postgres cannot be listened to");
             }
         });
-        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), up, pipeline, metrics) {
+        let triggers = Triggers::build(config, pool.map(Arc::as_ref), up, pipeline, metrics);
+        if let Some(triggers) = triggers.filter(|_| !reads_wal(config)) {
             attached.push(("postgres triggers", triggers.complete.clone()));
             tasks.spawn(triggers.run(stop.clone()));
         }
@@ -339,6 +344,67 @@ fn start_sources(
     Ok((tasks, Health::new(attached)))
 }
 
+fn reads_wal(config: &Config) -> bool {
+    let postgres = config.postgres.as_ref();
+    postgres.is_some_and(|postgres| postgres.capture == Capture::Wal)
+}
+
+/// The database to listen to. With changes from the WAL that is needed for other channels only.
+fn listened(config: &Config) -> Option<&Secret> {
+    let others = !config.listen.is_empty() || config.socketio().hears(Emitter::Postgres);
+    let postgres = config.postgres.as_ref();
+    postgres
+        .filter(|_| others || !reads_wal(config))
+        .and_then(|postgres| postgres.url.as_ref())
+}
+
+/// The source that reads the WAL, where the configuration wants it.
+fn start_wal(
+    config: &Config,
+    pipeline: &Arc<Pipeline>,
+    metrics: &Arc<Metrics>,
+    attached: &mut Vec<(&'static str, Attached)>,
+) -> anyhow::Result<Option<WalSource>> {
+    let Some(postgres) = config.postgres.as_ref().filter(|_| reads_wal(config)) else {
+        return Ok(None);
+    };
+    let (Some(url), Some(replication)) = (&postgres.url, postgres.replication()) else {
+        return Ok(None);
+    };
+    let mut pool = PoolOptions::new(Settings::parse(url.reveal())?.with_name("wal/query"));
+    pool.size = 2; // One batch at a time asks, and the reader looks after the slot.
+    pool.statement_timeout = postgres.statement_timeout.0;
+    pool.search_path = Some(SEARCH_PATH);
+    let pool = Pool::new(pool);
+    let target = crate::install::target(config)?;
+    let admin = postgres.admin().filter(|_| postgres.apply == Apply::Auto);
+    let repair = admin.map(|url| {
+        Ok::<_, ConnectError>(Repair {
+            settings: Settings::parse(url.reveal())?.with_name("install"),
+            target: target.clone(),
+        })
+    });
+    let source = WalSource {
+        options: WalOptions {
+            settings: Settings::parse(replication.reveal())?.with_name("wal"),
+            pool: pool.clone(),
+            slot: target.slot.clone(),
+            watches: target.watches.clone(),
+            repair: repair.transpose()?,
+            known: Arc::new(|| None),
+            check: postgres.heartbeat.0 * 2,
+        },
+        pool,
+        pipeline: Arc::clone(pipeline),
+        metrics: Arc::clone(metrics),
+        attached: Attached::default(),
+        complete: Attached::default(),
+    };
+    attached.push(("postgres wal", source.attached.clone()));
+    attached.push(("postgres publication", source.complete.clone()));
+    Ok(Some(source))
+}
+
 /// What the listener needs to know of the configuration.
 pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
     let mut options = ListenOptions::new(settings);
@@ -349,12 +415,13 @@ pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
         .collect();
     let emitters = config.socketio().postgres_channels();
     options.channels.extend(emitters.map(|(channel, _)| channel));
-    options.publish = true;
+    options.publish = !reads_wal(config);
     options.node = format!("pregon-{:08x}", rand::random::<u32>());
     if let Some(postgres) = &config.postgres {
         options.heartbeat = postgres.heartbeat.0;
     }
-    for spec in crate::install::specs(config) {
+    let triggered = |_: &WatchSpec| !reads_wal(config);
+    for spec in crate::install::specs(config).into_iter().filter(triggered) {
         let table = WatchTable {
             schema: spec.schema,
             table: spec.table,

@@ -5,7 +5,7 @@ use crate::catalog::names::{ident, literal};
 use super::found::{Found, FunctionFacts};
 use super::plan::{Step, StepKind};
 use super::watch::{FunctionSql, function_sql, mark};
-use super::{InstallError, MARK, OWNER_ROLE, PUBLISHER_ROLE, Problem, SCHEMA};
+use super::{InstallError, MARK, Mode, OWNER_ROLE, PUBLISHER_ROLE, Problem, SCHEMA};
 
 /// A function that belongs to every installation.
 pub(crate) struct BaseFunction {
@@ -14,7 +14,7 @@ pub(crate) struct BaseFunction {
     result: &'static str,
     definer: bool,
     settings: &'static [&'static str],
-    pub(crate) body: &'static str,
+    body: &'static str,
 }
 
 /// In the order of creation: `publish` calls `fit`.
@@ -38,19 +38,27 @@ pub(crate) const FUNCTIONS: [BaseFunction; 2] = [
 ];
 
 impl BaseFunction {
+    /// What it does in this mode.
+    pub(crate) fn body(&self, mode: Mode) -> &'static str {
+        match (mode, self.name) {
+            (Mode::Wal, "publish") => include_str!("../../sql/publish_wal.sql"),
+            _ => self.body,
+        }
+    }
+
     fn signature(&self) -> String {
         format!("{SCHEMA}.{}({})", self.name, self.arguments)
     }
 
-    fn sql(&self, owner: &str) -> String {
+    fn sql(&self, owner: &str, body: &str) -> String {
         function_sql(&FunctionSql {
             signature: self.signature(),
             result: self.result,
             definer: self.definer,
             settings: self.settings,
-            body: self.body,
+            body,
             owner,
-            comment: &mark(self.body),
+            comment: &mark(body),
         })
     }
 }
@@ -232,13 +240,20 @@ fn trimmed(sql: &str) -> String {
 }
 
 /// Steps for the functions that every installation has.
-pub(crate) fn functions(found: &Found, owner: &Owner, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+pub(crate) fn functions(
+    found: &Found,
+    owner: &Owner,
+    mode: Mode,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) {
     for function in &FUNCTIONS {
+        let body = function.body(mode);
         let existing = found.functions.iter().find(|other| {
             other.schema == SCHEMA && other.name == function.name && other.arguments == function.arguments
         });
         let Some(existing) = existing else {
-            steps.push(step(function, owner, "it is missing", StepKind::Create));
+            steps.push(step(function, body, owner, "it is missing", StepKind::Create));
             continue;
         };
         if !existing.is_ours() {
@@ -250,20 +265,20 @@ pub(crate) fn functions(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
         }
         let differs = difference(
             existing,
-            function.body,
+            body,
             function.definer,
             function.settings,
             owner,
         );
         if let Some(reason) = differs {
-            steps.push(step(function, owner, &reason, StepKind::Replace));
+            steps.push(step(function, body, owner, &reason, StepKind::Replace));
         }
     }
 }
 
-fn step(function: &BaseFunction, owner: &Owner, reason: &str, kind: StepKind) -> Step {
+fn step(function: &BaseFunction, body: &str, owner: &Owner, reason: &str, kind: StepKind) -> Step {
     Step {
-        sql: function.sql(&owner.name),
+        sql: function.sql(&owner.name, body),
         reason: reason.to_owned(),
         object: format!("function {SCHEMA}.{}", function.name),
         kind,

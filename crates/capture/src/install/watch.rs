@@ -10,7 +10,7 @@ use crate::catalog::{Kind, TableFacts};
 use crate::change::Op;
 
 use super::found::TriggerFacts;
-use super::spec::WatchSpec;
+use super::spec::{Mode, WatchSpec};
 use super::{MARK, SCHEMA};
 
 /// Rendering must not depend on the writer's session, nor names on the writer's search path.
@@ -78,9 +78,12 @@ pub(crate) fn function_name(spec: &WatchSpec) -> (String, String) {
 }
 
 impl<'a> DesiredWatch<'a> {
-    pub(crate) fn new(spec: &'a WatchSpec, table: TableFacts) -> Self {
+    pub(crate) fn new(spec: &'a WatchSpec, table: TableFacts, mode: Mode) -> Self {
         let (function_schema, function_name) = function_name(spec);
-        let triggers = triggers(spec, &table);
+        let triggers = match mode {
+            Mode::Wal => Vec::new(),
+            _ => triggers(spec, &table),
+        };
         let body = body(
             spec,
             &table,

@@ -30,6 +30,8 @@ pub const PREFIX: &[u8] = b"pregon";
 const STATUS_AFTER: Duration = Duration::from_millis(500);
 /// The server is told at least this often that somebody is here: it gives up after 10 s.
 const STATUS_EVERY: Duration = Duration::from_secs(3);
+/// A gateway that stops waits so long for its log.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Between looks at a slot that another gateway reads.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -76,6 +78,8 @@ pub struct Reader {
     again: watch::Receiver<u64>,
     last: Option<Known>,
     written: Lsn,
+    /// Up to where the server can forget once everything that was handed over is kept.
+    owed: Lsn,
     /// What the server was told, and when.
     told: (Lsn, Instant),
     reported: String,
@@ -96,6 +100,7 @@ impl Reader {
             again,
             last: None,
             written: Lsn::default(),
+            owed: Lsn::default(),
             told: (Lsn::default(), Instant::now()),
             reported: String::new(),
         }
@@ -104,22 +109,29 @@ impl Reader {
     /// Reads until the token is cancelled or nobody takes what is read.
     pub async fn run(mut self, stop: CancellationToken) {
         let sink = self.sink.clone();
+        let given_up = async {
+            stop.cancelled().await;
+            tokio::time::sleep(FAREWELL).await;
+        };
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = given_up => {}
             () = sink.closed() => {}
-            () = self.keep_reading() => {}
+            () = self.keep_reading(&stop) => {}
         }
     }
 
-    async fn keep_reading(&mut self) {
+    async fn keep_reading(&mut self, stop: &CancellationToken) {
         let mut backoff = Backoff::default();
-        loop {
+        while !stop.is_cancelled() {
             let remembered = (self.options.known)();
             let trouble = match attach(&self.options.settings, &self.options.slot, self.resume(remembered)).await {
                 Ok(attached) => {
                     backoff.reset();
                     self.reported.clear();
-                    let trouble = self.stream(attached).await;
+                    let trouble = self.stream(attached, stop).await;
+                    if stop.is_cancelled() {
+                        return;
+                    }
                     self.lost(&trouble).await;
                     trouble
                 }
@@ -132,7 +144,10 @@ impl Reader {
                 Trouble::Busy(_) => BUSY_PAUSE,
                 _ => backoff.next(trouble.is_permanent() && !self.mend(&trouble).await, rand::random()),
             };
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
         }
     }
 
@@ -163,7 +178,7 @@ impl Reader {
         }
     }
 
-    async fn stream(&mut self, attached: Attached) -> Trouble {
+    async fn stream(&mut self, attached: Attached, stop: &CancellationToken) -> Trouble {
         let Attached { mut stream, start } = attached;
         self.last = Some(start.known);
         self.written = start.known.place.lsn;
@@ -198,12 +213,20 @@ impl Reader {
                         // Its sender lives as long as whoever takes the steps.
                         changed.map_err(|_| Trouble::Lost("nobody takes what is read".to_owned()))?;
                     }
+                    () = stop.cancelled() => return self.say_farewell(&mut stream).await,
                     filled = stream.fill() => filled?,
                 }
             }
         };
         let result: Result<(), Trouble> = result.await;
         result.err().unwrap_or_else(|| Trouble::Lost("the stream ended".to_owned()))
+    }
+
+    /// Waits until what was handed over is kept and tells the server, so that the next one does not get it again.
+    async fn say_farewell(&mut self, stream: &mut Copying) -> Result<(), Trouble> {
+        while *self.kept.borrow_and_update() < self.owed && self.kept.changed().await.is_ok() {}
+        self.tell(stream).await?;
+        Err(Trouble::Lost("this gateway stops".to_owned()))
     }
 
     /// When the server should hear from us: soon if there is something new.
@@ -250,10 +273,12 @@ impl Reader {
         let batch = assembler.hand_over();
         self.written = self.written.max(batch.upto.lsn);
         let place = batch.upto;
+        let confirm = batch.confirm;
         self.give(stream, Step::Batch(batch)).await?;
         if let Some(last) = &mut self.last {
             last.place = place;
         }
+        self.owed = confirm.unwrap_or(self.owed);
         Ok(())
     }
 

@@ -47,6 +47,8 @@ struct Running {
     names: HashMap<String, Arc<str>>,
     emitters: Option<Arc<Emitters>>,
     sources: Vec<Arc<str>>,
+    /// `pregon.publish` comes this way too.
+    publishes: bool,
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     attached: Attached,
@@ -70,11 +72,13 @@ impl PostgresSource {
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
         sources.extend(options.watches.keys().map(|name| Arc::from(name.as_str())));
         sources.extend(emitters.is_some().then(|| Arc::from(emitter::SOURCE)));
+        let publishes = options.publish;
         let listener = Listener::new(options, sink)?;
         let mut running = Running {
             names,
             emitters,
             sources,
+            publishes,
             pipeline,
             metrics,
             attached,
@@ -170,7 +174,8 @@ impl Running {
     /// Everything that comes over the connection may have been lost.
     async fn gap_of_all(&self, from: Position) {
         // An emitter names rooms of its own, as a publish of SQL does.
-        let everything = self.emitters.is_some() || self.pipeline.sql_may_publish().await;
+        let publishes = self.publishes && self.pipeline.sql_may_publish().await;
+        let everything = self.emitters.is_some() || publishes;
         self.gap(&self.sources, everything, from).await;
     }
 
@@ -203,7 +208,8 @@ impl Running {
     }
 }
 
-fn row(change: Change) -> Event {
+/// The event of a changed row.
+pub(super) fn row(change: Change) -> Event {
     let op = match change.op {
         ChangeOp::Insert => Op::Insert,
         ChangeOp::Update => Op::Update,
@@ -225,7 +231,8 @@ fn row(change: Change) -> Event {
     }
 }
 
-fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
+/// The event of a publish from SQL.
+pub(super) fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
     Event {
         name: Some(Arc::from(event)),
         at: at.unwrap_or_else(SystemTime::now),
