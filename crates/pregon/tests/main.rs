@@ -14,6 +14,7 @@ mod http_api;
 mod rights;
 mod limits;
 mod watch;
+mod wal;
 mod routes;
 mod decrypt;
 mod lifecycle;

@@ -188,6 +188,18 @@ impl Copying {
         }
     }
 
+    /// Ends the stream in order: a connection that is merely cut may take the last message with it.
+    pub(super) async fn finish(mut self) -> Result<(), Trouble> {
+        self.send(&frame::END).await?;
+        loop {
+            match self.next() {
+                Ok(Some(Frame::Ended)) | Err(_) => return Ok(()),
+                Ok(Some(_)) => {}
+                Ok(None) => self.fill().await?,
+            }
+        }
+    }
+
     /// Writes a whole message.
     pub(super) async fn send(&mut self, message: &[u8]) -> Result<(), Trouble> {
         let sent = async {

@@ -25,7 +25,8 @@ type Answers = HashMap<Spot, Result<Answer, String>>;
 pub struct Finisher {
     pool: Pool,
     watches: Vec<WatchSpec>,
-    shapes: HashMap<u32, Arc<Shape>>,
+    /// By the address of their description, which they keep alive: changes of one batch may have different shapes.
+    shapes: HashMap<usize, Arc<Shape>>,
 }
 
 impl Finisher {
@@ -52,7 +53,7 @@ impl Finisher {
                     new,
                     old,
                 } => {
-                    let Some(shape) = self.shapes.get(&relation.oid) else {
+                    let Some(shape) = self.shapes.get(&address(relation)) else {
                         continue;
                     };
                     for (place, bound) in shape.watches.iter().enumerate() {
@@ -77,17 +78,19 @@ impl Finisher {
 
     /// Finds out about tables that are new or have changed.
     async fn describe(&mut self, batch: &RawBatch) -> Result<(), QueryError> {
+        // What neither the reader nor the batch knows any more is of a former shape.
+        self.shapes
+            .retain(|_, shape| Arc::strong_count(&shape.relation) > 1);
         for change in &batch.changes {
             let (What::Row { relation, .. } | What::Truncate(relation)) = &change.what else {
                 continue;
             };
-            let known = self.shapes.get(&relation.oid);
-            if known.is_none_or(|known| !Arc::ptr_eq(&known.relation, relation)) {
+            if !self.shapes.contains_key(&address(relation)) {
                 let shape = Shape::load(&self.pool, relation, &self.watches).await?;
                 if shape.watches.is_empty() {
                     tracing::warn!(table = %format_args!("{}.{}", relation.schema, relation.name), "changes of a table that no watch names are passed over: was it renamed?");
                 }
-                self.shapes.insert(relation.oid, Arc::new(shape));
+                self.shapes.insert(address(relation), Arc::new(shape));
             }
         }
         Ok(())
@@ -95,7 +98,7 @@ impl Finisher {
 
     /// Completes rows with large values that an update left alone; gives the places of those that had to be read.
     async fn fill(&self, batch: &mut RawBatch) -> Result<Vec<usize>, QueryError> {
-        let mut groups: BTreeMap<(u32, Vec<usize>), Vec<(usize, &mut Tuple)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(usize, Vec<usize>), Vec<(usize, &mut Tuple)>> = BTreeMap::new();
         let mut xids = Vec::new();
         for (index, change) in batch.changes.iter_mut().enumerate() {
             let What::Row {
@@ -113,13 +116,13 @@ impl Finisher {
             if let Some(old) = old {
                 unchanged::from_old(new, old);
             }
-            let Some(shape) = self.shapes.get(&relation.oid) else {
+            let Some(shape) = self.shapes.get(&address(relation)) else {
                 continue;
             };
             let missing = unchanged::missing(shape, new);
             if !missing.is_empty() {
                 xids.push(change.xid);
-                groups.entry((relation.oid, missing)).or_default().push((index, new));
+                groups.entry((address(relation), missing)).or_default().push((index, new));
             }
         }
         let mut fetched = Vec::new();
@@ -128,9 +131,9 @@ impl Finisher {
         }
         xids.dedup();
         wait_visible(&self.pool, &xids).await?;
-        for ((oid, places), rows) in groups {
+        for ((shape, places), rows) in groups {
             let (indices, mut tuples): (Vec<usize>, Vec<&mut Tuple>) = rows.into_iter().unzip();
-            let Some(shape) = self.shapes.get(&oid) else {
+            let Some(shape) = self.shapes.get(&shape) else {
                 continue;
             };
             match unchanged::read(&self.pool, shape, &places, &mut tuples).await {
@@ -148,7 +151,7 @@ impl Finisher {
 
     /// Asks the server what it alone can say, one question for each watch.
     async fn ask(&self, batch: &RawBatch) -> Result<Answers, QueryError> {
-        let mut questions: BTreeMap<(u32, usize), Vec<(Spot, Vec<u8>)>> = BTreeMap::new();
+        let mut questions: BTreeMap<(usize, usize), Vec<(Spot, Vec<u8>)>> = BTreeMap::new();
         for (index, change) in batch.changes.iter().enumerate() {
             let What::Row {
                 relation,
@@ -159,7 +162,7 @@ impl Finisher {
             else {
                 continue;
             };
-            let Some(shape) = self.shapes.get(&relation.oid) else {
+            let Some(shape) = self.shapes.get(&address(relation)) else {
                 continue;
             };
             for (place, bound) in shape.watches.iter().enumerate() {
@@ -171,14 +174,14 @@ impl Finisher {
                         let mut texts = Vec::new();
                         shape.texts(tuple, &mut texts);
                         let question = ((index, place, old), texts);
-                        questions.entry((relation.oid, place)).or_default().push(question);
+                        questions.entry((address(relation), place)).or_default().push(question);
                     }
                 }
             }
         }
         let mut answers = Answers::new();
-        for ((oid, place), asked) in questions {
-            let shape = self.shapes.get(&oid);
+        for ((shape, place), asked) in questions {
+            let shape = self.shapes.get(&shape);
             let Some(ask) = shape.and_then(|shape| shape.watches.get(place)?.ask.as_ref()) else {
                 continue;
             };
@@ -189,8 +192,8 @@ impl Finisher {
         Ok(answers)
     }
 
-    fn truncated(&self, relation: &Relation, change: &RawChange) -> Vec<Captured> {
-        let Some(shape) = self.shapes.get(&relation.oid) else {
+    fn truncated(&self, relation: &Arc<Relation>, change: &RawChange) -> Vec<Captured> {
+        let Some(shape) = self.shapes.get(&address(relation)) else {
             return Vec::new();
         };
         let watches = shape
@@ -212,6 +215,10 @@ impl Finisher {
         });
         captured.collect()
     }
+}
+
+fn address(relation: &Arc<Relation>) -> usize {
+    Arc::as_ptr(relation) as usize
 }
 
 fn published(content: &Bytes, change: &RawChange) -> Option<Captured> {

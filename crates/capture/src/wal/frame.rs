@@ -110,6 +110,9 @@ pub(super) fn query(sql: &str) -> Vec<u8> {
     bytes
 }
 
+/// The end of what we stream.
+pub(super) const END: [u8; 5] = *b"c\0\0\0\x04";
+
 /// A standby status update: received up to `written`, durable up to `flushed`.
 pub(super) fn status(written: Lsn, flushed: Lsn, clock_micros: i64) -> [u8; 39] {
     let mut bytes = [0; 39];

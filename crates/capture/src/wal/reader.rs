@@ -219,14 +219,18 @@ impl Reader {
             }
         };
         let result: Result<(), Trouble> = result.await;
-        result.err().unwrap_or_else(|| Trouble::Lost("the stream ended".to_owned()))
+        let Err(trouble) = result else {
+            // Whoever cuts it off gives up waiting.
+            let _ = stream.finish().await;
+            return Trouble::Lost("this gateway stops".to_owned());
+        };
+        trouble
     }
 
     /// Waits until what was handed over is kept and tells the server, so that the next one does not get it again.
     async fn say_farewell(&mut self, stream: &mut Copying) -> Result<(), Trouble> {
         while *self.kept.borrow_and_update() < self.owed && self.kept.changed().await.is_ok() {}
-        self.tell(stream).await?;
-        Err(Trouble::Lost("this gateway stops".to_owned()))
+        self.tell(stream).await
     }
 
     /// When the server should hear from us: soon if there is something new.
