@@ -113,7 +113,8 @@ pub(super) fn query(sql: &str) -> Vec<u8> {
 /// The end of what we stream.
 pub(super) const END: [u8; 5] = *b"c\0\0\0\x04";
 
-/// A standby status update: received up to `written`, durable up to `flushed`.
+/// A standby status update: received up to `written`, durable up to `flushed`. The server is asked to answer, because one that hears from
+/// us says nothing by itself, and silence is how its end is noticed.
 pub(super) fn status(written: Lsn, flushed: Lsn, clock_micros: i64) -> [u8; 39] {
     let mut bytes = [0; 39];
     let mut put = |at: usize, part: &[u8]| {
@@ -128,6 +129,7 @@ pub(super) fn status(written: Lsn, flushed: Lsn, clock_micros: i64) -> [u8; 39] 
     put(14, &flushed.0.to_be_bytes());
     put(22, &flushed.0.to_be_bytes());
     put(30, &clock_micros.saturating_sub(EPOCH_MICROS).to_be_bytes());
+    put(38, &[1]);
     bytes
 }
 

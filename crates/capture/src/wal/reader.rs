@@ -30,6 +30,8 @@ pub const PREFIX: &[u8] = b"pregon";
 const STATUS_AFTER: Duration = Duration::from_millis(500);
 /// The server is told at least this often that somebody is here: it gives up after 10 s.
 const STATUS_EVERY: Duration = Duration::from_secs(3);
+/// A server that says nothing for so long has gone: it answers each of our messages.
+const SILENCE: Duration = Duration::from_secs(15);
 /// A gateway that stops waits so long for its log.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Between looks at a slot that another gateway reads.
@@ -189,16 +191,22 @@ impl Reader {
             known: start.known,
             gap: start.gap,
         };
-        let mut next_look = Instant::now();
+        let (mut next_look, mut heard) = (Instant::now(), Instant::now());
         let result = async {
             self.give(&mut stream, told).await?;
             loop {
+                let before = Instant::now();
                 self.take_all(&mut stream, &mut assembler).await?;
+                // While the queue is full nothing is read.
+                heard += before.elapsed();
                 let due = self.due();
                 // The stream comes last: it may be ready for a long time.
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(due) => {
+                        if heard.elapsed() > SILENCE {
+                            return Err(Trouble::Lost("the server no longer answers".to_owned()));
+                        }
                         if assembler.has_news() {
                             self.hand_over(&mut stream, &mut assembler).await?;
                         }
@@ -214,7 +222,10 @@ impl Reader {
                         changed.map_err(|_| Trouble::Lost("nobody takes what is read".to_owned()))?;
                     }
                     () = stop.cancelled() => return self.say_farewell(&mut stream).await,
-                    filled = stream.fill() => filled?,
+                    filled = stream.fill() => {
+                        filled?;
+                        heard = Instant::now();
+                    }
                 }
             }
         };

@@ -302,7 +302,8 @@ mod tests {
             for cut in cuts.into_iter().chain([usize::MAX]) {
                 let mut assembler = Assembler::new(known, b"pregon");
                 // The server sends again what was not confirmed, whole transactions only.
-                let again = all.iter().filter(|(commit, _)| *commit >= confirmed).flat_map(|(_, messages)| messages);
+                let since = confirmed;
+                let again = all.iter().filter(move |(commit, _)| *commit >= since).flat_map(|(_, messages)| messages);
                 for (count, message) in again.take(cut).cloned().enumerate() {
                     assembler.take(message).unwrap();
                     if count % every == 0 && assembler.has_news() {
