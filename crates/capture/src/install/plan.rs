@@ -181,8 +181,8 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
         &mut problems,
     )
     .await?;
-    publication::steps(client, target, &watches, &mut steps, &mut problems).await?;
     base::meta(&found, &mut steps);
+    publication::steps(client, target, &watches, &mut steps, &mut problems).await?;
     if !problems.is_empty() {
         return Err(InstallError::Invalid(problems));
     }

@@ -7,7 +7,7 @@ use pregon_testkit::postgres::{Auth, Database, Options, Server, Tls};
 use crate::kit::{Memory, Stream, install, target};
 
 /// One change through a stream at this URL.
-async fn streams(database: &Database<'_>, url: &str) {
+async fn streams(database: &Database<'_>, url: &str, memory: &Memory) {
     let admin = database.client().await.unwrap();
     admin
         .batch_execute("CREATE TABLE IF NOT EXISTS t (id serial PRIMARY KEY)")
@@ -15,8 +15,7 @@ async fn streams(database: &Database<'_>, url: &str) {
         .unwrap();
     let target = target(database, vec![WatchSpec::new("t", "public", "t")]);
     install(&admin, &target).await.unwrap();
-    let memory = Memory::default();
-    let mut stream = Stream::start(url, &target, &memory);
+    let mut stream = Stream::start(url, &target, memory);
     admin.batch_execute("INSERT INTO t DEFAULT VALUES").await.unwrap();
     assert_eq!(stream.changes(1).await.len(), 1, "{url}");
     drop(stream);
@@ -45,6 +44,7 @@ async fn by_tcp_with_a_password_and_tls_and_by_the_socket() {
         .await
         .unwrap();
     let url = database.url_as("lector");
+    let memory = Memory::default();
     let ca = server.ca_file().unwrap();
     let verified = url.replace("127.0.0.1", "localhost");
     for url in [
@@ -55,7 +55,7 @@ async fn by_tcp_with_a_password_and_tls_and_by_the_socket() {
         server.socket_url("postgres", database.name()),
         format!("hostaddr=127.0.0.1 port={} user=lector password=lector dbname={}", server.port(), database.name()),
     ] {
-        streams(&database, &url).await;
+        streams(&database, &url, &memory).await;
     }
     let admin = database.client().await.unwrap();
     assert!(Settings::parse(&url).is_ok());
@@ -82,5 +82,6 @@ async fn md5_and_required_tls_work_too() {
         .execute("CREATE ROLE lector LOGIN SUPERUSER PASSWORD 'lector'")
         .await
         .unwrap();
-    streams(&database, &format!("{}?sslmode=require", database.url_as("lector"))).await;
+    let url = format!("{}?sslmode=require", database.url_as("lector"));
+    streams(&database, &url, &Memory::default()).await;
 }

@@ -153,10 +153,9 @@ async fn a_lost_slot_is_planned_anew_and_foreign_things_are_left_alone() {
     let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
     install(&admin, &target).await.unwrap();
     for _ in 0..6 {
-        admin
-            .batch_execute("SELECT pg_logical_emit_message(false, 'x', repeat('x', 9000000)); SELECT pg_switch_wal(); CHECKPOINT")
-            .await
-            .unwrap();
+        for sql in ["SELECT pg_logical_emit_message(false, 'x', repeat('x', 9000000))", "SELECT pg_switch_wal()", "CHECKPOINT"] {
+            admin.batch_execute(sql).await.unwrap();
+        }
     }
     let planned = plan(&admin, &target).await.unwrap();
     let kinds: Vec<StepKind> = planned.steps.iter().map(|step| step.kind).collect();
@@ -168,7 +167,11 @@ async fn a_lost_slot_is_planned_anew_and_foreign_things_are_left_alone() {
         ..target
     };
     admin
-        .batch_execute("CREATE PUBLICATION ajena; SELECT pg_create_logical_replication_slot('ajena', 'test_decoding')")
+        .batch_execute("CREATE PUBLICATION ajena")
+        .await
+        .unwrap();
+    admin
+        .batch_execute("SELECT pg_create_logical_replication_slot('ajena', 'test_decoding')")
         .await
         .unwrap();
     let refused = plan(&admin, &foreign).await.unwrap_err().to_string();

@@ -59,7 +59,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ("timestamptz", &["'2024-03-01 12:34:56.7+05:30'", "'-infinity'", "'0044-03-15 12:00:00+00 BC'", "'2024-07-01 00:00:00+00'"]),
     ("interval", &["'1 year 2 mons 3 days 04:05:06.7'", "'-1 day'"]),
     ("bytea", &[r"'\xdeadbeef'", "''"]),
-    ("json", &[r#"'{"b": 1, "a": [1,  2], "b": 2, "u": "\u0000"}'"#, "'null'", "E'{\"x\":\\n1}'"]),
+    ("json", &[r#"'{"b": 1, "a": [1,  2], "b": 2}'"#, "'null'", "E'{\"x\":\\n1}'"]),
     ("jsonb", &[r#"'{"b": 1, "a": [1,  2]}'"#, "'10.50'", "'\"x\"'"]),
     ("integer[]", &["'{1,NULL,3}'", "'{}'", "'[0:1]={7,8}'", "'{{1,2},{3,4}}'"]),
     ("text[]", &[r#"ARRAY['a,b', 'q"x', 'NULL', NULL, '', 'b\s', '{}', ' e ']"#]),
@@ -175,7 +175,8 @@ fn same(got: &str, expected: &str, all: &[(&str, &str)]) {
 
 #[tokio::test]
 async fn every_type_is_written_as_row_to_json_writes_it() {
-    compared(&[], "").await;
+    // What jsonb could not hold.
+    compared(&[("json", &[r#"'{"u": "\u0000"}'"#])], "").await;
 }
 
 /// hstore has a cast to json, which only the server can apply; so it renders the rows.
