@@ -50,7 +50,10 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
     let user = |settings: &Option<Settings>| settings.as_ref()?.user().map(str::to_owned);
     let gateway = settings(|postgres| postgres.url.as_ref())?;
     let replication = settings(Postgres::replication)?;
-    let database = replication.as_ref().and_then(Settings::database).unwrap_or_default();
+    let database = replication
+        .as_ref()
+        .and_then(Settings::database)
+        .unwrap_or_default();
     Ok(Target {
         watches: specs(config),
         gateway_role: user(&gateway),
@@ -58,7 +61,11 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
             Some(Capture::Wal) => Mode::Wal,
             _ => Mode::Notify,
         },
-        slot: match config.postgres.as_ref().and_then(|postgres| postgres.slot.clone()) {
+        slot: match config
+            .postgres
+            .as_ref()
+            .and_then(|postgres| postgres.slot.clone())
+        {
             Some(slot) => slot,
             None => slot_of(database),
         },

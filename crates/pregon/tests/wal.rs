@@ -43,7 +43,10 @@ async fn next_text(client: &mut WsClient) -> String {
     loop {
         let text = client.next_text(SOON).await.unwrap();
         if let Some((_, data)) = text.split_once("\"data\":") {
-            return data.rsplit_once(",\"position\"").map_or(data, |(data, _)| data).to_owned();
+            return data
+                .rsplit_once(",\"position\"")
+                .map_or(data, |(data, _)| data)
+                .to_owned();
         }
     }
 }
@@ -128,7 +131,10 @@ async fn a_condition_over_the_key_is_decided_from_the_key() {
     client.expect_silence().await.unwrap();
     let admin = database.client().await.unwrap();
     let identity = "SELECT relreplident::text FROM pg_class WHERE relname = 'pedidos'";
-    assert_eq!(admin.query_one(identity, &[]).await.unwrap().get::<_, String>(0), "d");
+    assert_eq!(
+        admin.query_one(identity, &[]).await.unwrap().get::<_, String>(0),
+        "d"
+    );
 }
 
 /// One row for which the condition fails is a gap; those around it arrive.
@@ -239,7 +245,8 @@ async fn partitions_report_through_their_root_and_names_may_be_odd() {
 
 #[tokio::test]
 async fn each_row_has_the_shape_of_its_moment() {
-    let (database, _node, mut client) = shop_with("CREATE TABLE pedidos (id int PRIMARY KEY, a text)", "").await;
+    let (database, _node, mut client) =
+        shop_with("CREATE TABLE pedidos (id int PRIMARY KEY, a text)", "").await;
     database
         .execute(
             "BEGIN; INSERT INTO pedidos VALUES (1, 'x'); ALTER TABLE pedidos ADD b int DEFAULT 7; INSERT INTO pedidos VALUES (2, 'y');
@@ -265,11 +272,19 @@ async fn generated_columns_are_computed_and_tables_that_inherit_report_as_their_
          CREATE TABLE urgentes (plazo int, PRIMARY KEY (id)) INHERITS (pedidos)";
     let (database, _node, mut client) = shop_with(table, "").await;
     database
-        .execute("INSERT INTO pedidos VALUES (1, 21); INSERT INTO urgentes (id, precio, plazo) VALUES (2, 4, 9)")
+        .execute(
+            "INSERT INTO pedidos VALUES (1, 21); INSERT INTO urgentes (id, precio, plazo) VALUES (2, 4, 9)",
+        )
         .await
         .unwrap();
-    assert_eq!(next_text(&mut client).await, r#"{"id":1,"precio":21,"doble":42,"nota":null}"#);
-    assert_eq!(next_text(&mut client).await, r#"{"id":2,"precio":4,"doble":8,"nota":null}"#);
+    assert_eq!(
+        next_text(&mut client).await,
+        r#"{"id":1,"precio":21,"doble":42,"nota":null}"#
+    );
+    assert_eq!(
+        next_text(&mut client).await,
+        r#"{"id":2,"precio":4,"doble":8,"nota":null}"#
+    );
 }
 
 #[tokio::test]
@@ -280,7 +295,10 @@ async fn sql_publishes_in_order_with_the_rows_and_at_any_size() {
         .await
         .unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 1}));
-    assert_eq!(next(&mut client).await, ("cierre".into(), json!({"hora": "22:00"})));
+    assert_eq!(
+        next(&mut client).await,
+        ("cierre".into(), json!({"hora": "22:00"}))
+    );
     assert_eq!(next(&mut client).await.1, json!({"id": 2}));
     database
         .execute("SELECT pregon.publish('pedidos', 'largo', to_jsonb(repeat('x', 3000000)))")
@@ -288,7 +306,10 @@ async fn sql_publishes_in_order_with_the_rows_and_at_any_size() {
         .unwrap();
     assert_eq!(next(&mut client).await.1.as_str().unwrap().len(), 3_000_000);
     let admin = database.client().await.unwrap();
-    let stored = admin.query_one("SELECT count(*) FROM pregon.stored", &[]).await.unwrap();
+    let stored = admin
+        .query_one("SELECT count(*) FROM pregon.stored", &[])
+        .await
+        .unwrap();
     assert_eq!(stored.get::<_, i64>(0), 0);
 }
 
@@ -306,7 +327,10 @@ async fn enrichment_never_sees_the_time_before_the_change() {
     }
     for id in 1..=200 {
         let row = next(&mut client).await.1;
-        assert!(row["id"] == json!(id) && row["filas"].as_i64().unwrap() >= id, "{row}");
+        assert!(
+            row["id"] == json!(id) && row["filas"].as_i64().unwrap() >= id,
+            "{row}"
+        );
     }
 }
 
@@ -393,7 +417,10 @@ async fn a_slot_that_was_dropped_is_made_anew_and_is_a_gap() {
     .await
     .unwrap();
     let gap = client.next_of_type("gap", SOON).await.unwrap();
-    assert_eq!((&gap["channel"], &gap["reason"]), (&json!("pedidos"), &json!("source")));
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("pedidos"), &json!("source"))
+    );
     database.execute("INSERT INTO pedidos VALUES (9)").await.unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 9}), "{}", node.log());
 }
@@ -402,7 +429,10 @@ async fn a_slot_that_was_dropped_is_made_anew_and_is_a_gap() {
 async fn a_publication_that_was_dropped_is_made_anew_and_is_a_gap() {
     let (database, node, mut client) = shop("columns = [\"id\"]").await;
     database
-        .execute(&format!("DROP PUBLICATION pregon_{}; INSERT INTO pedidos VALUES (1)", database.name()))
+        .execute(&format!(
+            "DROP PUBLICATION pregon_{}; INSERT INTO pedidos VALUES (1)",
+            database.name()
+        ))
         .await
         .unwrap();
     let gap = client.next_of_type("gap", SOON).await.unwrap();
@@ -437,7 +467,10 @@ async fn a_table_that_leaves_the_publication_holds_readyz_down() {
         .await
         .unwrap();
     ready(200).await;
-    assert_eq!(client.next_of_type("gap", SOON).await.unwrap()["channel"], "pedidos");
+    assert_eq!(
+        client.next_of_type("gap", SOON).await.unwrap()["channel"],
+        "pedidos"
+    );
     database.execute("INSERT INTO pedidos VALUES (9)").await.unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 9}));
 }
@@ -489,8 +522,12 @@ async fn an_idle_database_keeps_no_wal() {
     })
     .await
     .unwrap();
-    metric(&node, "pregon_slot_retained_bytes", |bytes| bytes >= 0.0).await.unwrap();
-    metric(&node, "pregon_slot_alarm", |alarm| alarm == 0.0).await.unwrap();
+    metric(&node, "pregon_slot_retained_bytes", |bytes| bytes >= 0.0)
+        .await
+        .unwrap();
+    metric(&node, "pregon_slot_alarm", |alarm| alarm == 0.0)
+        .await
+        .unwrap();
 }
 
 /// The gateway's role has REPLICATION and SELECT on the watched table, and nothing more.
@@ -516,7 +553,11 @@ async fn the_least_privileged_role_is_enough() {
     assert_eq!(next(&mut client).await, ("insert".into(), row.clone()));
     assert_eq!(next(&mut client).await, ("delete".into(), row));
     let client = database.client_as(&role).await.unwrap();
-    for forbidden in ["INSERT INTO app.pedidos VALUES (9)", "DELETE FROM pregon.meta", "SELECT pregon.publish('a', 'b', '1')"] {
+    for forbidden in [
+        "INSERT INTO app.pedidos VALUES (9)",
+        "DELETE FROM pregon.meta",
+        "SELECT pregon.publish('a', 'b', '1')",
+    ] {
         client.batch_execute(forbidden).await.unwrap_err();
     }
 }
@@ -529,7 +570,11 @@ async fn a_table_without_identity_is_refused_and_its_updates_go_on() {
         .env("DATABASE_URL", database.url())
         .not_ready();
     let refused = format!("{:#}", Node::spawn(options).await.unwrap_err());
-    for words in ["no replica identity", "add a primary key", "REPLICA IDENTITY FULL"] {
+    for words in [
+        "no replica identity",
+        "add a primary key",
+        "REPLICA IDENTITY FULL",
+    ] {
         assert!(refused.contains(words), "{words} in {refused}");
     }
     database

@@ -264,10 +264,7 @@ impl Tapped {
         (tapped, shared)
     }
 
-    fn with<T>(
-        &self,
-        poll: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn with<T>(&self, poll: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match self
             .shared
             .lock()
@@ -304,11 +301,7 @@ impl TlsStream for Tapped {
 }
 
 impl AsyncRead for Tapped {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.with(|stream| stream.poll_read(cx, buf))
     }
 }
@@ -340,7 +333,12 @@ impl AsyncWrite for Tapped {
 /// A startup message (length, version, name and value pairs, a zero) with one more parameter.
 fn ask_for_replication(message: &[u8]) -> io::Result<Vec<u8>> {
     const PARAMETER: &[u8] = b"replication\0database\0";
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the first message is no startup message");
+    let broken = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the first message is no startup message",
+        )
+    };
     let (length, rest) = message.split_first_chunk::<4>().ok_or_else(broken)?;
     let whole = usize::try_from(u32::from_be_bytes(*length)).ok() == Some(message.len());
     // Version 3 of the protocol.

@@ -6,6 +6,7 @@ use super::server::texts;
 use super::{Check, DoctorInput, Id};
 use crate::catalog::names::MAX_NAME;
 use crate::decode::CHANNEL;
+use crate::install::Mode;
 
 const QUEUE: Id = Id("N1", "notification queue");
 const LOCK: Id = Id("N2", "commit lock");
@@ -79,7 +80,7 @@ async fn stalled(client: &Client) -> Outcome {
 }
 
 async fn rate(client: &Client, input: &DoctorInput) -> Outcome {
-    if input.target.watches.is_empty() || input.sample.is_zero() {
+    if input.target.watches.is_empty() || input.sample.is_zero() || input.target.mode != Mode::Notify {
         return Ok(RATE.skip("nothing to count"));
     }
     let before = written(client, input).await?;

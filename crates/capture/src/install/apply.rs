@@ -47,7 +47,9 @@ async fn slots(
         match done {
             Ok(()) => log(step),
             Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                return Err(InstallError::SlotWaits { running: running(client).await });
+                return Err(InstallError::SlotWaits {
+                    running: running(client).await,
+                });
             }
             // Another node was quicker.
             Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => {}
@@ -81,7 +83,10 @@ async fn transaction(
     for attempt in 1..=ATTEMPTS {
         let failure = match attempt_once(client, plan).await {
             Ok(()) => {
-                plan.steps.iter().filter(|step| !step.kind.is_apart()).for_each(&mut *log);
+                plan.steps
+                    .iter()
+                    .filter(|step| !step.kind.is_apart())
+                    .for_each(&mut *log);
                 return Ok(());
             }
             Err(failure) => failure,

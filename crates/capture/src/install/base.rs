@@ -263,13 +263,7 @@ pub(crate) fn functions(
             ));
             continue;
         }
-        let differs = difference(
-            existing,
-            body,
-            function.definer,
-            function.settings,
-            owner,
-        );
+        let differs = difference(existing, body, function.definer, function.settings, owner);
         if let Some(reason) = differs {
             steps.push(step(function, body, owner, &reason, StepKind::Replace));
         }

@@ -5,8 +5,8 @@ use tokio_postgres::Client;
 use super::base;
 use super::found::{self, Found};
 use super::plan::trigger_difference;
-use super::spec::Target;
 use super::publication::WalFacts;
+use super::spec::Target;
 use super::status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus};
 use super::watch::{DesiredTrigger, DesiredWatch, function_name};
 use super::{InstallError, Mode, SCHEMA, validate};
@@ -23,7 +23,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut watches = Vec::new();
     for spec in &target.watches {
-        if let Some(table) = validate::table(client, spec, &mut problems, &mut warnings).await? {
+        if let Some(table) = validate::table(client, spec, target.mode, &mut problems, &mut warnings).await? {
             watches.push(DesiredWatch::new(spec, table, target.mode));
         }
     }
@@ -63,12 +63,21 @@ async fn wal(client: &Client, target: &Target, status: &mut Status) -> Result<()
     let facts = WalFacts::read(client).await?;
     let present = |there: bool| if there { State::Ok } else { State::Missing };
     for (word, there) in [
-        ("publication", facts.publications.iter().any(|one| one.name == target.slot && one.ours)),
+        (
+            "publication",
+            facts
+                .publications
+                .iter()
+                .any(|one| one.name == target.slot && one.ours),
+        ),
         ("slot", facts.slots.iter().any(|one| one.name == target.slot)),
     ] {
         let name = format!("{word} {}", target.slot);
         if !status.schema.iter().any(|told| told.name == name) {
-            status.schema.push(ObjectStatus { name, state: present(there) });
+            status.schema.push(ObjectStatus {
+                name,
+                state: present(there),
+            });
         }
     }
     Ok(())

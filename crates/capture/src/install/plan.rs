@@ -145,7 +145,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     let mut warnings = Vec::new();
     let mut watches = Vec::new();
     for spec in &target.watches {
-        if let Some(table) = validate::table(client, spec, &mut problems, &mut warnings).await? {
+        if let Some(table) = validate::table(client, spec, target.mode, &mut problems, &mut warnings).await? {
             validate::condition(client, spec, &table, &mut problems, &mut warnings).await?;
             watches.push(DesiredWatch::new(spec, table, target.mode));
         }
@@ -182,7 +182,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     )
     .await?;
     base::meta(&found, &mut steps);
-    publication::steps(client, target, &watches, &mut steps, &mut problems).await?;
+    publication::steps(client, target, &watches, &mut steps, &mut problems, &mut warnings).await?;
     if !problems.is_empty() {
         return Err(InstallError::Invalid(problems));
     }

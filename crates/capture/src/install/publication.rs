@@ -214,6 +214,7 @@ pub(crate) async fn steps(
     watches: &[DesiredWatch<'_>],
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
 ) -> Result<(), InstallError> {
     let facts = WalFacts::read(client).await?;
     let name = &target.slot;
@@ -226,7 +227,10 @@ pub(crate) async fn steps(
     }
     if facts.level != "logical" {
         problems.push(Problem::general(
-            format!("wal_level is {}, and capture = \"wal\" needs logical", facts.level),
+            format!(
+                "wal_level is {}, and capture = \"wal\" needs logical",
+                facts.level
+            ),
             "ALTER SYSTEM SET wal_level = logical and restart PostgreSQL (RDS: rds.logical_replication = 1)",
         ));
     }
@@ -240,6 +244,7 @@ pub(crate) async fn steps(
     replication(client, target, steps, problems).await?;
     let mut tables = Vec::new();
     for watch in watches {
+        warnings.extend(uncomputed(client, watch).await?);
         tables.extend(cover(client, watch, steps, problems).await?);
     }
     let made = publication(&facts, name, watches, &tables, steps, problems);
@@ -264,7 +269,10 @@ async fn cover(
             problems.push(Problem::new(
                 &spec.name,
                 format!("{name} is unlogged, so its changes are not in the WAL"),
-                format!("ALTER TABLE {} SET LOGGED, or capture it with triggers", table.quoted()),
+                format!(
+                    "ALTER TABLE {} SET LOGGED, or capture it with triggers",
+                    table.quoted()
+                ),
             ));
         }
         let through_root = watch.table.kind == crate::catalog::Kind::Partitioned;
@@ -290,6 +298,35 @@ async fn cover(
     Ok(published)
 }
 
+/// A generated column is not in the WAL. It is computed again, unless that would run a function that is not PostgreSQL's.
+async fn uncomputed(client: &Client, watch: &DesiredWatch<'_>) -> Result<Option<String>, InstallError> {
+    const SQL: &str = "
+        SELECT a.attname::text FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+         WHERE a.attrelid = $1 AND a.attgenerated <> '' AND EXISTS (
+           SELECT 1 FROM pg_depend p WHERE p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+              AND p.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass))";
+    let rows = client.query(SQL, &[&watch.table.oid]).await?;
+    let names = rows
+        .iter()
+        .map(|row| row.try_get::<_, String>(0))
+        .collect::<Result<Vec<_>, _>>()?;
+    let chosen = |name: &String| {
+        watch
+            .spec
+            .columns
+            .as_ref()
+            .is_none_or(|chosen| chosen.contains(name))
+    };
+    let names: Vec<String> = names.into_iter().filter(chosen).collect();
+    Ok((!names.is_empty()).then(|| {
+        format!(
+            "watch \"{}\": generated columns that use functions of yours are not in the WAL and stay out of the row: {}",
+            watch.spec.name,
+            names.join(", ")
+        )
+    }))
+}
+
 /// Whether the WAL has to have whole old rows: for updates that carry them, and where the condition has to be decided for them.
 async fn needs_old_rows(
     client: &Client,
@@ -301,10 +338,18 @@ async fn needs_old_rows(
     if spec.old && has(Op::Update) {
         return Ok(true);
     }
-    let Some(condition) = spec.condition.as_deref().filter(|_| has(Op::Update) || has(Op::Delete)) else {
+    let Some(condition) = spec
+        .condition
+        .as_deref()
+        .filter(|_| has(Op::Update) || has(Op::Delete))
+    else {
         return Ok(false);
     };
-    let Some(key) = covered.first().map(|table| &table.key).filter(|key| !key.is_empty()) else {
+    let Some(key) = covered
+        .first()
+        .map(|table| &table.key)
+        .filter(|key| !key.is_empty())
+    else {
         return Ok(true);
     };
     // Compiles with the key alone: then the key is all that has to be known.
@@ -333,7 +378,10 @@ async fn replication(
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
 ) -> Result<(), InstallError> {
-    let role = target.replication_role.as_deref().or(target.gateway_role.as_deref());
+    let role = target
+        .replication_role
+        .as_deref()
+        .or(target.gateway_role.as_deref());
     let Some(role) = role else { return Ok(()) };
     // Some services have a role in place of the attribute.
     const MAY: &str = "
@@ -410,7 +458,11 @@ fn publication(
     };
     let quoted = ident(name);
     let Some(found) = facts.publication(name) else {
-        let tables = if names.is_empty() { String::new() } else { format!(" FOR TABLE {list}") };
+        let tables = if names.is_empty() {
+            String::new()
+        } else {
+            format!(" FOR TABLE {list}")
+        };
         add(
             format!(
                 "{}CREATE PUBLICATION {quoted}{tables} WITH ({options});\nCOMMENT ON PUBLICATION {quoted} IS {}",
@@ -439,8 +491,13 @@ fn publication(
     }
     let tables = match names.is_empty() {
         // A list cannot be set to nothing.
-        true => format!("DROP PUBLICATION {quoted};\nCREATE PUBLICATION {quoted} WITH ({options});\nCOMMENT ON PUBLICATION {quoted} IS {}", literal(&format!("{MARK}tables of the watches"))),
-        false => format!("ALTER PUBLICATION {quoted} SET TABLE {list};\nALTER PUBLICATION {quoted} SET ({options})"),
+        true => format!(
+            "DROP PUBLICATION {quoted};\nCREATE PUBLICATION {quoted} WITH ({options});\nCOMMENT ON PUBLICATION {quoted} IS {}",
+            literal(&format!("{MARK}tables of the watches"))
+        ),
+        false => format!(
+            "ALTER PUBLICATION {quoted} SET TABLE {list};\nALTER PUBLICATION {quoted} SET ({options})"
+        ),
     };
     add(
         format!("{}{tables}", preflight(&names)),
@@ -494,7 +551,11 @@ fn slot(facts: &WalFacts, name: &str, renewed: bool, steps: &mut Vec<Step>, prob
         }
     }
     // A failover slot goes with a standby that synchronises slots, and costs nothing without one.
-    let failover = if facts.version >= 170_000 { ", failover => true" } else { "" };
+    let failover = if facts.version >= 170_000 {
+        ", failover => true"
+    } else {
+        ""
+    };
     steps.push(Step {
         sql: format!(
             "SELECT pg_create_logical_replication_slot({0}, 'pgoutput'{failover})\n WHERE NOT EXISTS (SELECT 1 FROM pg_replication_slots WHERE slot_name = {0})",

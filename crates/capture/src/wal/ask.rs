@@ -82,9 +82,7 @@ impl Ask {
 
     async fn run_at_once(&self, pool: &Pool, rows: &[Vec<u8>]) -> Result<Vec<Answer>, QueryError> {
         let input = array(rows);
-        let found = pool
-            .query_text(&self.sql, &[&TextParam(Some(&input))])
-            .await?;
+        let found = pool.query_text(&self.sql, &[&TextParam(Some(&input))]).await?;
         if found.len() != rows.len() {
             let (asked, got) = (rows.len(), found.len());
             return Err(QueryError::Value(format!("{got} answers for {asked} rows")));

@@ -21,7 +21,9 @@ const READ: usize = 64 * 1024;
 pub(super) enum Trouble {
     #[error("{0}")]
     Connect(#[from] ConnectError),
-    #[error("the role may not replicate ({0}); ALTER ROLE … REPLICATION, and let pg_hba.conf accept it for this database")]
+    #[error(
+        "the role may not replicate ({0}); ALTER ROLE … REPLICATION, and let pg_hba.conf accept it for this database"
+    )]
     Denied(String),
     #[error("there is no publication {0}; run `pregon db apply`")]
     NoPublication(String),
@@ -84,7 +86,11 @@ pub(super) struct Attached {
 }
 
 /// Logs in, looks around, and starts the stream.
-pub(super) async fn attach(settings: &Settings, slot: &str, known: Option<Known>) -> Result<Attached, Trouble> {
+pub(super) async fn attach(
+    settings: &Settings,
+    slot: &str,
+    known: Option<Known>,
+) -> Result<Attached, Trouble> {
     let session = settings.replicate().await.map_err(|error| {
         // 42501 at the login of a role without the attribute.
         match error.to_string() {
@@ -126,9 +132,18 @@ const SLOT: &str = "
       FROM pg_replication_slots s WHERE s.slot_name = ";
 
 async fn look(session: &Replication, slot: &str) -> Result<Found, Trouble> {
-    let ask = async |sql: String| session.query(&sql).await.map_err(|error| Trouble::query(slot, error));
+    let ask = async |sql: String| {
+        session
+            .query(&sql)
+            .await
+            .map_err(|error| Trouble::query(slot, error))
+    };
     let system = ask("IDENTIFY_SYSTEM".to_owned()).await?;
-    let publication = ask(format!("SELECT oid FROM pg_publication WHERE pubname = {}", literal(slot))).await?;
+    let publication = ask(format!(
+        "SELECT oid FROM pg_publication WHERE pubname = {}",
+        literal(slot)
+    ))
+    .await?;
     let Some(publication) = publication.first() else {
         return Err(Trouble::NoPublication(slot.to_owned()));
     };
@@ -139,7 +154,10 @@ async fn look(session: &Replication, slot: &str) -> Result<Found, Trouble> {
     let text = |row: &[Option<String>], at: usize| row.get(at).cloned().flatten().unwrap_or_default();
     let status = text(found, 3);
     if status == "lost" {
-        return Err(Trouble::LostSlot(slot.to_owned(), "the server has removed WAL that it needs".to_owned()));
+        return Err(Trouble::LostSlot(
+            slot.to_owned(),
+            "the server has removed WAL that it needs".to_owned(),
+        ));
     }
     if text(found, 0) != "pgoutput" || text(found, 1) != text(found, 6) {
         let what = format!("plugin {}, database {}", text(found, 0), text(found, 1));

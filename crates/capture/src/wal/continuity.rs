@@ -56,10 +56,14 @@ pub(super) fn start(known: Option<Known>, found: Found, chance: u32) -> Start {
         return anew(Some("the server, its timeline or the publication is another one"));
     }
     if found.confirmed > known.place.lsn {
-        return anew(Some("the slot begins behind what was taken from it last: it was made anew, or another gateway used it"));
+        return anew(Some(
+            "the slot begins behind what was taken from it last: it was made anew, or another gateway used it",
+        ));
     }
     if found.written < known.place.lsn {
-        return anew(Some("the server has less than was taken from it: it was restored"));
+        return anew(Some(
+            "the server has less than was taken from it: it was restored",
+        ));
     }
     Start { known, gap: None }
 }
@@ -78,14 +82,23 @@ mod tests {
     }
 
     fn known(epoch: u64, lsn: u64) -> Option<Known> {
-        let place = Place { lsn: Lsn(lsn), index: 3 };
+        let place = Place {
+            lsn: Lsn(lsn),
+            index: 3,
+        };
         Some(Known { epoch, place })
     }
 
     #[test]
     fn a_stream_goes_on_only_without_a_hole() {
         let ours = 7 << 32 | 9;
-        assert_eq!(start(known(ours, 100), found(100, 200), 1), Start { known: known(ours, 100).unwrap_or_else(|| unreachable!()), gap: None });
+        assert_eq!(
+            start(known(ours, 100), found(100, 200), 1),
+            Start {
+                known: known(ours, 100).unwrap_or_else(|| unreachable!()),
+                gap: None
+            }
+        );
         for (known, found) in [
             (known(8 << 32 | 9, 100), found(100, 200)),
             (known(ours, 100), found(101, 200)),
@@ -93,7 +106,13 @@ mod tests {
         ] {
             let start = start(known, found, 1);
             assert!(start.gap.is_some());
-            assert_eq!(start.known, Known { epoch: 7 << 32 | 1, place: Place::after(found.confirmed) });
+            assert_eq!(
+                start.known,
+                Known {
+                    epoch: 7 << 32 | 1,
+                    place: Place::after(found.confirmed)
+                }
+            );
         }
         assert_eq!(start(None, found(5, 9), 1).gap, None);
     }

@@ -9,8 +9,8 @@ use super::ask::Answer;
 use super::pgoutput::{Cell, Relation, Tuple};
 use super::shape::{Bound, Shape};
 use super::transaction::{RawBatch, RawChange, What};
-use super::visible::wait_visible;
 use super::unchanged;
+use super::visible::wait_visible;
 use crate::change::{Change, Op};
 use crate::decode::{Decoded, Watches, decode};
 use crate::install::WatchSpec;
@@ -122,7 +122,10 @@ impl Finisher {
             let missing = unchanged::missing(shape, new);
             if !missing.is_empty() {
                 xids.push(change.xid);
-                groups.entry((address(relation), missing)).or_default().push((index, new));
+                groups
+                    .entry((address(relation), missing))
+                    .or_default()
+                    .push((index, new));
             }
         }
         let mut fetched = Vec::new();
@@ -174,7 +177,10 @@ impl Finisher {
                         let mut texts = Vec::new();
                         shape.texts(tuple, &mut texts);
                         let question = ((index, place, old), texts);
-                        questions.entry((address(relation), place)).or_default().push(question);
+                        questions
+                            .entry((address(relation), place))
+                            .or_default()
+                            .push(question);
                     }
                 }
             }
@@ -274,7 +280,11 @@ impl Row<'_> {
             // The key has not changed, so what can be told from the key has not either.
             (_, None) if self.bound.key_condition => after,
             (_, Some(old)) if !old.key_only || self.bound.key_condition => self.matches(true)?,
-            _ => return Err("the old row is not in the WAL: set REPLICA IDENTITY FULL on the table".to_owned()),
+            _ => {
+                return Err(
+                    "the old row is not in the WAL: set REPLICA IDENTITY FULL on the table".to_owned(),
+                );
+            }
         };
         let op = match (before, after) {
             (false, false) => return Ok(None),

@@ -18,9 +18,15 @@ pub(super) enum Frame {
     /// One message of the output plugin.
     Data(Bytes),
     /// The server is alive and has decoded up to `end`.
-    Keepalive { end: Lsn, reply: bool },
+    Keepalive {
+        end: Lsn,
+        reply: bool,
+    },
     /// The server ends the stream, with its reason if it has one.
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+    },
     Ended,
 }
 
@@ -151,15 +157,29 @@ mod tests {
         let data = [&[b'w'][..], &[0; 24], b"payload"].concat();
         let alive = [&[b'k'][..], &7_u64.to_be_bytes(), &[0; 8], &[1]].concat();
         let mut bytes = BytesMut::new();
-        for (kind, body) in [(b'W', &[0, 0, 0][..]), (b'd', &data), (b'S', b"a\0b\0"), (b'd', &alive)] {
+        for (kind, body) in [
+            (b'W', &[0, 0, 0][..]),
+            (b'd', &data),
+            (b'S', b"a\0b\0"),
+            (b'd', &alive),
+        ] {
             bytes.extend_from_slice(&framed(kind, body));
         }
         bytes.extend_from_slice(&framed(b'E', b"SERROR\0C55006\0Mno\0Dwhy\0\0"));
         let mut next = || take(&mut bytes).unwrap();
         assert_eq!(next(), Some(Frame::Started));
         assert_eq!(next(), Some(Frame::Data(Bytes::from_static(b"payload"))));
-        assert_eq!(next(), Some(Frame::Keepalive { end: Lsn(7), reply: true }));
-        let refused = Frame::Refused { code: "55006".into(), message: "no; why".into() };
+        assert_eq!(
+            next(),
+            Some(Frame::Keepalive {
+                end: Lsn(7),
+                reply: true
+            })
+        );
+        let refused = Frame::Refused {
+            code: "55006".into(),
+            message: "no; why".into(),
+        };
         assert_eq!(next(), Some(refused));
         assert_eq!(next(), None);
     }

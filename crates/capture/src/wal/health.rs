@@ -52,7 +52,10 @@ struct Row {
 
 /// Looks; any role may.
 pub async fn health(pool: &Pool, slot: &str, watches: &[WatchSpec]) -> Result<Health, QueryError> {
-    let tables: Vec<_> = watches.iter().map(|watch| json!([watch.schema, watch.table])).collect();
+    let tables: Vec<_> = watches
+        .iter()
+        .map(|watch| json!([watch.schema, watch.table]))
+        .collect();
     let rows = pool.query_json(SQL, &[json!(slot), json!(tables)]).await?;
     let row = rows.into_iter().next().unwrap_or_default();
     let row: Row = serde_json::from_value(row).map_err(|error| QueryError::Value(error.to_string()))?;

@@ -22,7 +22,10 @@ pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, text: &str) {
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')) {
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\'))
+    {
         let (plain, special) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((byte, after)) = special.split_first() else {
@@ -69,7 +72,11 @@ fn with_zone(text: &str) -> String {
     let moment = moment.replacen(' ', "T", 1);
     let zone = moment.rfind(['+', '-']).and_then(|at| moment.get(at + 1..));
     // Zones of other lengths have minutes already.
-    let minutes = if zone.is_some_and(|zone| zone.len() == 2) { ":00" } else { "" };
+    let minutes = if zone.is_some_and(|zone| zone.len() == 2) {
+        ":00"
+    } else {
+        ""
+    };
     format!("{moment}{minutes}{era}")
 }
 
@@ -157,7 +164,14 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_digits_and_others_are_texts() {
-        for number in ["0", "-1", "10.50", "1e+21", "-0.1e-5", "12345678901234567890.1200"] {
+        for number in [
+            "0",
+            "-1",
+            "10.50",
+            "1e+21",
+            "-0.1e-5",
+            "12345678901234567890.1200",
+        ] {
             assert_eq!(written(&Kind::Number, number), number);
         }
         for other in ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "", "1e"] {
@@ -175,7 +189,10 @@ mod tests {
         ] {
             assert_eq!(written(&Kind::TimestampTz, text), format!("\"{json}\""));
         }
-        assert_eq!(written(&Kind::Timestamp, "0044-03-15 12:00:00 BC"), "\"0044-03-15T12:00:00 BC\"");
+        assert_eq!(
+            written(&Kind::Timestamp, "0044-03-15 12:00:00 BC"),
+            "\"0044-03-15T12:00:00 BC\""
+        );
     }
 
     #[test]
@@ -186,8 +203,14 @@ mod tests {
         };
         assert_eq!(written(&numbers, "{{1,NULL},{3,4}}"), "[[1,null],[3,4]]");
         assert_eq!(written(&numbers, "{}"), "[]");
-        let row = Kind::Row(Arc::from([("a".to_owned(), Kind::Text), ("n".to_owned(), numbers)]));
-        assert_eq!(written(&row, r#"("x ""y""","{1,2}")"#), r#"{"a":"x \"y\"","n":[1,2]}"#);
+        let row = Kind::Row(Arc::from([
+            ("a".to_owned(), Kind::Text),
+            ("n".to_owned(), numbers),
+        ]));
+        assert_eq!(
+            written(&row, r#"("x ""y""","{1,2}")"#),
+            r#"{"a":"x \"y\"","n":[1,2]}"#
+        );
         assert_eq!(written(&row, "(,)"), r#"{"a":null,"n":null}"#);
         assert_eq!(written(&Kind::Vector(Arc::new(Kind::Number)), "1 2"), "[1,2]");
     }

@@ -45,7 +45,9 @@ pub(super) fn array(text: &str, delimiter: char) -> Option<Vec<Piece<'_>>> {
                 let end = rest.find(|c| c == delimiter || c == '}')?;
                 let (element, after) = rest.split_at_checked(end)?;
                 // An unquoted element has no escapes unless somebody wrote it by hand, and then not here.
-                pieces.push(Piece::Element((element != "NULL").then_some(Cow::Borrowed(element))));
+                pieces.push(Piece::Element(
+                    (element != "NULL").then_some(Cow::Borrowed(element)),
+                ));
                 rest = after;
             }
         }
@@ -79,7 +81,10 @@ pub(super) fn row(text: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
 /// What stands up to the closing quote, unescaped, and what follows it. In rows a quote may be doubled.
 fn quoted(text: &str, doubled: bool) -> Option<(Cow<'_, str>, &str)> {
     let plain = text.find(['"', '\\'])?;
-    let ends = |at: usize| text.get(at + 1..).is_none_or(|after| !(doubled && after.starts_with('"')));
+    let ends = |at: usize| {
+        text.get(at + 1..)
+            .is_none_or(|after| !(doubled && after.starts_with('"')))
+    };
     if text.get(plain..)?.starts_with('"') && ends(plain) {
         return Some((Cow::Borrowed(text.get(..plain)?), text.get(plain + 1..)?));
     }
@@ -131,7 +136,16 @@ mod tests {
     fn rows_have_nulls_and_doubled_quotes() {
         let fields = row(r#"("Main ""St"", 5",12345,,"a\\b","")"#).unwrap();
         let fields: Vec<_> = fields.iter().map(|field| field.as_deref()).collect();
-        assert_eq!(fields, [Some("Main \"St\", 5"), Some("12345"), None, Some("a\\b"), Some("")]);
+        assert_eq!(
+            fields,
+            [
+                Some("Main \"St\", 5"),
+                Some("12345"),
+                None,
+                Some("a\\b"),
+                Some("")
+            ]
+        );
         for broken in ["", "(", "(1", "1)", "(1)x", "(\"a)"] {
             assert_eq!(row(broken), None, "{broken}");
         }

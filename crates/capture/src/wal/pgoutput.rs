@@ -320,8 +320,15 @@ mod tests {
         let Message::Relation(relation) = decode(bytes.into()).unwrap() else {
             unreachable!()
         };
-        assert_eq!((relation.oid, &*relation.schema, &*relation.name), (0x4000, "app", "My \"t\""));
-        let columns: Vec<_> = relation.columns.iter().map(|c| (&*c.name, c.key, c.type_oid)).collect();
+        assert_eq!(
+            (relation.oid, &*relation.schema, &*relation.name),
+            (0x4000, "app", "My \"t\"")
+        );
+        let columns: Vec<_> = relation
+            .columns
+            .iter()
+            .map(|c| (&*c.name, c.key, c.type_oid))
+            .collect();
         assert_eq!(columns, [("id", true, 23), ("nota", false, 25)]);
     }
 }

@@ -67,7 +67,10 @@ pub enum Step {
     /// How slot and publication are.
     Health(Health),
     /// There is no stream until [`Step::Attached`] comes again.
-    Lost { reason: String, permanent: bool },
+    Lost {
+        reason: String,
+        permanent: bool,
+    },
 }
 
 /// See the module.
@@ -126,7 +129,13 @@ impl Reader {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             let remembered = (self.options.known)();
-            let trouble = match attach(&self.options.settings, &self.options.slot, self.resume(remembered)).await {
+            let trouble = match attach(
+                &self.options.settings,
+                &self.options.slot,
+                self.resume(remembered),
+            )
+            .await
+            {
                 Ok(attached) => {
                     backoff.reset();
                     self.reported.clear();
@@ -144,7 +153,10 @@ impl Reader {
             };
             let pause = match trouble {
                 Trouble::Busy(_) => BUSY_PAUSE,
-                _ => backoff.next(trouble.is_permanent() && !self.mend(&trouble).await, rand::random()),
+                _ => backoff.next(
+                    trouble.is_permanent() && !self.mend(&trouble).await,
+                    rand::random(),
+                ),
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -273,7 +285,9 @@ impl Reader {
                         self.tell(stream).await?;
                     }
                 }
-                Frame::Refused { code, message } => return Err(Trouble::refused(&self.options.slot, &code, message)),
+                Frame::Refused { code, message } => {
+                    return Err(Trouble::refused(&self.options.slot, &code, message));
+                }
                 Frame::Ended => return Err(Trouble::Lost("the server ended the stream".to_owned())),
                 Frame::Started => {}
             }
@@ -323,7 +337,9 @@ impl Reader {
             .as_micros();
         let clock = i64::try_from(clock).unwrap_or(i64::MAX);
         self.told = (kept, Instant::now());
-        stream.send(&frame::status(self.written.max(kept), kept, clock)).await
+        stream
+            .send(&frame::status(self.written.max(kept), kept, clock))
+            .await
     }
 
     async fn look(&mut self, stream: &mut Copying) -> Result<(), Trouble> {

@@ -21,7 +21,10 @@ impl Repair {
             let sql = format!(
                 "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {name} AND NOT active"
             );
-            session.batch_execute(&sql).await.map_err(|error| error.to_string())?;
+            session
+                .batch_execute(&sql)
+                .await
+                .map_err(|error| error.to_string())?;
         }
         let plan = install::plan(&session, &self.target)
             .await

@@ -134,9 +134,11 @@ impl Shape {
         };
         let place = |name: &str| self.columns.iter().position(|column| column.name == name);
         let chosen: Vec<usize> = wanted.iter().filter_map(|name| place(name)).collect();
-        let foreign = chosen
-            .iter()
-            .any(|place| self.columns.get(*place).is_some_and(|column| column.kind.is_foreign()));
+        let foreign = chosen.iter().any(|place| {
+            self.columns
+                .get(*place)
+                .is_some_and(|column| column.kind.is_foreign())
+        });
         let computed = |column: &Today| {
             let wanted = spec
                 .columns
@@ -144,8 +146,8 @@ impl Shape {
                 .is_none_or(|chosen| chosen.contains(&column.name));
             column.generated && column.expression.is_some() && wanted && place(&column.name).is_none()
         };
-        let rendered =
-            (foreign || today.iter().any(computed)).then(|| expressions(spec, today, &|name| place(name).is_some()));
+        let rendered = (foreign || today.iter().any(computed))
+            .then(|| expressions(spec, today, &|name| place(name).is_some()));
         let ask = Ask::new(Source {
             table: &qualified(&spec.schema, &spec.table),
             alias: &ident(&spec.table),
@@ -247,7 +249,11 @@ fn expressions(spec: &WatchSpec, today: &[Today], streamed: &dyn Fn(&str) -> boo
     list.join(", ")
 }
 
-async fn typed<T: serde::de::DeserializeOwned>(pool: &Pool, sql: &str, oid: u32) -> Result<Vec<T>, QueryError> {
+async fn typed<T: serde::de::DeserializeOwned>(
+    pool: &Pool,
+    sql: &str,
+    oid: u32,
+) -> Result<Vec<T>, QueryError> {
     let rows = pool.query_json(sql, &[json!(oid)]).await?;
     let read = |row| serde_json::from_value(row).map_err(|error| QueryError::Value(error.to_string()));
     rows.into_iter().map(read).collect()

@@ -212,7 +212,7 @@ impl Assembler {
             lsn: current.commit,
             index: current.index,
         };
-        if place <= self.known {
+        if place <= self.place() {
             return Ok(());
         }
         self.batch.upto = place;
@@ -363,7 +363,13 @@ mod tests {
         };
         assembler.take(emitted).unwrap();
         assert!(assembler.is_full());
-        assert_eq!(assembler.hand_over().upto, Place { lsn: Lsn(90), index: 1 });
+        assert_eq!(
+            assembler.hand_over().upto,
+            Place {
+                lsn: Lsn(90),
+                index: 1
+            }
+        );
         assert!(!assembler.is_full());
     }
 }

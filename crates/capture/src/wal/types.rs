@@ -23,7 +23,10 @@ pub(super) enum Kind {
     TimestampTz,
     /// JSON already.
     Json,
-    Array { delimiter: char, element: Arc<Kind> },
+    Array {
+        delimiter: char,
+        element: Arc<Kind>,
+    },
     /// `1 2 3`, of the old catalogue types.
     Vector(Arc<Kind>),
     Row(Arc<[(String, Kind)]>),
@@ -110,7 +113,9 @@ fn kind(oid: u32, described: &HashMap<u32, Described>, depth: usize) -> Kind {
         return kind(this.base, described, depth + 1);
     }
     if this.element != 0 {
-        let delimiter = described.get(&this.element).map_or(',', |element| element.delimiter);
+        let delimiter = described
+            .get(&this.element)
+            .map_or(',', |element| element.delimiter);
         let element = Arc::new(kind(this.element, described, depth + 1));
         return Kind::Array { delimiter, element };
     }

@@ -83,7 +83,12 @@ fn select(shape: &Shape, places: &[usize]) -> String {
             format!(", CASE WHEN pg_catalog.num_nulls(pregon_row.{name}) = 0 THEN pg_catalog.format('%s', pregon_row.{name}) END")
         })
         .collect();
-    let keys: Vec<String> = shape.columns.iter().filter(|column| column.key).map(|column| ident(&column.name)).collect();
+    let keys: Vec<String> = shape
+        .columns
+        .iter()
+        .filter(|column| column.key)
+        .map(|column| ident(&column.name))
+        .collect();
     let joined: Vec<String> = keys
         .iter()
         .map(|name| format!("pregon_row.{name} = pregon_key.{name}"))

@@ -32,7 +32,9 @@ pub async fn wait_visible(pool: &Pool, xids: &[u32]) -> Result<(), QueryError> {
             return Ok(());
         }
         if told.elapsed() > TOLD_EVERY {
-            tracing::warn!("written changes are not visible yet: does a commit wait for a synchronous standby?");
+            tracing::warn!(
+                "written changes are not visible yet: does a commit wait for a synchronous standby?"
+            );
             told = Instant::now();
         }
         tokio::time::sleep(pause).await;

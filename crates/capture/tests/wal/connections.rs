@@ -53,7 +53,11 @@ async fn by_tcp_with_a_password_and_tls_and_by_the_socket() {
         format!("{url}?sslmode=require"),
         format!("{verified}?sslmode=verify-full&sslrootcert={}", ca.display()),
         server.socket_url("postgres", database.name()),
-        format!("hostaddr=127.0.0.1 port={} user=lector password=lector dbname={}", server.port(), database.name()),
+        format!(
+            "hostaddr=127.0.0.1 port={} user=lector password=lector dbname={}",
+            server.port(),
+            database.name()
+        ),
     ] {
         streams(&database, &url, &memory).await;
     }
@@ -64,7 +68,11 @@ async fn by_tcp_with_a_password_and_tls_and_by_the_socket() {
     let mut stream = Stream::start(&wrong, &target, &Memory::default());
     let refused = tokio::time::timeout(std::time::Duration::from_millis(1500), stream.next(false)).await;
     assert!(refused.is_err());
-    assert!(stream.losses.iter().any(|reason| reason.contains("password")), "{:?}", stream.losses);
+    assert!(
+        stream.losses.iter().any(|reason| reason.contains("password")),
+        "{:?}",
+        stream.losses
+    );
     drop(admin);
 }
 

@@ -2,8 +2,8 @@
 
 use pregon_capture::change::Op;
 use pregon_capture::install::{self, Mode, StepKind, Target, WatchSpec, plan};
-use pregon_testkit::postgres::{Database, Options, Server};
 use pregon_testkit::postgres;
+use pregon_testkit::postgres::{Database, Options, Server};
 
 use crate::kit::{install, target};
 
@@ -26,7 +26,10 @@ async fn what_is_applied_is_found_and_what_is_dropped_is_gone() {
     let target = target(&database, vec![spec]);
     let planned = install(&admin, &target).await.unwrap();
     let last = planned.steps.last().unwrap();
-    assert_eq!((last.kind, last.object.as_str()), (StepKind::CreateSlot, &*format!("slot {}", target.slot)));
+    assert_eq!(
+        (last.kind, last.object.as_str()),
+        (StepKind::CreateSlot, &*format!("slot {}", target.slot))
+    );
     let script = planned.sql();
     assert!(script.find("COMMIT;").unwrap() < script.find("pg_create_logical_replication_slot").unwrap());
     assert!(!script.contains("CREATE OR REPLACE TRIGGER"), "{script}");
@@ -34,7 +37,12 @@ async fn what_is_applied_is_found_and_what_is_dropped_is_gone() {
     assert_eq!(objects(&plan(&admin, &target).await.unwrap()), Vec::<&str>::new());
     let status = install::status_of(&admin, &target).await.unwrap();
     assert!(status.is_sound(), "{status:?}");
-    assert!(status.schema.iter().any(|object| object.name == format!("slot {}", target.slot)));
+    assert!(
+        status
+            .schema
+            .iter()
+            .any(|object| object.name == format!("slot {}", target.slot))
+    );
     let dropped = install::drop(&admin).await.unwrap();
     assert_eq!(dropped.steps[0].kind, StepKind::DropSlot);
     install::apply(&admin, &dropped, &mut |_| {}).await.unwrap();
@@ -58,7 +66,12 @@ async fn modes_replace_each_other() {
     let count = async |sql: &str| admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
     let triggers = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal";
     let slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()";
-    for (target, expected) in [(&notify, (2, 0)), (&wal, (0, 1)), (&notify, (2, 0)), (&wal, (0, 1))] {
+    for (target, expected) in [
+        (&notify, (2, 0)),
+        (&wal, (0, 1)),
+        (&notify, (2, 0)),
+        (&wal, (0, 1)),
+    ] {
         install(&admin, target).await.unwrap();
         assert_eq!((count(triggers).await, count(slots).await), expected);
         assert!(plan(&admin, target).await.unwrap().is_empty());
@@ -96,12 +109,30 @@ async fn a_publication_never_breaks_the_applications_updates() {
         assert!(refused.contains(words), "{refused}");
     }
     // A key that goes between the plan and its application.
-    admin.batch_execute("CREATE TABLE luego (id int PRIMARY KEY)").await.unwrap();
-    let target = target(&database, vec![WatchSpec::new("luego", "public", "luego"), WatchSpec::new("unica", "public", "unica")]);
+    admin
+        .batch_execute("CREATE TABLE luego (id int PRIMARY KEY)")
+        .await
+        .unwrap();
+    let target = target(
+        &database,
+        vec![
+            WatchSpec::new("luego", "public", "luego"),
+            WatchSpec::new("unica", "public", "unica"),
+        ],
+    );
     let planned = plan(&admin, &target).await.unwrap();
-    admin.batch_execute("ALTER TABLE luego DROP CONSTRAINT luego_pkey").await.unwrap();
-    let refused = install::apply(&admin, &planned, &mut |_| {}).await.unwrap_err().to_string();
-    assert!(refused.contains("UPDATE and DELETE would fail on luego"), "{refused}");
+    admin
+        .batch_execute("ALTER TABLE luego DROP CONSTRAINT luego_pkey")
+        .await
+        .unwrap();
+    let refused = install::apply(&admin, &planned, &mut |_| {})
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("UPDATE and DELETE would fail on luego"),
+        "{refused}"
+    );
     admin
         .batch_execute("INSERT INTO luego VALUES (1); UPDATE luego SET id = 2; UPDATE unica SET id = 2; UPDATE sin_clave SET id = 1")
         .await
@@ -153,7 +184,11 @@ async fn a_lost_slot_is_planned_anew_and_foreign_things_are_left_alone() {
     let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
     install(&admin, &target).await.unwrap();
     for _ in 0..6 {
-        for sql in ["SELECT pg_logical_emit_message(false, 'x', repeat('x', 9000000))", "SELECT pg_switch_wal()", "CHECKPOINT"] {
+        for sql in [
+            "SELECT pg_logical_emit_message(false, 'x', repeat('x', 9000000))",
+            "SELECT pg_switch_wal()",
+            "CHECKPOINT",
+        ] {
             admin.batch_execute(sql).await.unwrap();
         }
     }
@@ -166,17 +201,19 @@ async fn a_lost_slot_is_planned_anew_and_foreign_things_are_left_alone() {
         slot: "ajena".into(),
         ..target
     };
-    admin
-        .batch_execute("CREATE PUBLICATION ajena")
-        .await
-        .unwrap();
+    admin.batch_execute("CREATE PUBLICATION ajena").await.unwrap();
     admin
         .batch_execute("SELECT pg_create_logical_replication_slot('ajena', 'test_decoding')")
         .await
         .unwrap();
     let refused = plan(&admin, &foreign).await.unwrap_err().to_string();
-    assert!(refused.contains("publication ajena exists and is not ours") && refused.contains("slot ajena exists"), "{refused}");
-    install::apply(&admin, &install::drop(&admin).await.unwrap(), &mut |_| {}).await.unwrap();
+    assert!(
+        refused.contains("publication ajena exists and is not ours") && refused.contains("slot ajena exists"),
+        "{refused}"
+    );
+    install::apply(&admin, &install::drop(&admin).await.unwrap(), &mut |_| {})
+        .await
+        .unwrap();
     let left = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'ajena'";
     assert_eq!(admin.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 1);
 }
@@ -195,7 +232,10 @@ async fn a_server_without_logical_wal_and_a_role_without_the_right_are_named() {
     let role = database.create_role("installer").await.unwrap();
     let gateway = database.create_role("gateway").await.unwrap();
     admin
-        .batch_execute(&format!("ALTER TABLE t OWNER TO {role}; GRANT CREATE ON DATABASE {} TO {role}", database.name()))
+        .batch_execute(&format!(
+            "ALTER TABLE t OWNER TO {role}; GRANT CREATE ON DATABASE {} TO {role}",
+            database.name()
+        ))
         .await
         .unwrap();
     let target = Target {
@@ -204,5 +244,9 @@ async fn a_server_without_logical_wal_and_a_role_without_the_right_are_named() {
     };
     let client = database.client_as(&role).await.unwrap();
     let refused = plan(&client, &target).await.unwrap_err().to_string();
-    assert!(refused.contains("wal_level is replica") && refused.contains(&format!("ALTER ROLE \"{gateway}\" REPLICATION")) , "{refused}");
+    assert!(
+        refused.contains("wal_level is replica")
+            && refused.contains(&format!("ALTER ROLE \"{gateway}\" REPLICATION")),
+        "{refused}"
+    );
 }

@@ -91,7 +91,10 @@ async fn kills_at_random_under_concurrent_writers() {
     for writer in writers {
         writer.await.unwrap();
     }
-    let rows = admin.query("SELECT id::bigint, writer FROM t", &[]).await.unwrap();
+    let rows = admin
+        .query("SELECT id::bigint, writer FROM t", &[])
+        .await
+        .unwrap();
     assert_eq!(rows.len(), expected);
     let mut committed: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
     let mut sorted = seen.clone();
@@ -115,7 +118,10 @@ async fn kills_at_random_under_concurrent_writers() {
 async fn a_slot_that_was_made_anew_is_a_gap() {
     let database = Database::create(postgres::shared().await).await.unwrap();
     let admin = database.client().await.unwrap();
-    admin.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    admin
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
+        .await
+        .unwrap();
     let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
     install(&admin, &target).await.unwrap();
     let memory = Memory::default();

@@ -24,10 +24,16 @@ const VALUES: &[(&str, &[&str])] = &[
     ("smallint", &["-32768"]),
     ("integer", &["2147483647"]),
     ("bigint", &["9007199254740993", "-9223372036854775808"]),
-    ("numeric", &["12345678901234567890.1200", "'NaN'", "'Infinity'", "0.00", "-0.5"]),
+    (
+        "numeric",
+        &["12345678901234567890.1200", "'NaN'", "'Infinity'", "0.00", "-0.5"],
+    ),
     ("numeric(10,2)", &["10.5"]),
     ("real", &["0.1", "'NaN'", "1e21", "1e-7"]),
-    ("double precision", &["0.1", "1e21", "'-Infinity'", "123456789012345678", "1e-300"]),
+    (
+        "double precision",
+        &["0.1", "1e21", "'-Infinity'", "123456789012345678", "1e-300"],
+    ),
     ("money", &["1234.5"]),
     ("oid", &["12"]),
     ("regclass", &["'app.t'", "'pg_class'"]),
@@ -52,19 +58,50 @@ const VALUES: &[(&str, &[&str])] = &[
     ("circle", &["'<(0,0),1>'"]),
     ("tsvector", &["'a:1 b:2'"]),
     ("jsonpath", &["'$.a'"]),
-    ("date", &["'2024-02-29'", "'infinity'", "'0044-03-15 BC'", "'12345-01-01'"]),
+    (
+        "date",
+        &["'2024-02-29'", "'infinity'", "'0044-03-15 BC'", "'12345-01-01'"],
+    ),
     ("time", &["'01:02:03.5'"]),
     ("timetz", &["'01:02:03+02'"]),
-    ("timestamp", &["'2024-03-01 12:34:56.789'", "'infinity'", "'0044-03-15 12:00:00 BC'", "'2024-03-01'"]),
-    ("timestamptz", &["'2024-03-01 12:34:56.7+05:30'", "'-infinity'", "'0044-03-15 12:00:00+00 BC'", "'2024-07-01 00:00:00+00'"]),
+    (
+        "timestamp",
+        &[
+            "'2024-03-01 12:34:56.789'",
+            "'infinity'",
+            "'0044-03-15 12:00:00 BC'",
+            "'2024-03-01'",
+        ],
+    ),
+    (
+        "timestamptz",
+        &[
+            "'2024-03-01 12:34:56.7+05:30'",
+            "'-infinity'",
+            "'0044-03-15 12:00:00+00 BC'",
+            "'2024-07-01 00:00:00+00'",
+        ],
+    ),
     ("interval", &["'1 year 2 mons 3 days 04:05:06.7'", "'-1 day'"]),
     ("bytea", &[r"'\xdeadbeef'", "''"]),
-    ("json", &[r#"'{"b": 1, "a": [1,  2], "b": 2}'"#, "'null'", "E'{\"x\":\\n1}'"]),
+    (
+        "json",
+        &[r#"'{"b": 1, "a": [1,  2], "b": 2}'"#, "'null'", "E'{\"x\":\\n1}'"],
+    ),
     ("jsonb", &[r#"'{"b": 1, "a": [1,  2]}'"#, "'10.50'", "'\"x\"'"]),
-    ("integer[]", &["'{1,NULL,3}'", "'{}'", "'[0:1]={7,8}'", "'{{1,2},{3,4}}'"]),
-    ("text[]", &[r#"ARRAY['a,b', 'q"x', 'NULL', NULL, '', 'b\s', '{}', ' e ']"#]),
+    (
+        "integer[]",
+        &["'{1,NULL,3}'", "'{}'", "'[0:1]={7,8}'", "'{{1,2},{3,4}}'"],
+    ),
+    (
+        "text[]",
+        &[r#"ARRAY['a,b', 'q"x', 'NULL', NULL, '', 'b\s', '{}', ' e ']"#],
+    ),
     ("boolean[]", &["'{t,f}'"]),
-    ("timestamptz[]", &["ARRAY['2024-03-01 12:00:00+00'::timestamptz, 'infinity']"]),
+    (
+        "timestamptz[]",
+        &["ARRAY['2024-03-01 12:00:00+00'::timestamptz, 'infinity']"],
+    ),
     ("date[]", &["'{2024-01-01}'"]),
     ("jsonb[]", &[r#"ARRAY['{"a": "x,y"}'::jsonb, '[1]', 'null']"#]),
     ("bytea[]", &[r"ARRAY['\x00ff'::bytea]"]),
@@ -83,9 +120,22 @@ const VALUES: &[(&str, &[&str])] = &[
     ("app.positivo[]", &["ARRAY[7, 8]::app.positivo[]"]),
     ("app.documento", &[r#"'{"a": 1}'"#]),
     ("app.lista", &["'{1,2}'"]),
-    ("app.calle", &[r#"ROW('Main "St", \5', 5, '2024-01-01')"#, "ROW(NULL, NULL, NULL)", "ROW('', 0, NULL)"]),
-    ("app.calle[]", &[r#"ARRAY[ROW('a,"b', 1, NULL)::app.calle, NULL]"#]),
-    ("app.direccion", &[r#"ROW(ROW('c"d', 1, '2024-01-01')::app.calle, ARRAY['x,y', NULL, '"'], true)"#]),
+    (
+        "app.calle",
+        &[
+            r#"ROW('Main "St", \5', 5, '2024-01-01')"#,
+            "ROW(NULL, NULL, NULL)",
+            "ROW('', 0, NULL)",
+        ],
+    ),
+    (
+        "app.calle[]",
+        &[r#"ARRAY[ROW('a,"b', 1, NULL)::app.calle, NULL]"#],
+    ),
+    (
+        "app.direccion",
+        &[r#"ROW(ROW('c"d', 1, '2024-01-01')::app.calle, ARRAY['x,y', NULL, '"'], true)"#],
+    ),
 ];
 
 async fn compared(more: &[(&str, &[&str])], setup: &str) {
@@ -104,7 +154,10 @@ async fn compared(more: &[(&str, &[&str])], setup: &str) {
         .map(|(index, (name, _))| format!("c{index} {name}"))
         .collect();
     admin
-        .batch_execute(&format!("CREATE TABLE app.t (id int PRIMARY KEY, {})", columns.join(", ")))
+        .batch_execute(&format!(
+            "CREATE TABLE app.t (id int PRIMARY KEY, {})",
+            columns.join(", ")
+        ))
         .await
         .unwrap();
     let spec = WatchSpec {
@@ -165,7 +218,10 @@ async fn compared(more: &[(&str, &[&str])], setup: &str) {
 /// Column by column, so that a difference names its type.
 fn same(got: &str, expected: &str, all: &[(&str, &str)]) {
     type Row<'a> = std::collections::BTreeMap<String, &'a serde_json::value::RawValue>;
-    let (left, right): (Row<'_>, Row<'_>) = (serde_json::from_str(got).unwrap(), serde_json::from_str(expected).unwrap());
+    let (left, right): (Row<'_>, Row<'_>) = (
+        serde_json::from_str(got).unwrap(),
+        serde_json::from_str(expected).unwrap(),
+    );
     for (index, (name, value)) in all.iter().enumerate() {
         let column = format!("c{index}");
         assert_eq!(left[&column].get(), right[&column].get(), "{name} of {value}");
@@ -183,7 +239,10 @@ async fn every_type_is_written_as_row_to_json_writes_it() {
 #[tokio::test]
 async fn a_type_with_a_json_form_of_its_own_is_rendered_by_the_server() {
     compared(
-        &[("app.hstore", &[r#"'a=>1, "b c"=>NULL'"#]), ("app.hstore[]", &["ARRAY['a=>1'::app.hstore]"])],
+        &[
+            ("app.hstore", &[r#"'a=>1, "b c"=>NULL'"#]),
+            ("app.hstore[]", &["ARRAY['a=>1'::app.hstore]"]),
+        ],
         HSTORE,
     )
     .await;

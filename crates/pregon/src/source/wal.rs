@@ -82,7 +82,10 @@ impl WalSource {
         };
         let mut running = Running {
             name,
-            watches: watches.iter().map(|watch| Arc::from(watch.name.as_str())).collect(),
+            watches: watches
+                .iter()
+                .map(|watch| Arc::from(watch.name.as_str()))
+                .collect(),
             finisher: Finisher::new(self.pool.clone(), watches),
             pool: self.pool,
             pipeline: self.pipeline,
@@ -106,10 +109,7 @@ fn known(taken: Taken) -> Known {
     let (lsn, index) = taken.upto;
     Known {
         epoch: taken.epoch,
-        place: Place {
-            lsn: Lsn(lsn),
-            index,
-        },
+        place: Place { lsn: Lsn(lsn), index },
     }
 }
 
@@ -269,7 +269,10 @@ impl Running {
                 self.gap(&self.watches, false).await;
             } else {
                 let tables = health.missing.join(", ");
-                tracing::error!(tables, "watched tables are not in the publication, their changes are not captured: run `pregon db apply`");
+                tracing::error!(
+                    tables,
+                    "watched tables are not in the publication, their changes are not captured: run `pregon db apply`"
+                );
             }
         }
         self.complete.set(health.missing.is_empty());
