@@ -32,7 +32,7 @@ pub use continuity::Known;
 pub use finish::Finisher;
 pub use health::{Health, health};
 pub use lsn::{Lsn, Place};
-pub use reader::{PREFIX, Reader, Step, WalOptions};
+pub use reader::{Kept, PREFIX, Reader, Step, WalOptions};
 pub use repair::Repair;
 pub use transaction::{Assembler, OutOfOrder, RawBatch, RawChange, What};
 pub use visible::wait_visible;

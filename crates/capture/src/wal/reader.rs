@@ -73,12 +73,19 @@ pub enum Step {
     },
 }
 
+/// Up to where everything of an epoch is durable. Of another epoch it says nothing: that may be of another server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub epoch: u64,
+    pub lsn: Lsn,
+}
+
 /// See the module.
 pub struct Reader {
     options: WalOptions,
     sink: mpsc::Sender<Step>,
     /// Up to where everything is kept.
-    kept: watch::Receiver<Lsn>,
+    kept: watch::Receiver<Kept>,
     /// Bumped by whoever wants a new connection.
     again: watch::Receiver<u64>,
     last: Option<Known>,
@@ -95,7 +102,7 @@ impl Reader {
     pub fn new(
         options: WalOptions,
         sink: mpsc::Sender<Step>,
-        kept: watch::Receiver<Lsn>,
+        kept: watch::Receiver<Kept>,
         again: watch::Receiver<u64>,
     ) -> Self {
         Self {
@@ -196,6 +203,7 @@ impl Reader {
         let Attached { mut stream, start } = attached;
         self.last = Some(start.known);
         self.written = start.known.place.lsn;
+        self.owed = Lsn::default();
         self.told = (Lsn::default(), Instant::now());
         self.again.mark_unchanged();
         let mut assembler = Assembler::new(start.known.place, PREFIX);
@@ -252,13 +260,22 @@ impl Reader {
 
     /// Waits until what was handed over is kept and tells the server, so that the next one does not get it again.
     async fn say_farewell(&mut self, stream: &mut Copying) -> Result<(), Trouble> {
-        while *self.kept.borrow_and_update() < self.owed && self.kept.changed().await.is_ok() {}
+        while self.kept_here() < self.owed && self.kept.changed().await.is_ok() {}
         self.tell(stream).await
+    }
+
+    /// Up to where everything of this stream is kept; nothing is the same as zero to the server.
+    fn kept_here(&self) -> Lsn {
+        let kept = *self.kept.borrow();
+        match self.last {
+            Some(last) if last.epoch == kept.epoch => kept.lsn,
+            _ => Lsn::default(),
+        }
     }
 
     /// When the server should hear from us: soon if there is something new.
     fn due(&self) -> Instant {
-        let news = *self.kept.borrow() > self.told.0;
+        let news = self.kept_here() > self.told.0;
         self.told.1 + if news { STATUS_AFTER } else { STATUS_EVERY }
     }
 
@@ -330,7 +347,8 @@ impl Reader {
     }
 
     async fn tell(&mut self, stream: &mut Copying) -> Result<(), Trouble> {
-        let kept = *self.kept.borrow_and_update();
+        self.kept.mark_unchanged();
+        let kept = self.kept_here();
         let clock = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()

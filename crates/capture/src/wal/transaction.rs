@@ -206,13 +206,14 @@ impl Assembler {
     }
 
     fn change(&mut self, bytes: usize, what: impl FnOnce() -> Option<What>) -> Result<(), OutOfOrder> {
+        let before = self.place();
         let current = self.current.as_mut().ok_or(OutOfOrder)?;
         current.index += 1;
         let place = Place {
             lsn: current.commit,
             index: current.index,
         };
-        if place <= self.place() {
+        if place <= before {
             return Ok(());
         }
         self.batch.upto = place;

@@ -9,7 +9,7 @@ use pregon_capture::fetch::SEARCH_PATH;
 use pregon_capture::install::{self, InstallError, Mode, Plan, Target, WatchSpec};
 use pregon_capture::listen::Captured;
 use pregon_capture::query::{Pool, PoolOptions};
-use pregon_capture::wal::{Finisher, Known, Lsn, Reader, Step, WalOptions};
+use pregon_capture::wal::{Finisher, Kept, Known, Reader, Step, WalOptions};
 use pregon_testkit::Database;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -40,7 +40,7 @@ pub(crate) type Memory = Arc<Mutex<Option<Known>>>;
 /// A reader with its finisher.
 pub(crate) struct Stream {
     steps: mpsc::Receiver<Step>,
-    kept: watch::Sender<Lsn>,
+    kept: watch::Sender<Kept>,
     _again: watch::Sender<u64>,
     finisher: Finisher,
     task: JoinHandle<()>,
@@ -65,7 +65,7 @@ impl Stream {
         options.search_path = Some(SEARCH_PATH);
         let pool = Pool::new(options);
         let (sink, steps) = mpsc::channel(2);
-        let (kept, kept_by_log) = watch::channel(Lsn::default());
+        let (kept, kept_by_log) = watch::channel(Kept::default());
         let (again, asked) = watch::channel(0);
         let remembered = Arc::clone(memory);
         let options = WalOptions {
@@ -110,7 +110,8 @@ impl Stream {
                         place,
                     });
                     if let Some(lsn) = batch.confirm.filter(|_| confirm) {
-                        self.kept.send_replace(lsn);
+                        let epoch = self.epoch;
+                        self.kept.send_replace(Kept { epoch, lsn });
                     }
                     if !captured.is_empty() {
                         return captured;

@@ -4,6 +4,7 @@
 //! a receipt says is kept: a kill at any moment loses and repeats nothing. Only a stream that cannot go on where it was left (a
 //! lost slot, another server) becomes a gap.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use futures_util::stream::FuturesOrdered;
 use pregon_capture::listen::Captured;
 use pregon_capture::query::{Pool, QueryError};
 use pregon_capture::wal::{
-    Finisher, Health, Known, Lsn, Place, RawBatch, Reader, Step, WalOptions, wait_visible,
+    Finisher, Health, Kept, Known, Lsn, Place, RawBatch, Reader, Step, WalOptions, wait_visible,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +48,8 @@ pub struct WalSource {
     pub complete: Attached,
 }
 
-type Kept = BoxFuture<'static, (Option<Lsn>, Result<(), LogError>)>;
+/// A batch on its way into the log, and what may be confirmed once it is there.
+type Unkept = BoxFuture<'static, (Option<Kept>, Result<(), LogError>)>;
 
 struct Running {
     /// The source's name in the log.
@@ -60,8 +62,8 @@ struct Running {
     attached: Attached,
     complete: Attached,
     epoch: u64,
-    unkept: FuturesOrdered<Kept>,
-    kept: watch::Sender<Lsn>,
+    unkept: FuturesOrdered<Unkept>,
+    kept: watch::Sender<Kept>,
     again: watch::Sender<u64>,
     health: Option<Health>,
     rendered: Option<Instant>,
@@ -71,7 +73,7 @@ impl WalSource {
     /// Captures until `stop`; the reader stops first, then what it read is appended.
     pub async fn run(self, stop: CancellationToken) {
         let (sink, steps) = mpsc::channel(QUEUE);
-        let (kept, kept_by_log) = watch::channel(Lsn::default());
+        let (kept, kept_by_log) = watch::channel(Kept::default());
         let (again, asked_again) = watch::channel(0);
         let name: Arc<str> = format!("wal:{}", self.options.slot).into();
         let watches = self.options.watches.clone();
@@ -127,11 +129,10 @@ impl Running {
         }
     }
 
-    fn is_kept(&self, upto: Option<Lsn>, outcome: Result<(), LogError>) {
+    fn is_kept(&self, upto: Option<Kept>, outcome: Result<(), LogError>) {
         match (outcome, upto) {
             (Ok(()), Some(upto)) => {
-                self.kept
-                    .send_if_modified(|kept| std::mem::replace(kept, upto.max(*kept)) < upto);
+                self.kept.send_replace(upto);
             }
             (Ok(()), None) => {}
             (Err(error), _) => {
@@ -172,6 +173,7 @@ impl Running {
     async fn batch(&mut self, mut batch: RawBatch) {
         let captured = self.finished(&mut batch).await;
         let mut events = Vec::with_capacity(captured.len());
+        let mut failed = HashSet::new();
         for captured in captured {
             match captured {
                 Captured::Change(change) => events.push(row(change)),
@@ -182,8 +184,12 @@ impl Running {
                     at,
                     ..
                 } => events.push(publish(&channel, &event, data, at)),
-                // Said before the batch, which has to go in as one with its place.
-                Captured::RenderError { watch, message } => self.not_rendered(watch, &message).await,
+                // Said once and before the batch, which has to go in as one with its place.
+                Captured::RenderError { watch, message } => {
+                    if failed.insert(Arc::clone(&watch)) {
+                        self.not_rendered(watch, &message).await;
+                    }
+                }
                 _ => {}
             }
         }
@@ -196,6 +202,8 @@ impl Running {
             epoch: self.epoch,
             upto: upto.pair(),
         };
+        let epoch = self.epoch;
+        let confirm = confirm.map(|lsn| Kept { epoch, lsn });
         let receipt = self.pipeline.ingest_upto(events, Some(taken)).await;
         self.unkept
             .push_back(Box::pin(async move { (confirm, receipt.wait().await.map(drop)) }));
