@@ -147,6 +147,8 @@ pub struct Metrics {
     pub outbox_bytes: Gauge,
     pub outbox_lag: Gauge<f64, AtomicU64>,
     pub outbox_stalled: Gauge<f64, AtomicU64>,
+    pub slot_retained: Gauge,
+    pub slot_alarm: Gauge,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
     pub decrypt_failures: Family<DecryptLabel, Counter>,
@@ -192,6 +194,8 @@ impl Metrics {
             outbox_bytes: Gauge::default(),
             outbox_lag: Gauge::default(),
             outbox_stalled: Gauge::default(),
+            slot_retained: Gauge::default(),
+            slot_alarm: Gauge::default(),
             routes: Family::default(),
             publications: Counter::default(),
             decrypt_failures: Family::default(),
@@ -242,6 +246,17 @@ impl Metrics {
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
         self.register_outbox();
         let r = &mut self.registry;
+        r.register_with_unit(
+            "slot_retained",
+            "WAL that the server keeps for our slot",
+            Unit::Bytes,
+            self.slot_retained.clone(),
+        );
+        r.register(
+            "slot_alarm",
+            "1 while the slot has used up more than half of max_slot_wal_keep_size, beyond which it is lost",
+            self.slot_alarm.clone(),
+        );
         r.register(
             "route_matches",
             "Events that a route addressed",

@@ -5,6 +5,7 @@
 //! live in one process: nothing here is global.
 
 mod log;
+mod sources;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,10 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
 use pregon_capture::connect::Settings;
-use pregon_capture::install::Mode;
-use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -24,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Config, Emitter};
+use crate::config::Config;
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
@@ -37,17 +35,12 @@ use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
-use crate::source::Attached;
-use crate::source::emitter::Emitters;
-use crate::source::outbox::OutboxSource;
-use crate::source::postgres::PostgresSource;
-use crate::source::redis::RedisSource;
-use crate::source::triggers::Triggers;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
 use crate::transport::origin::Origins;
 use log::Opened;
+use sources::Parts;
 
 /// Time between lines about active connections, and between prunings of the log by age.
 const TICK: Duration = Duration::from_secs(10);
@@ -116,7 +109,16 @@ impl Node {
         );
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), up, &stop)?;
+        let mut sources = sources::start(&Parts {
+            config: &config,
+            pipeline: &pipeline,
+            metrics: &metrics,
+            hub: &hub,
+            pool: pool.as_ref(),
+            stop: &stop,
+        })?;
+        sources.attached.push(("log", up));
+        let health = Health::new(sources.attached);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
@@ -140,7 +142,7 @@ impl Node {
             metrics,
             stop,
             cut,
-            sources,
+            sources: sources.tasks,
             front: tasks,
         })
     }
@@ -280,100 +282,6 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
         conformance: options.echo,
         shards: u16::try_from(shards).unwrap_or(1),
     }
-}
-
-fn start_sources(
-    config: &Config,
-    pipeline: &Arc<Pipeline>,
-    metrics: &Arc<Metrics>,
-    hub: &Arc<Hub>,
-    pool: Option<&Arc<Pool>>,
-    log: Attached,
-    stop: &CancellationToken,
-) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
-    let mut tasks = JoinSet::new();
-    let mut attached = vec![("log", log)];
-    let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
-    let url = config
-        .postgres
-        .as_ref()
-        .and_then(|postgres| postgres.url.as_ref());
-    if let Some(url) = url {
-        let settings = Settings::parse(url.reveal())?;
-        let up = Attached::default();
-        let listens = listen_options(config, settings.clone());
-        let watched = match crate::install::mode(config) {
-            Mode::Notify => up.clone(),
-            Mode::Outbox => {
-                let source = OutboxSource::build(config, settings, pipeline, metrics);
-                let up = source.attached.clone();
-                attached.push(("postgres outbox", up.clone()));
-                tasks.spawn(source.run(stop.clone()));
-                up
-            }
-        };
-        // Where the outbox carries everything, there may be nothing to listen to.
-        if listens.publish || !listens.channels.is_empty() {
-            attached.push(("postgres", up.clone()));
-            let names = config.listen.iter();
-            let source = PostgresSource {
-                options: listens,
-                names: names
-                    .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
-                    .collect::<HashMap<_, _>>(),
-                emitters: emitters
-                    .clone()
-                    .filter(|_| config.socketio().hears(Emitter::Postgres)),
-                pipeline: Arc::clone(pipeline),
-                metrics: Arc::clone(metrics),
-                attached: up,
-            };
-            let stopped = stop.clone();
-            tasks.spawn(async move {
-                if let Err(error) = source.run(stopped).await {
-                    tracing::error!(%error, "postgres cannot be listened to");
-                }
-            });
-        }
-        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), watched, pipeline, metrics) {
-            attached.push(("postgres triggers", triggers.complete.clone()));
-            tasks.spawn(triggers.run(stop.clone()));
-        }
-    }
-    if let Some(redis) = &config.redis {
-        let source = RedisSource::build(redis, emitters.as_ref(), pipeline, metrics)?;
-        attached.extend(source.attached());
-        source.spawn(&mut tasks, stop);
-    }
-    Ok((tasks, Health::new(attached)))
-}
-
-/// What the listener needs to know of the configuration.
-pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
-    let mut options = ListenOptions::new(settings);
-    options.channels = config
-        .listen
-        .iter()
-        .map(|listen| listen.channel.clone())
-        .collect();
-    let emitters = config.socketio().postgres_channels();
-    options.channels.extend(emitters.map(|(channel, _)| channel));
-    options.publish = crate::install::mode(config) == Mode::Notify;
-    options.node = format!("pregon-{:08x}", rand::random::<u32>());
-    if let Some(postgres) = &config.postgres {
-        options.heartbeat = postgres.heartbeat.0;
-    }
-    let notified = crate::install::specs(config).into_iter();
-    for spec in notified.filter(|_| options.publish) {
-        let table = WatchTable {
-            schema: spec.schema,
-            table: spec.table,
-            columns: spec.columns,
-            condition: spec.condition,
-        };
-        options.watches.insert(spec.name, table);
-    }
-    options
 }
 
 fn build_door(

@@ -16,6 +16,7 @@ mod rights;
 mod limits;
 mod watch;
 mod outbox;
+mod wal;
 mod routes;
 mod decrypt;
 mod lifecycle;

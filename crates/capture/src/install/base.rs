@@ -71,6 +71,16 @@ const PUBLISH_TO_OUTBOX: BaseFunction = BaseFunction {
     ..PUBLISH
 };
 
+const PUBLISH_TO_WAL: BaseFunction = BaseFunction {
+    body: concat!(
+        "\n-- Publishes `data` as `event` on `channel`; whoever may execute this may publish on every channel.\n",
+        "DECLARE\n  message text;\n",
+        include_str!("../../sql/publish_names.sql"),
+        include_str!("../../sql/publish_wal.sql"),
+    ),
+    ..PUBLISH
+};
+
 /// All names, whatever the mode: no watch may take one of them.
 pub(crate) const NAMES: [&str; 4] = ["fit", "publish", "ring", "trim"];
 
@@ -79,6 +89,7 @@ pub(crate) fn wanted_functions(mode: Mode) -> &'static [BaseFunction] {
     match mode {
         Mode::Notify => const { &[FIT, PUBLISH] },
         Mode::Outbox => const { &[TRIM, RING, PUBLISH_TO_OUTBOX] },
+        Mode::Wal => const { &[PUBLISH_TO_WAL] },
     }
 }
 
@@ -146,7 +157,7 @@ impl BaseRelation {
     /// What a mode needs.
     pub(crate) fn wanted(mode: Mode) -> impl Iterator<Item = &'static Self> {
         let of_mode: &[Self] = match mode {
-            Mode::Notify => &[],
+            Mode::Notify | Mode::Wal => &[],
             Mode::Outbox => &OUTBOX,
         };
         COMMON.iter().chain(of_mode)
@@ -182,15 +193,15 @@ impl BaseFunction {
         format!("{SCHEMA}.{}({})", self.name, self.arguments)
     }
 
-    fn sql(&self, owner: &str) -> String {
+    fn sql(&self, owner: &str, body: &str) -> String {
         function_sql(&FunctionSql {
             signature: self.signature(),
             result: self.result,
             definer: self.definer,
             settings: self.settings,
-            body: self.body,
+            body,
             owner,
-            comment: &mark(self.body),
+            comment: &mark(body),
         })
     }
 }
@@ -391,11 +402,12 @@ pub(crate) fn functions(
     problems: &mut Vec<Problem>,
 ) {
     for function in wanted_functions(mode) {
+        let body = function.body;
         let existing = found.functions.iter().find(|other| {
             other.schema == SCHEMA && other.name == function.name && other.arguments == function.arguments
         });
         let Some(existing) = existing else {
-            steps.push(step(function, owner, "it is missing", StepKind::Create));
+            steps.push(step(function, body, owner, "it is missing", StepKind::Create));
             continue;
         };
         if !existing.is_ours() {
@@ -405,22 +417,16 @@ pub(crate) fn functions(
             ));
             continue;
         }
-        let differs = difference(
-            existing,
-            function.body,
-            function.definer,
-            function.settings,
-            owner,
-        );
+        let differs = difference(existing, body, function.definer, function.settings, owner);
         if let Some(reason) = differs {
-            steps.push(step(function, owner, &reason, StepKind::Replace));
+            steps.push(step(function, body, owner, &reason, StepKind::Replace));
         }
     }
 }
 
-fn step(function: &BaseFunction, owner: &Owner, reason: &str, kind: StepKind) -> Step {
+fn step(function: &BaseFunction, body: &str, owner: &Owner, reason: &str, kind: StepKind) -> Step {
     Step {
-        sql: function.sql(&owner.name),
+        sql: function.sql(&owner.name, body),
         reason: reason.to_owned(),
         object: format!("function {SCHEMA}.{}", function.name),
         kind,

@@ -138,7 +138,7 @@ origins = "*"
 join = ["user_{sub"]
 [postgres]
 url = "postgres://localhost/x"
-capture = "wal"
+capture = "walls"
 pool = -1
 [[watch]]
 operations = ["insert", "upsert"]
@@ -164,7 +164,7 @@ allow_sql = "SELECT true WHERE :channel.user = 1"
             "auth.join[0]",
             "`{` at character 6 is never closed; write `{{` for a brace",
         ),
-        (9, 11, "postgres.capture", "`wal` comes later"),
+        (9, 11, "postgres.capture", "must be one of"),
         (
             10,
             8,

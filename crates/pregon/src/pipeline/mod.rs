@@ -76,6 +76,11 @@ impl Pipeline {
         &self.metrics
     }
 
+    /// Whether a route of this source asks the database about its events.
+    pub fn asks(&self, source: &str) -> bool {
+        self.router.load().asks(source)
+    }
+
     /// How far the log has taken `source`.
     pub fn taken(&self, source: &str) -> Option<Taken> {
         self.log.taken(source)
