@@ -91,6 +91,8 @@ pub struct Encoder {
     namespaces: Vec<String>,
     /// Whether events of Socket.IO carry their position, for connection state recovery.
     offsets: bool,
+    /// It was said that an event has a name that clients of Socket.IO cannot get.
+    reserved_said: bool,
 }
 
 impl Encoder {
@@ -100,6 +102,7 @@ impl Encoder {
             scratch: Vec::new(),
             namespaces,
             offsets,
+            reserved_said: false,
         }
     }
 
