@@ -18,6 +18,7 @@ pub mod decode;
 pub mod fetch;
 pub mod attachment;
 pub mod listen;
+pub mod outbox;
 pub mod wal;
 
 pub mod publish;

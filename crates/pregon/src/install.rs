@@ -57,10 +57,7 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
     Ok(Target {
         watches: specs(config),
         gateway_role: user(&gateway),
-        mode: match config.postgres.as_ref().map(|postgres| postgres.capture) {
-            Some(Capture::Wal) => Mode::Wal,
-            _ => Mode::Notify,
-        },
+        mode: mode(config),
         slot: match config
             .postgres
             .as_ref()
@@ -72,6 +69,15 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
         replication_role: user(&replication),
         ..Target::default()
     })
+}
+
+/// How changes leave the database. Without a watch nothing has to be kept there: `pregon.publish` notifies whoever listens.
+pub fn mode(config: &Config) -> Mode {
+    match config.postgres.as_ref().map(|postgres| postgres.capture) {
+        Some(Capture::Outbox) if !config.watch.is_empty() => Mode::Outbox,
+        Some(Capture::Wal) => Mode::Wal,
+        _ => Mode::Notify,
+    }
 }
 
 /// Slots belong to the whole server, so a default name has to tell databases apart.

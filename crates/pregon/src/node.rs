@@ -4,6 +4,8 @@
 //! their sessions spread over the drain time; requests that are still answered are cut; the log closes last. Two nodes can
 //! live in one process: nothing here is global.
 
+mod log;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use pregon_capture::connect::{ConnectError, Settings};
 use pregon_capture::fetch::SEARCH_PATH;
-use pregon_capture::install::WatchSpec;
+use pregon_capture::install::Mode;
 use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
 use pregon_capture::wal::{Repair, WalOptions};
@@ -24,15 +26,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Apply, Capture, Config, Emitter, Secret};
+use crate::config::{Apply, Config, Emitter};
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::Connections;
-use crate::log::memory::MemoryLog;
-use crate::log::window::Retention;
-use crate::log::{Log, Open, Volatile};
+use crate::log::{Log, Past, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::pipeline::decrypt::Opener;
@@ -41,6 +41,7 @@ use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
 use crate::source::Attached;
 use crate::source::emitter::Emitters;
+use crate::source::outbox::OutboxSource;
 use crate::source::postgres::PostgresSource;
 use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
@@ -76,6 +77,7 @@ pub struct Node {
     hub: Arc<Hub>,
     health: Arc<Health>,
     log: Arc<dyn Log>,
+    kept: Arc<Sessions>,
     metrics: Arc<Metrics>,
     /// Stops sources and the accept loop.
     stop: CancellationToken,
@@ -90,13 +92,16 @@ impl Node {
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
-        let log = open_log(&config, &opener);
+        let opened = log::open(&config, &opener, &metrics).await?;
+        let log = opened.log;
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let kept = Arc::new(Sessions::new(config.socketio().recovery_window.0));
+        let settings = settings(&config, &options);
+        let folder = opened.folder.as_deref();
+        let kept = Arc::new(log::sessions(&config, &settings.namespaces, folder, &metrics)?);
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -112,20 +117,28 @@ impl Node {
             Arc::clone(&pipeline),
             Arc::clone(&rights),
             Arc::clone(&kept),
+            Arc::new(Past::new(Arc::clone(log.window()), log.history())),
         );
-        let settings = settings(&config, &options);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_ref(), &stop)?;
+        let (sources, mut attached) =
+            start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
+        attached.push(("log", opened.up));
+        let health = Health::new(attached);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
-        let api = build_api(&config, &door, pipeline, &log, &health, &metrics);
+        let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
         let front = Arc::new(build_front(&config, door, &hub, api, &metrics));
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), kept, stop.clone()));
+        tasks.spawn(tick(
+            Arc::clone(&hub),
+            Arc::clone(&log),
+            Arc::clone(&kept),
+            stop.clone(),
+        ));
         Ok(Self {
             address,
             config,
@@ -136,6 +149,7 @@ impl Node {
             hub,
             health,
             log,
+            kept,
             metrics,
             stop,
             cut,
@@ -196,7 +210,20 @@ impl Node {
         }
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
+        self.close_log().await;
         tracing::info!(newest = self.log.window().head(), "stopped");
+    }
+
+    /// What was appended becomes durable.
+    async fn close_log(&self) {
+        let (log, kept) = (Arc::clone(&self.log), Arc::clone(&self.kept));
+        let closing = tokio::task::spawn_blocking(move || {
+            kept.close();
+            log.close();
+        });
+        if closing.await.is_err() {
+            tracing::error!("the log could not be closed");
+        }
     }
 
     /// Sources get as long as sessions do: one that waits for a database that hangs is given up.
@@ -205,18 +232,6 @@ impl Node {
         if tokio::time::timeout(patience, joined).await.is_err() {
             tracing::warn!("a source did not stop in time: what it had captured last is not delivered");
             self.sources.shutdown().await;
-        }
-    }
-}
-
-fn open_log(config: &Config, opener: &Arc<Opener>) -> Arc<dyn Log> {
-    let retention = Retention {
-        bytes: config.log.window.bytes(),
-        age: config.log.age.0,
-    };
-    match config.log.kind {
-        crate::config::LogKind::Memory => {
-            Arc::new(MemoryLog::new(retention, Arc::clone(opener) as Arc<dyn Open>))
         }
     }
 }
@@ -242,6 +257,7 @@ fn start_hub(
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
         window: Arc::clone(log.window()),
+        past: Arc::clone(desk.past()),
         rights: Arc::clone(desk.rights()),
         metrics: Arc::clone(metrics),
         desk: Arc::clone(desk),
@@ -295,42 +311,60 @@ fn start_sources(
     config: &Config,
     pipeline: &Arc<Pipeline>,
     metrics: &Arc<Metrics>,
+    hub: &Arc<Hub>,
     pool: Option<&Arc<Pool>>,
     stop: &CancellationToken,
-) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
+) -> anyhow::Result<(JoinSet<()>, Vec<(&'static str, Attached)>)> {
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
-    let emitters = Emitters::build(config, pool.cloned(), metrics);
-    let wal = start_wal(config, pipeline, metrics, &mut attached)?;
-    if let Some(source) = wal {
+    let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
+    if let Some(source) = start_wal(config, pipeline, metrics, &mut attached)? {
         tasks.spawn(source.run(stop.clone()));
     }
-    if let Some(url) = listened(config) {
+    let url = config
+        .postgres
+        .as_ref()
+        .and_then(|postgres| postgres.url.as_ref());
+    if let Some(url) = url {
         let settings = Settings::parse(url.reveal())?;
         let up = Attached::default();
-        attached.push(("postgres", up.clone()));
-        let names = config
-            .listen
-            .iter()
-            .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
-            .collect::<HashMap<_, _>>();
-        let source = PostgresSource {
-            options: listen_options(config, settings),
-            names,
-            emitters: emitters
-                .clone()
-                .filter(|_| config.socketio().hears(Emitter::Postgres)),
-            pipeline: Arc::clone(pipeline),
-            metrics: Arc::clone(metrics),
-            attached: up.clone(),
-        };
-        let stopped = stop.clone();
-        tasks.spawn(async move {
-            if let Err(error) = source.run(stopped).await {
-                tracing::error!(%error, "postgres cannot be listened to");
+        let listens = listen_options(config, settings.clone());
+        let watched = match crate::install::mode(config) {
+            Mode::Notify => up.clone(),
+            Mode::Outbox => {
+                let source = OutboxSource::build(config, settings, pipeline, metrics);
+                let up = source.attached.clone();
+                attached.push(("postgres outbox", up.clone()));
+                tasks.spawn(source.run(stop.clone()));
+                up
             }
-        });
-        let triggers = Triggers::build(config, pool.map(Arc::as_ref), up, pipeline, metrics);
+            // There are no triggers to look at.
+            Mode::Wal => Attached::default(),
+        };
+        // Where the outbox or the WAL carries everything, there may be nothing to listen to.
+        if listens.publish || !listens.channels.is_empty() {
+            attached.push(("postgres", up.clone()));
+            let names = config.listen.iter();
+            let source = PostgresSource {
+                options: listens,
+                names: names
+                    .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
+                    .collect::<HashMap<_, _>>(),
+                emitters: emitters
+                    .clone()
+                    .filter(|_| config.socketio().hears(Emitter::Postgres)),
+                pipeline: Arc::clone(pipeline),
+                metrics: Arc::clone(metrics),
+                attached: up,
+            };
+            let stopped = stop.clone();
+            tasks.spawn(async move {
+                if let Err(error) = source.run(stopped).await {
+                    tracing::error!(%error, "postgres cannot be listened to");
+                }
+            });
+        }
+        let triggers = Triggers::build(config, pool.map(Arc::as_ref), watched, pipeline, metrics);
         if let Some(triggers) = triggers.filter(|_| !reads_wal(config)) {
             attached.push(("postgres triggers", triggers.complete.clone()));
             tasks.spawn(triggers.run(stop.clone()));
@@ -341,21 +375,11 @@ fn start_sources(
         attached.extend(source.attached());
         source.spawn(&mut tasks, stop);
     }
-    Ok((tasks, Health::new(attached)))
+    Ok((tasks, attached))
 }
 
 fn reads_wal(config: &Config) -> bool {
-    let postgres = config.postgres.as_ref();
-    postgres.is_some_and(|postgres| postgres.capture == Capture::Wal)
-}
-
-/// The database to listen to. With changes from the WAL that is needed for other channels only.
-fn listened(config: &Config) -> Option<&Secret> {
-    let others = !config.listen.is_empty() || config.socketio().hears(Emitter::Postgres);
-    let postgres = config.postgres.as_ref();
-    postgres
-        .filter(|_| others || !reads_wal(config))
-        .and_then(|postgres| postgres.url.as_ref())
+    crate::install::mode(config) == Mode::Wal
 }
 
 /// The source that reads the WAL, where the configuration wants it.
@@ -391,7 +415,6 @@ fn start_wal(
             slot: target.slot.clone(),
             watches: target.watches.clone(),
             repair: repair.transpose()?,
-            known: Arc::new(|| None),
             check: postgres.heartbeat.0 * 2,
         },
         pool,
@@ -415,13 +438,13 @@ pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
         .collect();
     let emitters = config.socketio().postgres_channels();
     options.channels.extend(emitters.map(|(channel, _)| channel));
-    options.publish = !reads_wal(config);
+    options.publish = crate::install::mode(config) == Mode::Notify;
     options.node = format!("pregon-{:08x}", rand::random::<u32>());
     if let Some(postgres) = &config.postgres {
         options.heartbeat = postgres.heartbeat.0;
     }
-    let triggered = |_: &WatchSpec| !reads_wal(config);
-    for spec in crate::install::specs(config).into_iter().filter(triggered) {
+    let notified = crate::install::specs(config).into_iter();
+    for spec in notified.filter(|_| options.publish) {
         let table = WatchTable {
             schema: spec.schema,
             table: spec.table,
@@ -464,6 +487,7 @@ fn build_api(
     door: &Arc<Door>,
     pipeline: Arc<Pipeline>,
     log: &Arc<dyn Log>,
+    hub: &Arc<Hub>,
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
 ) -> axum::Router {
@@ -471,6 +495,7 @@ fn build_api(
         door: Arc::clone(door),
         pipeline,
         log: Arc::clone(log),
+        hub: Arc::clone(hub),
         health: Arc::clone(health),
         metrics: Arc::clone(metrics),
         limits: config.limits.clone(),

@@ -9,6 +9,7 @@ mod listen;
 mod cli;
 mod protocol;
 mod replay;
+mod disk;
 mod sse;
 mod http_api;
 mod rights;

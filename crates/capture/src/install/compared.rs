@@ -33,8 +33,8 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
     if !status.is_installed() {
         return Ok(status);
     }
-    for function in &base::FUNCTIONS {
-        let wanted = Wanted::new(SCHEMA, function.name, None, Some(function.body(target.mode)));
+    for function in base::wanted_functions(target.mode) {
+        let wanted = Wanted::new(SCHEMA, function.name, None, Some(function.body));
         wanted.compare(&found, &mut status);
     }
     if target.mode == Mode::Wal {

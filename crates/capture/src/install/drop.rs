@@ -3,6 +3,7 @@
 
 use tokio_postgres::Client;
 
+use super::base::BaseRelation;
 use super::found::{self, Found, RoleFacts};
 use super::grants::Granted;
 use super::plan::{Plan, Step, StepKind, check_server, drop_function};
@@ -90,22 +91,10 @@ async fn wal(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), Inst
 }
 
 async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
-    for (name, kind, word) in [
-        ("seq", "S", "SEQUENCE"),
-        ("stored", "r", "TABLE"),
-        ("meta", "r", "TABLE"),
-    ] {
-        if found
-            .relations
-            .iter()
-            .any(|relation| relation.name == name && relation.kind == kind)
-        {
-            plan.steps.push(Step {
-                sql: format!("DROP {word} IF EXISTS {SCHEMA}.{name}"),
-                reason: "it is ours".into(),
-                object: format!("{} {SCHEMA}.{name}", word.to_lowercase()),
-                kind: StepKind::Drop,
-            });
+    for ours in BaseRelation::all() {
+        let mut relations = found.relations.iter();
+        if relations.any(|relation| relation.name == ours.name && relation.kind == ours.kind) {
+            plan.steps.push(ours.drop_step("it is ours"));
         }
     }
     let Some(schema) = found.schema.as_ref() else {
@@ -114,7 +103,7 @@ async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
     // Row types and TOAST belong to their tables; what counts is what stands by itself.
     const FOREIGN: &str = "
         SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = $1 AND relkind <> 'i'
-                   AND relname <> ALL ('{seq,stored,meta,stored_id_seq}'))
+                   AND relname <> ALL ('{seq,stored,meta,stored_id_seq,outbox,outbox_id_seq,bell,cursor}'))
              + (SELECT count(*) FROM pg_proc p WHERE pronamespace = $1
                    AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE 'pregon: %')
              + (SELECT count(*) FROM pg_type WHERE typnamespace = $1 AND typtype IN ('e', 'd', 'r'))";

@@ -43,7 +43,7 @@ impl fmt::Display for Problem {
 pub enum InstallError {
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),
-    #[error("PostgreSQL {0} is too old: version 14 or newer is needed")]
+    #[error("PostgreSQL {0} is too old: version 13 or newer is needed")]
     TooOld(String),
     #[error("the server is a standby: connect to the primary, triggers cannot be made here")]
     Standby,

@@ -10,8 +10,8 @@ use super::watch::{DesiredTrigger, DesiredWatch, SETTINGS, function_name};
 use super::{InstallError, Mode, Problem, base, grants, publication, validate};
 use crate::catalog::names::{ident, qualified};
 
-/// The oldest server with `CREATE OR REPLACE TRIGGER`.
-const OLDEST: i32 = 140_000;
+/// The oldest server whose catalogue tells the triggers of partitions apart from those of their root.
+const OLDEST: i32 = 130_000;
 
 /// What a step does to its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,8 +161,8 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     let mut steps = Vec::new();
     let mut owner_warnings = Vec::new();
     base::roles(&found, &owner, &mut steps, &mut owner_warnings);
-    base::relations(&found, &owner, &mut steps, &mut problems);
-    base::functions(&found, &owner, target.mode, &mut steps, &mut problems);
+    base::relations(&found, target.mode, &owner, &mut steps, &mut problems);
+    base::functions(&found, target.mode, &owner, &mut steps, &mut problems);
     let triggered: &[DesiredWatch<'_>] = if target.mode == Mode::Wal { &[] } else { &watches };
     if target.prune {
         drop_stale(&found, triggered, &mut steps);
@@ -170,6 +170,9 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     for watch in triggered {
         function_step(&found, watch, &owner, &mut steps, &mut problems);
         trigger_steps(&found, watch, &mut steps, &mut problems);
+    }
+    if target.prune {
+        base::stale(&found, target.mode, &mut steps);
     }
     grants::steps(
         client,
@@ -325,7 +328,7 @@ fn trigger_steps(
     for want in &watch.triggers {
         let existing = found.triggers.iter().find(|trigger| want.is_at(trigger));
         let step = |reason: &str, kind| Step {
-            sql: watch.trigger_sql(want),
+            sql: watch.trigger_sql(want, found.version),
             reason: reason.to_owned(),
             object: format!("trigger {} on {}", want.name, want.plain_table()),
             kind,

@@ -54,6 +54,8 @@ pub enum Mode {
     /// Triggers that NOTIFY.
     #[default]
     Notify,
+    /// Triggers that write into `pregon.outbox`, in the transaction of the write.
+    Outbox,
     /// A logical slot and a publication; no triggers.
     Wal,
 }

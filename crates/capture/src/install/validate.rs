@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use tokio_postgres::{Client, error::SqlState};
 
+use super::base;
 use super::error::{Problem, server_words};
 use super::spec::{Mode, Target, WatchSpec};
 use super::watch::{DesiredWatch, function_name};
@@ -40,7 +41,7 @@ pub(crate) fn names(target: &Target) -> Vec<Problem> {
                 );
             }
         }
-        if schema == SCHEMA && ["fit", "publish"].contains(&function.as_str()) {
+        if schema == SCHEMA && base::NAMES.contains(&function.as_str()) {
             add(
                 format!("{schema}.{function} is a name that pregón needs itself"),
                 "choose another function name",
@@ -115,7 +116,7 @@ pub(crate) async fn table(
     }
     columns(spec, &table, problems);
     if mode != Mode::Wal {
-        of_triggers(spec, &table, warnings);
+        of_triggers(spec, mode, &table, warnings);
     }
     inheritance(spec, &table, warnings);
     Ok((problems.len() == before).then_some(table))
@@ -135,7 +136,7 @@ fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>) {
 }
 
 /// What triggers cannot do.
-fn of_triggers(spec: &WatchSpec, table: &TableFacts, warnings: &mut Vec<String>) {
+fn of_triggers(spec: &WatchSpec, mode: Mode, table: &TableFacts, warnings: &mut Vec<String>) {
     for column in table
         .columns
         .iter()
@@ -152,7 +153,7 @@ fn of_triggers(spec: &WatchSpec, table: &TableFacts, warnings: &mut Vec<String>)
             ));
         }
     }
-    if table.primary_key.is_empty() {
+    if mode == Mode::Notify && table.primary_key.is_empty() {
         warnings.push(format!(
             "watch \"{}\": {} has no primary key: rows too big for NOTIFY are stored for ten minutes instead of read by key",
             spec.name,

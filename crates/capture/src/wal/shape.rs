@@ -113,10 +113,11 @@ impl Shape {
         let above: Vec<Above> = typed(pool, ABOVE, relation.oid).await?;
         for spec in watches {
             // By its name when it was changed, or through its parent; it may be gone or renamed by now.
-            let itself = (relation.schema == spec.schema && relation.name == spec.table).then_some(relation.oid);
-            let parent = above
-                .iter()
-                .find(|table| table.oid != relation.oid && table.schema == spec.schema && table.name == spec.table);
+            let itself =
+                (relation.schema == spec.schema && relation.name == spec.table).then_some(relation.oid);
+            let parent = above.iter().find(|table| {
+                table.oid != relation.oid && table.schema == spec.schema && table.name == spec.table
+            });
             if let Some(watched) = itself.or(parent.map(|table| table.oid)) {
                 let today: Vec<Today> = typed(pool, TODAY, watched).await?;
                 let bound = shape.bind(pool, spec, &today).await?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::outbox::Outbox;
 use super::units::{OneOrMany, Period, Secret};
 
 /// The database.
@@ -18,7 +19,8 @@ pub struct Postgres {
     /// Whether `serve` may install functions and triggers itself (`auto`) or only says what is missing (`manual`):
     /// changing a schema is something to ask for.
     pub apply: Apply,
-    /// How changes are captured: `notify` by triggers, `wal` from the write-ahead log (needs `wal_level = logical`).
+    /// How changes of watches are captured: `outbox` loses nothing; `wal` reads the write-ahead log, loses nothing either and needs no trigger, but
+    /// `wal_level = logical`; `notify` tells at most once and needs no table.
     pub capture: Capture,
     /// Name of the slot and of the publication of `capture = "wal"`: lower-case letters, digits and underscores; `pregon_` and the database's name by
     /// default. Each gateway that is to get every change has a slot of its own; those that share one take turns.
@@ -31,6 +33,8 @@ pub struct Postgres {
     pub statement_timeout: Period,
     /// Pause between round trips that prove that the LISTEN connection still delivers.
     pub heartbeat: Period,
+    /// The table of captured changes.
+    pub outbox: Outbox,
 }
 
 impl Default for Postgres {
@@ -39,12 +43,13 @@ impl Default for Postgres {
             url: None,
             admin_url: None,
             apply: Apply::Manual,
-            capture: Capture::Notify,
+            capture: Capture::Outbox,
             slot: None,
             replication_url: None,
             pool: 4,
             statement_timeout: Period::seconds(5),
             heartbeat: Period::seconds(5),
+            outbox: Outbox::default(),
         }
     }
 }
@@ -72,9 +77,9 @@ pub enum Apply {
 /// How changes reach the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(extend("x-later" = ["outbox"]))]
 pub enum Capture {
     Notify,
+    Outbox,
     Wal,
 }
 

@@ -234,6 +234,47 @@ fn remedies_suggest_what_was_meant() {
 }
 
 #[test]
+fn templates_of_rooms_and_names_for_several_channels_are_read() {
+    let problems = |text: &str| {
+        let found = wrong(text).into_iter().map(|p| (p.2, p.3));
+        found.collect::<Vec<_>>()
+    };
+    for (rooms, message) in [
+        ("chat_{sub}", "`{sub}` is not known here"),
+        ("chat", "one channel for all rooms"),
+        ("chat_{room", "is never closed"),
+    ] {
+        let found = problems(&format!(
+            "[[endpoint]]\npath = '/x'\nchannels = []\nrooms = '{rooms}'\n"
+        ));
+        assert_eq!(
+            (found.len(), found[0].0.as_str()),
+            (1, "endpoint[0].rooms"),
+            "{found:?}"
+        );
+        assert!(found[0].1.contains(message), "{found:?}");
+    }
+    let found =
+        problems("[[channel]]\nname = 'c'\nfollow = ['a_{sub}', 'b_{row.id}']\nvolatile = ['typing', '']\n");
+    let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["channel[0].follow[1]", "channel[0].volatile[1]"]);
+}
+
+#[test]
+fn socket_io_has_a_path_of_its_own() {
+    let keys = |text: &str| wrong(text).into_iter().map(|p| p.2).collect::<Vec<_>>();
+    for path in ["/", "/ws", "/api/x", "sin barra"] {
+        assert_eq!(
+            keys(&format!("[socketio]\npath = '{path}'\n")),
+            ["socketio.path"],
+            "{path}"
+        );
+    }
+    let below = "[socketio]\n[[endpoint]]\npath = '/socket.io/x'\nchannels = ['c']\n";
+    assert_eq!(keys(below), ["endpoint[0].path"]);
+}
+
+#[test]
 fn syntax_errors_stand_alone() {
     let found = wrong("[server\nlisten = 1\n");
     assert_eq!((found[0].0, found[0].2.as_str()), (1, ""));

@@ -71,6 +71,21 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
         (then @ (Then::Join { .. } | Then::Members { .. } | Then::Publish { .. }), Answer::May(may)) => {
             decided(then, may, env)
         }
+        (
+            Then::Subscribed {
+                asked,
+                position,
+                since,
+            },
+            Answer::History(history),
+        ) => Effect::Reply(
+            asked,
+            Reply::Subscribed {
+                position,
+                recovered: history.complete && since,
+                history: Some(history.json),
+            },
+        ),
         (Then::Confirm(asked), answer @ (Answer::Appended(_) | Answer::Emitted(_))) => {
             confirmed(asked, answer, env)
         }
@@ -168,7 +183,10 @@ impl Then {
     fn asked(&self) -> Asked {
         match self {
             Self::Authenticate(asked) | Self::Confirm(asked) => *asked,
-            Self::Join { asked, .. } | Self::Members { asked, .. } | Self::Publish { asked, .. } => *asked,
+            Self::Join { asked, .. }
+            | Self::Members { asked, .. }
+            | Self::Publish { asked, .. }
+            | Self::Subscribed { asked, .. } => *asked,
             Self::Connect { namespace, .. } | Self::Recover { namespace, .. } => Asked {
                 id: None,
                 namespace: *namespace,

@@ -1,4 +1,4 @@
-//! PostgreSQL in `notify` mode: changes of watches, notifications on existing channels, and `pregon.publish`.
+//! What PostgreSQL notifies: existing channels in every mode, in `notify` mode also changes of watches and `pregon.publish`.
 //!
 //! The listener reads the socket and never waits; beside it, in the same task, events are routed and appended. NOTIFY has no history, so
 //! receipts are not awaited and every lost connection becomes a gap for the channels that the routes can render.
@@ -129,14 +129,12 @@ impl Running {
 
     async fn emitted(&self, pending: &mut Pending, emitters: &Emitters, channel: &str, payload: &[u8]) {
         match emitters.take_postgres(channel, payload).await {
-            Taken::Emission(emission) => pending.publication(emission.publication).await,
-            Taken::Change(change) => emitters.not_carried_out(&change),
-            Taken::Nothing => {}
             Taken::Lost => {
                 pending.flush().await;
                 self.gap(&[Arc::from(emitter::SOURCE)], true, self.pipeline.position())
                     .await;
             }
+            taken => emitters.deliver(taken, pending).await,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::problem::nearest;
 use super::super::tree::Tree;
-use super::super::{Config, Route, Secret, Watch};
+use super::super::{Config, Outbox, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
 use crate::route::rule::{CLIENTS, PUBLISH, kind};
 use crate::route::template::Template;
@@ -61,9 +61,11 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
             "remove it for the default",
         );
     }
+    outbox(&postgres.outbox, tree);
     for (key, period) in [
         ("postgres.statement_timeout", postgres.statement_timeout),
         ("postgres.heartbeat", postgres.heartbeat),
+        ("postgres.outbox.retention", postgres.outbox.retention),
     ] {
         if period.is_zero() {
             tree.report(
@@ -73,6 +75,18 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
                 "remove it for the default",
             );
         }
+    }
+}
+
+/// Checks that the outbox has room for what it should keep.
+fn outbox(outbox: &Outbox, tree: &mut Tree) {
+    if outbox.max.0 < outbox.kept.0.saturating_mul(2) {
+        tree.report(
+            "postgres.outbox.max",
+            Some(outbox.max.to_string()),
+            format!("must be at least twice `kept` ({})", outbox.kept),
+            "raise it, or lower `kept`: rows that are not in the log yet need room too",
+        );
     }
 }
 
