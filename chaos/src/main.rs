@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -38,7 +38,7 @@ use fault::Fault;
 use record::{Record, room_channel};
 use report::Report;
 use stage::{Capture, SECRET, Stage};
-use writer::{ROOMS, Writer};
+use writer::{Budget, ROOMS, Writer};
 
 /// Kill, cut, freeze and fill everything while rows are written, then compare what was committed with what each client saw
 #[derive(Debug, Parser)]
@@ -63,7 +63,7 @@ struct Options {
     /// Changes to commit
     #[arg(long, default_value_t = 1_000_000)]
     changes: i64,
-    /// Faults to let happen; those that are left when everything is written happen as well
+    /// Faults to let happen, spread over the changes
     #[arg(long, default_value_t = 200)]
     faults: u32,
     #[arg(long, default_value_t = 12)]
@@ -107,12 +107,16 @@ async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut random = StdRng::seed_from_u64(seed);
     say(&format!("seed {seed}: starting PostgreSQL and the gateway"));
     let started = Instant::now();
-    let mut stage = Stage::build(&options.binary, options.capture).await?;
+    // The gateway runs in a folder of its own.
+    let binary = options.binary.canonicalize();
+    let binary =
+        binary.with_context(|| format!("no gateway at {}: `make build`", options.binary.display()))?;
+    let mut stage = Stage::build(&binary, options.capture).await?;
     let signals = Arc::new(Signals::default());
     let mut clients = start_clients(options, &stage, &signals, &mut random);
     wait_ready(options, &stage, &signals).await?;
     signals.flap.store(true, Ordering::Relaxed);
-    let budget = Arc::new(AtomicI64::new(options.changes));
+    let budget = Arc::new(Budget::default());
     let mut writers = start_writers(options, &stage, &budget, &mut random);
     let faults = make_faults(options, &mut stage, &budget, &mut random).await?;
     while writers.join_next().await.is_some() {}
@@ -199,12 +203,7 @@ async fn wait_ready(options: &Options, stage: &Stage, signals: &Signals) -> anyh
     Ok(())
 }
 
-fn start_writers(
-    options: &Options,
-    stage: &Stage,
-    budget: &Arc<AtomicI64>,
-    random: &mut StdRng,
-) -> JoinSet<()> {
+fn start_writers(options: &Options, stage: &Stage, budget: &Arc<Budget>, random: &mut StdRng) -> JoinSet<()> {
     let mut writers = JoinSet::new();
     for number in 1..=options.writers {
         let writer = Writer::new(number, stage.url.clone(), random.random(), Arc::clone(budget));
@@ -216,22 +215,29 @@ fn start_writers(
 async fn make_faults(
     options: &Options,
     stage: &mut Stage,
-    budget: &AtomicI64,
+    budget: &Budget,
     random: &mut StdRng,
 ) -> anyhow::Result<BTreeMap<Fault, u32>> {
     let mut happened = BTreeMap::new();
+    let portion = options.changes / i64::from(options.faults + 1);
+    budget.add(portion);
     for number in 1..=options.faults {
         let pause = random.random_range(Duration::ZERO..=options.pause);
         tokio::time::sleep(pause).await;
         let fault = Fault::random(random);
-        let left = budget.load(Ordering::Relaxed).max(0);
-        say(&format!("{number:>4} {fault:?}, {left} changes to go"));
+        say(&format!("{number:>4} {fault:?}"));
         fault
             .happen(stage, random)
             .await
             .with_context(|| format!("fault {number}, {fault:?}"))?;
         *happened.entry(fault).or_default() += 1;
+        // Faults in a row are faults too, but what is to be committed must not lag far behind them.
+        while budget.left() > 2 * portion {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        budget.add(portion);
     }
+    budget.close();
     Ok(happened)
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use pregon_testkit::postgres;
@@ -67,12 +67,37 @@ pub(crate) struct Writer {
     url: String,
     random: StdRng,
     next: i64,
-    /// Rows that all writers together have still to commit.
-    budget: Arc<AtomicI64>,
+    budget: Arc<Budget>,
+}
+
+/// What all writers together may still commit. It is given out in portions between faults, so that they meet writers at work.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    left: AtomicI64,
+    /// Nothing more is given out.
+    closed: AtomicBool,
+}
+
+impl Budget {
+    pub(crate) fn add(&self, portion: i64) {
+        self.left.fetch_add(portion, Ordering::Relaxed);
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn left(&self) -> i64 {
+        self.left.load(Ordering::Relaxed).max(0)
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.left() == 0 && self.closed.load(Ordering::Relaxed)
+    }
 }
 
 impl Writer {
-    pub(crate) fn new(number: u32, url: String, seed: u64, budget: Arc<AtomicI64>) -> Self {
+    pub(crate) fn new(number: u32, url: String, seed: u64, budget: Arc<Budget>) -> Self {
         Self {
             number,
             url,
@@ -84,7 +109,7 @@ impl Writer {
 
     /// Writes until the budget is used up.
     pub(crate) async fn run(mut self) {
-        while self.budget.load(Ordering::Relaxed) > 0 {
+        while !self.budget.is_used_up() {
             if let Ok(client) = postgres::connect(&self.url).await {
                 self.write(&client).await;
             }
@@ -94,11 +119,11 @@ impl Writer {
 
     /// Writes until the connection breaks.
     async fn write(&mut self, client: &Client) {
-        while self.budget.load(Ordering::Relaxed) > 0 && !client.is_closed() {
+        while self.budget.left() > 0 && !client.is_closed() {
             let kind = KINDS.choose(&mut self.random).copied().unwrap_or(Kind::Single);
             // An error is a deadlock or a server that went; the transaction is over either way.
             if let Ok(rows) = self.transaction(client, kind).await {
-                self.budget.fetch_sub(rows, Ordering::Relaxed);
+                self.budget.add(-rows);
             } else {
                 let _ = client.batch_execute("ROLLBACK").await;
             }

@@ -5,6 +5,7 @@
 //! live in one process: nothing here is global.
 
 mod log;
+mod sources;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,20 +14,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
-use pregon_capture::connect::{ConnectError, Settings};
-use pregon_capture::fetch::SEARCH_PATH;
-use pregon_capture::install::Mode;
-use pregon_capture::listen::{ListenOptions, WatchTable};
+use pregon_capture::connect::Settings;
 use pregon_capture::query::{Pool, PoolOptions};
-use pregon_capture::wal::{Repair, WalOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Apply, Config, Emitter};
+use crate::config::Config;
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
@@ -39,17 +35,12 @@ use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
-use crate::source::Attached;
-use crate::source::emitter::Emitters;
-use crate::source::outbox::OutboxSource;
-use crate::source::postgres::PostgresSource;
-use crate::source::redis::RedisSource;
-use crate::source::triggers::Triggers;
-use crate::source::wal::WalSource;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
 use crate::transport::origin::Origins;
+use log::Opened;
+use sources::Parts;
 
 /// Time between lines about active connections, and between prunings of the log by age.
 const TICK: Duration = Duration::from_secs(10);
@@ -92,16 +83,13 @@ impl Node {
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
-        let opened = log::open(&config, &opener, &metrics).await?;
-        let log = opened.log;
+        let settings = settings(&config, &options);
+        let Opened { log, kept, up } = log::open(&config, &settings, &opener, &metrics).await?;
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let settings = settings(&config, &options);
-        let folder = opened.folder.as_deref();
-        let kept = Arc::new(log::sessions(&config, &settings.namespaces, folder, &metrics)?);
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -117,14 +105,20 @@ impl Node {
             Arc::clone(&pipeline),
             Arc::clone(&rights),
             Arc::clone(&kept),
-            Arc::new(Past::new(Arc::clone(log.window()), log.history())),
+            Past::of(&*log),
         );
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, mut attached) =
-            start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
-        attached.push(("log", opened.up));
-        let health = Health::new(attached);
+        let mut sources = sources::start(&Parts {
+            config: &config,
+            pipeline: &pipeline,
+            metrics: &metrics,
+            hub: &hub,
+            pool: pool.as_ref(),
+            stop: &stop,
+        })?;
+        sources.attached.push(("log", up));
+        let health = Health::new(sources.attached);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
@@ -133,12 +127,7 @@ impl Node {
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(
-            Arc::clone(&hub),
-            Arc::clone(&log),
-            Arc::clone(&kept),
-            stop.clone(),
-        ));
+        tasks.spawn(tick(&hub, &log, &kept, &stop));
         Ok(Self {
             address,
             config,
@@ -153,7 +142,7 @@ impl Node {
             metrics,
             stop,
             cut,
-            sources,
+            sources: sources.tasks,
             front: tasks,
         })
     }
@@ -210,20 +199,8 @@ impl Node {
         }
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
-        self.close_log().await;
+        log::close(&self.log, &self.kept).await;
         tracing::info!(newest = self.log.window().head(), "stopped");
-    }
-
-    /// What was appended becomes durable.
-    async fn close_log(&self) {
-        let (log, kept) = (Arc::clone(&self.log), Arc::clone(&self.kept));
-        let closing = tokio::task::spawn_blocking(move || {
-            kept.close();
-            log.close();
-        });
-        if closing.await.is_err() {
-            tracing::error!("the log could not be closed");
-        }
     }
 
     /// Sources get as long as sessions do: one that waits for a database that hangs is given up.
@@ -305,155 +282,6 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
         conformance: options.echo,
         shards: u16::try_from(shards).unwrap_or(1),
     }
-}
-
-fn start_sources(
-    config: &Config,
-    pipeline: &Arc<Pipeline>,
-    metrics: &Arc<Metrics>,
-    hub: &Arc<Hub>,
-    pool: Option<&Arc<Pool>>,
-    stop: &CancellationToken,
-) -> anyhow::Result<(JoinSet<()>, Vec<(&'static str, Attached)>)> {
-    let mut tasks = JoinSet::new();
-    let mut attached = Vec::new();
-    let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
-    if let Some(source) = start_wal(config, pipeline, metrics, &mut attached)? {
-        tasks.spawn(source.run(stop.clone()));
-    }
-    let url = config
-        .postgres
-        .as_ref()
-        .and_then(|postgres| postgres.url.as_ref());
-    if let Some(url) = url {
-        let settings = Settings::parse(url.reveal())?;
-        let up = Attached::default();
-        let listens = listen_options(config, settings.clone());
-        let watched = match crate::install::mode(config) {
-            Mode::Notify => up.clone(),
-            Mode::Outbox => {
-                let source = OutboxSource::build(config, settings, pipeline, metrics);
-                let up = source.attached.clone();
-                attached.push(("postgres outbox", up.clone()));
-                tasks.spawn(source.run(stop.clone()));
-                up
-            }
-            // There are no triggers to look at.
-            Mode::Wal => Attached::default(),
-        };
-        // Where the outbox or the WAL carries everything, there may be nothing to listen to.
-        if listens.publish || !listens.channels.is_empty() {
-            attached.push(("postgres", up.clone()));
-            let names = config.listen.iter();
-            let source = PostgresSource {
-                options: listens,
-                names: names
-                    .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
-                    .collect::<HashMap<_, _>>(),
-                emitters: emitters
-                    .clone()
-                    .filter(|_| config.socketio().hears(Emitter::Postgres)),
-                pipeline: Arc::clone(pipeline),
-                metrics: Arc::clone(metrics),
-                attached: up,
-            };
-            let stopped = stop.clone();
-            tasks.spawn(async move {
-                if let Err(error) = source.run(stopped).await {
-                    tracing::error!(%error, "postgres cannot be listened to");
-                }
-            });
-        }
-        let triggers = Triggers::build(config, pool.map(Arc::as_ref), watched, pipeline, metrics);
-        if let Some(triggers) = triggers.filter(|_| !reads_wal(config)) {
-            attached.push(("postgres triggers", triggers.complete.clone()));
-            tasks.spawn(triggers.run(stop.clone()));
-        }
-    }
-    if let Some(redis) = &config.redis {
-        let source = RedisSource::build(redis, emitters.as_ref(), pipeline, metrics)?;
-        attached.extend(source.attached());
-        source.spawn(&mut tasks, stop);
-    }
-    Ok((tasks, attached))
-}
-
-fn reads_wal(config: &Config) -> bool {
-    crate::install::mode(config) == Mode::Wal
-}
-
-/// The source that reads the WAL, where the configuration wants it.
-fn start_wal(
-    config: &Config,
-    pipeline: &Arc<Pipeline>,
-    metrics: &Arc<Metrics>,
-    attached: &mut Vec<(&'static str, Attached)>,
-) -> anyhow::Result<Option<WalSource>> {
-    let Some(postgres) = config.postgres.as_ref().filter(|_| reads_wal(config)) else {
-        return Ok(None);
-    };
-    let (Some(url), Some(replication)) = (&postgres.url, postgres.replication()) else {
-        return Ok(None);
-    };
-    let mut pool = PoolOptions::new(Settings::parse(url.reveal())?.with_name("wal/query"));
-    pool.size = 2; // One batch at a time asks, and the reader looks after the slot.
-    pool.statement_timeout = postgres.statement_timeout.0;
-    pool.search_path = Some(SEARCH_PATH);
-    let pool = Pool::new(pool);
-    let target = crate::install::target(config)?;
-    let admin = postgres.admin().filter(|_| postgres.apply == Apply::Auto);
-    let repair = admin.map(|url| {
-        Ok::<_, ConnectError>(Repair {
-            settings: Settings::parse(url.reveal())?.with_name("install"),
-            target: target.clone(),
-        })
-    });
-    let source = WalSource {
-        options: WalOptions {
-            settings: Settings::parse(replication.reveal())?.with_name("wal"),
-            pool: pool.clone(),
-            slot: target.slot.clone(),
-            watches: target.watches.clone(),
-            repair: repair.transpose()?,
-            check: postgres.heartbeat.0 * 2,
-        },
-        pool,
-        pipeline: Arc::clone(pipeline),
-        metrics: Arc::clone(metrics),
-        attached: Attached::default(),
-        complete: Attached::default(),
-    };
-    attached.push(("postgres wal", source.attached.clone()));
-    attached.push(("postgres publication", source.complete.clone()));
-    Ok(Some(source))
-}
-
-/// What the listener needs to know of the configuration.
-pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
-    let mut options = ListenOptions::new(settings);
-    options.channels = config
-        .listen
-        .iter()
-        .map(|listen| listen.channel.clone())
-        .collect();
-    let emitters = config.socketio().postgres_channels();
-    options.channels.extend(emitters.map(|(channel, _)| channel));
-    options.publish = crate::install::mode(config) == Mode::Notify;
-    options.node = format!("pregon-{:08x}", rand::random::<u32>());
-    if let Some(postgres) = &config.postgres {
-        options.heartbeat = postgres.heartbeat.0;
-    }
-    let notified = crate::install::specs(config).into_iter();
-    for spec in notified.filter(|_| options.publish) {
-        let table = WatchTable {
-            schema: spec.schema,
-            table: spec.table,
-            columns: spec.columns,
-            condition: spec.condition,
-        };
-        options.watches.insert(spec.name, table);
-    }
-    options
 }
 
 fn build_door(
@@ -545,19 +373,22 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Says how many are connected, and lets the log forget what is old.
-async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, kept: Arc<Sessions>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(TICK);
-    every.tick().await;
-    loop {
-        tokio::select! {
-            _ = every.tick() => {
-                tracing::info!(connections = hub.sessions(), "active connections");
-                kept.prune();
-                if let Err(error) = log.prune() {
-                    tracing::warn!(%error, "the log could not be pruned");
-                }
+fn tick(
+    hub: &Arc<Hub>,
+    log: &Arc<dyn Log>,
+    kept: &Arc<Sessions>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (hub, log, kept, stop) = (hub.clone(), log.clone(), kept.clone(), stop.clone());
+    async move {
+        let mut every = tokio::time::interval(TICK);
+        every.tick().await;
+        while stop.run_until_cancelled(every.tick()).await.is_some() {
+            tracing::info!(connections = hub.sessions(), "active connections");
+            kept.prune();
+            if let Err(error) = log.prune() {
+                tracing::warn!(%error, "the log could not be pruned");
             }
-            () = stop.cancelled() => return,
         }
     }
 }

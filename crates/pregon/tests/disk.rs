@@ -48,6 +48,12 @@ async fn numbers(client: &mut WsClient, count: u64) -> Vec<u64> {
     seen
 }
 
+async fn stream(node: &Node, from: &str) -> SseClient {
+    let token = token(&json!({"sub": 1}));
+    let url = node.url(&format!("/sse?channel=news&{from}&token={token}"));
+    SseClient::connect(&url, &[]).await.unwrap()
+}
+
 /// The next `count` numbers of a stream.
 async fn streamed(client: &mut SseClient, count: u64) -> Vec<u64> {
     let mut seen = Vec::new();
@@ -72,7 +78,7 @@ async fn acked(node: &Node, from: Value) -> (Vec<u64>, bool) {
     let mut client = Official::client(CLIENTS[0], &node.url(""), &["websocket"], &more);
     client.wait("connect").await;
     let answer = client.ask("subscribe", &json!(["news", from])).await;
-    let events = answer[0]["events"]
+    let events = answer[0]["history"]
         .as_array()
         .unwrap_or_else(|| panic!("{answer}"));
     let numbers = events.iter().map(|event| event["data"].as_u64().unwrap());
@@ -98,9 +104,7 @@ async fn killed_while_publishing_it_repeats_and_loses_nothing_on_any_wire() {
     let wanted: Vec<u64> = (1..=ALL).collect();
     let mut ws = connect(&node, &json!({"sub": 1})).await;
     assert_eq!(since(&mut ws, json!({"since": first})).await["recovered"], true);
-    let mut sse = SseClient::connect(&node.url(&format!("/sse?channel=news&since={first}")), &[])
-        .await
-        .unwrap();
+    let mut sse = stream(&node, &format!("since={first}")).await;
     assert_eq!(numbers(&mut ws, ALL).await, wanted);
     assert_eq!(streamed(&mut sse, ALL).await, wanted);
     assert_eq!(acked(&node, json!({"since": first})).await, (wanted, true));
@@ -154,9 +158,7 @@ async fn what_the_window_has_forgotten_comes_from_the_disk_to_every_wire_and_que
     let mut ws = connect(&node, &json!({"sub": 1})).await;
     since(&mut ws, json!({"since": "1h"})).await;
     assert_eq!(numbers(&mut ws, 101).await, (0..=100).collect::<Vec<u64>>());
-    let mut sse = SseClient::connect(&node.url("/sse?channel=news&last=60"), &[])
-        .await
-        .unwrap();
+    let mut sse = stream(&node, "last=60").await;
     assert_eq!(streamed(&mut sse, 60).await, all[40..]);
     assert_eq!(acked(&node, json!({"since": first})).await, (all.clone(), true));
     assert_eq!(acked(&node, json!({"last": 60})).await.0, all[40..]);

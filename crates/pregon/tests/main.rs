@@ -15,6 +15,7 @@ mod http_api;
 mod rights;
 mod limits;
 mod watch;
+mod outbox;
 mod wal;
 mod routes;
 mod decrypt;

@@ -1,9 +1,11 @@
 //! Named checks of a database, each with what to do about it. Reads only, apart from one notification to itself; works for the
 //! least-privileged role, which sees less: what may not be read is skipped, never guessed.
 //!
-//! The order of the checks is the order in which to repair: server (C), watches (W), the WAL (L), rights (P), notifications (N).
+//! The order of the checks is the order in which to repair: server (C), watches (W), the WAL (L), rights (P), the outbox (O),
+//! notifications (N).
 
 mod notify;
+mod outbox;
 mod server;
 mod statements;
 mod wal;
@@ -93,6 +95,7 @@ pub async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
     checks.extend(watches::run(client, input).await);
     checks.extend(wal::run(client, input).await);
     checks.extend(statements::run(client, input).await);
+    checks.extend(outbox::run(client, input).await);
     checks.extend(notify::run(client, input).await);
     checks
 }

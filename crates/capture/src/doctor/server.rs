@@ -146,7 +146,9 @@ async fn timeouts(client: &Client, input: &DoctorInput) -> Outcome {
                     "idle_session_timeout is {number} ms, which ends the listening connection"
                 ));
             }
-            "max_prepared_transactions" if number > 0 && !input.target.watches.is_empty() => {
+            "max_prepared_transactions"
+                if number > 0 && !input.target.watches.is_empty() && input.target.mode == Mode::Notify =>
+            {
                 findings
                     .push("PREPARE TRANSACTION fails for transactions that touch a watched table".to_owned());
             }

@@ -304,7 +304,7 @@ struct Templates {
 impl Templates {
     fn of(mode: Mode) -> Self {
         match mode {
-            // From the WAL there is no trigger to write.
+            // From the WAL there are no triggers that would run it.
             Mode::Notify | Mode::Wal => Self {
                 body: include_str!("../../sql/watch.sql"),
                 statement: include_str!("../../sql/watch_statement.sql"),

@@ -31,6 +31,7 @@ pub use attach::{Begun, attach};
 pub use clerk::Clerk;
 pub use reader::Reader;
 pub use row::Item;
+pub(crate) use stall::blockers;
 pub use stall::{Blocker, Stall};
 
 /// The NOTIFY channel of the bell.

@@ -19,8 +19,8 @@ pub struct Postgres {
     /// Whether `serve` may install functions and triggers itself (`auto`) or only says what is missing (`manual`):
     /// changing a schema is something to ask for.
     pub apply: Apply,
-    /// How changes of watches are captured: `outbox` loses nothing; `wal` reads the write-ahead log, loses nothing either and needs no trigger, but
-    /// `wal_level = logical`; `notify` tells at most once and needs no table.
+    /// How changes of watches are captured: `outbox` and `wal` lose nothing, `outbox` by triggers that write a table of ours, `wal` from the
+    /// write-ahead log (needs `wal_level = logical`); `notify` tells at most once and needs neither.
     pub capture: Capture,
     /// Name of the slot and of the publication of `capture = "wal"`: lower-case letters, digits and underscores; `pregon_` and the database's name by
     /// default. Each gateway that is to get every change has a slot of its own; those that share one take turns.

@@ -22,7 +22,8 @@ pub fn schema_json() -> String {
 }
 
 /// Sections within sections: the outer one, the header, the struct.
-const NESTED: [(&str, &str, &str); 4] = [
+const NESTED: [(&str, &str, &str); 5] = [
+    ("postgres", "[postgres.outbox]", "Outbox"),
     ("redis", "[[redis.channel]]", "RedisChannel"),
     ("redis", "[[redis.pattern]]", "RedisPattern"),
     ("redis", "[[redis.stream]]", "RedisStream"),
@@ -169,10 +170,16 @@ fn section(root: &Value, header: String, body: &Value) -> Section {
     }
 }
 
-/// Whether a key is a list of sections, which have headers of their own.
+/// Whether a key is a section or a list of them, which have headers of their own.
 fn is_sections(root: &Value, property: &Value) -> bool {
-    let items = property.get("items").map(|items| resolve(root, items));
-    items.is_some_and(|items| items.get("properties").is_some())
+    let inner = property.get("items").or_else(|| {
+        property
+            .get("default")
+            .filter(|default| default.is_object())
+            .and(Some(property))
+    });
+    let inner = inner.map(|inner| resolve(root, inner));
+    inner.is_some_and(|inner| inner.get("properties").is_some())
 }
 
 /// A description on one line.

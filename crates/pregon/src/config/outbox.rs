@@ -11,7 +11,7 @@ use super::units::{Period, Size};
 pub struct Outbox {
     /// How long rows stay that are in the log already. A gateway with a log of its own that was away for less goes on without a gap.
     pub retention: Period,
-    /// Bytes of such rows: a burst must not fill the disk for ten minutes.
+    /// Bytes of rows that stay although they are in the log: a burst must not fill the disk for ten minutes.
     pub kept: Size,
     /// Bytes of the whole outbox. Beyond that the oldest rows go, also unread ones, which becomes a gap: a gateway that is away for days, or a
     /// transaction that nobody ends, must not fill the application's disk. About five million rows of 200 bytes.

@@ -561,6 +561,7 @@ fn the_environment_overrides_the_file() {
         ("PREGON_LISTEN", "0.0.0.0:0"),
         ("PORT", "99"),
         ("PREGON_API_KEY", "api"),
+        ("PREGON_DATA", "/data/here"),
     ];
     let config = read_with("[postgres]\n[auth]\nsecret_file='none'\n", &vars).unwrap();
     let postgres = config.postgres.unwrap();
@@ -570,6 +571,23 @@ fn the_environment_overrides_the_file() {
     assert_eq!(config.server.listen, "0.0.0.0:0");
     assert_eq!(config.server.api_key.unwrap().reveal(), "api");
     assert!(config.auth.required());
+    assert_eq!(config.log.path.as_deref(), Some("/data/here"));
+}
+
+#[test]
+fn the_folder_of_the_log_is_relative_to_the_file_and_in_the_environment_to_where_we_are() {
+    let log = read("[log]\npath='data'\n").log;
+    assert_eq!(log.path.as_deref(), Some("/nowhere/data"));
+    let here = std::env::current_dir()
+        .unwrap()
+        .join("data")
+        .display()
+        .to_string();
+    let log = read_with("[log]\npath='other'\n", &[("PREGON_DATA", "data")])
+        .unwrap()
+        .log;
+    assert_eq!(log.path, Some(here));
+    assert_eq!(wrong("[log]\nsegment='2GiB'\n")[0].2, "log.segment");
 }
 
 #[test]
@@ -578,7 +596,6 @@ fn a_variable_without_its_section_is_ignored() {
         ("DATABASE_URL", "nonsense"),
         ("JWT_SECRET", "key"),
         ("REDIS_URL", "redis://x"),
-        ("PREGON_DATA", "/x"),
     ];
     assert_eq!(read_with("", &vars).unwrap(), Config::default());
     assert_eq!(

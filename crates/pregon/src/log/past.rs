@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::Log;
 use super::position::Since;
 use super::window::{Follow, Merged, Most, Start, Window};
 
@@ -42,8 +43,12 @@ pub enum Found {
 }
 
 impl Past {
-    pub fn new(window: Arc<Window>, history: Option<Arc<dyn History>>) -> Self {
-        Self { window, history }
+    /// What a log has.
+    pub fn of(log: &dyn Log) -> Arc<Self> {
+        Arc::new(Self {
+            window: Arc::clone(log.window()),
+            history: log.history(),
+        })
     }
 
     pub fn window(&self) -> &Window {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use pregon_capture::connect::Settings;
 
 use crate::config::{Config, LogKind};
+use crate::hub;
 use crate::log::disk::{DiskLog, Keeping, OpenError, Watcher};
 use crate::log::memory::MemoryLog;
 use crate::log::window::Retention;
@@ -22,39 +23,58 @@ const DEFAULT: &str = "pregon-data";
 /// Nodes of one configuration that take any free port, side by side in one working folder.
 const SIBLINGS: u32 = 64;
 
-/// A log, whether it can be written, and the folder that it lies in.
+/// A log, the sessions beside it, and whether it can be written.
 pub(super) struct Opened {
     pub(super) log: Arc<dyn Log>,
+    pub(super) kept: Arc<Sessions>,
     pub(super) up: Attached,
-    pub(super) folder: Option<PathBuf>,
 }
 
 /// Opens the log that the configuration asks for. Reading what is on the disk takes a moment, away from the runtime's threads.
 pub(super) async fn open(
     config: &Config,
+    settings: &hub::Settings,
     opener: &Arc<Opener>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Opened> {
-    let (config, metrics) = (config.clone(), Arc::clone(metrics));
+    let (config, metrics, namespaces) = (config.clone(), Arc::clone(metrics), settings.namespaces.clone());
     let opener = Arc::clone(opener) as Arc<dyn Open>;
-    let opening = tokio::task::spawn_blocking(move || open_now(&config, &opener, &metrics));
+    let opening = tokio::task::spawn_blocking(move || {
+        let up = Attached::default();
+        up.set(true);
+        let (log, folder) = open_log(&config, &opener, &metrics, &up)?;
+        let kept = sessions(&config, &namespaces, folder.as_deref(), &metrics)?;
+        let kept = Arc::new(kept);
+        Ok(Opened { log, kept, up })
+    });
     opening.await.context("opening the log")?
 }
 
-fn open_now(config: &Config, opener: &Arc<dyn Open>, metrics: &Arc<Metrics>) -> anyhow::Result<Opened> {
-    let up = Attached::default();
-    up.set(true);
+/// What was appended and kept becomes durable. Nobody appends any more.
+pub(super) async fn close(log: &Arc<dyn Log>, kept: &Arc<Sessions>) {
+    let (log, kept) = (Arc::clone(log), Arc::clone(kept));
+    let closing = tokio::task::spawn_blocking(move || {
+        kept.close();
+        log.close();
+    });
+    if closing.await.is_err() {
+        tracing::error!("the log could not be closed");
+    }
+}
+
+fn open_log(
+    config: &Config,
+    opener: &Arc<dyn Open>,
+    metrics: &Arc<Metrics>,
+    up: &Attached,
+) -> anyhow::Result<(Arc<dyn Log>, Option<PathBuf>)> {
     let log = &config.log;
     let window = Retention {
         bytes: log.window.bytes(),
         age: log.age.0,
     };
     if log.kind == LogKind::Memory {
-        return Ok(Opened {
-            log: Arc::new(MemoryLog::new(window, Arc::clone(opener))),
-            up,
-            folder: None,
-        });
+        return Ok((Arc::new(MemoryLog::new(window, Arc::clone(opener))), None));
     }
     let keeping = Keeping {
         window,
@@ -80,15 +100,11 @@ fn open_now(config: &Config, opener: &Arc<dyn Open>, metrics: &Arc<Metrics>) -> 
     let (log, folder) = found.context("the log has no place")??;
     let window = log.window();
     tracing::info!(path = %folder.display(), oldest = window.oldest(), newest = window.head(), "the log is open");
-    Ok(Opened {
-        log: Arc::new(log),
-        up,
-        folder: Some(folder),
-    })
+    Ok((Arc::new(log), Some(folder)))
 }
 
 /// The sessions that may come back: beside a log that outlives the process, otherwise in memory.
-pub(super) fn sessions(
+fn sessions(
     config: &Config,
     namespaces: &[String],
     folder: Option<&Path>,

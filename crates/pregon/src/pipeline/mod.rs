@@ -72,13 +72,13 @@ impl Pipeline {
         self.append_upto(batch, taken)
     }
 
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Whether a route of this source asks the database about its events.
     pub fn asks(&self, source: &str) -> bool {
         self.router.load().asks(source)
-    }
-
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
     }
 
     /// How far the log has taken `source`.

@@ -107,6 +107,9 @@ pub enum Next {
     Gone,
 }
 
+/// Channels, each with the offset after which it begins.
+pub type Begins = Vec<(Arc<str>, u64)>;
+
 /// A piece that has to be read where reading may block.
 #[derive(Debug)]
 pub struct Fetch {
@@ -123,7 +126,7 @@ pub struct Fetched {
     /// For a session that is behind, not for a replay.
     pub live: bool,
     /// The channels as they were then, each with the offset after which it begins.
-    pub channels: Vec<(Arc<str>, u64)>,
+    pub channels: Begins,
     /// `None` if the log no longer has all of it.
     pub merged: Option<Merged>,
 }
@@ -194,7 +197,7 @@ impl Replay {
     }
 
     /// A fetched piece is there; `None` if the log no longer has all of it. Says where channels have turned out to begin.
-    pub fn take(&mut self, fetched: Fetched) -> Option<(Piece, Vec<(Arc<str>, u64)>)> {
+    pub fn take(&mut self, fetched: Fetched) -> Option<(Piece, Begins)> {
         self.fetching = false;
         self.last = None;
         for (channel, after) in &mut self.channels {

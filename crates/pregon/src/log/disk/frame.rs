@@ -361,7 +361,7 @@ pub(super) fn any_record_after(file: &File, from: u64, end: u64, expected: u64) 
         let (Some(crc), Some(len)) = (reader.u32(), reader.len()) else {
             break;
         };
-        if len < BODY || len > MOST_RECORD {
+        if !(BODY..=MOST_RECORD).contains(&len) {
             continue;
         }
         let Some(body) = reader.take(len) else { continue };

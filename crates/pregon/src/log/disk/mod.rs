@@ -90,7 +90,7 @@ pub enum OpenError {
 }
 
 /// The segment that grows.
-pub(self) struct Active {
+struct Active {
     segment: Arc<Segment>,
     file: Arc<File>,
     /// Bytes of the file that are whole batches.

@@ -14,8 +14,8 @@ pub(super) const PIECE: Most = Most {
     bytes: usize::MAX,
 };
 
-pub(super) fn past(log: &DiskLog) -> Past {
-    Past::new(Arc::clone(log.window()), log.history())
+pub(super) fn past(log: &DiskLog) -> Arc<Past> {
+    Past::of(log)
 }
 
 /// All offsets of a channel after `after`, read in pieces.
