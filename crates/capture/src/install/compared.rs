@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::base;
 use super::found::{self, Found};
 use super::plan::trigger_difference;
-use super::publication::WalFacts;
+use super::wal::WalFacts;
 use super::spec::Target;
 use super::status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus};
 use super::watch::{DesiredTrigger, DesiredWatch, function_name};

@@ -154,7 +154,6 @@ fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> any
             slot: target.slot.clone(),
             watches: target.watches.clone(),
             repair: repair.transpose()?,
-            known: Arc::new(|| None),
             check: postgres.heartbeat.0 * 2,
         },
         pool,
