@@ -36,6 +36,7 @@ enum Scenario {
     Memory,
     Writers,
     Decrypt,
+    Drain,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     };
     for scenario in chosen {
         let usual = match scenario {
-            Scenario::Latency | Scenario::Decrypt => 5,
+            Scenario::Latency | Scenario::Decrypt | Scenario::Drain => 5,
             Scenario::Fanout | Scenario::Writers => 3,
             Scenario::Memory => 1,
         };
@@ -63,6 +64,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),
+            Scenario::Drain => scenario::drain::run(effort),
         };
         report?.publish()?;
     }

@@ -5,6 +5,7 @@ pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod writers;
 pub(crate) mod decrypt;
+pub(crate) mod drain;
 
 use pregon_testkit::{Server, postgres::Options};
 
@@ -26,7 +27,9 @@ async fn postgres_with_fsync() -> anyhow::Result<Server> {
     Server::start(options).await
 }
 
-/// Our configuration for a watch of `public.bench`, whose changes go to the channel of that name.
-fn watch(url: &str) -> String {
-    format!("[postgres]\nurl = \"{url}\"\napply = \"auto\"\n\n[[watch]]\ntable = \"public.bench\"\n")
+/// Our configuration for a watch of `public.bench`, captured this way, whose changes go to the channel of that name.
+fn watch(url: &str, capture: &str) -> String {
+    format!(
+        "[postgres]\nurl = \"{url}\"\napply = \"auto\"\ncapture = \"{capture}\"\n\n[[watch]]\ntable = \"public.bench\"\n"
+    )
 }

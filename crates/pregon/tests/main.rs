@@ -15,6 +15,7 @@ mod rights;
 mod limits;
 mod watch;
 mod outbox;
+mod parity;
 mod routes;
 mod decrypt;
 mod lifecycle;
