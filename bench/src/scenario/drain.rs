@@ -38,7 +38,9 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
     let mut blocker = Connection::open(server.port(), database.name())?;
     let (mut rates, mut first) = (Vec::new(), 1);
     for _ in 0..effort.passes {
-        blocker.run(&format!("BEGIN; INSERT INTO public.bench VALUES ({first}, '', 0, 0, '')"))?;
+        blocker.run(&format!(
+            "BEGIN; INSERT INTO public.bench VALUES ({first}, '', 0, 0, '')"
+        ))?;
         let last = first + rows;
         writer.run(&format!(
             "INSERT INTO public.bench SELECT g, 'Café de olla', 3, 87.50, repeat('x', 120) FROM generate_series({}, {last}) g",
@@ -59,14 +61,22 @@ fn receive(client: &mut TcpStream, wanted: u64) -> anyhow::Result<()> {
     let mut chunk = vec![0; 256 * 1024];
     let mut seen = 0;
     while seen < wanted {
-        let length = client.read(&mut chunk).with_context(|| format!("{seen} of {wanted} rows came"))?;
-        ensure!(length > 0, "the gateway closed the connection after {seen} of {wanted} rows");
+        let length = client
+            .read(&mut chunk)
+            .with_context(|| format!("{seen} of {wanted} rows came"))?;
+        ensure!(
+            length > 0,
+            "the gateway closed the connection after {seen} of {wanted} rows"
+        );
         let mut pong = None;
-        parser.feed(chunk.get(..length).unwrap_or_default(), |(opcode, payload)| match opcode {
-            frames::TEXT => seen += 1,
-            frames::PING => pong = Some(frames::client_frame(frames::PONG, payload)),
-            _ => {}
-        });
+        parser.feed(
+            chunk.get(..length).unwrap_or_default(),
+            |(opcode, payload)| match opcode {
+                frames::TEXT => seen += 1,
+                frames::PING => pong = Some(frames::client_frame(frames::PONG, payload)),
+                _ => {}
+            },
+        );
         if let Some(pong) = pong {
             client.write_all(&pong)?;
         }

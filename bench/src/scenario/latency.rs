@@ -298,8 +298,18 @@ fn report(samples: &BTreeMap<&str, Vec<Sample>>, notes: Vec<String>, quick: bool
     let mut figures = vec![
         figure("COMMIT to client, p50", GATEWAY, |s| s.p50, Bar::Ratio(1.3)),
         figure("COMMIT to client, p99", GATEWAY, |s| s.p99, Bar::Ratio(1.3)),
-        figure("COMMIT to client by the outbox, p50", OUTBOX, |s| s.p50, Bar::Ratio(2.0)),
-        figure("COMMIT to client by the outbox, p99", OUTBOX, |s| s.p99, Bar::None),
+        figure(
+            "COMMIT to client by the outbox, p50",
+            OUTBOX,
+            |s| s.p50,
+            Bar::Ratio(2.0),
+        ),
+        figure(
+            "COMMIT to client by the outbox, p99",
+            OUTBOX,
+            |s| s.p99,
+            Bar::None,
+        ),
     ];
     figures.retain(|figure| !figure.ours.is_nan());
     let mut table = Table::new(&["way", "p50 ms", "p99 ms", "p50 ms from the INSERT"]);

@@ -304,7 +304,10 @@ impl Metrics {
         self.outbox_rows.set(whole(report.rows));
         self.outbox_bytes.set(whole(report.bytes));
         self.outbox_lag.set(report.lag);
-        let stalled = report.stall.as_ref().map_or(0.0, |stall| stall.lasts.as_secs_f64());
+        let stalled = report
+            .stall
+            .as_ref()
+            .map_or(0.0, |stall| stall.lasts.as_secs_f64());
         self.outbox_stalled.set(stalled);
     }
 

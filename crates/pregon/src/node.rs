@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
 use pregon_capture::connect::Settings;
 use pregon_capture::install::Mode;
 use pregon_capture::listen::{ListenOptions, WatchTable};
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Config, Emitter};
+use crate::config::Config;
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
@@ -299,7 +298,10 @@ fn start_sources(
     let mut tasks = JoinSet::new();
     let mut attached = Vec::new();
     let emitters = Emitters::build(config, pool.cloned(), metrics);
-    let url = config.postgres.as_ref().and_then(|postgres| postgres.url.as_ref());
+    let url = config
+        .postgres
+        .as_ref()
+        .and_then(|postgres| postgres.url.as_ref());
     if let Some(url) = url {
         let settings = Settings::parse(url.reveal())?;
         let up = Attached::default();
@@ -317,19 +319,7 @@ fn start_sources(
         // Where the outbox carries everything, there may be nothing to listen to.
         if listens.publish || !listens.channels.is_empty() {
             attached.push(("postgres", up.clone()));
-            let names = config.listen.iter();
-            let source = PostgresSource {
-                options: listens,
-                names: names
-                    .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
-                    .collect::<HashMap<_, _>>(),
-                emitters: emitters
-                    .clone()
-                    .filter(|_| config.socketio().hears(Emitter::Postgres)),
-                pipeline: Arc::clone(pipeline),
-                metrics: Arc::clone(metrics),
-                attached: up,
-            };
+            let source = PostgresSource::build(config, listens, emitters.as_ref(), pipeline, metrics, up);
             let stopped = stop.clone();
             tasks.spawn(async move {
                 if let Err(error) = source.run(stopped).await {

@@ -12,7 +12,8 @@ use crate::support::{RECOVERY, SOON, metric, options};
 
 const TABLE: &str = "CREATE TABLE pedidos (id int PRIMARY KEY)";
 
-const CONFIG: &str = "[postgres]\napply = \"auto\"\n[[channel]]\nname = \"pedidos\"\n[[watch]]\ntable = \"pedidos\"\n";
+const CONFIG: &str =
+    "[postgres]\napply = \"auto\"\n[[channel]]\nname = \"pedidos\"\n[[watch]]\ntable = \"pedidos\"\n";
 
 /// A database of its own on a server that may be killed.
 async fn database_on(server: &Server) -> String {
@@ -24,7 +25,9 @@ async fn database_on(server: &Server) -> String {
 }
 
 async fn node_at(url: &str) -> Node {
-    Node::spawn(options(CONFIG).env("DATABASE_URL", url)).await.unwrap()
+    Node::spawn(options(CONFIG).env("DATABASE_URL", url))
+        .await
+        .unwrap()
 }
 
 async fn follow(node: &Node) -> WsClient {
@@ -60,7 +63,9 @@ async fn write(url: String, stop: CancellationToken) -> (BTreeSet<i64>, BTreeSet
         };
         while !stop.is_cancelled() {
             next += 1;
-            let done = client.batch_execute(&format!("INSERT INTO pedidos VALUES ({next})")).await;
+            let done = client
+                .batch_execute(&format!("INSERT INTO pedidos VALUES ({next})"))
+                .await;
             let known = if done.is_ok() { &mut sure } else { &mut unsure };
             known.insert(next);
             if done.is_err() {
@@ -75,7 +80,11 @@ async fn write(url: String, stop: CancellationToken) -> (BTreeSet<i64>, BTreeSet
 async fn all(client: &mut WsClient, got: &mut Vec<i64>, last: i64) {
     while got.last().is_none_or(|got| *got < last) {
         let id = id(client, SOON).await.unwrap();
-        assert!(got.last().is_none_or(|before| *before < id), "{id} after {:?}", got.last());
+        assert!(
+            got.last().is_none_or(|before| *before < id),
+            "{id} after {:?}",
+            got.last()
+        );
         got.push(id);
     }
 }
@@ -104,7 +113,10 @@ async fn a_killed_postgres_loses_and_repeats_nothing() {
     let got: BTreeSet<i64> = got.into_iter().collect();
     let lost: Vec<_> = sure.difference(&got).collect();
     assert!(lost.is_empty(), "lost {lost:?}");
-    let invented: Vec<_> = got.iter().filter(|id| !sure.contains(id) && !unsure.contains(id)).collect();
+    let invented: Vec<_> = got
+        .iter()
+        .filter(|id| !sure.contains(id) && !unsure.contains(id))
+        .collect();
     assert!(invented.is_empty(), "{invented:?}");
     client.expect_silence().await.unwrap();
 }
@@ -133,12 +145,19 @@ async fn a_killed_gateway_goes_on_where_it_was() {
             let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
             let again = json!({"type": "subscribe", "channel": "pedidos", "since": position});
             client.send_json(&again).await.unwrap();
-            assert_eq!(client.next_of_type("gap", SOON).await.unwrap()["reason"], "restart");
+            assert_eq!(
+                client.next_of_type("gap", SOON).await.unwrap()["reason"],
+                "restart"
+            );
         }
         let event = client.next_of_type("event", SOON).await.unwrap();
         resume = Some(event["position"].clone());
         node.kill9().await.unwrap();
-        logged = admin.query_one("SELECT position FROM pregon.cursor", &[]).await.unwrap().get(0);
+        logged = admin
+            .query_one("SELECT position FROM pregon.cursor", &[])
+            .await
+            .unwrap()
+            .get(0);
         node.restart().await.unwrap();
     }
     stop.cancel();
@@ -154,7 +173,10 @@ async fn a_stopped_gateway_repeats_nothing() {
     database.execute(TABLE).await.unwrap();
     let mut node = node_at(&database.url()).await;
     let mut client = follow(&node).await;
-    database.execute("INSERT INTO pedidos SELECT generate_series(1, 50)").await.unwrap();
+    database
+        .execute("INSERT INTO pedidos SELECT generate_series(1, 50)")
+        .await
+        .unwrap();
     for expected in 1..=50 {
         assert_eq!(id(&mut client, SOON).await.unwrap(), expected);
     }
@@ -206,9 +228,15 @@ async fn whoever_holds_delivery_back_is_named_in_log_metrics_and_doctor() {
         .unwrap();
     database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
     node.wait_for_log("caja 7", SOON).await.unwrap();
-    metric(&node, "pregon_outbox_stalled_seconds", |seconds| seconds >= 5.0).await.unwrap();
-    metric(&node, "pregon_outbox_lag_seconds", |seconds| seconds > 1.0).await.unwrap();
-    metric(&node, "pregon_outbox_rows", |rows| rows >= 1.0).await.unwrap();
+    metric(&node, "pregon_outbox_stalled_seconds", |seconds| seconds >= 5.0)
+        .await
+        .unwrap();
+    metric(&node, "pregon_outbox_lag_seconds", |seconds| seconds > 1.0)
+        .await
+        .unwrap();
+    metric(&node, "pregon_outbox_rows", |rows| rows >= 1.0)
+        .await
+        .unwrap();
     let config = node.folder().join("pregon.toml");
     let output = std::process::Command::new(crate::support::binary())
         .args(["doctor", "--sample", "0s", "--config"])
@@ -217,12 +245,17 @@ async fn whoever_holds_delivery_back_is_named_in_log_metrics_and_doctor() {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    let line = told.lines().find(|line| line.contains(" O3 ")).unwrap_or_default();
+    let line = told
+        .lines()
+        .find(|line| line.contains(" O3 "))
+        .unwrap_or_default();
     assert!(line.starts_with("warn") && line.contains("caja 7"), "{told}");
     blocker.batch_execute("COMMIT").await.unwrap();
     assert_eq!(id(&mut client, SOON).await.unwrap(), 1);
     assert_eq!(id(&mut client, SOON).await.unwrap(), 2);
-    metric(&node, "pregon_outbox_stalled_seconds", |seconds| seconds == 0.0).await.unwrap();
+    metric(&node, "pregon_outbox_stalled_seconds", |seconds| seconds == 0.0)
+        .await
+        .unwrap();
 }
 
 /// A row that a trigger cannot render is written, and its followers are told.
@@ -231,13 +264,18 @@ async fn a_row_that_cannot_be_rendered_is_a_gap() {
     let database = Database::create(postgres::shared().await).await.unwrap();
     database.execute(TABLE).await.unwrap();
     let config = format!("{CONFIG}where = \"10 / id > 0\"\n");
-    let node = Node::spawn(options(&config).env("DATABASE_URL", database.url())).await.unwrap();
+    let node = Node::spawn(options(&config).env("DATABASE_URL", database.url()))
+        .await
+        .unwrap();
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     client.subscribe("pedidos").await.unwrap();
     database.execute("INSERT INTO pedidos VALUES (0)").await.unwrap();
     database.execute("INSERT INTO pedidos VALUES (1)").await.unwrap();
     let gap = client.next_of_type("gap", SOON).await.unwrap();
-    assert_eq!((&gap["channel"], &gap["reason"]), (&json!("pedidos"), &json!("source")));
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("pedidos"), &json!("source"))
+    );
     assert_eq!(id(&mut client, SOON).await.unwrap(), 1);
 }
 

@@ -275,13 +275,17 @@ fn table() -> BTreeMap<String, Vec<String>> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/parity.md");
     let text = std::fs::read_to_string(page).unwrap();
     let rows = text.lines().filter(|line| line.starts_with('|')).map(|line| {
-        let cells = line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned());
+        let cells = line
+            .trim_matches('|')
+            .split(" | ")
+            .map(|cell| cell.trim().to_owned());
         cells.collect::<Vec<_>>()
     });
     let mut rows = rows.filter(|cells| !cells[0].starts_with("---"));
     let head = rows.next().unwrap();
     assert_eq!(head[2..2 + MODES.len()], MODES, "the columns of docs/parity.md");
-    rows.map(|cells| (cells[0].clone(), cells[2..].to_vec())).collect()
+    rows.map(|cells| (cells[0].clone(), cells[2..].to_vec()))
+        .collect()
 }
 
 fn config(case: &Case, mode: &str) -> String {
@@ -319,6 +323,7 @@ async fn outcome(case: &Case, mode: &str, server: &Server, expected: &[&str]) ->
     let options = options(&config(case, mode)).env("DATABASE_URL", database.url());
     let node = Node::spawn(options).await.unwrap();
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.next_of_type("welcome", SOON).await.unwrap();
     client.subscribe("v").await.unwrap();
     let writer = database.client().await.unwrap();
     let mut got = Vec::new();
@@ -333,7 +338,11 @@ async fn outcome(case: &Case, mode: &str, server: &Server, expected: &[&str]) ->
         let Some(message) = told(&text) else { continue };
         // A hundred thousand rows count as one.
         if expected[got.len()] == "100000 in order" {
-            assert_eq!(message, format!("insert {{\"id\":{next},\"n\":{next}}}"), "{mode}");
+            assert_eq!(
+                message,
+                format!("insert {{\"id\":{next},\"n\":{next}}}"),
+                "{mode}"
+            );
             next += 1;
             if next <= 100_000 {
                 continue;
@@ -351,7 +360,9 @@ async fn outcome(case: &Case, mode: &str, server: &Server, expected: &[&str]) ->
 
 async fn check(case: &Case) {
     let table = table();
-    let words = table.get(case.name).unwrap_or_else(|| panic!("{} is not in docs/parity.md", case.name));
+    let words = table
+        .get(case.name)
+        .unwrap_or_else(|| panic!("{} is not in docs/parity.md", case.name));
     let own;
     let server = if case.name == "prepared" {
         let options = Options {
@@ -368,7 +379,9 @@ async fn check(case: &Case) {
             case.expected
         } else {
             let other = case.otherwise.iter().find(|(known, _)| known == word);
-            other.unwrap_or_else(|| panic!("{}: nothing is tested for `{word}`", case.name)).1
+            other
+                .unwrap_or_else(|| panic!("{}: nothing is tested for `{word}`", case.name))
+                .1
         };
         let got = tokio::time::timeout(Duration::from_secs(60), outcome(case, mode, server, expected)).await;
         assert_eq!(got.expect("in a minute"), expected, "{} by {mode}", case.name);

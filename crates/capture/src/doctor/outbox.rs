@@ -59,13 +59,17 @@ async fn table(client: &Client) -> Outcome {
 }
 
 async fn backlog(client: &Client) -> Outcome {
-    const SQL: &str = "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(o.at)), 0)::float8
+    const SQL: &str =
+        "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(o.at)), 0)::float8
         FROM pregon.outbox o WHERE o.id > (SELECT c.position FROM pregon.cursor c)";
     let row = client.query_one(SQL, &[]).await?;
     let (rows, age): (i64, f64) = (row.try_get(0)?, row.try_get(1)?);
     let detail = format!("{rows} rows are not in the log, the oldest for {age:.0} s");
     Ok(if age > LATE {
-        BACKLOG.warn(detail, "start a gateway, or see O3 and the gateway's log for what it waits for")
+        BACKLOG.warn(
+            detail,
+            "start a gateway, or see O3 and the gateway's log for what it waits for",
+        )
     } else {
         BACKLOG.ok(detail)
     })

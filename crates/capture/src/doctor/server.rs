@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::{Check, DoctorInput, Id};
-use crate::install::Mode;
 use crate::connect::Settings;
+use crate::install::Mode;
 
 const VERSION: Id = Id("C1", "server");
 const TLS: Id = Id("C2", "encryption");

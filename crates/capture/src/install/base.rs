@@ -165,7 +165,11 @@ impl BaseRelation {
     /// The step that removes it.
     pub(crate) fn drop_step(&self, reason: &str) -> Step {
         Step {
-            sql: format!("DROP {} IF EXISTS {SCHEMA}.{}", self.word.to_uppercase(), self.name),
+            sql: format!(
+                "DROP {} IF EXISTS {SCHEMA}.{}",
+                self.word.to_uppercase(),
+                self.name
+            ),
             reason: reason.to_owned(),
             object: format!("{} {SCHEMA}.{}", self.word, self.name),
             kind: StepKind::Drop,
@@ -326,7 +330,11 @@ pub(crate) fn relations(
 /// Steps that remove what only another mode needs. After those of the watches: until then their functions use it.
 pub(crate) fn stale(found: &Found, mode: Mode, steps: &mut Vec<Step>) {
     let reason = "this way of capturing does not use it";
-    for function in found.functions.iter().filter(|one| one.is_ours() && one.schema == SCHEMA) {
+    for function in found
+        .functions
+        .iter()
+        .filter(|one| one.is_ours() && one.schema == SCHEMA)
+    {
         let wanted = |name: &str| wanted_functions(mode).iter().any(|wanted| wanted.name == name);
         if NAMES.contains(&function.name.as_str()) && !wanted(&function.name) {
             steps.push(drop_function(function, reason));

@@ -214,10 +214,8 @@ async fn conditions(
 const MAY_USE: &str = "SELECT has_schema_privilege($1::name, $2::oid, 'USAGE')";
 const MAY_SEE: &str = "SELECT has_sequence_privilege($1::name, $2::oid, 'SELECT')";
 const MAY_READ: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT')";
-const MAY_DELETE: &str =
-    "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'DELETE')";
-const MAY_UPDATE: &str =
-    "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'UPDATE')";
+const MAY_DELETE: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'DELETE')";
+const MAY_UPDATE: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'UPDATE')";
 const MAY_CALL: &str = "SELECT has_function_privilege($1::name, $2::oid, 'EXECUTE')";
 
 /// A right of the gateway in our own schema.
@@ -242,7 +240,10 @@ fn own_rights(found: &Found, mode: Mode) -> Vec<Right> {
         object: object.to_owned(),
     };
     let table = |query, verbs: &str, name: &str| {
-        let (on, object) = (format!("{verbs} ON {SCHEMA}.{name}"), format!("table {SCHEMA}.{name}"));
+        let (on, object) = (
+            format!("{verbs} ON {SCHEMA}.{name}"),
+            format!("table {SCHEMA}.{name}"),
+        );
         right(query, relation(name), &on, &object)
     };
     let schema = found.schema.as_ref().map(|schema| schema.oid);

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::found::{self, Found, FunctionFacts};
 use super::base::BaseRelation;
+use super::found::{self, Found, FunctionFacts};
 use super::spec::Mode;
 use super::watch::SETTINGS;
 use super::{InstallError, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
@@ -120,7 +120,10 @@ fn objects(found: &Found) -> Vec<ObjectStatus> {
     let there = |name: &str| found.relations.iter().any(|relation| relation.name == name);
     // Without a configuration, what is there says how changes are captured.
     let of_outbox = |relation: &&BaseRelation| !relation.is_wanted(Mode::Notify);
-    let mode = if BaseRelation::all().filter(of_outbox).any(|relation| there(relation.name)) {
+    let mode = if BaseRelation::all()
+        .filter(of_outbox)
+        .any(|relation| there(relation.name))
+    {
         Mode::Outbox
     } else {
         Mode::Notify

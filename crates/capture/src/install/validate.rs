@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use tokio_postgres::{Client, error::SqlState};
 
-use super::error::{Problem, server_words};
 use super::base;
+use super::error::{Problem, server_words};
 use super::spec::{Mode, Target, WatchSpec};
 use super::watch::{DesiredWatch, function_name};
 use super::{InstallError, SCHEMA};

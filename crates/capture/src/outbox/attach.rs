@@ -188,7 +188,8 @@ pub(super) struct Claim {
     pub(super) epoch: u64,
 }
 
-const RENEW: &str = "UPDATE pregon.cursor SET epoch = gen_random_uuid() WHERE reader = $1 RETURNING epoch::text";
+const RENEW: &str =
+    "UPDATE pregon.cursor SET epoch = gen_random_uuid() WHERE reader = $1 RETURNING epoch::text";
 
 impl Claim {
     async fn make(link: &Link) -> Result<Self, OutboxError> {
@@ -232,7 +233,11 @@ fn epoch_of(server: &str, table: &str) -> u64 {
 
 /// Ids are never negative.
 pub(super) fn number(row: &Row, index: usize) -> Result<u64, tokio_postgres::Error> {
-    Ok(row.try_get::<_, Option<i64>>(index)?.unwrap_or(0).try_into().unwrap_or(0))
+    Ok(row
+        .try_get::<_, Option<i64>>(index)?
+        .unwrap_or(0)
+        .try_into()
+        .unwrap_or(0))
 }
 
 /// Where a session begins.

@@ -103,7 +103,11 @@ impl Bell {
 
     fn rings_often(&mut self, now: Instant) -> bool {
         self.rings.push_back(now);
-        while self.rings.front().is_some_and(|ring| now.saturating_duration_since(*ring) > SPAN) {
+        while self
+            .rings
+            .front()
+            .is_some_and(|ring| now.saturating_duration_since(*ring) > SPAN)
+        {
             self.rings.pop_front();
         }
         self.rings.len() > MANY
@@ -176,14 +180,20 @@ mod tests {
             bell.next(writers, start + Duration::from_secs(1)),
             Next::Look(Duration::from_millis(100))
         );
-        assert_eq!(bell.next(writers, start + Duration::from_secs(60)), Next::Look(STALLED));
+        assert_eq!(
+            bell.next(writers, start + Duration::from_secs(60)),
+            Next::Look(STALLED)
+        );
     }
 
     #[test]
     fn where_nobody_can_ring_it_looks_by_itself() {
         let start = Instant::now();
         let mut bell = Bell::new(false, start);
-        assert_eq!(bell.next(NOTHING, start + Duration::from_secs(60)), Next::Look(UNRUNG));
+        assert_eq!(
+            bell.next(NOTHING, start + Duration::from_secs(60)),
+            Next::Look(UNRUNG)
+        );
         let more = Seen { more: true, ..ROWS };
         assert_eq!(bell.next(more, start), Next::Look(Duration::ZERO));
     }

@@ -92,15 +92,18 @@ impl Clerk {
 
     /// Remembers that everything up to here is in the log.
     pub async fn save(&mut self, place: u64) -> Result<(), OutboxError> {
-        const SAVE: &str = "UPDATE pregon.cursor SET position = greatest(position, $1) WHERE reader = $2 RETURNING position";
-        let row = self.fenced(SAVE, signed(place)).await?.ok_or(OutboxError::Fenced)?;
+        const SAVE: &str =
+            "UPDATE pregon.cursor SET position = greatest(position, $1) WHERE reader = $2 RETURNING position";
+        let row = self
+            .fenced(SAVE, signed(place))
+            .await?
+            .ok_or(OutboxError::Fenced)?;
         self.position = number(&row, 0)?;
         Ok(())
     }
 
     async fn fenced(&self, sql: &str, value: i64) -> Result<Option<tokio_postgres::Row>, OutboxError> {
-        let params: &[Param<'_>] =
-            &[(&value, Type::INT8), (&self.fence, Type::INT8)];
+        let params: &[Param<'_>] = &[(&value, Type::INT8), (&self.fence, Type::INT8)];
         in_time(self.link.query_typed_opt(sql, params)).await
     }
 
@@ -132,7 +135,9 @@ impl Clerk {
     async fn say_alive(&mut self) -> Result<(), OutboxError> {
         const ALIVE: &str = "UPDATE pregon.bell SET alive = clock_timestamp(), most = $1 \
              WHERE EXISTS (SELECT FROM pregon.cursor c WHERE c.reader = $2) RETURNING true";
-        self.fenced(ALIVE, signed(self.options.most)).await?.ok_or(OutboxError::Fenced)?;
+        self.fenced(ALIVE, signed(self.options.most))
+            .await?
+            .ok_or(OutboxError::Fenced)?;
         self.alive = Some(Instant::now());
         Ok(())
     }
@@ -148,7 +153,8 @@ impl Clerk {
         let row = in_time(self.link.query_typed_one(COUNT, range)).await?;
         let (rows, bytes) = (number(&row, 0)?, number(&row, 1)?);
         if rows > 0 {
-            self.shared.with_ledger(|ledger| ledger.add_oldest(self.position, rows, bytes));
+            self.shared
+                .with_ledger(|ledger| ledger.add_oldest(self.position, rows, bytes));
         }
         Ok(())
     }
@@ -183,7 +189,9 @@ impl Clerk {
             (&signed(upto), Type::INT8),
             (&self.fence, Type::INT8),
         ];
-        in_time(self.link.query_typed_opt(DELETE, range)).await?.ok_or(OutboxError::Fenced)?;
+        in_time(self.link.query_typed_opt(DELETE, range))
+            .await?
+            .ok_or(OutboxError::Fenced)?;
         self.pruned = upto;
         self.shared.with_ledger(|ledger| ledger.forget(upto));
         Ok(count >= PRUNE.unsigned_abs())
@@ -193,7 +201,11 @@ impl Clerk {
     async fn look(&self) -> Result<(u64, f64), OutboxError> {
         const LOOK: &str = "SELECT (SELECT max(id) FROM pregon.outbox),
             (SELECT extract(epoch FROM clock_timestamp() - n.at)::float8 FROM pregon.outbox n WHERE n.id > $1 ORDER BY n.id LIMIT 1)";
-        let row = in_time(self.link.query_typed_one(LOOK, &[(&signed(self.position), Type::INT8)])).await?;
+        let row = in_time(
+            self.link
+                .query_typed_one(LOOK, &[(&signed(self.position), Type::INT8)]),
+        )
+        .await?;
         Ok((number(&row, 0)?, row.try_get::<_, Option<f64>>(1)?.unwrap_or(0.0)))
     }
 
@@ -209,7 +221,10 @@ impl Clerk {
             self.shared.with_ledger(|ledger| ledger.forget(upto));
             if upto > self.position {
                 self.shared.dropped.fetch_max(upto, Ordering::AcqRel);
-                tracing::warn!(upto, "the outbox has outgrown its limit: rows were dropped before they were read");
+                tracing::warn!(
+                    upto,
+                    "the outbox has outgrown its limit: rows were dropped before they were read"
+                );
             }
         }
         Ok(())

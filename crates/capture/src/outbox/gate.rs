@@ -123,7 +123,11 @@ impl<T> Gate<T> {
             let mut first = gap.first;
             let mut keep = |first: u64, last: u64| {
                 // Of a dead range only what was not looked at is worth another look.
-                let first = if dead { first.max(upto.saturating_add(1)) } else { first };
+                let first = if dead {
+                    first.max(upto.saturating_add(1))
+                } else {
+                    first
+                };
                 if first <= last {
                     left.push_back(Gap { first, last, ..gap });
                 }

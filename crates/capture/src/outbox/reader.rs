@@ -144,11 +144,7 @@ impl Reader {
         }
         lost |= start < self.claim.pruned;
         const LOST: &str = "SELECT max(row::bigint) FROM pregon.outbox WHERE op = 'X' AND id > $1";
-        let row = in_time(
-            self.link
-                .query_typed_one(LOST, &[(&signed(start), Type::INT8)]),
-        )
-        .await?;
+        let row = in_time(self.link.query_typed_one(LOST, &[(&signed(start), Type::INT8)])).await?;
         self.told = number(&row, 0)?;
         lost |= self.told > start;
         self.gate = Gate::new(start);
@@ -163,11 +159,18 @@ impl Reader {
     /// The highest id that is known to have been committed.
     async fn newest(&self) -> Result<u64, OutboxError> {
         const NEWEST: &str = "SELECT greatest(c.position, c.pruned, (SELECT max(o.id) FROM pregon.outbox o)) FROM pregon.cursor c";
-        Ok(number(&in_time(self.link.query_typed_one(NEWEST, &[])).await?, 0)?)
+        Ok(number(
+            &in_time(self.link.query_typed_one(NEWEST, &[])).await?,
+            0,
+        )?)
     }
 
     /// Reads until `stop`, or until nobody takes what was read.
-    pub async fn run(&mut self, out: mpsc::Sender<Batch>, stop: CancellationToken) -> Result<(), OutboxError> {
+    pub async fn run(
+        &mut self,
+        out: mpsc::Sender<Batch>,
+        stop: CancellationToken,
+    ) -> Result<(), OutboxError> {
         while !stop.is_cancelled() {
             let mut seen = self.pass().await?;
             let items = self.gate.take();
@@ -215,7 +218,9 @@ impl Reader {
         const BELL: &str = "UPDATE pregon.bell SET asleep = $1, alive = clock_timestamp() \
              WHERE EXISTS (SELECT FROM pregon.cursor c WHERE c.reader = $2) RETURNING true";
         let params: [Param<'_>; 2] = [(&asleep, Type::BOOL), (&self.claim.fence, Type::INT8)];
-        in_time(self.link.query_typed_opt(BELL, &params)).await?.ok_or(OutboxError::Fenced)?;
+        in_time(self.link.query_typed_opt(BELL, &params))
+            .await?
+            .ok_or(OutboxError::Fenced)?;
         self.bell.set_asleep(asleep, Instant::now());
         Ok(())
     }
@@ -254,7 +259,11 @@ impl Reader {
     }
 
     /// Rows in the order of their ids, and the last id where there are more.
-    async fn rows(&mut self, sql: &str, params: &[Param<'_>]) -> Result<(Vec<(u64, Raw)>, Option<u64>), OutboxError> {
+    async fn rows(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<(Vec<(u64, Raw)>, Option<u64>), OutboxError> {
         let mut all = params.to_vec();
         all.extend([(&ROWS as _, Type::INT8), (&BYTES as _, Type::INT8)]);
         let found = in_time(self.link.query_typed(&sql.replace("{columns}", COLUMNS), &all)).await?;
@@ -266,7 +275,9 @@ impl Reader {
             rows.push((id, raw));
         }
         if !rows.is_sorted_by_key(|(id, _)| *id) {
-            return Err(OutboxError::Lost("rows came in another order than asked for".to_owned()));
+            return Err(OutboxError::Lost(
+                "rows came in another order than asked for".to_owned(),
+            ));
         }
         self.waiting += bytes;
         let full = |limit: i64, number: usize| usize::try_from(limit).is_ok_and(|limit| number >= limit);
@@ -364,7 +375,11 @@ impl Reader {
             asked: None,
         });
         let lasts = now.saturating_duration_since(stall.since);
-        if lasts < STALLED || stall.asked.is_some_and(|asked| now.saturating_duration_since(asked) < STALLED) {
+        if lasts < STALLED
+            || stall
+                .asked
+                .is_some_and(|asked| now.saturating_duration_since(asked) < STALLED)
+        {
             return Ok(());
         }
         stall.asked = Some(now);

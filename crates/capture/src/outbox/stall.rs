@@ -51,7 +51,11 @@ impl std::fmt::Display for Blocker {
         let Some(pid) = self.pid else {
             return f.write_str("a prepared transaction");
         };
-        write!(f, "pid {pid} (user {}, application \"{}\"", self.user, self.application)?;
+        write!(
+            f,
+            "pid {pid} (user {}, application \"{}\"",
+            self.user, self.application
+        )?;
         if !self.state.is_empty() {
             write!(f, ", {}", self.state)?;
         }

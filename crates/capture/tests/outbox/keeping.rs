@@ -33,13 +33,19 @@ async fn read_rows_go_after_a_while_and_whoever_is_behind_them_has_a_gap() {
     };
     let mut session = Session::start(old, None).await;
     let behind = session.place();
-    writer.batch_execute("INSERT INTO t (body) SELECT 'x' FROM generate_series(1, 12000)").await.unwrap();
+    writer
+        .batch_execute("INSERT INTO t (body) SELECT 'x' FROM generate_series(1, 12000)")
+        .await
+        .unwrap();
     for _ in 0..12_000 {
         session.next().await;
     }
     becomes(&writer, |count| count == 0).await;
     let here = session.place();
-    writer.batch_execute("INSERT INTO t (body) VALUES ('y')").await.unwrap();
+    writer
+        .batch_execute("INSERT INTO t (body) VALUES ('y')")
+        .await
+        .unwrap();
     session.next().await;
     session.stop().await;
     let second = Session::start(options(&database.url(), &["t"]), Some(behind)).await;
@@ -69,7 +75,9 @@ async fn unread_rows_stay_however_old_and_too_many_read_ones_go() {
     }
     // 20 MB were read, 4 may stay.
     becomes(&writer, |count| (500..4000).contains(&count)).await;
-    let report = session.reported(|report| report.rows > 0 && report.bytes < 10 << 20).await;
+    let report = session
+        .reported(|report| report.rows > 0 && report.bytes < 10 << 20)
+        .await;
     assert!(report.rows < 4500, "{report:?}");
 }
 
@@ -89,13 +97,18 @@ async fn without_a_gateway_the_oldest_rows_go_and_that_becomes_a_gap() {
         .unwrap();
     for _ in 0..60 {
         writer
-            .batch_execute("INSERT INTO t (body) SELECT repeat(md5(g::text), 60) FROM generate_series(1, 300) g")
+            .batch_execute(
+                "INSERT INTO t (body) SELECT repeat(md5(g::text), 60) FROM generate_series(1, 300) g",
+            )
             .await
             .unwrap();
     }
     // 34 MB were written.
     let bytes: i64 = writer
-        .query_one("SELECT sum(100 + pg_column_size(row))::bigint FROM pregon.outbox", &[])
+        .query_one(
+            "SELECT sum(100 + pg_column_size(row))::bigint FROM pregon.outbox",
+            &[],
+        )
         .await
         .unwrap()
         .get(0);
@@ -103,10 +116,16 @@ async fn without_a_gateway_the_oldest_rows_go_and_that_becomes_a_gap() {
     let mut session = Session::start(options(&database.url(), &["t"]), Some(place)).await;
     assert!(session.begun.lost);
     let mut last = 0;
-    let newest: i32 = writer.query_one("SELECT max(id) FROM t", &[]).await.unwrap().get(0);
+    let newest: i32 = writer
+        .query_one("SELECT max(id) FROM t", &[])
+        .await
+        .unwrap()
+        .get(0);
     while last < i64::from(newest) {
         // Said at the beginning already: no row says it again.
-        let Item::Change(change) = session.next().await.1 else { panic!() };
+        let Item::Change(change) = session.next().await.1 else {
+            panic!()
+        };
         let row: serde_json::Value = serde_json::from_slice(&change.row.unwrap()).unwrap();
         assert!(row["id"].as_i64().unwrap() > last);
         last = row["id"].as_i64().unwrap();
@@ -138,7 +157,10 @@ async fn a_stalled_gateway_lets_the_oldest_go_and_says_so() {
     };
     let mut session = Session::start(small, None).await;
     session.reported(|report| report.rows == 0).await;
-    blocker.batch_execute("BEGIN; INSERT INTO t (body) VALUES ('first')").await.unwrap();
+    blocker
+        .batch_execute("BEGIN; INSERT INTO t (body) VALUES ('first')")
+        .await
+        .unwrap();
     for _ in 0..15 {
         database
             .execute("INSERT INTO t (body) SELECT repeat(md5(g::text), 60) FROM generate_series(1, 1000) g")

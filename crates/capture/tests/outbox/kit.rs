@@ -49,7 +49,10 @@ pub(crate) async fn database(schema: &str, watches: Vec<WatchSpec>) -> (Database
 pub(crate) fn options(url: &str, watches: &[&str]) -> OutboxOptions {
     OutboxOptions {
         settings: Settings::parse(url).unwrap(),
-        watches: watches.iter().map(|name| Arc::from(*name)).collect::<HashSet<_>>(),
+        watches: watches
+            .iter()
+            .map(|name| Arc::from(*name))
+            .collect::<HashSet<_>>(),
         retention: Duration::from_secs(600),
         kept: 256 << 20,
         most: 1 << 30,

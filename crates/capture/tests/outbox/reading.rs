@@ -19,7 +19,10 @@ async fn a_row_waits_for_the_transaction_that_wrote_before_it() {
     let (database, first) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
     let second = database.client().await.unwrap();
     let mut session = Session::start(options(&database.url(), &["t"]), None).await;
-    first.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    first
+        .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
     second.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(300), session.change()).await;
     assert!(early.is_err(), "{early:?}");
@@ -34,16 +37,28 @@ async fn who_has_not_written_here_holds_nothing_back() {
     let (database, writer) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
     let stranger = Database::create(database.server()).await.unwrap();
     let elsewhere = stranger.client().await.unwrap();
-    elsewhere.batch_execute("CREATE TABLE x (id int); BEGIN; INSERT INTO x VALUES (1)").await.unwrap();
+    elsewhere
+        .batch_execute("CREATE TABLE x (id int); BEGIN; INSERT INTO x VALUES (1)")
+        .await
+        .unwrap();
     let unrelated = database.client().await.unwrap();
-    unrelated.batch_execute("BEGIN; INSERT INTO other VALUES (1)").await.unwrap();
+    unrelated
+        .batch_execute("BEGIN; INSERT INTO other VALUES (1)")
+        .await
+        .unwrap();
     let mut session = Session::start(options(&database.url(), &["t"]), None).await;
     for id in 1..=5 {
-        let sql = format!("BEGIN; INSERT INTO t VALUES ({id}); ROLLBACK; BEGIN; INSERT INTO t VALUES ({id}); COMMIT");
+        let sql = format!(
+            "BEGIN; INSERT INTO t VALUES ({id}); ROLLBACK; BEGIN; INSERT INTO t VALUES ({id}); COMMIT"
+        );
         writer.batch_execute(&sql).await.unwrap();
         let begun = Instant::now();
         assert_eq!(session.change().await, row(id));
-        assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_millis(900),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -60,7 +75,10 @@ async fn who_holds_delivery_back_is_named() {
     let stall = report.stall.unwrap();
     assert!(stall.lasts >= Duration::from_secs(5));
     let told = stall.blockers[0].to_string();
-    assert!(told.contains("caja 7") && told.contains("user postgres") && told.contains("open for"), "{told}");
+    assert!(
+        told.contains("caja 7") && told.contains("user postgres") && told.contains("open for"),
+        "{told}"
+    );
     first.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(session.change().await, row(2));
     session.reported(|report| report.stall.is_none()).await;
@@ -97,7 +115,10 @@ async fn a_session_goes_on_where_the_log_is_and_without_a_log_where_the_last_one
     let mut first = Session::start(options(&database.url(), &["t"]), None).await;
     assert_eq!(first.change().await, row(1));
     let place = first.place();
-    writer.batch_execute("INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)").await.unwrap();
+    writer
+        .batch_execute("INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)")
+        .await
+        .unwrap();
     assert_eq!(first.change().await, row(2));
     first.stop().await;
     let mut second = Session::start(options(&database.url(), &["t"]), Some(place)).await;
@@ -159,7 +180,9 @@ async fn a_second_reader_waits_and_takes_over_from_one_that_was_killed() {
 async fn a_reader_behind_a_dead_network_is_replaced_and_fenced() {
     let (database, writer) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
     let proxy = Proxy::start(database.server().address()).await.unwrap();
-    let through = database.server().url_at(proxy.port(), "postgres", database.name());
+    let through = database
+        .server()
+        .url_at(proxy.port(), "postgres", database.name());
     let first = Session::start(options(&through, &["t"]), None).await;
     proxy.black_hole(true);
     let begun = Instant::now();
@@ -170,7 +193,10 @@ async fn a_reader_behind_a_dead_network_is_replaced_and_fenced() {
     proxy.black_hole(false);
     let ended = first.ended().await;
     assert!(
-        matches!(ended, OutboxError::Lost(_) | OutboxError::Fenced | OutboxError::Silent(_)),
+        matches!(
+            ended,
+            OutboxError::Lost(_) | OutboxError::Fenced | OutboxError::Silent(_)
+        ),
         "{ended}"
     );
     writer.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
@@ -192,10 +218,15 @@ async fn a_newer_number_ends_the_session() {
 
 #[tokio::test]
 async fn without_an_outbox_the_error_says_what_to_do() {
-    let database = Database::create(pregon_testkit::postgres::shared().await).await.unwrap();
+    let database = Database::create(pregon_testkit::postgres::shared().await)
+        .await
+        .unwrap();
     let attached = pregon_capture::outbox::attach(std::sync::Arc::new(options(&database.url(), &[]))).await;
     let error = attached.unwrap_err();
-    assert!(error.is_permanent() && error.to_string().contains("pregon db apply"), "{error}");
+    assert!(
+        error.is_permanent() && error.to_string().contains("pregon db apply"),
+        "{error}"
+    );
 }
 
 /// Rows of watches that another configuration has are passed over, and the place moves on.
@@ -221,7 +252,10 @@ async fn what_waits_is_bounded() {
     )
     .await;
     let mut session = Session::start(options(&database.url(), &["t"]), None).await;
-    first.batch_execute("BEGIN; INSERT INTO t VALUES (0, '')").await.unwrap();
+    first
+        .batch_execute("BEGIN; INSERT INTO t VALUES (0, '')")
+        .await
+        .unwrap();
     // 60 MB, several times what may wait in memory.
     database
         .execute("INSERT INTO t SELECT g, repeat(md5(g::text), 600) FROM generate_series(1, 3000) g")
@@ -266,17 +300,30 @@ async fn the_bell_wakes_and_a_missed_bell_costs_a_second() {
     for id in 1..=5 {
         eventually(SOON, asleep).await.unwrap();
         let begun = Instant::now();
-        writer.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await.unwrap();
+        writer
+            .batch_execute(&format!("INSERT INTO t VALUES ({id})"))
+            .await
+            .unwrap();
         assert_eq!(session.change().await, row(id));
         quickest = quickest.min(begun.elapsed());
     }
     assert!(quickest < Duration::from_millis(200), "{quickest:?}: nobody rang");
     // A snapshot from before it fell asleep does not see that it should ring.
     let late = database.client().await.unwrap();
-    writer.batch_execute("UPDATE pregon.bell SET asleep = false").await.unwrap();
-    late.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t").await.unwrap();
-    writer.batch_execute("UPDATE pregon.bell SET asleep = true").await.unwrap();
-    late.batch_execute("INSERT INTO t VALUES (6); COMMIT").await.unwrap();
+    writer
+        .batch_execute("UPDATE pregon.bell SET asleep = false")
+        .await
+        .unwrap();
+    late.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t")
+        .await
+        .unwrap();
+    writer
+        .batch_execute("UPDATE pregon.bell SET asleep = true")
+        .await
+        .unwrap();
+    late.batch_execute("INSERT INTO t VALUES (6); COMMIT")
+        .await
+        .unwrap();
     assert_eq!(session.change().await, row(6));
 }
 

@@ -10,7 +10,11 @@ const TABLE: &str = "CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, 
 
 async fn refused(client: &tokio_postgres::Client, sql: &str) {
     let error = client.batch_execute(sql).await.expect_err(sql);
-    assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {error}");
+    assert_eq!(
+        error.code(),
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+        "{sql}: {error}"
+    );
 }
 
 #[tokio::test]
@@ -45,7 +49,10 @@ async fn the_least_is_enough() {
         .await
         .unwrap();
     let publisher = database.client_as(&publisher).await.unwrap();
-    publisher.batch_execute("SELECT pregon.publish('c', 'e', '1')").await.unwrap();
+    publisher
+        .batch_execute("SELECT pregon.publish('c', 'e', '1')")
+        .await
+        .unwrap();
     for op in ["insert", "update", "delete"] {
         assert_eq!(session.change().await.0, op);
     }

@@ -17,17 +17,26 @@ const WRITERS: u64 = 12;
 const ROWS: i32 = 20;
 
 fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// One transaction: one to three updates; what it committed.
-async fn transaction(client: &Client, random: &mut StdRng, prepared: Option<&str>) -> Result<(), tokio_postgres::Error> {
+async fn transaction(
+    client: &Client,
+    random: &mut StdRng,
+    prepared: Option<&str>,
+) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
     for _ in 0..random.random_range(1..=3) {
         let row = random.random_range(1..=ROWS);
         let update = format!("UPDATE t SET n = n + 1 WHERE id = {row}");
         if random.random_bool(0.1) {
-            client.batch_execute(&format!("SAVEPOINT s; {update}; ROLLBACK TO s")).await?;
+            client
+                .batch_execute(&format!("SAVEPOINT s; {update}; ROLLBACK TO s"))
+                .await?;
         } else {
             client.batch_execute(&update).await?;
         }
@@ -38,7 +47,9 @@ async fn transaction(client: &Client, random: &mut StdRng, prepared: Option<&str
     match (random.random_range(0..100), prepared) {
         (0..10, _) => client.batch_execute("ROLLBACK").await,
         (10..20, Some(name)) => {
-            client.batch_execute(&format!("PREPARE TRANSACTION '{name}'")).await?;
+            client
+                .batch_execute(&format!("PREPARE TRANSACTION '{name}'"))
+                .await?;
             tokio::time::sleep(Duration::from_micros(random.random_range(0..20_000))).await;
             client.batch_execute(&format!("COMMIT PREPARED '{name}'")).await
         }
@@ -54,7 +65,10 @@ async fn writer(url: String, seed: u64, end: Instant, prepares: bool) -> u64 {
         number += 1;
         let name = format!("p{seed}_{number}");
         // A deadlock ends a transaction now and then.
-        if transaction(&client, &mut random, prepares.then_some(name.as_str())).await.is_err() {
+        if transaction(&client, &mut random, prepares.then_some(name.as_str()))
+            .await
+            .is_err()
+        {
             client.batch_execute("ROLLBACK").await.unwrap();
         }
     }
@@ -65,14 +79,20 @@ async fn writer(url: String, seed: u64, end: Instant, prepares: bool) -> u64 {
 async fn bystander(url: String, end: Instant) {
     let client = pregon_testkit::postgres::connect(&url).await.unwrap();
     while Instant::now() < end {
-        client.batch_execute("BEGIN; INSERT INTO other DEFAULT VALUES").await.unwrap();
+        client
+            .batch_execute("BEGIN; INSERT INTO other DEFAULT VALUES")
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         client.batch_execute("COMMIT").await.unwrap();
     }
 }
 
 async fn stress(server: &Server, prepares: bool) {
-    let (seconds, seed) = (from_env("PREGON_STRESS_SECONDS", 4), from_env("PREGON_STRESS_SEED", rand::random()));
+    let (seconds, seed) = (
+        from_env("PREGON_STRESS_SECONDS", 4),
+        from_env("PREGON_STRESS_SEED", rand::random()),
+    );
     println!("PREGON_STRESS_SEED={seed}");
     let database = Database::create(server).await.unwrap();
     let admin = database.client().await.unwrap();
@@ -106,14 +126,19 @@ async fn stress(server: &Server, prepares: bool) {
     let mut last_id = None;
     loop {
         if done.is_finished() && last_id.is_none() {
-            let row = admin.query_one("SELECT coalesce(max(id), 0) FROM pregon.outbox", &[]).await.unwrap();
+            let row = admin
+                .query_one("SELECT coalesce(max(id), 0) FROM pregon.outbox", &[])
+                .await
+                .unwrap();
             last_id = Some(u64::try_from(row.get::<_, i64>(0)).unwrap());
         }
         if last_id.is_some_and(|last| seen.last().copied().unwrap_or(0) >= last) {
             break;
         }
         let next = tokio::time::timeout(Duration::from_millis(500), session.next()).await;
-        let Ok((id, Item::Change(change))) = next else { continue };
+        let Ok((id, Item::Change(change))) = next else {
+            continue;
+        };
         assert!(seen.insert(id), "{id} came twice");
         lags.extend(change.at.unwrap().elapsed());
         let row: serde_json::Value = serde_json::from_slice(&change.row.unwrap()).unwrap();
@@ -123,7 +148,10 @@ async fn stress(server: &Server, prepares: bool) {
     }
     let transactions = done.await.unwrap();
     let rows = admin.query("SELECT id FROM pregon.outbox", &[]).await.unwrap();
-    let truth: BTreeSet<u64> = rows.iter().map(|row| u64::try_from(row.get::<_, i64>(0)).unwrap()).collect();
+    let truth: BTreeSet<u64> = rows
+        .iter()
+        .map(|row| u64::try_from(row.get::<_, i64>(0)).unwrap())
+        .collect();
     lags.sort_unstable();
     let at = |share: usize| lags[(lags.len() - 1) * share / 100];
     println!(
@@ -140,7 +168,11 @@ async fn stress(server: &Server, prepares: bool) {
     let rows = admin.query("SELECT id, n FROM t", &[]).await.unwrap();
     for row in rows {
         let (id, n) = (row.get::<_, i32>(0), row.get::<_, i32>(1));
-        assert_eq!(last.get(&i64::from(id)).copied().unwrap_or(0), i64::from(n), "row {id}");
+        assert_eq!(
+            last.get(&i64::from(id)).copied().unwrap_or(0),
+            i64::from(n),
+            "row {id}"
+        );
     }
     session.stop().await;
 }

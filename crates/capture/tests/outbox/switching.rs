@@ -12,8 +12,10 @@ async fn names(client: &Client, sql: &str) -> Vec<String> {
 
 /// Triggers on `t`, and what stands in our schema.
 async fn installed(client: &Client) -> (Vec<String>, Vec<String>) {
-    let triggers = "SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal ORDER BY 1";
-    let objects = "SELECT relname::text FROM pg_class WHERE relnamespace = 'pregon'::regnamespace AND relkind = 'r'
+    let triggers =
+        "SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal ORDER BY 1";
+    let objects =
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'pregon'::regnamespace AND relkind = 'r'
         UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'pregon'::regnamespace ORDER BY 1";
     (names(client, triggers).await, names(client, objects).await)
 }
@@ -38,12 +40,17 @@ async fn a_switch_leaves_nothing_of_the_other_way_behind() {
         apply(&admin, &outbox).await;
         let (triggers, objects) = installed(&admin).await;
         assert_eq!(triggers, by_notify.0);
-        let expected = ["bell", "cursor", "meta", "notify_t", "outbox", "publish", "ring", "stored", "trim"];
+        let expected = [
+            "bell", "cursor", "meta", "notify_t", "outbox", "publish", "ring", "stored", "trim",
+        ];
         assert_eq!(objects, expected);
         assert!(plan(&admin, &outbox).await.unwrap().is_empty());
         assert!(status_of(&admin, &outbox).await.unwrap().is_sound());
         let mut session = Session::start(options(&database.url(), &["t"]), None).await;
-        admin.batch_execute("DELETE FROM t; INSERT INTO t VALUES (1)").await.unwrap();
+        admin
+            .batch_execute("DELETE FROM t; INSERT INTO t VALUES (1)")
+            .await
+            .unwrap();
         while session.change().await.0 != "insert" {}
         session.stop().await;
         apply(&admin, &notify).await;
@@ -54,7 +61,11 @@ async fn a_switch_leaves_nothing_of_the_other_way_behind() {
     apply(&admin, &outbox).await;
     let removal = install::drop(&admin).await.unwrap();
     install::apply(&admin, &removal, &mut |_| {}).await.unwrap();
-    let left = names(&admin, "SELECT nspname::text FROM pg_namespace WHERE nspname = 'pregon'").await;
+    let left = names(
+        &admin,
+        "SELECT nspname::text FROM pg_namespace WHERE nspname = 'pregon'",
+    )
+    .await;
     assert!(left.is_empty());
     let triggers = "SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass";
     assert!(names(&admin, triggers).await.is_empty());

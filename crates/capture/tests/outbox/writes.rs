@@ -9,7 +9,10 @@ use crate::kit::{ALL, Session, database, options, watch_of};
 const SALES: &str = "CREATE TABLE ventas (id int PRIMARY KEY, producto text, total numeric(10,2))";
 
 /// A schema, one watch named `v` and a reader.
-async fn reading(schema: &str, spec: WatchSpec) -> (pregon_testkit::Database<'static>, tokio_postgres::Client, Session) {
+async fn reading(
+    schema: &str,
+    spec: WatchSpec,
+) -> (pregon_testkit::Database<'static>, tokio_postgres::Client, Session) {
     let (database, admin) = database(schema, vec![spec]).await;
     let session = Session::start(options(&database.url(), &["v"]), None).await;
     (database, admin, session)
@@ -30,7 +33,9 @@ async fn every_operation_carries_its_row() {
         .unwrap();
     let mut got = Vec::new();
     for _ in 0..4 {
-        let Item::Change(change) = session.next().await.1 else { panic!() };
+        let Item::Change(change) = session.next().await.1 else {
+            panic!()
+        };
         got.push((change.op, change.row.is_some(), change.old.is_some()));
         if change.op == Op::Update {
             assert_eq!(change.row.unwrap(), r#"{"id":1,"producto":"pan","total":3.00}"#);
@@ -60,9 +65,14 @@ async fn on_conflict_copy_and_savepoints_say_what_was_written() {
         )
         .await
         .unwrap();
-    let copy = admin.copy_in::<_, bytes::Bytes>("COPY ventas FROM STDIN").await.unwrap();
+    let copy = admin
+        .copy_in::<_, bytes::Bytes>("COPY ventas FROM STDIN")
+        .await
+        .unwrap();
     let mut copy = std::pin::pin!(copy);
-    futures_util::SinkExt::send(&mut copy, bytes::Bytes::from_static(b"7\ta\t1\n8\tb\t2\n")).await.unwrap();
+    futures_util::SinkExt::send(&mut copy, bytes::Bytes::from_static(b"7\ta\t1\n8\tb\t2\n"))
+        .await
+        .unwrap();
     copy.as_mut().finish().await.unwrap();
     let mut got = Vec::new();
     for _ in 0..7 {
@@ -70,30 +80,50 @@ async fn on_conflict_copy_and_savepoints_say_what_was_written() {
         let row: serde_json::Value = serde_json::from_str(&row).unwrap();
         got.push(format!("{op} {}", row["id"]));
     }
-    let expected = ["insert 1", "update 1", "insert 2", "insert 3", "insert 5", "insert 7", "insert 8"];
+    let expected = [
+        "insert 1", "update 1", "insert 2", "insert 3", "insert 5", "insert 7", "insert 8",
+    ];
     assert_eq!(got, expected);
 }
 
 /// More rows than are rendered before they are written, in one statement, and the writer is not slowed to a crawl.
 #[tokio::test]
 async fn a_hundred_thousand_rows_of_one_statement_arrive_in_order() {
-    let (_database, admin, mut session) = reading(SALES, watch_of("v", "ventas", &[Op::Insert, Op::Update])).await;
+    let (_database, admin, mut session) =
+        reading(SALES, watch_of("v", "ventas", &[Op::Insert, Op::Update])).await;
     let before = xid(&admin).await;
     admin
         .batch_execute("INSERT INTO ventas SELECT g, 'x', g FROM generate_series(1, 100000) g; UPDATE ventas SET total = 0 WHERE id <= 1000")
         .await
         .unwrap();
-    assert!(xid(&admin).await - before < 20, "a transaction number for each row");
+    assert!(
+        xid(&admin).await - before < 20,
+        "a transaction number for each row"
+    );
     for id in 1..=100_000 {
-        assert_eq!(session.change().await, ("insert", format!(r#"{{"id":{id},"producto":"x","total":{id}.00}}"#)));
+        assert_eq!(
+            session.change().await,
+            (
+                "insert",
+                format!(r#"{{"id":{id},"producto":"x","total":{id}.00}}"#)
+            )
+        );
     }
     for id in 1..=1000 {
-        assert_eq!(session.change().await, ("update", format!(r#"{{"id":{id},"producto":"x","total":0.00}}"#)));
+        assert_eq!(
+            session.change().await,
+            ("update", format!(r#"{{"id":{id},"producto":"x","total":0.00}}"#))
+        );
     }
 }
 
 async fn xid(client: &tokio_postgres::Client) -> i64 {
-    let row = client.query_one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint", &[]).await;
+    let row = client
+        .query_one(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
+            &[],
+        )
+        .await;
     row.unwrap().get(0)
 }
 
@@ -115,7 +145,10 @@ async fn a_megabyte_and_odd_names_pass_whole() {
     for op in ["insert", "update", "delete"] {
         let (got, row) = session.change().await;
         let row: serde_json::Value = serde_json::from_str(&row).unwrap();
-        assert_eq!((got, row["Ñ \"q\""].as_str().unwrap().chars().count()), (op, 1_000_000));
+        assert_eq!(
+            (got, row["Ñ \"q\""].as_str().unwrap().chars().count()),
+            (op, 1_000_000)
+        );
         assert_eq!(row.as_object().unwrap().len(), 1);
     }
 }
@@ -138,13 +171,24 @@ async fn partitions_report_through_their_root() {
         let row: serde_json::Value = serde_json::from_str(&row).unwrap();
         got.push(format!("{op} {}/{}", row["id"], row["p"]));
     }
-    assert_eq!(got, ["insert 1/1", "insert 2/1", "insert 3/2", "delete 1/1", "insert 1/2"]);
+    assert_eq!(
+        got,
+        [
+            "insert 1/1",
+            "insert 2/1",
+            "insert 3/2",
+            "delete 1/1",
+            "insert 1/2"
+        ]
+    );
 }
 
 #[tokio::test]
 async fn a_condition_makes_rows_enter_and_leave() {
     let spec = WatchSpec {
-        condition: Some("producto = 'pan' -- only bread\n AND v.total > 0".replace("v.total", "ventas.total")),
+        condition: Some(
+            "producto = 'pan' -- only bread\n AND v.total > 0".replace("v.total", "ventas.total"),
+        ),
         ..watch_of("v", "ventas", &ALL)
     };
     let (_database, admin, mut session) = reading(SALES, spec).await;
@@ -196,7 +240,11 @@ async fn a_row_that_cannot_be_rendered_is_an_error_and_written() {
     }
     let failed = "22012 division by zero";
     assert_eq!(got, [failed, "insert", failed, failed]);
-    let count: i64 = admin.query_one("SELECT count(*) FROM ventas", &[]).await.unwrap().get(0);
+    let count: i64 = admin
+        .query_one("SELECT count(*) FROM ventas", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(count, 1000);
 }
 
@@ -214,12 +262,25 @@ async fn sql_publishes_anything_in_its_transaction() {
     let mut got = Vec::new();
     for _ in 0..4 {
         got.push(match session.next().await.1 {
-            Item::Published { channel, event, data, .. } => format!("{channel} {event} {}", data.len()),
+            Item::Published {
+                channel, event, data, ..
+            } => format!("{channel} {event} {}", data.len()),
             other => format!("{}", matches!(other, Item::Change(_))),
         });
     }
-    assert_eq!(got, ["avisos cierre 17", "avisos nada 4", "true", "avisos largo 2000002"]);
-    for wrong in ["SELECT pregon.publish('', 'e', '1')", "SELECT pregon.publish('c', E'a\\nb', '1')"] {
+    assert_eq!(
+        got,
+        [
+            "avisos cierre 17",
+            "avisos nada 4",
+            "true",
+            "avisos largo 2000002"
+        ]
+    );
+    for wrong in [
+        "SELECT pregon.publish('', 'e', '1')",
+        "SELECT pregon.publish('c', E'a\\nb', '1')",
+    ] {
         assert!(admin.batch_execute(wrong).await.is_err(), "{wrong}");
     }
 }
@@ -227,7 +288,8 @@ async fn sql_publishes_anything_in_its_transaction() {
 /// Rendering does not depend on the writer's session, and a type that `to_jsonb` cannot show passes.
 #[tokio::test]
 async fn the_payload_is_the_same_whatever_the_session_says() {
-    let schema = "CREATE TABLE t (at timestamptz, span interval, bytes bytea, days daterange, j json, f float8)";
+    let schema =
+        "CREATE TABLE t (at timestamptz, span interval, bytes bytea, days daterange, j json, f float8)";
     let (_database, admin, mut session) = reading(schema, watch_of("v", "t", &ALL)).await;
     admin
         .batch_execute(

@@ -172,7 +172,12 @@ fn section(root: &Value, header: String, body: &Value) -> Section {
 
 /// Whether a key is a section or a list of them, which have headers of their own.
 fn is_sections(root: &Value, property: &Value) -> bool {
-    let inner = property.get("items").or_else(|| property.get("default").filter(|default| default.is_object()).and(Some(property)));
+    let inner = property.get("items").or_else(|| {
+        property
+            .get("default")
+            .filter(|default| default.is_object())
+            .and(Some(property))
+    });
     let inner = inner.map(|inner| resolve(root, inner));
     inner.is_some_and(|inner| inner.get("properties").is_some())
 }

@@ -71,7 +71,12 @@ impl Ended {
 
 impl OutboxSource {
     /// The source of a configuration whose watches go through the outbox.
-    pub fn build(config: &Config, settings: Settings, pipeline: &Arc<Pipeline>, metrics: &Arc<Metrics>) -> Self {
+    pub fn build(
+        config: &Config,
+        settings: Settings,
+        pipeline: &Arc<Pipeline>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let outbox = config.postgres.clone().unwrap_or_default().outbox;
         let names = config.watch.iter().map(|watch| Arc::from(watch.name.as_str()));
         let options = OutboxOptions {
@@ -220,7 +225,9 @@ impl OutboxSource {
 
     fn set_attached(&self, attached: bool) {
         self.attached.set(attached);
-        let label = SourceLabel { source: SOURCE.into() };
+        let label = SourceLabel {
+            source: SOURCE.into(),
+        };
         self.metrics
             .source_up
             .get_or_create(&label)
@@ -248,7 +255,11 @@ impl<'a> Taker<'a> {
     }
 
     /// Until there are no more batches; tells `logged` up to where everything is in the log.
-    async fn run(&mut self, mut batches: mpsc::Receiver<Batch>, logged: watch::Sender<u64>) -> Result<(), LogError> {
+    async fn run(
+        &mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        logged: watch::Sender<u64>,
+    ) -> Result<(), LogError> {
         let mut open = true;
         while open || !self.receipts.is_empty() {
             tokio::select! {

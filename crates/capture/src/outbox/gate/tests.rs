@@ -157,7 +157,12 @@ impl Model {
             }
             2 => {
                 let (first, last) = gate.missing();
-                let asked = |id| first.iter().zip(&last).any(|(first, last)| (*first..=*last).contains(&id));
+                let asked = |id| {
+                    first
+                        .iter()
+                        .zip(&last)
+                        .any(|(first, last)| (*first..=*last).contains(&id))
+                };
                 let mut found = self.visible(asked);
                 let upto = (found.len() > limit).then(|| found[limit - 1]);
                 found.truncate(limit);
