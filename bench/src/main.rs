@@ -37,6 +37,7 @@ enum Scenario {
     Writers,
     Wal,
     Decrypt,
+    Drain,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,7 +48,7 @@ fn main() -> anyhow::Result<()> {
     };
     for scenario in chosen {
         let usual = match scenario {
-            Scenario::Latency | Scenario::Decrypt => 5,
+            Scenario::Latency | Scenario::Decrypt | Scenario::Drain => 5,
             Scenario::Fanout | Scenario::Writers | Scenario::Wal => 3,
             Scenario::Memory => 1,
         };
@@ -65,6 +66,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Writers => scenario::writers::run(effort),
             Scenario::Wal => scenario::wal::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),
+            Scenario::Drain => scenario::drain::run(effort),
         };
         report?.publish()?;
     }

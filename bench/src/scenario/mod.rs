@@ -6,6 +6,7 @@ pub(crate) mod memory;
 pub(crate) mod writers;
 pub(crate) mod wal;
 pub(crate) mod decrypt;
+pub(crate) mod drain;
 
 use pregon_testkit::{Server, postgres::Options};
 
@@ -27,12 +28,9 @@ async fn postgres_with_fsync() -> anyhow::Result<Server> {
     Server::start(options).await
 }
 
-/// The same with changes from the WAL.
-fn watch_wal(url: &str) -> String {
-    watch(url).replace("[postgres]\n", "[postgres]\ncapture = \"wal\"\n")
-}
-
-/// Our configuration for a watch of `public.bench`, whose changes go to the channel of that name.
-fn watch(url: &str) -> String {
-    format!("[postgres]\nurl = \"{url}\"\napply = \"auto\"\n\n[[watch]]\ntable = \"public.bench\"\n")
+/// Our configuration for a watch of `public.bench`, captured this way, whose changes go to the channel of that name.
+fn watch(url: &str, capture: &str) -> String {
+    format!(
+        "[postgres]\nurl = \"{url}\"\napply = \"auto\"\ncapture = \"{capture}\"\n\n[[watch]]\ntable = \"public.bench\"\n"
+    )
 }

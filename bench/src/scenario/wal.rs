@@ -119,7 +119,7 @@ fn marker(server: &Server, database: &Database<'_>) -> anyhow::Result<String> {
 }
 
 fn through_gateway(server: &Server, database: &Database<'_>, first: u64, rows: u64) -> anyhow::Result<f64> {
-    let gateway = Running::start(Kind::Ours, &super::watch_wal(&database.url()), None)?;
+    let gateway = Running::start(Kind::Ours, &super::watch(&database.url(), "wal"), None)?;
     let mut stream = TcpStream::connect(gateway.address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let request = upgrade_request(gateway.address, Protocol::Bare, Kind::Ours.path());

@@ -50,7 +50,11 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
         }
         None => {
             tables.push(WATCHED);
-            Some(Running::start(Kind::Ours, &super::watch(&database.url()), None)?)
+            Some(Running::start(
+                Kind::Ours,
+                &super::watch(&database.url(), "notify"),
+                None,
+            )?)
         }
     };
     let mut rates = Rates::new();

@@ -594,7 +594,10 @@ async fn a_gateway_that_is_killed_again_and_again_loses_and_repeats_nothing() {
         let mut next = 1;
         for turn in 0..120 {
             let upto = next + if turn % 10 == 0 { 3_000 } else { 3 };
-            let insert = format!("INSERT INTO pedidos (id) SELECT generate_series({next}, {})", upto - 1);
+            let insert = format!(
+                "INSERT INTO pedidos (id) SELECT generate_series({next}, {})",
+                upto - 1
+            );
             writer.batch_execute(&insert).await.unwrap();
             next = upto;
         }
