@@ -93,7 +93,12 @@ impl Sources {
     }
 
     /// What is notified; where something else captures the changes there may be nothing to listen to.
-    fn listen(&mut self, parts: &Parts<'_>, settings: Settings, emitters: Option<Arc<Emitters>>) -> Attached {
+    fn listen(
+        &mut self,
+        parts: &Parts<'_>,
+        settings: Settings,
+        emitters: Option<&Arc<Emitters>>,
+    ) -> Attached {
         let (config, up) = (parts.config, Attached::default());
         let options = listen_options(config, settings);
         if !options.publish && options.channels.is_empty() {
