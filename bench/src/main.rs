@@ -27,6 +27,9 @@ struct Arguments {
     /// Passes of which the median is taken.
     #[arg(long)]
     passes: Option<usize>,
+    /// GiB of the log that a node starts on.
+    #[arg(long, default_value_t = 10)]
+    log_gib: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +39,7 @@ enum Scenario {
     Memory,
     Writers,
     Decrypt,
+    Log,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     for scenario in chosen {
         let usual = match scenario {
             Scenario::Latency | Scenario::Decrypt => 5,
-            Scenario::Fanout | Scenario::Writers => 3,
+            Scenario::Fanout | Scenario::Writers | Scenario::Log => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -63,6 +67,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),
+            Scenario::Log => scenario::log::run(effort, arguments.log_gib),
         };
         report?.publish()?;
     }

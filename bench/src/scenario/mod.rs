@@ -5,6 +5,7 @@ pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod writers;
 pub(crate) mod decrypt;
+pub(crate) mod log;
 
 use pregon_testkit::{Server, postgres::Options};
 
