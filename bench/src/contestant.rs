@@ -139,6 +139,27 @@ impl Running {
     /// Starts a server; `extra` is added to our configuration, `core` is where it may run.
     pub(crate) fn start(kind: Kind, extra: &str, core: Option<usize>) -> anyhow::Result<Self> {
         let folder = process::scratch("bench", None)?;
+        let data = folder.join("data");
+        Self::start_in(kind, extra, core, folder, &data)
+    }
+
+    /// Starts a server of ours on a log that outlives it.
+    pub(crate) fn start_on(
+        kind: Kind,
+        extra: &str,
+        core: Option<usize>,
+        data: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::start_in(kind, extra, core, process::scratch("bench", None)?, data)
+    }
+
+    fn start_in(
+        kind: Kind,
+        extra: &str,
+        core: Option<usize>,
+        folder: PathBuf,
+        data: &Path,
+    ) -> anyhow::Result<Self> {
         let config = folder.join("pregon.toml");
         fs::write(&config, configuration(extra))?;
         let mut command = match core {
@@ -160,9 +181,7 @@ impl Running {
         ] {
             command.env_remove(name);
         }
-        command
-            .env("PREGON_DATA", folder.join("data"))
-            .env_remove("PREGON_API_KEY");
+        command.env("PREGON_DATA", data).env_remove("PREGON_API_KEY");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

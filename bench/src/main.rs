@@ -27,6 +27,9 @@ struct Arguments {
     /// Passes of which the median is taken.
     #[arg(long)]
     passes: Option<usize>,
+    /// GiB of the log that a node starts on.
+    #[arg(long, default_value_t = 10)]
+    log_gib: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,6 +41,7 @@ enum Scenario {
     Wal,
     Decrypt,
     Drain,
+    Log,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     for scenario in chosen {
         let usual = match scenario {
             Scenario::Latency | Scenario::Decrypt | Scenario::Drain => 5,
-            Scenario::Fanout | Scenario::Writers | Scenario::Wal => 3,
+            Scenario::Fanout | Scenario::Writers | Scenario::Wal | Scenario::Log => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -67,6 +71,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Wal => scenario::wal::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),
             Scenario::Drain => scenario::drain::run(effort),
+            Scenario::Log => scenario::log::run(effort, arguments.log_gib),
         };
         report?.publish()?;
     }

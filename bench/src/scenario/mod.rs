@@ -7,6 +7,7 @@ pub(crate) mod writers;
 pub(crate) mod wal;
 pub(crate) mod decrypt;
 pub(crate) mod drain;
+pub(crate) mod log;
 
 use pregon_testkit::{Server, postgres::Options};
 
