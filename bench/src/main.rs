@@ -8,7 +8,9 @@
 mod usage;
 mod load;
 mod postgres;
+mod redis;
 mod contestant;
+mod receiver;
 mod scenario;
 mod report;
 
@@ -32,7 +34,9 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     Fanout,
+    Socketio,
     Latency,
+    Redis,
     Memory,
     Writers,
     Decrypt,
@@ -46,8 +50,8 @@ fn main() -> anyhow::Result<()> {
     };
     for scenario in chosen {
         let usual = match scenario {
-            Scenario::Latency | Scenario::Decrypt => 5,
-            Scenario::Fanout | Scenario::Writers => 3,
+            Scenario::Latency | Scenario::Redis | Scenario::Decrypt => 5,
+            Scenario::Fanout | Scenario::Socketio | Scenario::Writers => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -59,7 +63,9 @@ fn main() -> anyhow::Result<()> {
         };
         let report = match scenario {
             Scenario::Fanout => scenario::fanout::run(effort),
+            Scenario::Socketio => scenario::socketio::run(effort),
             Scenario::Latency => scenario::latency::run(effort),
+            Scenario::Redis => scenario::redis::run(effort),
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),

@@ -1,14 +1,15 @@
 //! The load generator: thousands of clients and their publishers on one epoll thread.
 //!
-//! One thread owns everything, so that a measurement costs one core and has no locks. `frames` cuts bytes, `client` is
-//! one receiving connection, `publisher` one keep-alive HTTP connection, `tally` knows which publish has arrived where.
+//! One thread owns everything, so that a measurement costs one core and has no locks. `frames` cuts bytes, `greeting` is
+//! what comes before deliveries, `client` one receiving connection, `publisher` one keep-alive HTTP connection, `tally` knows which publish has arrived where.
 
 pub(crate) mod frames;
+pub(crate) mod greeting;
 mod client;
 mod publisher;
 mod tally;
 
-pub(crate) use client::{Protocol, upgrade_request};
+pub(crate) use greeting::Protocol;
 pub(crate) use publisher::API_KEY;
 pub(crate) use tally::{Measured, PAYLOAD};
 
