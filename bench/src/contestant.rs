@@ -143,6 +143,9 @@ fn configuration(kind: Kind, extra: &str) -> String {
         r#"[server]
 listen = "127.0.0.1:0"
 api_key = "{API_KEY}"
+# Clients cannot answer while other servers have their turn.
+ping = "60s"
+pong_timeout = "60s"
 
 [limits]
 connections = 100000

@@ -181,6 +181,12 @@ impl Load {
         Ok(())
     }
 
+    /// Answers pings that have come while another server had its turn.
+    pub(crate) fn attend(&mut self) -> anyhow::Result<()> {
+        while self.turn(Duration::ZERO)? > 0 {}
+        Ok(())
+    }
+
     fn need_publishers(&mut self, count: usize) -> anyhow::Result<()> {
         while self.crowd.publishers.len() < count {
             let publisher = self.crowd.new_publisher(self.crowd.publishers.len())?;
@@ -189,15 +195,16 @@ impl Load {
         Ok(())
     }
 
-    fn turn(&mut self, wait: Duration) -> anyhow::Result<()> {
+    /// Waits for sockets and does what they ask for; says how many there were.
+    fn turn(&mut self, wait: Duration) -> anyhow::Result<usize> {
         match self.poll.poll(&mut self.events, Some(wait)) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(0),
             other => other?,
         }
         for event in &self.events {
             self.crowd.ready(event.token().0)?;
         }
-        Ok(())
+        Ok(self.events.iter().count())
     }
 }
 

@@ -117,7 +117,13 @@ fn pass(
     for depth in DEPTHS {
         let case = Case { clients, depth };
         for slice in 0..=slices {
-            for (kind, server, load) in &mut running {
+            for place in 0..running.len() {
+                for (kind, _, load) in &mut running {
+                    load.attend().context(kind.name())?;
+                }
+                let Some((kind, server, load)) = running.get_mut(place) else {
+                    continue;
+                };
                 let sample = take(server, load, case);
                 let sample = sample.with_context(|| format!("{}, {}", kind.name(), case.name()))?;
                 // The first publishes pay for memory that is touched for the first time.
