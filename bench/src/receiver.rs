@@ -48,7 +48,12 @@ pub(crate) fn connect(server: &Running, kind: Kind) -> anyhow::Result<Arrivals> 
     let mut frames = Frames::default();
     greet(&mut stream, &mut frames, protocol).context("waiting to be let in")?;
     stream.set_read_timeout(None)?;
-    Ok(spawn(move || receive(&mut stream, &mut frames, protocol)))
+    Ok(listen(stream, frames, protocol))
+}
+
+/// The deliveries on a stream of WebSocket frames that is open.
+pub(crate) fn listen(mut stream: TcpStream, mut frames: Frames, protocol: Protocol) -> Arrivals {
+    spawn(move || receive(&mut stream, &mut frames, protocol))
 }
 
 /// Calls `next` on a thread of its own until it fails or nobody listens any more. It may bring several at once.
