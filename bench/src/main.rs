@@ -8,7 +8,9 @@
 mod usage;
 mod load;
 mod postgres;
+mod redis;
 mod contestant;
+mod receiver;
 mod scenario;
 mod report;
 
@@ -35,7 +37,9 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     Fanout,
+    Socketio,
     Latency,
+    Redis,
     Memory,
     Writers,
     Wal,
@@ -52,8 +56,8 @@ fn main() -> anyhow::Result<()> {
     };
     for scenario in chosen {
         let usual = match scenario {
-            Scenario::Latency | Scenario::Decrypt | Scenario::Drain => 5,
-            Scenario::Fanout | Scenario::Writers | Scenario::Wal | Scenario::Log => 3,
+            Scenario::Latency | Scenario::Redis | Scenario::Decrypt | Scenario::Drain => 5,
+            Scenario::Fanout | Scenario::Socketio | Scenario::Writers | Scenario::Wal | Scenario::Log => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -65,7 +69,9 @@ fn main() -> anyhow::Result<()> {
         };
         let report = match scenario {
             Scenario::Fanout => scenario::fanout::run(effort),
+            Scenario::Socketio => scenario::socketio::run(effort),
             Scenario::Latency => scenario::latency::run(effort),
+            Scenario::Redis => scenario::redis::run(effort),
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
             Scenario::Wal => scenario::wal::run(effort),
