@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -30,10 +30,19 @@ pub(crate) type Arrivals = mpsc::Receiver<anyhow::Result<Arrival>>;
 /// Connects a client, waits until it is let in, and hands over its deliveries.
 pub(crate) fn connect(server: &Running, kind: Kind) -> anyhow::Result<Arrivals> {
     let protocol = kind.protocol();
-    let mut stream = TcpStream::connect(server.address)?;
+    let mut stream = open(server.address, protocol, kind.path())?;
+    let mut frames = Frames::default();
+    greet(&mut stream, &mut frames, protocol).context("waiting to be let in")?;
+    stream.set_read_timeout(None)?;
+    Ok(listen(stream, frames, protocol))
+}
+
+/// A stream behind the answer to its request, on which reads are not waited for in vain.
+pub(crate) fn open(address: SocketAddr, protocol: Protocol, path: &str) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(protocol.request(server.address, kind.path()).as_bytes())?;
+    stream.write_all(protocol.request(address, path).as_bytes())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -45,10 +54,7 @@ pub(crate) fn connect(server: &Running, kind: Kind) -> anyhow::Result<Arrivals> 
         "refused: {}",
         String::from_utf8_lossy(&head)
     );
-    let mut frames = Frames::default();
-    greet(&mut stream, &mut frames, protocol).context("waiting to be let in")?;
-    stream.set_read_timeout(None)?;
-    Ok(listen(stream, frames, protocol))
+    Ok(stream)
 }
 
 /// The deliveries on a stream of WebSocket frames that is open.

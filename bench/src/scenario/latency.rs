@@ -185,26 +185,6 @@ fn through_gateway(
     })
 }
 
-/// A WebSocket of the bare endpoint behind its response.
-pub(super) fn upgraded(address: std::net::SocketAddr) -> anyhow::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    let request = upgrade_request(address, Protocol::Bare, Kind::Ours.path());
-    stream.write_all(request.as_bytes())?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend(byte);
-    }
-    ensure!(
-        head.starts_with(b"HTTP/1.1 101"),
-        "refused: {}",
-        String::from_utf8_lossy(&head)
-    );
-    Ok(stream)
-}
-
 /// Installs our trigger with our own command; no gateway runs there.
 fn install(database: &Database<'_>) -> anyhow::Result<()> {
     let folder = pregon_testkit::process::scratch("install", None)?;

@@ -26,7 +26,6 @@ use crate::{
     load::{
         Protocol,
         frames::{Frames, TEXT, client_frame},
-        upgrade_request,
     },
     report::{Bar, Figure, Report, Table, median, short},
 };
@@ -175,7 +174,7 @@ fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    stream.write_all(upgrade_request(address, Protocol::Full, "/ws").as_bytes())?;
+    stream.write_all(Protocol::Full.request(address, "/ws").as_bytes())?;
     let mut head = Vec::new();
     let mut piece = [0; 1024];
     while !head.windows(9).any(|window| window == b"\"welcome\"") {
