@@ -12,7 +12,8 @@ export class Relay {
   blocksWebSockets = false;
   /** Ends new connections at once. */
   down = false;
-  #silent = false;
+  /** How many connections break when the gateway answers, so that the client does not learn what became of its request. */
+  swallowAnswers = 0;
 
   private constructor(private readonly port: number) {
     this.#server = createServer((near) => this.#join(near));
@@ -37,11 +38,6 @@ export class Relay {
   /** Connections stay and nothing comes through any more, as after a change of network. New ones are not concerned. */
   silence(): void {
     for (const socket of this.#sockets) socket.pause().unpipe();
-    this.#silent = true;
-  }
-
-  get silent(): boolean {
-    return this.#silent;
   }
 
   close(): Promise<void> {
@@ -64,7 +60,13 @@ export class Relay {
         socket.on("close", () => (this.#sockets.delete(socket), other.destroy()));
       }
       far.write(head);
-      near.pipe(far).pipe(near);
+      near.pipe(far);
+      if (this.swallowAnswers > 0) {
+        this.swallowAnswers -= 1;
+        far.once("data", () => near.destroy());
+      } else {
+        far.pipe(near);
+      }
     });
     near.on("error", () => {});
   }

@@ -12,7 +12,7 @@ use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
 use crate::log::window::{Follow, Most};
 use crate::log::{Body, Position};
-use crate::session::command::{Asked, Reply};
+use crate::session::command::{Asked, Reply, Wish};
 use crate::session::recovery::Kept;
 use crate::session::replay::{From, Plan, Replay, plan};
 
@@ -21,7 +21,9 @@ const HISTORY: usize = 1 << 20;
 
 impl Shard {
     /// A subscribe: several channels where its name stands for several.
-    pub(super) fn join(&mut self, key: Key, asked: Asked, channels: &[Arc<str>], from: From) {
+    pub(super) fn join(&mut self, key: Key, asked: Asked, wish: &Wish) {
+        let Wish { channels, from, alias } = wish;
+        let (channels, from) = (channels.as_slice(), *from);
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
@@ -43,6 +45,7 @@ impl Shard {
             position: self.shared.window.position(start),
             recovered: complete && matches!(from, From::Since(_)),
             history: None,
+            stands_for: alias.then(|| channels.to_vec()),
         };
         self.reply(key, asked, &reply);
         for channel in channels {
@@ -93,6 +96,7 @@ impl Shard {
             position: self.shared.window.position(now),
             recovered: complete && matches!(from, From::Since(_)),
             history: Some(history),
+            stands_for: None,
         };
         self.reply(key, asked, &reply);
     }

@@ -24,15 +24,26 @@ pub fn ok(id: Option<u64>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// A subscribe was done; `recovered` tells whether everything since the asked position follows or came before.
-pub fn ok_subscribed(id: Option<u64>, position: &str, recovered: bool, out: &mut Vec<u8>) {
+/// A subscribe was done; `recovered` tells whether everything since the asked position follows or came before, `stands_for`
+/// by which channels' names events arrive, where the asked name is not one of them.
+pub fn ok_subscribed<'a>(
+    id: Option<u64>,
+    position: &str,
+    recovered: bool,
+    stands_for: Option<impl Iterator<Item = &'a str>>,
+    out: &mut Vec<u8>,
+) {
     open_reply(id, "ok", out);
     text_field("position", position, out);
     out.extend_from_slice(if recovered {
-        br#","recovered":true}"#
+        br#","recovered":true"#
     } else {
-        br#","recovered":false}"#
+        br#","recovered":false"#
     });
+    if let Some(channels) = stands_for {
+        list_field("channels", channels, out);
+    }
+    out.push(b'}');
 }
 
 /// A publish is in the log at `position`.
@@ -238,8 +249,12 @@ mod tests {
             (text(|out| ok(Some(3), out)), r#"{"id":3,"type":"ok"}"#),
             (text(|out| ok(None, out)), r#"{"type":"ok"}"#),
             (
-                text(|out| ok_subscribed(Some(2), "e-7", true, out)),
+                text(|out| ok_subscribed(Some(2), "e-7", true, None::<std::iter::Empty<_>>, out)),
                 r#"{"id":2,"type":"ok","position":"e-7","recovered":true}"#,
+            ),
+            (
+                text(|out| ok_subscribed(Some(2), "e-7", false, Some(["a"].into_iter()), out)),
+                r#"{"id":2,"type":"ok","position":"e-7","recovered":false,"channels":["a"]}"#,
             ),
             (
                 text(|out| ok_published(Some(4), "e-8", out)),

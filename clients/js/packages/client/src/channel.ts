@@ -7,6 +7,9 @@ import type { ChannelOptions, EventMap, Gap, Member, PregonEvent, Subscribed } f
 /** How long, milliseconds, a channel without handlers is still followed: a page that is redrawn takes all away and adds them again. */
 const LINGER = 250;
 
+/** Names of `on` that are no events. */
+const WORDS = ["*", "gap", "join", "leave"];
+
 /** What a channel needs of its client. */
 export interface Follower {
   follow(channel: Channel<any>): void;
@@ -83,7 +86,8 @@ export class Channel<E extends EventMap = EventMap> {
 
   /** @internal */
   deliver(event: PregonEvent): void {
-    this.#emitter.emit(event.event, event.data, event);
+    // An event that has the name of one of our own words is heard by `*` alone.
+    if (!WORDS.includes(event.event)) this.#emitter.emit(event.event, event.data, event);
     this.#emitter.emit("*", event.data, event);
   }
 

@@ -86,7 +86,7 @@ export class Client<E extends EventMap = EventMap> implements Follower {
     return new Promise((resolve, reject) => {
       const look = (status: Status) => {
         if (status === "connected") resolve();
-        else if (status === "denied" || status === "closed") reject(this.#lastError ?? new PregonError(0, status, `the client is ${status}`));
+        else if (over(status)) reject(this.#reason());
         else return;
         off();
       };
@@ -106,9 +106,8 @@ export class Client<E extends EventMap = EventMap> implements Follower {
   /** @internal */
   follow(channel: Channel<any>): void {
     this.connect();
-    if (!this.#welcomed) return;
     if (this.#link?.send) this.#subscriptions.ask(channel);
-    else if (this.#stream.lacks(channel)) this.#connection.reopen();
+    else if (this.#link && this.#stream.lacks(channel)) this.#connection.reopen();
   }
 
   /** @internal */
@@ -133,7 +132,10 @@ export class Client<E extends EventMap = EventMap> implements Follower {
       message: (text) => this.#receive(text),
       lost: (code, reason) => this.#lost(code, reason),
       failed: (error) => this.#fail(new PregonError(0, "token", `no token could be had: ${error}`)),
-      status: (status) => this.#emitter.emit("status", status),
+      status: (status) => {
+        if (over(status)) this.#subscriptions.over(this.#reason());
+        this.#emitter.emit("status", status);
+      },
     };
   }
 
@@ -203,26 +205,30 @@ export class Client<E extends EventMap = EventMap> implements Follower {
       return;
     }
     const stream = !this.#link?.send;
-    const channel = this.#subscriptions.channels.get(frame.channel);
+    const hearers = this.#subscriptions.hearers(frame.channel);
     switch (frame.type) {
       case "welcome":
         this.#positions.welcome(frame.position);
         this.#welcomed = true;
-        if (stream) this.#stream.welcome(frame.position);
-        return this.#establish();
+        if (stream) this.#stream.welcome(frame.position, frame.channels);
+        this.#establish();
+        // What was wanted while the stream began.
+        return this.#subscriptions.wanted().forEach((channel) => this.follow(channel));
       case "event":
         if (frame.replayed && !stream) this.#positions.replayed(frame.channel, frame.position);
         else this.#positions.live(frame.position);
-        return stream && this.#stream.hides(frame) ? undefined : channel?.deliver(frame);
+        for (const channel of hearers) if (!stream || !this.#stream.hides(frame)) channel.deliver(frame);
+        return;
       case "ping":
         return this.#positions.live(frame.position);
       case "gap":
         this.#positions.gap(frame.channel, frame.to);
-        for (const told of frame.channel === null ? this.#subscriptions.wanted() : [channel]) told?.tell("gap", frame);
+        for (const channel of frame.channel === null ? this.#subscriptions.wanted() : hearers) channel.tell("gap", frame);
         return;
       case "join":
       case "leave":
-        return channel?.tell(frame.type, frame);
+        for (const channel of hearers) channel.tell(frame.type, frame);
+        return;
       case "ok":
       case "error":
         if (frame.id) return this.#replies.take(frame);
@@ -251,11 +257,19 @@ export class Client<E extends EventMap = EventMap> implements Follower {
     this.#replies.drop();
   }
 
+  /** Why there is no connection and none to come. */
+  #reason(): PregonError {
+    return (this.status === "denied" && this.#lastError) || new PregonError(0, this.status, `the client is ${this.status}`);
+  }
+
   #fail(error: PregonError): void {
     this.#lastError = error;
     this.#emitter.emit("error", error);
   }
 }
+
+/** Whether there is no connection and none to come. */
+const over = (status: Status) => status === "denied" || status === "closed";
 
 /** The tab's own storage. Reading the property alone fails where a browser forbids it. */
 function tabStorage(): PositionStorage | undefined {

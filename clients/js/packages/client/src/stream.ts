@@ -36,9 +36,14 @@ export class Stream {
     };
   }
 
-  /** The stream has begun at `position`. */
-  welcome(position: string): void {
-    for (const channel of this.#wanted) this.subscriptions.followed(channel, position, this.#resumes && !this.#fresh.has(channel.name));
+  /** The stream of these channels has begun at `position`. A wanted name that is not among them stands for the others; of two such, none can be told. */
+  welcome(position: string, channels: string[]): void {
+    const aliases = this.#wanted.filter(({ name }) => !channels.includes(name));
+    const others = channels.filter((name) => !this.#wanted.some((channel) => channel.name === name));
+    for (const channel of this.#wanted) {
+      const standsFor = aliases.length === 1 && aliases[0] === channel ? others : undefined;
+      this.subscriptions.followed(channel, position, this.#resumes && !this.#fresh.has(channel.name), standsFor);
+    }
   }
 
   /** Whether the present stream does not bring this channel, though it might. */

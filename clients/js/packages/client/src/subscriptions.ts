@@ -14,6 +14,8 @@ export class Subscriptions {
   readonly channels = new Map<string, Channel<any>>();
   /** What this connection was asked for; another object for each question, so that an old answer is not taken for a new one. */
   #asked = new Map<string, object>();
+  /** Names that stand for several channels, and those by whose names their events arrive. */
+  readonly #aliases = new Map<string, string[]>();
   readonly #backoff = new Backoff(PAUSE);
 
   constructor(
@@ -33,6 +35,11 @@ export class Subscriptions {
     for (const channel of this.channels.values()) channel.unanswered();
   }
 
+  /** No connection will come: nobody needs to wait. */
+  over(why: PregonError): void {
+    for (const channel of this.wanted()) channel.answered(why);
+  }
+
   /** Asks to follow the channel, if this connection was not asked yet. */
   ask(channel: Channel<any>): void {
     const asked = this.#asked;
@@ -46,18 +53,27 @@ export class Subscriptions {
       if (asked !== this.#asked || asked.get(name) !== question) return;
       if (outcome instanceof PregonError) return this.#refused(channel, outcome, since);
       this.#backoff.reset();
-      this.followed(channel, outcome.position, outcome.recovered);
+      this.followed(channel, outcome.position, outcome.recovered, outcome.channels);
     });
   }
 
-  /** The gateway's word that the channel is followed from `position` on. */
-  followed(channel: Channel<any>, position: string, recovered: boolean): void {
+  /** Those who hear what arrives by the name of this channel. */
+  hearers(name: string): Channel<any>[] {
+    const names = [name];
+    for (const [alias, channels] of this.#aliases) if (channels.includes(name)) names.push(alias);
+    return names.flatMap((name) => this.channels.get(name) ?? []);
+  }
+
+  /** The gateway's word that the channel is followed from `position` on; `standsFor` where its name is one for others. */
+  followed(channel: Channel<any>, position: string, recovered: boolean, standsFor?: string[]): void {
+    if (standsFor) this.#aliases.set(channel.name, standsFor);
     this.positions.subscribed(channel.name, position);
     channel.answered({ recovered, position });
   }
 
   /** Nobody listens any more; `true` if the gateway has to be told. */
   leave(channel: Channel<any>): boolean {
+    this.#aliases.delete(channel.name);
     this.positions.forget(channel.name);
     return this.#asked.delete(channel.name);
   }
