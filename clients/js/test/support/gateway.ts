@@ -2,11 +2,10 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { onTestFailed, onTestFinished } from "vitest";
 import { Child, freePort, scratch } from "./process";
 
-export const repository = fileURLToPath(new URL("../../../..", import.meta.url));
+export const repository = join(import.meta.dirname, "../../../..");
 
 export const SECRET = "a secret of thirty-two characters";
 const KEY = "a key of back ends";

@@ -41,7 +41,7 @@ export function apolloRefetch(apollo: Apollo, channel: Channel<any>, queries: Re
 
 /**
  * A source for the `RefetchEventManager` of Apollo Client 4.2 and later: it emits every event that fits one of the patterns, and
- * `null` after a gap. Queries choose it with `refetchOn`.
+ * `null` after a gap. Queries on the page refetch then, unless their `refetchOn` says that this is no reason.
  */
 export function apolloRefetchSource(channel: Channel<any>, patterns: string[] = ["*"]): () => any {
   return () => ({

@@ -152,10 +152,19 @@ function isStats(message: any): message is StatsEvent {
   return typeof message?.type === "string" && message.type.endsWith("_STATS_UPDATED");
 }
 
+/** What Vite was told. It looks for exactly these words; elsewhere there is no `env`, and reading it fails. */
+function built(): string | undefined {
+  try {
+    // @ts-expect-error It is Vite's alone, and a cast would hide the words from it.
+    return import.meta.env.VITE_WS_URL;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The endpoint's address. */
 function address(given: string | undefined): string {
-  const built: string | undefined = (import.meta as { env?: Record<string, string> }).env?.VITE_WS_URL;
-  const url = new URL(given ?? built ?? location.origin.replace(/^http/, "ws"));
+  const url = new URL(given ?? built() ?? location.origin.replace(/^http/, "ws"));
   if (url.pathname === "/") url.pathname = "/ws";
   return url.href;
 }
