@@ -19,12 +19,27 @@ export default defineConfig({
     projects: [
       {
         resolve: { alias: sources },
-        test: { name: "node", include: ["test/{client,publisher,packages}/**/*.test.ts"], testTimeout: 20_000, hookTimeout: 20_000 },
+        test: {
+          name: "node",
+          include: ["test/{client,publisher,packages}/**/*.test.ts"],
+          testTimeout: 20_000,
+          hookTimeout: 20_000,
+        },
       },
-      { resolve: { alias: sources }, test: { ...hooks, name: "react 19", env: { REACT: "19" }, testTimeout: 20_000, hookTimeout: 20_000 } },
+      {
+        resolve: { alias: sources },
+        test: { ...hooks, name: "react 19", env: { REACT: "19" }, testTimeout: 20_000, hookTimeout: 20_000 },
+      },
       {
         resolve: { alias: { ...sources, ...react18 } },
-        test: { ...hooks, name: "react 18", env: { REACT: "18" }, server: { deps: { inline } }, testTimeout: 20_000, hookTimeout: 20_000 },
+        test: {
+          ...hooks,
+          name: "react 18",
+          env: { REACT: "18" },
+          server: { deps: { inline } },
+          testTimeout: 20_000,
+          hookTimeout: 20_000,
+        },
       },
     ],
   },

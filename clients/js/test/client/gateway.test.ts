@@ -56,7 +56,14 @@ describe("following", () => {
     const me = client(gateway.url);
     const seen: unknown[] = [];
     me.channel("news", { last: 2 }).on("n", (data, event) => seen.push([data, event.replayed]));
-    await vi.waitFor(() => expect(seen).toEqual([[2, true], [3, true]]), patiently);
+    await vi.waitFor(
+      () =>
+        expect(seen).toEqual([
+          [2, true],
+          [3, true],
+        ]),
+      patiently,
+    );
   });
 
   test("a channel is left after its last handler, and a redraw does not leave it", async () => {
@@ -85,7 +92,10 @@ describe("following", () => {
     await other.channel("room_7").ready();
     const { position } = await me.channel("room_7").publish("message", { text: "hola" });
     await vi.waitFor(() => expect(heard).toMatchObject([{ event: "message", data: { text: "hola" }, position }]), patiently);
-    const refused = await me.channel("news").publish("message", 1).catch((error) => error);
+    const refused = await me
+      .channel("news")
+      .publish("message", 1)
+      .catch((error) => error);
     expect(refused).toBeInstanceOf(PregonError);
     expect(refused).toMatchObject({ code: 103, label: "forbidden", retry: false });
   });

@@ -52,7 +52,14 @@ test("a blocked WebSocket gives way to a stream, which resumes every channel aft
     await gateway.publish("room_a", "n", n + 1);
     relay.down = false;
   }
-  await vi.waitFor(() => expect([a, b].map(numbers)).toEqual([[0, 1, 2, 3, 4, 5], [0, 2, 4]]), patiently);
+  await vi.waitFor(
+    () =>
+      expect([a, b].map(numbers)).toEqual([
+        [0, 1, 2, 3, 4, 5],
+        [0, 2, 4],
+      ]),
+    patiently,
+  );
   expect(a[0]).toMatchObject({ channel: "room_a", event: "n" });
   expect(gaps).toEqual([]);
 });
@@ -75,7 +82,10 @@ test("a channel that is added begins now, and those that were there miss nothing
 test("one refused channel does not end the others; a bad token ends everything", async () => {
   const { gateway, relay } = await blocked();
   const mine = client(relay.url, { token: token(me) });
-  const refused = mine.channel("room_x").ready().catch((error) => error);
+  const refused = mine
+    .channel("room_x")
+    .ready()
+    .catch((error) => error);
   const a = collect(mine, "room_a");
   await mine.channel("room_a").ready();
   expect(await refused).toMatchObject({ code: 103, channel: "room_x" });

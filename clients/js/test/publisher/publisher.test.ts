@@ -1,6 +1,12 @@
 // The marketplace's back end, over a real Redis and over HTTP: who gets what is the table of examples/marketplace.
 
-import { createPublisher, notifyAdminStatsUpdated, notifySellerStatsUpdated, closePublisher, type PublisherOptions } from "@pregon/publisher";
+import {
+  createPublisher,
+  notifyAdminStatsUpdated,
+  notifySellerStatsUpdated,
+  closePublisher,
+  type PublisherOptions,
+} from "@pregon/publisher";
 import { openBare } from "@pregon/client";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -17,7 +23,11 @@ const patiently = { timeout: 10_000, interval: 20 };
 
 async function marketplace(password = "") {
   const redis = await Redis.start(password);
-  const gateway = await Gateway.start(MARKETPLACE, { REDIS_ADDR: `127.0.0.1:${redis.port}`, REDIS_PASSWORD: password, JWT_SECRET: SECRET });
+  const gateway = await Gateway.start(MARKETPLACE, {
+    REDIS_ADDR: `127.0.0.1:${redis.port}`,
+    REDIS_PASSWORD: password,
+    JWT_SECRET: SECRET,
+  });
   return { redis, gateway };
 }
 
@@ -53,7 +63,10 @@ async function everyoneGetsTheirs(gateway: Gateway, { made, errors }: ReturnType
   expect(await made.notifyAdminStatsUpdated(admin.metadata)).toBe(true);
   expect(await made.notifySellerStatsUpdated(124)).toBe(true);
   const other = { type: "SELLER_STATS_UPDATED", seller_id: "124" };
-  await vi.waitFor(() => expect(all.map((heard) => heard.map((text) => JSON.parse(text)))).toEqual([[admin], [seller], [other], []]), patiently);
+  await vi.waitFor(
+    () => expect(all.map((heard) => heard.map((text) => JSON.parse(text)))).toEqual([[admin], [seller], [other], []]),
+    patiently,
+  );
   expect(errors).toEqual([]);
 }
 
@@ -132,7 +145,12 @@ test("a script that has told its news may end, with or without a Redis", async (
   const script = `
     const { notifyAdminStatsUpdated } = await import(${JSON.stringify(join(repository, "clients/js/packages/publisher/dist/index.js"))});
     console.log(await notifyAdminStatsUpdated({ from: "a script" }));`;
-  const run = (url: string) => spawnSync(process.execPath, ["--input-type=module", "-e", script], { env: { ...process.env, REDIS_URL: url }, timeout: 10_000, encoding: "utf8" });
+  const run = (url: string) =>
+    spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+      env: { ...process.env, REDIS_URL: url },
+      timeout: 10_000,
+      encoding: "utf8",
+    });
   expect(run(redis.url)).toMatchObject({ stdout: "true\n", status: 0 });
   await redis.stop();
   expect(run(redis.url)).toMatchObject({ stdout: "false\n", status: 0 });

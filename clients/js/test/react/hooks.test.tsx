@@ -42,7 +42,13 @@ test("many components are one subscription, and all hear", async () => {
   };
   const names = ["a", "b", "c"];
   const me = client(gateway);
-  const page = render(<PregonProvider client={me}>{names.map((name) => <Item key={name} name={name} />)}</PregonProvider>);
+  const page = render(
+    <PregonProvider client={me}>
+      {names.map((name) => (
+        <Item key={name} name={name} />
+      ))}
+    </PregonProvider>,
+  );
   await vi.waitFor(() => expect(Noted.said("subscribe")).toHaveLength(1), patiently);
   await me.channel("news").ready();
   await gateway.publish("news", "n", 1);
@@ -56,9 +62,18 @@ test("a channel is left with its last component", async () => {
   const gateway = await Gateway.start(OPEN);
   const Item = () => (useEvent("news", "n", () => {}), null);
   const me = client(gateway);
-  const page = render(<PregonProvider client={me}><Item /><Item /></PregonProvider>);
+  const page = render(
+    <PregonProvider client={me}>
+      <Item />
+      <Item />
+    </PregonProvider>,
+  );
   await vi.waitFor(() => expect(me.status).toBe("connected"), patiently);
-  page.show(<PregonProvider client={me}><Item /></PregonProvider>);
+  page.show(
+    <PregonProvider client={me}>
+      <Item />
+    </PregonProvider>,
+  );
   page.show(<PregonProvider client={me}>{null}</PregonProvider>);
   await vi.waitFor(() => expect(Noted.said("unsubscribe")).toMatchObject([{ channel: "news" }]), patiently);
   expect(Noted.said("subscribe")).toHaveLength(1);
@@ -75,7 +90,11 @@ test("a handler sees the component's last state, and another channel is followed
     return <p>{channel?.name ?? "none"}</p>;
   };
   const me = client(gateway);
-  const page = render(<PregonProvider client={me}><Room /></PregonProvider>);
+  const page = render(
+    <PregonProvider client={me}>
+      <Room />
+    </PregonProvider>,
+  );
   await vi.waitFor(() => expect(page.text()).toBe("none"), patiently);
   expect(Noted.sockets).toHaveLength(0);
   for (const room of ["1", "2"]) {
@@ -93,14 +112,27 @@ test("the latest data and the status are shown, in every component the same", as
   const Total = () => <b>{useLatest("news", "total", 0)};</b>;
   const Light = () => <i>{useStatus()}</i>;
   const me = client(gateway);
-  const page = render(<PregonProvider client={me}><Total /><Total /><Light /></PregonProvider>);
+  const page = render(
+    <PregonProvider client={me}>
+      <Total />
+      <Total />
+      <Light />
+    </PregonProvider>,
+  );
   await vi.waitFor(() => expect(page.text()).toBe("0;0;connected"), patiently);
   await me.channel("news").ready();
   await gateway.publish("news", "total", 41);
   await gateway.publish("news", "total", 42);
   await vi.waitFor(() => expect(page.text()).toBe("42;42;connected"), patiently);
   // Who comes later sees what the others see.
-  page.show(<PregonProvider client={me}><Total /><Total /><Light /><Total /></PregonProvider>);
+  page.show(
+    <PregonProvider client={me}>
+      <Total />
+      <Total />
+      <Light />
+      <Total />
+    </PregonProvider>,
+  );
   await vi.waitFor(() => expect(page.text()).toBe("42;42;connected42;"), patiently);
   me.close();
   await vi.waitFor(() => expect(page.text()).toContain("closed"), patiently);
@@ -115,9 +147,17 @@ test("on a server the page is made without a connection", () => {
   const me = createClient({ url: "http://127.0.0.1:9", WebSocket: Never as any, storage: null });
   const Item = () => {
     useChannel("news", { n: () => {} });
-    return <p>{useStatus()} {useLatest("news", "total", 7)}</p>;
+    return (
+      <p>
+        {useStatus()} {useLatest("news", "total", 7)}
+      </p>
+    );
   };
-  const html = renderToString(<PregonProvider client={me}><Item /></PregonProvider>);
+  const html = renderToString(
+    <PregonProvider client={me}>
+      <Item />
+    </PregonProvider>,
+  );
   expect(html.replace(/<!-- -->/g, "")).toBe("<p>idle 7</p>");
   expect(me.status).toBe("idle");
 });

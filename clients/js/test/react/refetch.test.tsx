@@ -31,13 +31,28 @@ test("TanStack Query fetches what the event names: a burst once, others not, and
   const { gateway, me } = await shop();
   const backend = new Counts();
   const keys: Keys = { "order.*": [["orders"]], "order.changed": (data) => [["order", data.id]] };
-  const Query = ({ name }: { name: unknown[] }) => (useQuery({ queryKey: name, queryFn: async () => backend.fetch(name.join()) }), null);
+  const Query = ({ name }: { name: unknown[] }) => (
+    useQuery({ queryKey: name, queryFn: async () => backend.fetch(name.join()) }),
+    null
+  );
   const Shop = () => {
     useInvalidate(useQueryClient(), "shop", keys, { wait: 50 });
-    return <>{[["orders"], ["order", 1], ["order", 2], ["members"]].map((name) => <Query key={name.join()} name={name} />)}</>;
+    return (
+      <>
+        {[["orders"], ["order", 1], ["order", 2], ["members"]].map((name) => (
+          <Query key={name.join()} name={name} />
+        ))}
+      </>
+    );
   };
   const queries = new QueryClient({ defaultOptions: { queries: { staleTime: Infinity } } });
-  render(<QueryClientProvider client={queries}><PregonProvider client={me}><Shop /></PregonProvider></QueryClientProvider>);
+  render(
+    <QueryClientProvider client={queries}>
+      <PregonProvider client={me}>
+        <Shop />
+      </PregonProvider>
+    </QueryClientProvider>,
+  );
   await me.channel("shop").ready();
   await vi.waitFor(() => expect(backend.counts).toEqual({ orders: 1, "order,1": 1, "order,2": 1, members: 1 }), patiently);
   await Promise.all(Array.from({ length: 20 }, () => gateway.publish("shop", "order.changed", { id: 2 })));
@@ -50,23 +65,43 @@ test("TanStack Query fetches what the event names: a burst once, others not, and
 });
 
 function apollo(backend: Counts, manager?: RefetchEventManager) {
-  const link = new ApolloLink((operation) => new Observable((observer) => {
-    const name = operation.operationName!;
-    observer.next({ data: { [name]: backend.fetch(name) } });
-    observer.complete();
-  }));
+  const link = new ApolloLink(
+    (operation) =>
+      new Observable((observer) => {
+        const name = operation.operationName!;
+        observer.next({ data: { [name]: backend.fetch(name) } });
+        observer.complete();
+      }),
+  );
   return new ApolloClient({ cache: new InMemoryCache(), link, ...(manager && { refetchEventManager: manager }) });
 }
 
-const ORDERS = gql`query orders { orders }`;
-const MEMBERS = gql`query members { members }`;
+const ORDERS = gql`
+  query orders {
+    orders
+  }
+`;
+const MEMBERS = gql`
+  query members {
+    members
+  }
+`;
 
 test("Apollo refetches queries by their names, and those on the page after a gap", async () => {
   const { gateway, me } = await shop();
   const backend = new Counts();
   const client = apollo(backend);
-  const Page = () => <p>{JSON.stringify(useApollo(ORDERS).data)}{JSON.stringify(useApollo(MEMBERS).data)}</p>;
-  const page = render(<ApolloProvider client={client}><Page /></ApolloProvider>);
+  const Page = () => (
+    <p>
+      {JSON.stringify(useApollo(ORDERS).data)}
+      {JSON.stringify(useApollo(MEMBERS).data)}
+    </p>
+  );
+  const page = render(
+    <ApolloProvider client={client}>
+      <Page />
+    </ApolloProvider>,
+  );
   await vi.waitFor(() => expect(page.text()).toBe('{"orders":1}{"members":1}'), patiently);
   onTestFinished(apolloRefetch(client, me.channel("shop"), { "order.*": ["orders"] }, 20));
   await me.channel("shop").ready();
@@ -86,9 +121,18 @@ test("a source of Apollo's refetch manager refetches the queries that want it", 
   const Page = () => {
     const orders = useApollo(ORDERS, { refetchOn: { shop: true } as any });
     const members = useApollo(MEMBERS, { refetchOn: { shop: false } as any });
-    return <p>{JSON.stringify(orders.data)}{JSON.stringify(members.data)}</p>;
+    return (
+      <p>
+        {JSON.stringify(orders.data)}
+        {JSON.stringify(members.data)}
+      </p>
+    );
   };
-  const page = render(<ApolloProvider client={client}><Page /></ApolloProvider>);
+  const page = render(
+    <ApolloProvider client={client}>
+      <Page />
+    </ApolloProvider>,
+  );
   await vi.waitFor(() => expect(page.text()).toBe('{"orders":1}{"members":1}'), patiently);
   await me.channel("shop").ready();
   await gateway.publish("shop", "order.created", { id: 1 });

@@ -51,14 +51,24 @@ test("a seller's dashboard refetches when its own statistics change, and its lig
   await backend.notifyAdminStatsUpdated({ order_id: 1 });
   await backend.notifySellerStatsUpdated("124", { order_id: 2 });
   await backend.notifySellerStatsUpdated("123", { order_id: 3 });
-  await vi.waitFor(() => expect(refetched).toEqual([{ type: "SELLER_STATS_UPDATED", seller_id: "123", metadata: { order_id: 3 } }]), patiently);
+  await vi.waitFor(
+    () => expect(refetched).toEqual([{ type: "SELLER_STATS_UPDATED", seller_id: "123", metadata: { order_id: 3 } }]),
+    patiently,
+  );
 });
 
 test("components share one socket, which comes back, and each is told of every connection", async () => {
   const { url, relay } = await marketplace();
   const connects: string[] = [];
-  const One = ({ name }: { name: string }) => <p>{String(useWebSocket({ token: seller, url, onConnect: () => connects.push(name), WebSocket: Noted }).isConnected)}</p>;
-  const page = render(<><One name="a" /><One name="b" /></>);
+  const One = ({ name }: { name: string }) => (
+    <p>{String(useWebSocket({ token: seller, url, onConnect: () => connects.push(name), WebSocket: Noted }).isConnected)}</p>
+  );
+  const page = render(
+    <>
+      <One name="a" />
+      <One name="b" />
+    </>,
+  );
   await vi.waitFor(() => expect(page.text()).toBe("truetrue"), patiently);
   expect([Noted.to(url).length, connects.sort()]).toEqual([1, ["a", "b"]]);
   relay.down = true;
@@ -95,8 +105,12 @@ test("debug tells the console what happens, and never the token", async () => {
   const page = render(<Light />);
   await vi.waitFor(() => expect(page.text()).toBe("true"), patiently);
   await backend.notifySellerStatsUpdated(123);
-  const lines = () => log.mock.calls.map((words) => words.map((word) => (typeof word === "string" ? word : JSON.stringify(word))).join(" "));
-  await vi.waitFor(() => expect(lines()).toContain('[WebSocket] Message received: {"type":"SELLER_STATS_UPDATED","seller_id":"123"}'), patiently);
+  const lines = () =>
+    log.mock.calls.map((words) => words.map((word) => (typeof word === "string" ? word : JSON.stringify(word))).join(" "));
+  await vi.waitFor(
+    () => expect(lines()).toContain('[WebSocket] Message received: {"type":"SELLER_STATS_UPDATED","seller_id":"123"}'),
+    patiently,
+  );
   expect(lines()).toContain(`[WebSocket] Connecting to: ${url}/ws?token=...`);
   expect(lines()).toContain("[WebSocket] Connected");
   expect(lines().join()).not.toContain(seller);

@@ -43,7 +43,13 @@ export class Gateway {
   async run(): Promise<void> {
     const binary = process.env.PREGON_BIN ?? join(repository, "target/release/pregon");
     const { PATH, HOME } = process.env;
-    const env = { PATH, HOME, PREGON_API_KEY: KEY, PREGON_DATA: join(this.folder, "data"), PREGON_LISTEN: `127.0.0.1:${this.port}` };
+    const env = {
+      PATH,
+      HOME,
+      PREGON_API_KEY: KEY,
+      PREGON_DATA: join(this.folder, "data"),
+      PREGON_LISTEN: `127.0.0.1:${this.port}`,
+    };
     this.#child = new Child(binary, ["serve", "--config", this.config], { cwd: this.folder, env: { ...env, ...this.env } });
     await this.#child.said(/listening on http/);
     await this.ready();

@@ -54,7 +54,10 @@ export class Relay {
         return;
       }
       const far = connect(this.port, "127.0.0.1");
-      for (const [socket, other] of [[near, far], [far, near]] as const) {
+      for (const [socket, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
         this.#sockets.add(socket);
         socket.on("error", () => other.destroy());
         socket.on("close", () => (this.#sockets.delete(socket), other.destroy()));

@@ -4,14 +4,17 @@
 export class Backoff {
   #failures = 0;
 
-  constructor(
-    private readonly min = 500,
-    private readonly max = 20_000,
-  ) {}
+  readonly #min: number;
+  readonly #max: number;
+
+  constructor(min = 500, max = 20_000) {
+    this.#min = min;
+    this.#max = max;
+  }
 
   /** Milliseconds to wait now; more the next time. */
   next(): number {
-    const most = Math.min(this.max, this.min * 2 ** this.#failures);
+    const most = Math.min(this.#max, this.#min * 2 ** this.#failures);
     this.#failures += 1;
     return Math.random() * most;
   }

@@ -27,11 +27,15 @@ export class Channel<E extends EventMap = EventMap> {
   #pinned = false;
 
   /** Get one with `client.channel(name)`. */
+  readonly #client: Follower;
+
   constructor(
     readonly name: string,
     readonly options: ChannelOptions,
-    private readonly client: Follower,
-  ) {}
+    client: Follower,
+  ) {
+    this.#client = client;
+  }
 
   /**
    * Calls `handler` for events of this name, `*` for all, `gap` where something may be missing, and `join` and `leave` of
@@ -43,7 +47,7 @@ export class Channel<E extends EventMap = EventMap> {
   on<N extends keyof E & string>(event: N, handler: (data: Data<E, N>, event: PregonEvent<Data<E, N>, N>) => void): () => void;
   on(event: string, handler: Handler): () => void {
     const off = this.#emitter.on(event, handler);
-    this.client.follow(this as Channel<any>);
+    this.#client.follow(this as Channel<any>);
     return () => {
       off();
       if (this.#emitter.size === 0 && !this.#pinned) {
@@ -57,18 +61,18 @@ export class Channel<E extends EventMap = EventMap> {
   ready(): Promise<Subscribed> {
     this.#pinned = true;
     this.#answer ??= this.#ask();
-    this.client.follow(this as Channel<any>);
+    this.#client.follow(this as Channel<any>);
     return this.#answer;
   }
 
   /** Publishes to the channel, where its rights allow that to clients. Resolves when it is in the log. */
   publish<N extends keyof E & string>(event: N, data: Data<E, N>): Promise<{ position: string }> {
-    return this.client.command({ type: "publish", channel: this.name, event, data: data ?? null }, this.name);
+    return this.#client.command({ type: "publish", channel: this.name, event, data: data ?? null }, this.name);
   }
 
   /** Who follows the channel now, where it tells that. */
   async presence(): Promise<string[]> {
-    return (await this.client.command({ type: "presence", channel: this.name }, this.name)).clients;
+    return (await this.#client.command({ type: "presence", channel: this.name }, this.name)).clients;
   }
 
   /** Stops following. Handlers stay, and hear again when the channel is followed again. */
@@ -76,7 +80,7 @@ export class Channel<E extends EventMap = EventMap> {
     clearTimeout(this.#timer);
     this.#pinned = false;
     this.#answer = this.#settle = undefined;
-    this.client.leave(this as Channel<any>);
+    this.#client.leave(this as Channel<any>);
   }
 
   /** Whether anybody wants it followed. */

@@ -121,7 +121,9 @@ export class Client<E extends EventMap = EventMap> implements Follower {
     const link = this.#link;
     if (!link) throw new PregonError(0, "disconnected", "there is no connection at the moment", channel);
     if (!link.send) throw new PregonError(0, "one_way", "server-sent events only bring: this needs a WebSocket", channel);
-    return new Promise((resolve, reject) => this.#send(command, (outcome) => (outcome instanceof PregonError ? reject(outcome) : resolve(outcome))));
+    return new Promise((resolve, reject) =>
+      this.#send(command, (outcome) => (outcome instanceof PregonError ? reject(outcome) : resolve(outcome))),
+    );
   }
 
   #owner(): Owner {
@@ -202,8 +204,8 @@ export class Client<E extends EventMap = EventMap> implements Follower {
       frame = JSON.parse(text);
     } catch {
       // Not the gateway's; perhaps something between us speaks.
-      return;
     }
+    if (!frame?.type) return;
     const stream = !this.#link?.send;
     const hearers = this.#subscriptions.hearers(frame.channel);
     switch (frame.type) {

@@ -48,10 +48,10 @@ export class Connection {
   readonly #heartbeat: number;
   readonly #timeout: number;
 
-  constructor(
-    private readonly owner: Owner,
-    { backoff, heartbeat = 30_000, timeout = 10_000 }: ConnectionOptions,
-  ) {
+  readonly #owner: Owner;
+
+  constructor(owner: Owner, { backoff, heartbeat = 30_000, timeout = 10_000 }: ConnectionOptions) {
+    this.#owner = owner;
     this.#backoff = new Backoff(backoff?.min, backoff?.max);
     this.#heartbeat = heartbeat;
     this.#timeout = timeout;
@@ -96,18 +96,18 @@ export class Connection {
 
   /** Something speaks against the link: looks whether it still lives. */
   suspect(): void {
-    if (this.status === "connected" && this.owner.ping && this.#link?.send) this.#probe(SUSPECT);
+    if (this.status === "connected" && this.#owner.ping && this.#link?.send) this.#probe(SUSPECT);
   }
 
   async #attempt(): Promise<void> {
     const turn = this.#begin();
     this.#set(this.#worked ? "reconnecting" : "connecting");
     try {
-      const dials = await this.owner.dials();
+      const dials = await this.#owner.dials();
       if (turn === this.#turn) this.#dial(dials);
     } catch (error) {
       if (turn === this.#turn) {
-        this.owner.failed(error);
+        this.#owner.failed(error);
         this.lose(SILENT, "no token");
       }
     }
@@ -135,7 +135,7 @@ export class Connection {
     };
     this.#beat = setTimeout(() => ended(SILENT, "not established in time"), this.#timeout);
     const link = first({
-      opened: () => turn === this.#turn && this.owner.opened(link),
+      opened: () => turn === this.#turn && this.#owner.opened(link),
       message: (text) => turn === this.#turn && this.#hear(text),
       closed: ended,
     });
@@ -145,7 +145,7 @@ export class Connection {
   #hear(text: string): void {
     this.#heard = Date.now();
     const before = this.status;
-    this.owner.message(text);
+    this.#owner.message(text);
     // Suspicions are over, and the first word of an established link starts its heart.
     if (this.status === "connected" && (before !== "connected" || this.#suspected)) this.#watch();
   }
@@ -156,10 +156,13 @@ export class Connection {
   #watch(): void {
     this.#suspected = false;
     clearTimeout(this.#beat);
-    if (!this.owner.ping) return;
+    if (!this.#owner.ping) return;
     const pause = this.#link?.send ? this.#heartbeat : this.#heartbeat * PATIENCE;
     const silent = Date.now() - this.#heard;
-    this.#beat = setTimeout(() => (Date.now() - this.#heard < pause ? this.#watch() : this.#probe(this.#timeout)), Math.max(0, pause - silent));
+    this.#beat = setTimeout(
+      () => (Date.now() - this.#heard < pause ? this.#watch() : this.#probe(this.#timeout)),
+      Math.max(0, pause - silent),
+    );
   }
 
   /** Asks for a sign of life. */
@@ -168,7 +171,7 @@ export class Connection {
     this.#suspected = true;
     const link = this.#link;
     if (!link?.send) return this.reopen();
-    link.send(this.owner.ping!);
+    link.send(this.#owner.ping!);
     this.#beat = setTimeout(() => this.lose(SILENT, "the gateway is silent", true), wait);
   }
 
@@ -176,7 +179,7 @@ export class Connection {
   lose(code: number, reason: string, atOnce = false): void {
     this.#begin();
     this.#suspected = false;
-    this.owner.lost(code, reason);
+    this.#owner.lost(code, reason);
     if (isTerminal(code)) return this.#stop("denied");
     // Whoever was told above may have closed it.
     if (!this.#forget) return;
@@ -196,7 +199,7 @@ export class Connection {
   #set(status: Status): void {
     if (this.status === status) return;
     this.status = status;
-    this.owner.status(status);
+    this.#owner.status(status);
   }
 }
 

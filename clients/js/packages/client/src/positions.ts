@@ -25,10 +25,12 @@ export class Positions {
   readonly #followed = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(
-    private readonly storage: PositionStorage | null | undefined,
-    private readonly key: string,
-  ) {
+  readonly #storage: PositionStorage | null | undefined;
+  readonly #key: string;
+
+  constructor(storage: PositionStorage | null | undefined, key: string) {
+    this.#storage = storage;
+    this.#key = key;
     this.#load();
   }
 
@@ -97,19 +99,19 @@ export class Positions {
     this.#timer = undefined;
     const kept = { everyone: this.#everyone, own: Object.fromEntries(this.#own), followed: [...this.#followed] };
     try {
-      this.storage?.setItem(this.key, JSON.stringify(kept));
+      this.#storage?.setItem(this.#key, JSON.stringify(kept));
     } catch {
       // Full, or forbidden by the browser: a reload then begins anew.
     }
   }
 
   #changed(): void {
-    if (this.storage) this.#timer ??= setTimeout(() => this.save(), PAUSE);
+    if (this.#storage) this.#timer ??= setTimeout(() => this.save(), PAUSE);
   }
 
   #load(): void {
     try {
-      const kept: Kept | null = JSON.parse(this.storage?.getItem(this.key) ?? "null");
+      const kept: Kept | null = JSON.parse(this.#storage?.getItem(this.#key) ?? "null");
       if (!kept) return;
       this.#everyone = this.#complete = kept.everyone;
       for (const [channel, position] of Object.entries(kept.own)) this.#own.set(channel, position);

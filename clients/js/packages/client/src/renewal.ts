@@ -12,7 +12,11 @@ export class Renewal {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #ends = 0;
 
-  constructor(private readonly renew: () => void) {}
+  readonly #renew: () => void;
+
+  constructor(renew: () => void) {
+    this.#renew = renew;
+  }
 
   /** The connection has this token now. One that does not end later than the last is not worth asking for again. */
   watch(token: string | undefined): void {
@@ -34,6 +38,6 @@ export class Renewal {
     // The gateway has taken it, so it is our clock that is wrong: the gateway will say when it ends.
     if (left <= 0) return;
     const pause = left - Math.min(LEAD, left / 5);
-    this.#timer = setTimeout(() => (pause > MOST ? this.#wait(ends) : this.renew()), Math.min(pause, MOST));
+    this.#timer = setTimeout(() => (pause > MOST ? this.#wait(ends) : this.#renew()), Math.min(pause, MOST));
   }
 }

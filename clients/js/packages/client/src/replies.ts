@@ -11,13 +11,17 @@ export class Replies {
   #next = 1;
   readonly #waiting = new Map<number, { done: Done; timer: ReturnType<typeof setTimeout> }>();
 
-  constructor(private readonly timeout: number) {}
+  readonly #timeout: number;
+
+  constructor(timeout: number) {
+    this.#timeout = timeout;
+  }
 
   /** The number for a command. `done` is called while the reply is being read, so that what comes behind it finds its effects. */
   expect(done: Done): number {
     const id = this.#next++;
     const late = () => this.#end(id, new PregonError(0, "timeout", "the gateway did not answer in time"));
-    this.#waiting.set(id, { done, timer: setTimeout(late, this.timeout) });
+    this.#waiting.set(id, { done, timer: setTimeout(late, this.#timeout) });
     return id;
   }
 
@@ -28,7 +32,8 @@ export class Replies {
 
   /** No more replies will come. */
   drop(): void {
-    for (const id of [...this.#waiting.keys()]) this.#end(id, new PregonError(0, "disconnected", "the connection ended before the answer came"));
+    for (const id of [...this.#waiting.keys()])
+      this.#end(id, new PregonError(0, "disconnected", "the connection ended before the answer came"));
   }
 
   #end(id: number, outcome: Reply | PregonError): void {

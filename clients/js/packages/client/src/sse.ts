@@ -43,7 +43,11 @@ export class Blocks {
   #rest = "";
   #data: string[] = [];
 
-  constructor(private readonly yieldData: (data: string) => void) {}
+  readonly #yieldData: (data: string) => void;
+
+  constructor(yieldData: (data: string) => void) {
+    this.#yieldData = yieldData;
+  }
 
   push(bytes: Uint8Array): void {
     const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
@@ -55,7 +59,7 @@ export class Blocks {
     if (line.startsWith("data:")) {
       this.#data.push(line.slice(line[5] === " " ? 6 : 5));
     } else if (line === "" && this.#data.length > 0) {
-      this.yieldData(this.#data.join("\n"));
+      this.#yieldData(this.#data.join("\n"));
       this.#data = [];
     }
   }

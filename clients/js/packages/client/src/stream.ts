@@ -17,11 +17,15 @@ export class Stream {
   #fresh = new Set<string>();
   #resumes = false;
 
-  constructor(
-    private readonly subscriptions: Subscriptions,
-    private readonly positions: Positions,
-    private readonly failed: (error: PregonError) => void,
-  ) {}
+  readonly #subscriptions: Subscriptions;
+  readonly #positions: Positions;
+  readonly #failed: (error: PregonError) => void;
+
+  constructor(subscriptions: Subscriptions, positions: Positions, failed: (error: PregonError) => void) {
+    this.#subscriptions = subscriptions;
+    this.#positions = positions;
+    this.#failed = failed;
+  }
 
   /** Begins a stream of what is wanted when it is begun. */
   dial(address: URL, token: string | undefined, get: typeof fetch): Dial {
@@ -31,7 +35,8 @@ export class Stream {
       const near = !globalThis.location || url.origin === globalThis.location.origin;
       if (token && !near) url.searchParams.set("token", token);
       const headers: Record<string, string> = token && near ? { Authorization: `Bearer ${token}` } : {};
-      const closed = (code: number, reason: string) => events.closed(code === FORBIDDEN && this.#bar(reason) ? ABNORMAL : code, reason);
+      const closed = (code: number, reason: string) =>
+        events.closed(code === FORBIDDEN && this.#bar(reason) ? ABNORMAL : code, reason);
       return dialSse(url.href, headers, get)({ ...events, closed });
     };
   }
@@ -42,7 +47,7 @@ export class Stream {
     const others = channels.filter((name) => !this.#wanted.some((channel) => channel.name === name));
     for (const channel of this.#wanted) {
       const standsFor = aliases.length === 1 && aliases[0] === channel ? others : undefined;
-      this.subscriptions.followed(channel, position, this.#resumes && !this.#fresh.has(channel.name), standsFor);
+      this.#subscriptions.followed(channel, position, this.#resumes && !this.#fresh.has(channel.name), standsFor);
     }
   }
 
@@ -58,9 +63,9 @@ export class Stream {
 
   #address(address: URL): URL {
     const url = new URL(address);
-    this.#wanted = this.subscriptions.wanted().filter(({ name }) => !this.#barred.has(name));
-    const fresh = this.#wanted.filter(({ name }) => this.positions.since(name) === undefined);
-    const since = fresh.length < this.#wanted.length ? this.positions.oldest() : undefined;
+    this.#wanted = this.#subscriptions.wanted().filter(({ name }) => !this.#barred.has(name));
+    const fresh = this.#wanted.filter(({ name }) => this.#positions.since(name) === undefined);
+    const since = fresh.length < this.#wanted.length ? this.#positions.oldest() : undefined;
     this.#resumes = since !== undefined;
     this.#fresh = new Set(this.#resumes ? fresh.map(({ name }) => name) : []);
     url.searchParams.set("format", "protocol");
@@ -80,7 +85,7 @@ export class Stream {
       const refusal = new PregonError(103, "forbidden", message, name);
       this.#barred.add(name);
       channel.answered(refusal);
-      this.failed(refusal);
+      this.#failed(refusal);
       return true;
     } catch {
       return false;

@@ -18,11 +18,15 @@ export class Subscriptions {
   readonly #aliases = new Map<string, string[]>();
   readonly #backoff = new Backoff(PAUSE);
 
-  constructor(
-    private readonly positions: Positions,
-    private readonly send: (command: object, done?: Done) => void,
-    private readonly failed: (error: PregonError) => void,
-  ) {}
+  readonly #positions: Positions;
+  readonly #send: (command: object, done?: Done) => void;
+  readonly #failed: (error: PregonError) => void;
+
+  constructor(positions: Positions, send: (command: object, done?: Done) => void, failed: (error: PregonError) => void) {
+    this.#positions = positions;
+    this.#send = send;
+    this.#failed = failed;
+  }
 
   /** The channels that somebody listens to. */
   wanted(): Channel<any>[] {
@@ -47,9 +51,9 @@ export class Subscriptions {
     if (asked.has(name)) return;
     const question = {};
     asked.set(name, question);
-    const since = this.positions.since(name) ?? options.since;
+    const since = this.#positions.since(name) ?? options.since;
     const begin = since === undefined ? { last: options.last } : { since };
-    this.send({ type: "subscribe", channel: name, ...begin }, (outcome) => {
+    this.#send({ type: "subscribe", channel: name, ...begin }, (outcome) => {
       if (asked !== this.#asked || asked.get(name) !== question) return;
       if (outcome instanceof PregonError) return this.#refused(channel, outcome, since);
       this.#backoff.reset();
@@ -67,28 +71,28 @@ export class Subscriptions {
   /** The gateway's word that the channel is followed from `position` on; `standsFor` where its name is one for others. */
   followed(channel: Channel<any>, position: string, recovered: boolean, standsFor?: string[]): void {
     if (standsFor) this.#aliases.set(channel.name, standsFor);
-    this.positions.subscribed(channel.name, position);
+    this.#positions.subscribed(channel.name, position);
     channel.answered({ recovered, position });
   }
 
   /** Nobody listens any more; `true` if the gateway has to be told. */
   leave(channel: Channel<any>): boolean {
     this.#aliases.delete(channel.name);
-    this.positions.forget(channel.name);
+    this.#positions.forget(channel.name);
     return this.#asked.delete(channel.name);
   }
 
   #refused(channel: Channel<any>, error: PregonError, since: string | undefined): void {
     const asked = this.#asked;
     const { name } = channel;
-    if (error.code === BAD_POSITION && this.positions.since(name)) {
+    if (error.code === BAD_POSITION && this.#positions.since(name)) {
       // It came from the storage, of another gateway: what it stood for is lost.
-      this.positions.forget(name);
+      this.#positions.forget(name);
       channel.tell("gap", { channel: name, from: since ?? null, to: "", reason: "restart" });
     } else if (!error.retry) {
       const refusal = new PregonError(error.code, error.label, error.message, name);
       channel.answered(refusal);
-      return this.failed(refusal);
+      return this.#failed(refusal);
     }
     asked.delete(name);
     const again = () => asked === this.#asked && channel.wanted && this.ask(channel);

@@ -56,7 +56,12 @@ async function connect(url: string, password: string | undefined, broken: () => 
   const { createClient } = await import("redis");
   // It does not come back by itself: the next message does that, and what cannot go out now fails now. A notification that comes
   // minutes late tells nobody anything.
-  const client = createClient({ url, socket: { reconnectStrategy: false }, disableOfflineQueue: true, ...(password && { password }) });
+  const client = createClient({
+    url,
+    socket: { reconnectStrategy: false },
+    disableOfflineQueue: true,
+    ...(password && { password }),
+  });
   // Without a listener an error would end the process.
   client.on("error", broken);
   await client.connect();

@@ -8,7 +8,12 @@ export function fits(pattern: string, event: string): boolean {
 }
 
 /** Calls `heard` with every pattern that an event fits, and `gap` where something may be missing. */
-export function listen(channel: Channel<any>, patterns: string[], heard: (pattern: string, event: PregonEvent<any>) => void, gap: () => void): () => void {
+export function listen(
+  channel: Channel<any>,
+  patterns: string[],
+  heard: (pattern: string, event: PregonEvent<any>) => void,
+  gap: () => void,
+): () => void {
   const off = [
     channel.on("*", (_, event) => patterns.forEach((pattern) => fits(pattern, event.event) && heard(pattern, event))),
     channel.on("gap", gap),

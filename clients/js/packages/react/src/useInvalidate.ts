@@ -20,7 +20,12 @@ export interface Queries {
 export type Keys = Record<string, readonly QueryKey[] | ((data: any, event: PregonEvent<any>) => readonly QueryKey[])>;
 
 /** Invalidates the keys of the events that a channel brings. After a gap, which may have hidden any of them, all queries. */
-export function useInvalidate(queries: Queries, name: string | null | undefined, keys: Keys, { wait = WAIT }: { wait?: number } = {}): void {
+export function useInvalidate(
+  queries: Queries,
+  name: string | null | undefined,
+  keys: Keys,
+  { wait = WAIT }: { wait?: number } = {},
+): void {
   const client = usePregon();
   const latest = useLatestRef(keys);
   const patterns = JSON.stringify(Object.keys(keys));
