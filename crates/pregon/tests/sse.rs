@@ -73,7 +73,9 @@ async fn in_the_format_of_the_protocol_messages_name_their_channels() {
 #[tokio::test]
 async fn a_refused_channel_and_an_unknown_format_are_named() {
     let node = node(PLAIN).await;
-    let forbidden = http::get(&url(&node, "channel=news&channel=room_b")).await.unwrap();
+    let forbidden = http::get(&url(&node, "channel=news&channel=room_b"))
+        .await
+        .unwrap();
     assert_eq!(forbidden.status(), 403);
     let body: serde_json::Value = serde_json::from_str(&forbidden.body).unwrap();
     assert_eq!(body["channel"], "room_b");

@@ -1,11 +1,12 @@
 // The packages as they are installed: small, usable in plain Node and by a bundler, with types.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { expect, onTestFinished, test } from "vitest";
+import { repository } from "../support/gateway";
 import { scratch } from "../support/process";
 
 const workspace = join(import.meta.dirname, "../..");
@@ -50,6 +51,30 @@ test("a project of its own finds them in Node, and its types hold", () => {
   writeFileSync(join(project.path, "use.ts"), USE.replace("order.total.toFixed()", "order.nothing"));
   expect(tsc).toThrow();
 });
+
+test("what `pregon types` writes is what a client takes", () => {
+  const project = scratch("types");
+  onTestFinished(project.remove);
+  symlinkSync(join(workspace, "node_modules"), join(project.path, "node_modules"));
+  writeFileSync(join(project.path, "package.json"), '{"type":"module"}');
+  copyFileSync(join(repository, "crates/pregon/tests/cli/events.d.ts"), join(project.path, "events.d.ts"));
+  const check = (text: string) => {
+    writeFileSync(join(project.path, "use.ts"), text);
+    return execFileSync(join(workspace, "node_modules/.bin/tsc"), [...STRICT, "use.ts"], { cwd: project.path, encoding: "utf8" });
+  };
+  expect(check(GENERATED)).toBe("");
+  expect(() => check(GENERATED.replace("toFixed", "toUpperCase"))).toThrow();
+});
+
+const GENERATED = `
+import { createClient } from "@pregon/client";
+import type { Events } from "./events.js";
+const shop = createClient<Events>().channel("pedidos");
+shop.on("order:update", (order) => order.total.toFixed(2) + order.creado.length);
+shop.on("estado:open", ({ estado }) => estado === "open");
+shop.on("total", (total) => total.doble);
+shop.on("truncate", (nothing: null) => nothing);
+`;
 
 const STRICT = [
   "--strict",

@@ -22,7 +22,11 @@ const HISTORY: usize = 1 << 20;
 impl Shard {
     /// A subscribe: several channels where its name stands for several.
     pub(super) fn join(&mut self, key: Key, asked: Asked, wish: &Wish) {
-        let Wish { channels, from, alias } = wish;
+        let Wish {
+            channels,
+            from,
+            alias,
+        } = wish;
         let (channels, from) = (channels.as_slice(), *from);
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();

@@ -224,10 +224,14 @@ impl Shard {
         let session = conn.sessions.first().map(Session::name);
         tracing::debug!(session, code = code.number, name = code.name, "session closed");
         match conn.variant {
-            Variant { codec: Codec::Sse, .. } => self.close_sse(key, code, message),
+            Variant {
+                codec: Codec::Sse, ..
+            } => self.close_sse(key, code, message),
             variant if variant.one_way() => {
                 let message = if message.is_empty() { code.help } else { message };
-                let last = self.encoder.reply(variant, Asked::default(), &Reply::refused(code, message));
+                let last = self
+                    .encoder
+                    .reply(variant, Asked::default(), &Reply::refused(code, message));
                 self.last_words(key, last);
             }
             Variant { codec, .. } => {

@@ -275,10 +275,7 @@ fn subscribe(
     match env.rights.subscribe(&session.claims, channel) {
         Decision::Allow => Effect::Join(asked, wish),
         Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(
-            Question::May(question),
-            Then::Join(asked, wish),
-        ),
+        Decision::Ask(question) => ask(Question::May(question), Then::Join(asked, wish)),
     }
 }
 

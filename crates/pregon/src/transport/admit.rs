@@ -264,7 +264,12 @@ impl Door {
         let variant = match head.query_first("format").as_deref() {
             None => Variant::new(Codec::Sse, false),
             Some("protocol") => Variant::events(),
-            Some(_) => return Err(Refused::new(StatusCode::BAD_REQUEST, "format: only protocol is known")),
+            Some(_) => {
+                return Err(Refused::new(
+                    StatusCode::BAD_REQUEST,
+                    "format: only protocol is known",
+                ));
+            }
         };
         let claims = self.claims(head, self.auth.required()).await?.unwrap_or_default();
         let asked = names(head.query_all("channel"));
