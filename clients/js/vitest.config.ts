@@ -21,7 +21,7 @@ export default defineConfig({
         resolve: { alias: sources },
         test: {
           name: "node",
-          include: ["test/{client,publisher,packages}/**/*.test.ts"],
+          include: ["test/{client,publisher,packages,browser}/**/*.test.ts"],
           testTimeout: 20_000,
           hookTimeout: 20_000,
         },

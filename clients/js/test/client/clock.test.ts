@@ -4,6 +4,7 @@ import { type PregonError, type Status } from "@pregon/client";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
+import { urls } from "../../packages/client/src/urls";
 import { FakeSocket, faked, settle } from "../support/fake";
 import { repository } from "../support/gateway";
 import { token } from "../support/token";
@@ -295,6 +296,36 @@ test("a WebSocket that hangs gives way to a stream in the same attempt", async (
   await vi.advanceTimersByTimeAsync(10_000);
   expect(FakeSocket.all[0]!.closed).toBe(true);
   expect(String((fetched.mock.calls as unknown[][])[0]![0])).toBe("https://rt.example/sse?format=protocol&channel=a+b");
+});
+
+test("a socket that cannot even be made, and a stranger's refusal, are tried again", async () => {
+  random(0);
+  class Forbidden {
+    constructor() {
+      throw new DOMException("insecure", "SecurityError");
+    }
+  }
+  const fetched = vi.fn(async () => new Response("<h1>Forbidden</h1>", { status: 403 }));
+  const client = faked({ transports: ["ws", "sse"], WebSocket: Forbidden as never, fetch: fetched as typeof fetch });
+  client.channel("c").on("e", () => {});
+  await vi.advanceTimersByTimeAsync(10);
+  expect(fetched.mock.calls.length).toBeGreaterThan(2);
+  expect(client.status).toBe("connecting");
+});
+
+test("a wrong address is told to whoever uses the client", () => {
+  const client = faked({ url: "http://" });
+  expect(() => client.channel("c").on("e", () => {})).toThrow(TypeError);
+  expect(() => faked({ url: undefined as never }).connect()).toThrow(/give the gateway's url/);
+});
+
+test.each([
+  ["https://rt.example", "wss://rt.example/ws", "https://rt.example/sse"],
+  ["http://rt.example:8000/base/", "ws://rt.example:8000/base/ws", "http://rt.example:8000/base/sse"],
+  ["wss://rt.example", "wss://rt.example/ws", "https://rt.example/sse"],
+  ["ws://rt.example/a/connect?x=1", "ws://rt.example/a/connect", "http://rt.example/a/sse"],
+])("%s is %s and %s", (given, ws, sse) => {
+  expect(Object.values(urls(given)).map(String)).toEqual([ws, sse]);
 });
 
 test("positions are written at most once in a second, and when the client closes", async () => {

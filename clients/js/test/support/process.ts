@@ -36,6 +36,11 @@ export class Child {
     throw new Error(`no ${pattern} in:\n${this.#lines}`);
   }
 
+  /** Waits for it to end by itself, so long. */
+  async ends(ms: number): Promise<void> {
+    await Promise.race([this.#ended, pause(ms)]);
+  }
+
   async end(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     this.#process.kill(signal);
     await this.#ended;
@@ -48,7 +53,7 @@ export const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve
 /** A folder that goes with the test. */
 export function scratch(name: string): { path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), `pregon-js-${name}-`));
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+  return { path, remove: () => rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }) };
 }
 
 /** A port that is free now. */

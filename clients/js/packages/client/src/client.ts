@@ -32,6 +32,7 @@ export class Client<E extends EventMap = EventMap> implements Follower {
   readonly #stream: Stream;
   readonly #renewal = new Renewal(() => void this.#renew());
   readonly #save = () => this.#positions.save();
+  #urls: ReturnType<typeof urls> | undefined;
   #link: Link | undefined;
   #token: string | undefined;
   #welcomed = false;
@@ -76,6 +77,7 @@ export class Client<E extends EventMap = EventMap> implements Follower {
 
   /** Connects without waiting for a channel; after `denied` or `closed` too. */
   connect(): void {
+    this.#urls ??= urls(this.options.url);
     globalThis.addEventListener?.("pagehide", this.#save);
     this.#connection.connect();
   }
@@ -142,14 +144,14 @@ export class Client<E extends EventMap = EventMap> implements Follower {
   }
 
   async #dials(): Promise<Dial[]> {
-    const { url, token, WebSocket: given, transports = ["ws", "sse"] } = this.options;
-    const addresses = urls(url);
+    const { token, WebSocket: given, transports = ["ws", "sse"] } = this.options;
+    const { ws, sse } = this.#urls!;
     const Socket = given ?? globalThis.WebSocket;
     this.#token = await resolveToken(token);
     const only = this.#proven && this.#misses < DOUBT;
     return transports.flatMap((kind) => {
-      if (kind === "ws") return Socket ? [dialWebSocket(addresses.ws.href, Socket)] : [];
-      return only ? [] : [this.#stream.dial(addresses.sse, this.#token, this.options.fetch ?? fetch)];
+      if (kind === "ws") return Socket ? [dialWebSocket(ws.href, Socket)] : [];
+      return only ? [] : [this.#stream.dial(sse, this.#token, this.options.fetch ?? fetch)];
     });
   }
 

@@ -40,6 +40,8 @@ export class Connection {
   #turn = 0;
   #heard = 0;
   #worked = false;
+  /** It was asked for a sign of life. */
+  #suspected = false;
   #retry: Timer | undefined;
   #stable: Timer | undefined;
   #beat: Timer | undefined;
@@ -134,12 +136,17 @@ export class Connection {
       else this.lose(code, reason);
     };
     this.#beat = setTimeout(() => ended(SILENT, "not established in time"), this.#timeout);
-    const link = first({
-      opened: () => turn === this.#turn && this.#owner.opened(link),
-      message: (text) => turn === this.#turn && this.#hear(text),
-      closed: ended,
-    });
-    this.#link = link;
+    try {
+      const link = first({
+        opened: () => turn === this.#turn && this.#owner.opened(link),
+        message: (text) => turn === this.#turn && this.#hear(text),
+        closed: ended,
+      });
+      this.#link = link;
+    } catch (error) {
+      // A page over https may not open `ws:`, for one.
+      ended(SILENT, String(error));
+    }
   }
 
   #hear(text: string): void {
@@ -149,8 +156,6 @@ export class Connection {
     // Suspicions are over, and the first word of an established link starts its heart.
     if (this.status === "connected" && (before !== "connected" || this.#suspected)) this.#watch();
   }
-
-  #suspected = false;
 
   /** Looks again when the link could have been silent for a whole heartbeat. */
   #watch(): void {

@@ -4,8 +4,9 @@
 import { FORBIDDEN, INVALID_TOKEN } from "./codes.js";
 import { ABNORMAL, type Dial } from "./link.js";
 
-/** What a status means, as the close code that a WebSocket would have had. */
-function closeCode(status: number): number {
+/** What a refusal means, as the close code that a WebSocket would have had. Others than the gateway refuse too, and may let us through later. */
+function closeCode(status: number, answer: string): number {
+  if (!answer.includes('"error":')) return ABNORMAL;
   if (status === 401) return INVALID_TOKEN;
   return status === 403 ? FORBIDDEN : ABNORMAL;
 }
@@ -24,7 +25,8 @@ export function dialSse(url: string, headers: Record<string, string>, get: typeo
     get(url, request)
       .then(async (response) => {
         if (response.status !== 200 || !response.body) {
-          return end(closeCode(response.status), await response.text());
+          const answer = await response.text();
+          return end(closeCode(response.status, answer), answer);
         }
         events.opened();
         const blocks = new Blocks((text) => abort.signal.aborted || events.message(text));
