@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const sources = {
+  "@pregon/client/bare": at("packages/client/src/bare.ts"),
   "@pregon/client": at("packages/client/src/index.ts"),
   "@pregon/react": at("packages/react/src/index.ts"),
   "@pregon/publisher": at("packages/publisher/src/index.ts"),

@@ -14,18 +14,35 @@ function dice(seed: number): (sides: number) => number {
   };
 }
 
-/** What the gateway does for one connection: replays one after the other, then what is live. */
+/** A channel that the token joins: it is live from the welcome on. */
+const JOINED = "a";
+
+/** What the gateway does for one connection: what is joined, the replays one after the other, then what is live. */
 class Session {
   readonly queue: object[] = [];
-  readonly follows = new Set<string>();
+  readonly follows = new Set<string>([JOINED]);
 
-  constructor(private readonly log: string[]) {}
+  constructor(
+    private readonly log: string[],
+    url: string,
+  ) {
+    const since = new URL(url).searchParams.get("since");
+    const from = since === null ? log.length : Number(since.slice(2));
+    this.queue.push({ type: "welcome", session: "s", position: `e-${from}`, channels: [JOINED] });
+    this.replay(JOINED, from);
+  }
+
+  private replay(channel: string, from: number): void {
+    for (let offset = from; offset < this.log.length; offset++) {
+      if (this.log[offset] === channel) this.queue.push(event(channel, offset, true));
+    }
+  }
 
   subscribe({ id, channel, since }: { id: number; channel: string; since?: string }): void {
     const from = since === undefined ? this.log.length : Number(since.slice(2));
     this.queue.push({ id, type: "ok", position: `e-${from}`, recovered: since !== undefined });
-    for (let offset = from; offset < this.log.length; offset++)
-      if (this.log[offset] === channel) this.queue.push(event(channel, offset, true));
+    // What is followed already was replayed with the connection.
+    if (!this.follows.has(channel)) this.replay(channel, from);
     this.follows.add(channel);
   }
 
@@ -44,31 +61,41 @@ test.each(Array.from({ length: 60 }, (_, seed) => seed + 1))("seed %i", async (s
   const roll = dice(seed);
   const log: string[] = [];
   const heard: Record<string, number[]> = { a: [], b: [], c: [] };
-  let session = new Session(log);
+  let session = new Session(log, "ws://x");
+  // Commands that the gateway has not read yet: what is live goes on meanwhile.
+  let commands: (() => void)[] = [];
   const client = faked({ backoff: { min: 1, max: 1 }, storage: null });
-  FakeSocket.heard = (socket, command) => socket === FakeSocket.last && command.type === "subscribe" && session.subscribe(command);
+  FakeSocket.heard = (socket, command) =>
+    socket === FakeSocket.last && command.type === "subscribe" && commands.push(() => session.subscribe(command));
   for (const name of CHANNELS) client.channel(name).on("n", (n) => heard[name]!.push(n));
 
   const connect = async () => {
     await vi.advanceTimersByTimeAsync(5);
-    session = new Session(log);
+    session = new Session(log, FakeSocket.last.url);
+    commands = [];
     FakeSocket.last.open();
-    session.queue.unshift({ type: "welcome", session: "s", position: `e-${log.length}`, channels: [] });
   };
   const deliver = () => {
     const frame = session.queue.shift();
     if (frame) FakeSocket.last.say(frame);
+    // Only who has everything is pinged.
     else FakeSocket.last.say({ type: "ping", position: `e-${log.length}` });
   };
 
   await connect();
   // All are followed before anything happens, so that all is owed.
-  while (session.queue.length > 0) deliver();
+  const finish = () => {
+    for (const command of commands.splice(0)) command();
+    while (session.queue.length > 0) deliver();
+  };
+  finish();
   for (let step = 0; step < 400; step++) {
     const die = roll(20);
     if (die < 9) {
       log.push(CHANNELS[roll(CHANNELS.length)]!);
       session.live(log.length - 1);
+    } else if (die < 12) {
+      commands.shift()?.();
     } else if (die < 18) {
       deliver();
     } else {
@@ -77,7 +104,7 @@ test.each(Array.from({ length: 60 }, (_, seed) => seed + 1))("seed %i", async (s
       await connect();
     }
   }
-  while (session.queue.length > 0) deliver();
+  finish();
   await settle();
   for (const name of CHANNELS) expect(heard[name]).toEqual(log.flatMap((channel, offset) => (channel === name ? [offset] : [])));
 });

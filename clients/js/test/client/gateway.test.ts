@@ -85,6 +85,16 @@ describe("following", () => {
     expect(told).toEqual(["leave"]);
   });
 
+  test("events that are not kept come each, though they share a position", async () => {
+    const gateway = await Gateway.start(OPEN);
+    const [me, other] = [client(gateway.url), client(gateway.url)];
+    const heard = collect(me, "room_1");
+    await Promise.all([me, other].map((client) => client.channel("room_1").ready()));
+    for (const who of [1, 2, 3]) await other.channel("room_1").publish("typing", who);
+    await vi.waitFor(() => expect(numbers(heard)).toEqual([1, 2, 3]), patiently);
+    expect(new Set(heard.map(({ position }) => position)).size).toBe(1);
+  });
+
   test("publishing reaches others, and is refused with the gateway's words where it is not allowed", async () => {
     const gateway = await Gateway.start(OPEN);
     const [me, other] = [client(gateway.url), client(gateway.url)];
@@ -121,6 +131,23 @@ describe("coming back", () => {
     const expected = Array.from({ length: 10 }, (_, n) => n);
     await vi.waitFor(() => expect(heard.map(numbers)).toEqual([expected, expected, expected]), patiently);
     expect(gaps).toEqual([]);
+  });
+
+  test("a channel that the token joins keeps its order while much happens", async () => {
+    const gateway = await Gateway.start(GUARDED);
+    const relay = await Relay.to(gateway.port);
+    const me = client(relay.url, { token: token({ sub: 7, rooms: ["a"] }) });
+    const [mine, room] = [collect(me, "user_7"), collect(me, "room_a")];
+    await Promise.all(["room_a", "user_7"].map((name) => me.channel(name).ready()));
+    const count = 600;
+    for (let n = 0; n < count; n++) {
+      await gateway.publish(n % 3 ? "user_7" : "room_a", "n", n);
+      if (n % 50 === 25) relay.cut();
+    }
+    const expected = (rest: (n: number) => boolean) => Array.from({ length: count }, (_, n) => n).filter(rest);
+    await vi.waitFor(() => expect(mine.length + room.length).toBeGreaterThanOrEqual(count), patiently);
+    expect(numbers(mine)).toEqual(expected((n) => n % 3 > 0));
+    expect(numbers(room)).toEqual(expected((n) => n % 3 === 0));
   });
 
   test("a second break in the middle of the replays loses nothing of those that still waited", async () => {

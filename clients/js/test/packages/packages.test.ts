@@ -40,7 +40,7 @@ test("a project of its own finds them in Node, and its types hold", () => {
   writeFileSync(join(project.path, "package.json"), '{"type":"module"}');
   writeFileSync(
     join(project.path, "run.mjs"),
-    'import { createClient } from "@pregon/client"; import "@pregon/react"; import "@pregon/publisher"; console.log(createClient({ url: "http://x" }).status);',
+    'import { createClient } from "@pregon/client"; import "@pregon/react"; import "@pregon/client/bare"; import "@pregon/publisher"; console.log(createClient({ url: "http://x" }).status);',
   );
   expect(execFileSync(process.execPath, ["run.mjs"], { cwd: project.path, encoding: "utf8" })).toBe("idle\n");
 

@@ -7,7 +7,7 @@ import {
   closePublisher,
   type PublisherOptions,
 } from "@pregon/publisher";
-import { openBare } from "@pregon/client";
+import { openBare } from "@pregon/client/bare";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { createClient } from "redis";

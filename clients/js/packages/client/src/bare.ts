@@ -1,4 +1,4 @@
-// A bare endpoint (`[[endpoint]]`): payloads come, nothing else. The connection comes back by itself, but knows no positions.
+// @pregon/client/bare: a bare endpoint (`[[endpoint]]`), from which payloads come and nothing else. The connection comes back by itself, but knows no positions.
 
 import { Connection } from "./connection.js";
 import { dialWebSocket, type Link } from "./link.js";

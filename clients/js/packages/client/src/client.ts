@@ -37,6 +37,8 @@ export class Client<E extends EventMap = EventMap> implements Follower {
   #token: string | undefined;
   #welcomed = false;
   #authenticated = false;
+  /** Positions are this gateway's. */
+  #greeted = false;
   /** A WebSocket has worked: no other transport is needed here. */
   #proven = false;
   #misses = 0;
@@ -135,7 +137,7 @@ export class Client<E extends EventMap = EventMap> implements Follower {
       opened: (link) => this.#opened(link),
       message: (text) => this.#receive(text),
       lost: (code, reason) => this.#lost(code, reason),
-      failed: (error) => this.#fail(new PregonError(0, "token", `no token could be had: ${error}`)),
+      failed: (error) => this.#tokenless(error),
       status: (status) => {
         if (over(status)) this.#subscriptions.over(this.#reason());
         this.#emitter.emit("status", status);
@@ -149,6 +151,11 @@ export class Client<E extends EventMap = EventMap> implements Follower {
     const Socket = given ?? globalThis.WebSocket;
     this.#token = await resolveToken(token);
     const only = this.#proven && this.#misses < DOUBT;
+    // What the token joins is live from the first moment on: it has to be resumed with the connection. A position from the storage
+    // may be of another gateway, which then refuses the connection; and so may, in the end, one of this gateway's successor.
+    const since = this.#misses < (this.#greeted ? 10 : 2) ? this.#positions.oldest() : undefined;
+    if (since) ws.searchParams.set("since", since);
+    else ws.searchParams.delete("since");
     return transports.flatMap((kind) => {
       if (kind === "ws") return Socket ? [dialWebSocket(ws.href, Socket)] : [];
       return only ? [] : [this.#stream.dial(sse, this.#token, this.options.fetch ?? fetch)];
@@ -188,7 +195,7 @@ export class Client<E extends EventMap = EventMap> implements Follower {
       this.#authenticate(token);
       this.#renewal.watch(token);
     } catch (error) {
-      this.#fail(new PregonError(0, "token", `no token could be had: ${error}`));
+      this.#tokenless(error);
     }
   }
 
@@ -213,26 +220,23 @@ export class Client<E extends EventMap = EventMap> implements Follower {
     switch (frame.type) {
       case "welcome":
         this.#positions.welcome(frame.position);
-        this.#welcomed = true;
+        this.#welcomed = this.#greeted = true;
         if (stream) this.#stream.welcome(frame.position, frame.channels);
         this.#establish();
         // What was wanted while the stream began.
         return this.#subscriptions.wanted().forEach((channel) => this.follow(channel));
       case "event":
-        if (frame.replayed && !stream) this.#positions.replayed(frame.channel, frame.position);
-        else this.#positions.live(frame.position);
-        for (const channel of hearers) if (!stream || !this.#stream.hides(frame)) channel.deliver(frame);
-        return;
+        if (!this.#positions.event(frame.channel, frame.position, frame.replayed)) return;
+        if (frame.replayed && this.#subscriptions.fresh.has(frame.channel)) return;
+        return hearers.forEach((channel) => channel.deliver(frame));
       case "ping":
         return this.#positions.live(frame.position);
       case "gap":
         this.#positions.gap(frame.channel, frame.to);
-        for (const channel of frame.channel === null ? this.#subscriptions.wanted() : hearers) channel.tell("gap", frame);
-        return;
+        return (frame.channel === null ? this.#subscriptions.wanted() : hearers).forEach((channel) => channel.tell("gap", frame));
       case "join":
       case "leave":
-        for (const channel of hearers) channel.tell(frame.type, frame);
-        return;
+        return hearers.forEach((channel) => channel.tell(frame.type, frame));
       case "ok":
       case "error":
         if (frame.id) return this.#replies.take(frame);
@@ -264,6 +268,10 @@ export class Client<E extends EventMap = EventMap> implements Follower {
   /** Why there is no connection and none to come. */
   #reason(): PregonError {
     return (this.status === "denied" && this.#lastError) || new PregonError(0, this.status, `the client is ${this.status}`);
+  }
+
+  #tokenless(error: unknown): void {
+    this.#fail(new PregonError(0, "token", `no token could be had: ${error}`));
   }
 
   #fail(error: PregonError): void {

@@ -210,17 +210,14 @@ export class Connection {
 
 /** Listens to network and page. Workers have no page, Node has neither. */
 function watchSurroundings(connection: Connection): () => void {
-  const page = typeof document === "undefined" ? undefined : document;
+  const abort = new AbortController();
+  const page = globalThis.document;
+  const listen = (target: EventTarget | undefined, name: string, handler: () => void) =>
+    target?.addEventListener?.(name, handler, { signal: abort.signal });
   const wake = () => connection.wake();
-  const suspect = () => connection.suspect();
-  const seen = () => page?.visibilityState === "visible" && connection.wake();
-  const all = (change?: typeof addEventListener, changePage?: typeof addEventListener) => {
-    change?.("online", wake);
-    change?.("pageshow", wake);
-    change?.("offline", suspect);
-    changePage?.("visibilitychange", seen);
-  };
-  const { addEventListener: on, removeEventListener: off } = globalThis;
-  all(on?.bind(globalThis), page?.addEventListener.bind(page));
-  return () => all(off?.bind(globalThis), page?.removeEventListener.bind(page));
+  listen(globalThis, "online", wake);
+  listen(globalThis, "pageshow", wake);
+  listen(globalThis, "offline", () => connection.suspect());
+  listen(page, "visibilitychange", () => page.visibilityState === "visible" && wake());
+  return () => abort.abort();
 }

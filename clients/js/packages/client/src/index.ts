@@ -1,6 +1,5 @@
 // @pregon/client: follow channels of a pregón gateway.
 
-export { openBare, type BareOptions, type BareSocket } from "./bare.js";
 export type { Channel } from "./channel.js";
 export { createClient, type Client } from "./client.js";
 export { isTerminal } from "./codes.js";

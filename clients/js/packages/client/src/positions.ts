@@ -9,8 +9,12 @@ import type { PositionStorage } from "./types.js";
 /** At most this often, milliseconds, the storage is written: it is slow, and events may be many. */
 const PAUSE = 1_000;
 
+/** So many events are known again; seldom is more replayed to one client. */
+const MOST = 10_000;
+
 interface Kept {
   everyone?: string;
+  complete?: string;
   own: Record<string, string>;
   followed: string[];
 }
@@ -20,6 +24,8 @@ export class Positions {
   /** The last position before which no channel waits for anything: older than `everyone` while some do. */
   #complete: string | undefined;
   readonly #own = new Map<string, string>();
+  /** What came since `complete`, by position and channel: when all resume together from there, it comes again. */
+  readonly #seen = new Set<string>();
   /** Channels of `own` whose subscription the present connection has answered. */
   readonly #answered = new Set<string>();
   readonly #followed = new Set<string>();
@@ -39,7 +45,7 @@ export class Positions {
     return this.#followed.has(channel) ? (this.#own.get(channel) ?? this.#everyone) : undefined;
   }
 
-  /** From where all resume together: nothing is missed, something may come again after two breaks in a row. */
+  /** From where all resume together. */
   oldest(): string | undefined {
     return this.#own.size > 0 ? this.#complete : this.#everyone;
   }
@@ -62,16 +68,23 @@ export class Positions {
     this.#changed();
   }
 
-  /** An event of the past was delivered. */
-  replayed(channel: string, position: string): void {
-    if (this.#own.has(channel)) this.#own.set(channel, position);
+  /** An event came; `false` if it had come before. */
+  event(channel: string, position: string, replayed: boolean): boolean {
+    const key = `${position} ${channel}`;
+    // Live ones come once; those that are not kept share a position.
+    if (replayed && this.#seen.has(key)) return false;
+    if (replayed && this.#own.has(channel)) this.#own.set(channel, position);
+    if (!replayed) this.live(position);
+    if (this.#own.size > 0 && this.#seen.size < MOST) this.#seen.add(key);
     this.#changed();
+    return true;
   }
 
   /** Something live came: every channel that was answered has everything up to here. */
   live(position: string): void {
     for (const channel of this.#answered) this.#own.delete(channel);
     this.#answered.clear();
+    if (this.#own.size === 0) this.#seen.clear();
     this.#everyone = position;
     this.#changed();
   }
@@ -97,7 +110,12 @@ export class Positions {
   save(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const kept = { everyone: this.#everyone, own: Object.fromEntries(this.#own), followed: [...this.#followed] };
+    const kept = {
+      everyone: this.#everyone,
+      complete: this.#complete,
+      own: Object.fromEntries(this.#own),
+      followed: [...this.#followed],
+    };
     try {
       this.#storage?.setItem(this.#key, JSON.stringify(kept));
     } catch {
@@ -113,7 +131,8 @@ export class Positions {
     try {
       const kept: Kept | null = JSON.parse(this.#storage?.getItem(this.#key) ?? "null");
       if (!kept) return;
-      this.#everyone = this.#complete = kept.everyone;
+      this.#everyone = kept.everyone;
+      this.#complete = kept.complete;
       for (const [channel, position] of Object.entries(kept.own)) this.#own.set(channel, position);
       for (const channel of kept.followed) this.#followed.add(channel);
     } catch {

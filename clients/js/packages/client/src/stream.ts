@@ -7,14 +7,13 @@ import { ABNORMAL, type Dial } from "./link.js";
 import type { Positions } from "./positions.js";
 import { dialSse } from "./sse.js";
 import type { Subscriptions } from "./subscriptions.js";
-import type { PregonEvent } from "./types.js";
 
 export class Stream {
   #wanted: Channel<any>[] = [];
   /** Those that the gateway refuses: one of them would end the stream for all. */
   readonly #barred = new Set<string>();
   /** Those that begin now, though the stream resumes from before. */
-  #fresh = new Set<string>();
+  #fresh: Channel<any>[] = [];
   #resumes = false;
 
   readonly #subscriptions: Subscriptions;
@@ -43,11 +42,12 @@ export class Stream {
 
   /** The stream of these channels has begun at `position`. A wanted name that is not among them stands for the others; of two such, none can be told. */
   welcome(position: string, channels: string[]): void {
+    if (this.#resumes) for (const { name } of this.#fresh) this.#subscriptions.fresh.add(name);
     const aliases = this.#wanted.filter(({ name }) => !channels.includes(name));
     const others = channels.filter((name) => !this.#wanted.some((channel) => channel.name === name));
     for (const channel of this.#wanted) {
       const standsFor = aliases.length === 1 && aliases[0] === channel ? others : undefined;
-      this.#subscriptions.followed(channel, position, this.#resumes && !this.#fresh.has(channel.name), standsFor);
+      this.#subscriptions.followed(channel, position, this.#resumes && !this.#fresh.includes(channel), standsFor);
     }
   }
 
@@ -56,18 +56,12 @@ export class Stream {
     return !this.#wanted.includes(channel) && !this.#barred.has(channel.name);
   }
 
-  /** Whether an event is older than its channel's subscription. */
-  hides(event: PregonEvent): boolean {
-    return !!event.replayed && this.#fresh.has(event.channel);
-  }
-
   #address(address: URL): URL {
     const url = new URL(address);
     this.#wanted = this.#subscriptions.wanted().filter(({ name }) => !this.#barred.has(name));
-    const fresh = this.#wanted.filter(({ name }) => this.#positions.since(name) === undefined);
-    const since = fresh.length < this.#wanted.length ? this.#positions.oldest() : undefined;
+    this.#fresh = this.#wanted.filter(({ name }) => this.#positions.since(name) === undefined);
+    const since = this.#fresh.length < this.#wanted.length ? this.#positions.oldest() : undefined;
     this.#resumes = since !== undefined;
-    this.#fresh = new Set(this.#resumes ? fresh.map(({ name }) => name) : []);
     url.searchParams.set("format", "protocol");
     for (const { name } of this.#wanted) url.searchParams.append("channel", name);
     const first = this.#wanted.find(({ options }) => options.since ?? options.last)?.options;

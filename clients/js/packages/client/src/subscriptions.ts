@@ -14,6 +14,8 @@ export class Subscriptions {
   readonly channels = new Map<string, Channel<any>>();
   /** What this connection was asked for; another object for each question, so that an old answer is not taken for a new one. */
   #asked = new Map<string, object>();
+  /** Channels that begin now, though the connection may resume from before. */
+  readonly fresh = new Set<string>();
   /** Names that stand for several channels, and those by whose names their events arrive. */
   readonly #aliases = new Map<string, string[]>();
   readonly #backoff = new Backoff(PAUSE);
@@ -36,6 +38,7 @@ export class Subscriptions {
   /** A connection is gone. */
   lost(): void {
     this.#asked = new Map();
+    this.fresh.clear();
     for (const channel of this.channels.values()) channel.unanswered();
   }
 
@@ -53,6 +56,7 @@ export class Subscriptions {
     asked.set(name, question);
     const since = this.#positions.since(name) ?? options.since;
     const begin = since === undefined ? { last: options.last } : { since };
+    if (since === undefined && !options.last) this.fresh.add(name);
     this.#send({ type: "subscribe", channel: name, ...begin }, (outcome) => {
       if (asked !== this.#asked || asked.get(name) !== question) return;
       if (outcome instanceof PregonError) return this.#refused(channel, outcome, since);

@@ -1,6 +1,7 @@
 // The hook of dashboards that refetch when their statistics change: a bare endpoint, one socket for all components that use it.
 
-import { openBare, type BareSocket, type WebSocketClass } from "@pregon/client";
+import type { WebSocketClass } from "@pregon/client";
+import { openBare, type BareSocket } from "@pregon/client/bare";
 import { useEffect, useState } from "react";
 import { useLatestRef } from "./latestRef.js";
 
