@@ -17,6 +17,8 @@ const hooks = { include: ["test/react/**/*.test.{ts,tsx}"], environment: "jsdom"
 export default defineConfig({
   test: {
     testTimeout: 20_000,
+    // They wait more than they compute.
+    maxWorkers: 2,
     projects: [
       {
         resolve: { alias: sources },

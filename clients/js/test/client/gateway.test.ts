@@ -281,6 +281,21 @@ describe("tokens", () => {
     expect(relay.connections).toBe(1);
   });
 
+  test("a channel that a fresh token no longer grants is named", async () => {
+    const gateway = await Gateway.start(GUARDED);
+    let rooms = ["a", "b"];
+    const me = client(gateway.url, { token: () => token({ sub: 7, rooms, exp: inSeconds(3) }) });
+    const errors: PregonError[] = [];
+    me.on("error", (error) => errors.push(error));
+    const heard = collect(me, "room_b");
+    await Promise.all(["room_a", "room_b"].map((name) => me.channel(name).ready()));
+    rooms = ["b"];
+    await vi.waitFor(() => expect(errors).toMatchObject([{ code: 103, channel: "room_a" }]), patiently);
+    await expect(me.channel("room_a").ready()).rejects.toMatchObject({ code: 103 });
+    await gateway.publish("room_b", "n", 1);
+    await vi.waitFor(() => expect(numbers(heard)).toEqual([1]), patiently);
+  });
+
   test("a token that nobody asked for does no harm", async () => {
     const gateway = await Gateway.start(OPEN);
     const me = client(gateway.url, { token: token({ sub: 7 }) });

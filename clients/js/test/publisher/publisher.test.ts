@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { createClient } from "redis";
 import { expect, onTestFinished, test, vi } from "vitest";
 import WebSocket from "ws";
+import { client } from "../support/clients";
 import { Gateway, repository, SECRET } from "../support/gateway";
 import { Redis } from "../support/redis";
 import { Relay } from "../support/relay";
@@ -33,7 +34,11 @@ async function marketplace(password = "") {
 
 function publisher(options: PublisherOptions) {
   const errors: string[] = [];
-  const made = createPublisher({ onError: (error, event) => errors.push(`${event}: ${error.message}`), ...options });
+  const made = createPublisher({
+    timeout: 10_000,
+    onError: (error, event) => errors.push(`${event}: ${error.message}`),
+    ...options,
+  });
   onTestFinished(() => made.close());
   return { made, errors };
 }
@@ -101,6 +106,18 @@ test("the functions of the service work from its environment, with a password to
   await vi.waitFor(() => expect(heard).toEqual([JSON.stringify(seller)]), patiently);
 });
 
+test("the full client follows what the role gets, by the one name for all", async () => {
+  const { redis, gateway } = await marketplace();
+  const { made } = publisher({ redisUrl: redis.url });
+  const me = client(`${gateway.url.replace("http", "ws")}/connect`, { token: token({ sub: 1, role: "SELLER", seller_id: 123 }) });
+  const heard: unknown[] = [];
+  me.channel("events").on("SELLER_STATS_UPDATED", (event) => heard.push(event));
+  await me.channel("events").ready();
+  await made.notifySellerStatsUpdated(124);
+  await made.notifySellerStatsUpdated(123, seller.metadata);
+  await vi.waitFor(() => expect(heard).toEqual([seller]), patiently);
+});
+
 test("a Redis that is away costs the order no more than the timeout, and works when it is back", async () => {
   const { redis, gateway } = await marketplace();
   const { made, errors } = publisher({ redisUrl: redis.url, timeout: 2_000 });
@@ -143,8 +160,8 @@ test("a connection that breaks under a message does not publish it twice", async
 test("a script that has told its news may end, with or without a Redis", async () => {
   const redis = await Redis.start();
   const script = `
-    const { notifyAdminStatsUpdated } = await import(${JSON.stringify(join(repository, "clients/js/packages/publisher/dist/index.js"))});
-    console.log(await notifyAdminStatsUpdated({ from: "a script" }));`;
+    const { createPublisher } = await import(${JSON.stringify(join(repository, "clients/js/packages/publisher/dist/index.js"))});
+    console.log(await createPublisher({ timeout: 10_000 }).notifyAdminStatsUpdated({ from: "a script" }));`;
   const run = (url: string) =>
     spawnSync(process.execPath, ["--input-type=module", "-e", script], {
       env: { ...process.env, REDIS_URL: url },

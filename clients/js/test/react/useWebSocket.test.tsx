@@ -24,7 +24,7 @@ async function marketplace() {
   const env = { REDIS_URL: redis.url, JWT_SECRET: SECRET };
   const gateway = await Gateway.start(join(repository, "examples/marketplace/pregon.toml"), env);
   const relay = await Relay.to(gateway.port);
-  const backend = createPublisher({ redisUrl: redis.url });
+  const backend = createPublisher({ redisUrl: redis.url, timeout: 10_000 });
   onTestFinished(() => backend.close());
   return { backend, relay, url: relay.url.replace("http", "ws") };
 }

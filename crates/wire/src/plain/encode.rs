@@ -63,9 +63,15 @@ pub fn ok_presence<'a>(id: Option<u64>, clients: impl Iterator<Item = &'a str>, 
 /// A command failed.
 pub fn error(id: Option<u64>, code: &Code, message: &str, out: &mut Vec<u8>) {
     open_reply(id, "error", out);
-    let _ = write!(out, r#","code":{}"#, code.number);
-    text_field("name", code.name, out);
-    text_field("message", message, out);
+    error_fields(code, message, out);
+    out.push(b'}');
+}
+
+/// A channel was taken from the session, which had not asked anything.
+pub fn lost(channel: &str, code: &Code, message: &str, out: &mut Vec<u8>) {
+    open_reply(None, "error", out);
+    error_fields(code, message, out);
+    text_field("channel", channel, out);
     out.push(b'}');
 }
 
@@ -169,6 +175,12 @@ pub(crate) fn text_field(name: &'static str, value: &str, out: &mut Vec<u8>) {
     write_json_str(value, out);
 }
 
+fn error_fields(code: &Code, message: &str, out: &mut Vec<u8>) {
+    let _ = write!(out, r#","code":{}"#, code.number);
+    text_field("name", code.name, out);
+    text_field("message", message, out);
+}
+
 fn presence_change(kind: &'static str, channel: &str, client: &str, out: &mut Vec<u8>) {
     let _ = write!(out, r#"{{"type":"{kind}""#);
     text_field("channel", channel, out);
@@ -267,6 +279,10 @@ mod tests {
             (
                 text(|out| error(Some(2), &codes::FORBIDDEN, "no", out)),
                 r#"{"id":2,"type":"error","code":103,"name":"forbidden","message":"no"}"#,
+            ),
+            (
+                text(|out| lost("c", &codes::FORBIDDEN, "no", out)),
+                r#"{"type":"error","code":103,"name":"forbidden","message":"no","channel":"c"}"#,
             ),
             (
                 text(|out| join("c", "x", out)),

@@ -240,7 +240,12 @@ export class Client<E extends EventMap = EventMap> implements Follower {
       case "ok":
       case "error":
         if (frame.id) return this.#replies.take(frame);
-        if (frame.type === "error") this.#fail(new PregonError(frame.code, frame.name, frame.message));
+        if (frame.type === "error") {
+          const error = new PregonError(frame.code, frame.name, frame.message, frame.channel);
+          // A fresh token, or new rules, may take a channel away.
+          for (const channel of hearers) channel.answered(error);
+          this.#fail(error);
+        }
         if (stream && frame.code >= 1000) this.#connection.lose(frame.code, frame.message);
     }
   }
