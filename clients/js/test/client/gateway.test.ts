@@ -224,6 +224,29 @@ describe("coming back", () => {
     expect(numbers(news)).toEqual([2]);
   });
 
+  test("a page that begins with the newest events has them after a reload too, and resumes from then on", async () => {
+    const gateway = await Gateway.start(OPEN);
+    const relay = await Relay.to(gateway.port);
+    const tab = new Tab();
+    const load = (name: string) => {
+      const page = client(relay.url, { storage: tab });
+      const heard: unknown[] = [];
+      page.channel(name, { last: 2 }).on("n", (data) => heard.push(data));
+      return { page, heard };
+    };
+    for (const n of [1, 2, 3]) await gateway.publish("news", "n", n);
+    const before = load("news");
+    await vi.waitFor(() => expect(before.heard).toEqual([2, 3]), patiently);
+    before.page.close();
+    const after = load("news");
+    await vi.waitFor(() => expect(after.heard).toEqual([2, 3]), patiently);
+    relay.down = true;
+    relay.cut();
+    await gateway.publish("news", "n", 4);
+    relay.down = false;
+    await vi.waitFor(() => expect(after.heard).toEqual([2, 3, 4]), patiently);
+  });
+
   test("a position that means nothing to the gateway is a gap, not an end", async () => {
     const gateway = await Gateway.start(OPEN);
     const tab = new Tab();

@@ -59,7 +59,7 @@ export class Stream {
   #address(address: URL): URL {
     const url = new URL(address);
     this.#wanted = this.#subscriptions.wanted().filter(({ name }) => !this.#barred.has(name));
-    this.#fresh = this.#wanted.filter(({ name }) => this.#positions.since(name) === undefined);
+    this.#fresh = this.#wanted.filter((channel) => this.#subscriptions.resumes(channel) === undefined);
     const since = this.#fresh.length < this.#wanted.length ? this.#positions.oldest() : undefined;
     this.#resumes = since !== undefined;
     url.searchParams.set("format", "protocol");

@@ -14,6 +14,8 @@ export class Subscriptions {
   readonly channels = new Map<string, Channel<any>>();
   /** What this connection was asked for; another object for each question, so that an old answer is not taken for a new one. */
   #asked = new Map<string, object>();
+  /** Channels that were followed since the page was loaded. */
+  readonly #begun = new Set<string>();
   /** Channels that begin now, though the connection may resume from before. */
   readonly fresh = new Set<string>();
   /** Names that stand for several channels, and those by whose names their events arrive. */
@@ -47,6 +49,11 @@ export class Subscriptions {
     for (const channel of this.wanted()) channel.answered(why);
   }
 
+  /** From where the channel goes on. A page that says how it begins shows that after a reload too. */
+  resumes({ name, options }: Channel<any>): string | undefined {
+    return this.#begun.has(name) || !(options.last ?? options.since) ? this.#positions.since(name) : undefined;
+  }
+
   /** Asks to follow the channel, if this connection was not asked yet. */
   ask(channel: Channel<any>): void {
     const asked = this.#asked;
@@ -54,7 +61,7 @@ export class Subscriptions {
     if (asked.has(name)) return;
     const question = {};
     asked.set(name, question);
-    const since = this.#positions.since(name) ?? options.since;
+    const since = this.resumes(channel) ?? options.since;
     const begin = since === undefined ? { last: options.last } : { since };
     if (since === undefined && !options.last) this.fresh.add(name);
     this.#send({ type: "subscribe", channel: name, ...begin }, (outcome) => {
@@ -75,6 +82,7 @@ export class Subscriptions {
   /** The gateway's word that the channel is followed from `position` on; `standsFor` where its name is one for others. */
   followed(channel: Channel<any>, position: string, recovered: boolean, standsFor?: string[]): void {
     if (standsFor) this.#aliases.set(channel.name, standsFor);
+    this.#begun.add(channel.name);
     this.#positions.subscribed(channel.name, position);
     channel.answered({ recovered, position });
   }
@@ -82,6 +90,7 @@ export class Subscriptions {
   /** Nobody listens any more; `true` if the gateway has to be told. */
   leave(channel: Channel<any>): boolean {
     this.#aliases.delete(channel.name);
+    this.#begun.delete(channel.name);
     this.#positions.forget(channel.name);
     return this.#asked.delete(channel.name);
   }

@@ -76,7 +76,7 @@ export interface ClientOptions extends ConnectionOptions {
   fetch?: typeof fetch;
 }
 
-/** How a subscription begins the first time; a reconnect always resumes. */
+/** How a subscription begins when the page is loaded; a reconnect always resumes, and without these so does a reload. */
 export interface ChannelOptions {
   /** The newest events of the channel come first. */
   last?: number;
