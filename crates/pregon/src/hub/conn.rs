@@ -136,7 +136,7 @@ impl Backlog {
 impl Conn {
     pub fn transport(&self) -> Transport {
         match (self.variant.codec, &self.link) {
-            (Codec::Sse, _) => Transport::Sse,
+            _ if self.variant.one_way() => Transport::Sse,
             (Codec::Engine, Link::Polling(_)) => Transport::Polling,
             (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
             _ => Transport::WebSocket,

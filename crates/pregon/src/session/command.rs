@@ -41,6 +41,8 @@ pub enum Reply {
         recovered: bool,
         /// What was asked for of the past, where it travels with the reply: JSON objects with commas between.
         history: Option<Vec<u8>>,
+        /// The channels by whose names events arrive, where the name that was asked for is not one of them.
+        stands_for: Option<Vec<Arc<str>>>,
     },
     Published(Position),
     Members(Vec<Arc<str>>),
@@ -59,15 +61,19 @@ impl Reply {
     }
 }
 
+/// What a subscribe asks for.
+pub struct Wish {
+    /// More than one where the name stands for several.
+    pub channels: Vec<Arc<str>>,
+    pub from: From,
+    /// Whether the name stands for others.
+    pub alias: bool,
+}
+
 /// What the shard does for a command.
 pub enum Effect {
     Reply(Asked, Reply),
-    Join {
-        asked: Asked,
-        /// More than one where the name stands for several.
-        channels: Vec<Arc<str>>,
-        from: From,
-    },
+    Join(Asked, Wish),
     Leave {
         asked: Asked,
         channels: Vec<Arc<str>>,
@@ -139,11 +145,7 @@ pub enum Answer {
 /// How to go on when the answer is there.
 pub enum Then {
     Authenticate(Asked),
-    Join {
-        asked: Asked,
-        channels: Vec<Arc<str>>,
-        from: From,
-    },
+    Join(Asked, Wish),
     Members {
         asked: Asked,
         channel: Arc<str>,
@@ -276,21 +278,15 @@ fn subscribe(
     } else {
         From::Now
     };
+    let wish = Wish {
+        alias: !matches!(channels.as_slice(), [only] if **only == *channel),
+        channels,
+        from,
+    };
     match env.rights.subscribe(&session.claims, channel) {
-        Decision::Allow => Effect::Join {
-            asked,
-            channels,
-            from,
-        },
+        Decision::Allow => Effect::Join(asked, wish),
         Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(
-            Question::May(question),
-            Then::Join {
-                asked,
-                channels,
-                from,
-            },
-        ),
+        Decision::Ask(question) => ask(Question::May(question), Then::Join(asked, wish)),
     }
 }
 

@@ -121,6 +121,7 @@ impl Encoder {
                 position,
                 recovered,
                 history,
+                ..
             } => command::ok_subscribed(&position.to_string(), *recovered, history.as_deref(), &mut json),
             Reply::Published(position) => command::ok_published(&position.to_string(), &mut json),
             Reply::Members(clients) => {
