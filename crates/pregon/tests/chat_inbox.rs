@@ -103,5 +103,10 @@ async fn sockets_outlive_a_kill_of_postgres_and_miss_nothing() {
     again.batch_execute(&message("después")).await.unwrap();
     assert_eq!(owner.event("message:new").await[0]["message"], "después");
     let lines = owner.lines();
-    assert!(!lines.iter().any(|line| line["on"] == "disconnect" || line["event"] == "gap"), "{lines:?}");
+    assert!(
+        !lines
+            .iter()
+            .any(|line| line["on"] == "disconnect" || line["event"] == "gap"),
+        "{lines:?}"
+    );
 }
