@@ -169,7 +169,10 @@ pub(crate) async fn cover(
 }
 
 /// A generated column is not in the WAL. It is computed again, unless that would run a function that is not PostgreSQL's.
-pub(crate) async fn uncomputed(client: &Client, watch: &DesiredWatch<'_>) -> Result<Option<String>, InstallError> {
+pub(crate) async fn uncomputed(
+    client: &Client,
+    watch: &DesiredWatch<'_>,
+) -> Result<Option<String>, InstallError> {
     const SQL: &str = "
         SELECT a.attname::text FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
          WHERE a.attrelid = $1 AND a.attgenerated <> '' AND EXISTS (
@@ -241,4 +244,3 @@ async fn needs_old_rows(
         Err(error) => Err(error.into()),
     }
 }
-

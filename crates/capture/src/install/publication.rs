@@ -70,7 +70,9 @@ fn create(name: &str, tables: &[String]) -> String {
         false => format!(" FOR TABLE {}", tables.join(", ")),
     };
     let comment = literal(&format!("{MARK}tables of the watches"));
-    format!("CREATE PUBLICATION {quoted}{list} WITH ({OPTIONS});\nCOMMENT ON PUBLICATION {quoted} IS {comment}")
+    format!(
+        "CREATE PUBLICATION {quoted}{list} WITH ({OPTIONS});\nCOMMENT ON PUBLICATION {quoted} IS {comment}"
+    )
 }
 
 /// Raises an error where a table's own UPDATE and DELETE would fail once it is published.
@@ -97,4 +99,3 @@ END $pregon$;\n",
         tables.join(", ")
     )
 }
-
