@@ -18,6 +18,9 @@ test: ## everything that is tested, against real servers and the release binary
 	cargo build --release -p pregon
 	@echo "== the tests of all crates"
 	cargo test --release --workspace
+	@echo "== the JavaScript clients, against the release binary"
+	@if [ -e clients/js/node_modules/.package-lock.json ]; then npm --prefix clients/js test --silent; \
+	else echo "skipped: clients/js/node_modules is missing, see scripts/setup"; fi
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup

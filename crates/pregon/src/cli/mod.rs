@@ -13,6 +13,7 @@ mod token;
 mod publish;
 mod listen;
 mod route;
+mod types;
 mod completions;
 mod demo;
 mod conformance;
@@ -61,6 +62,7 @@ enum Command {
     Listen(Box<listen::Args>),
     #[command(subcommand)]
     Route(route::Command),
+    Types(types::Args),
     Completions(completions::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -80,6 +82,7 @@ impl Command {
             // Their results are streams, logs or texts.
             Self::Serve(_)
             | Self::Listen(_)
+            | Self::Types(_)
             | Self::Completions(_)
             | Self::Demo(_)
             | Self::Conformance(_) => false,
@@ -125,6 +128,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => publish::run(&args, &file),
         Command::Listen(args) => listen::run(*args),
         Command::Route(command) => route::run(&command, &file),
+        Command::Types(args) => types::run(&args, &file),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Conformance(args) => conformance::run(&args),

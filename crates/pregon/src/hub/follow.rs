@@ -11,7 +11,7 @@ use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
 use crate::log::Position;
 use crate::log::window::Most;
-use crate::session::command::{Asked, Question, Reply, Then};
+use crate::session::command::{Asked, Question, Reply, Then, Wish};
 use crate::session::history::Request;
 use crate::session::recovery::Kept;
 use crate::session::replay::{From, Plan, Replay, plan};
@@ -21,7 +21,13 @@ const HISTORY: usize = 1 << 20;
 
 impl Shard {
     /// A subscribe: several channels where its name stands for several.
-    pub(super) fn join(&mut self, key: Key, asked: Asked, channels: &[Arc<str>], from: From) {
+    pub(super) fn join(&mut self, key: Key, asked: Asked, wish: &Wish) {
+        let Wish {
+            channels,
+            from,
+            alias,
+        } = wish;
+        let (channels, from) = (channels.as_slice(), *from);
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
@@ -44,6 +50,7 @@ impl Shard {
             position: self.shared.window.position(start),
             recovered: complete && matches!(from, From::Since(_)),
             history: None,
+            stands_for: alias.then(|| channels.to_vec()),
         };
         self.reply(key, asked, &reply);
         for channel in channels {
@@ -79,6 +86,7 @@ impl Shard {
             position,
             recovered: history.complete && since,
             history: Some(history.json),
+            stands_for: None,
         };
         self.reply(key, asked, &reply);
     }
@@ -350,7 +358,7 @@ impl Shard {
             namespace,
             channels: channels.collect(),
         };
-        self.shared.kept.keep(pid, kept);
+        self.shared.kept.keep(pid, kept, self.owner(key));
     }
 
     fn codec(&mut self, key: Key) -> Option<Codec> {

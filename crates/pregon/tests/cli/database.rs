@@ -323,3 +323,57 @@ async fn doctor_and_status_say_what_capture_from_the_wal_needs() {
     let nothing = pregon(&["db", "drop", "--yes"]);
     assert!(nothing.out.contains("nothing to do"), "{nothing:?}");
 }
+
+const EVENTS: &str = include_str!("events.d.ts");
+
+/// The file beside this test is compiled, and used, by the tests of the JavaScript clients.
+#[tokio::test]
+async fn types_are_those_of_the_tables_and_the_routes() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let schema = "
+        CREATE TYPE estado AS ENUM ('open', 'it''s \"done\"');
+        CREATE DOMAIN precio AS numeric(10,2) NOT NULL;
+        CREATE DOMAIN etiquetas AS text[];
+        CREATE TYPE lugar AS (calle text, numero int);
+        CREATE TABLE pedidos (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, total precio, estado estado NOT NULL,
+          tags etiquetas, pagado boolean, extra jsonb, lugar lugar, creado timestamptz NOT NULL DEFAULT now(),
+          historia estado[] NOT NULL DEFAULT '{}', \"con espacio\" money, secreto text);
+        CREATE TABLE mensajes (id int PRIMARY KEY, sender text NOT NULL);";
+    database.execute(schema).await.unwrap();
+    let config = file(include_str!("events.toml"));
+    let types = run(
+        &["types", "--config", config.to_str().unwrap()],
+        &[("DATABASE_URL", &database.url())],
+    );
+    assert_eq!((types.code, types.out.as_str()), (0, EVENTS), "{types:?}");
+}
+
+#[tokio::test]
+async fn types_of_a_table_that_is_not_there_say_which() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let config = file(WATCHED);
+    let types = run(
+        &["types", "--config", config.to_str().unwrap()],
+        &[("DATABASE_URL", &database.url())],
+    );
+    assert!(
+        types.code == 1 && types.err.contains("no table public.ventas") && types.out.is_empty(),
+        "{types:?}"
+    );
+}
+
+#[test]
+fn types_of_messages_need_no_database() {
+    let config = file("[postgres]\n[[listen]]\nchannel = \"sales_channel\"\n");
+    let types = run(
+        &["types", "--config", config.to_str().unwrap()],
+        &[("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere")],
+    );
+    assert!(
+        types.code == 0
+            && types
+                .out
+                .ends_with("export interface Events {\n  message: any;\n}\n"),
+        "{types:?}"
+    );
+}
