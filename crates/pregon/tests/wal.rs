@@ -334,10 +334,12 @@ async fn enrichment_never_sees_the_time_before_the_change() {
     }
 }
 
-/// Nothing that is committed while the gateway is dead is lost, and nothing comes twice when it stops in order.
+/// The log forgets, and the slot remembers: nothing that is committed while no gateway runs is lost, and nothing comes twice after an
+/// orderly stop.
 #[tokio::test]
 async fn what_is_written_while_no_gateway_runs_arrives_afterwards() {
-    let (database, mut node, mut client) = shop("columns = [\"id\"]").await;
+    let forgetful = "columns = [\"id\"]\n[log]\nkind = \"memory\"";
+    let (database, mut node, mut client) = shop(forgetful).await;
     database.execute("INSERT INTO pedidos VALUES (1)").await.unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 1}));
     node.sigterm().await.unwrap();
@@ -345,7 +347,7 @@ async fn what_is_written_while_no_gateway_runs_arrives_afterwards() {
         .execute("INSERT INTO pedidos SELECT generate_series(2, 1000)")
         .await
         .unwrap();
-    let node = node_on(&database, &config("columns = [\"id\"]")).await;
+    node.restart().await.unwrap();
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     client
         .send_json(&json!({"id": 1, "type": "subscribe", "channel": "pedidos", "last": 2000}))

@@ -20,6 +20,10 @@ use crate::query::{Pool, QueryError};
 /// A change, a watch of its table, and whether the old row is meant.
 type Spot = (usize, usize, bool);
 type Answers = HashMap<Spot, Result<Answer, String>>;
+/// Rows to ask about, as texts.
+type Questions = Vec<(Spot, Vec<u8>)>;
+/// Places of changes in the batch, with their rows.
+type Incomplete<'a> = Vec<(usize, &'a mut Tuple)>;
 
 /// See the module. Owned by whoever takes batches from the reader.
 pub struct Finisher {
@@ -98,7 +102,7 @@ impl Finisher {
 
     /// Completes rows with large values that an update left alone; gives the places of those that had to be read.
     async fn fill(&self, batch: &mut RawBatch) -> Result<Vec<usize>, QueryError> {
-        let mut groups: BTreeMap<(usize, Vec<usize>), Vec<(usize, &mut Tuple)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(usize, Vec<usize>), Incomplete<'_>> = BTreeMap::new();
         let mut xids = Vec::new();
         for (index, change) in batch.changes.iter_mut().enumerate() {
             let What::Row {
@@ -154,7 +158,7 @@ impl Finisher {
 
     /// Asks the server what it alone can say, one question for each watch.
     async fn ask(&self, batch: &RawBatch) -> Result<Answers, QueryError> {
-        let mut questions: BTreeMap<(usize, usize), Vec<(Spot, Vec<u8>)>> = BTreeMap::new();
+        let mut questions: BTreeMap<(usize, usize), Questions> = BTreeMap::new();
         for (index, change) in batch.changes.iter().enumerate() {
             let What::Row {
                 relation,

@@ -42,7 +42,7 @@ pub(super) fn array(text: &str, delimiter: char) -> Option<Vec<Piece<'_>>> {
                 rest = after;
             }
             _ => {
-                let end = rest.find(|c| c == delimiter || c == '}')?;
+                let end = rest.find([delimiter, '}'])?;
                 let (element, after) = rest.split_at_checked(end)?;
                 // An unquoted element has no escapes unless somebody wrote it by hand, and then not here.
                 pieces.push(Piece::Element(

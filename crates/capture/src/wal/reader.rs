@@ -33,8 +33,8 @@ const STATUS_EVERY: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(15);
 /// A stream that ends sooner is begun again with ever longer pauses.
 const STABLE: Duration = Duration::from_secs(2);
-/// A gateway that stops waits so long for its log.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// A gateway that stops waits so long for its log; less than `[server] drain`.
+const FAREWELL: Duration = Duration::from_secs(4);
 /// Between looks at a slot that another gateway reads.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 

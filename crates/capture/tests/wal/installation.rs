@@ -43,6 +43,9 @@ async fn what_is_applied_is_found_and_what_is_dropped_is_gone() {
             .iter()
             .any(|object| object.name == format!("slot {}", target.slot))
     );
+    // On 17 and later the slot goes over to a standby.
+    let failover = "SELECT coalesce((to_jsonb(s)->>'failover')::bool, true) FROM pg_replication_slots s";
+    assert!(admin.query_one(failover, &[]).await.unwrap().get::<_, bool>(0));
     let dropped = install::drop(&admin).await.unwrap();
     assert_eq!(dropped.steps[0].kind, StepKind::DropSlot);
     install::apply(&admin, &dropped, &mut |_| {}).await.unwrap();

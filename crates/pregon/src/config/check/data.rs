@@ -2,7 +2,7 @@
 
 use super::super::problem::nearest;
 use super::super::tree::Tree;
-use super::super::{Config, Outbox, Route, Secret, Watch};
+use super::super::{Config, Outbox, Postgres, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
 use crate::route::rule::{CLIENTS, PUBLISH, kind};
 use crate::route::template::Template;
@@ -45,14 +45,7 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
             tree.report(key, None, "is no address of a database", remedy);
         }
     }
-    if let Some(slot) = postgres.slot.as_ref().filter(|slot| !is_slot_name(slot)) {
-        tree.report(
-            "postgres.slot",
-            Some(slot.clone()),
-            "cannot name a slot",
-            "use lower-case letters, digits and underscores, at most 63",
-        );
-    }
+    slot(postgres, tree);
     if postgres.pool == 0 {
         tree.report(
             "postgres.pool",
@@ -86,6 +79,17 @@ fn outbox(outbox: &Outbox, tree: &mut Tree) {
             Some(outbox.max.to_string()),
             format!("must be at least twice `kept` ({})", outbox.kept),
             "raise it, or lower `kept`: rows that are not in the log yet need room too",
+        );
+    }
+}
+
+fn slot(postgres: &Postgres, tree: &mut Tree) {
+    if let Some(slot) = postgres.slot.as_ref().filter(|slot| !is_slot_name(slot)) {
+        tree.report(
+            "postgres.slot",
+            Some(slot.clone()),
+            "cannot name a slot",
+            "use lower-case letters, digits and underscores, at most 63",
         );
     }
 }
