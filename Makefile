@@ -1,6 +1,6 @@
 # What to do with this repository; `make` alone explains.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench check conformance
+.PHONY: help setup build test demo bench check conformance chaos
 
 help: ## this text
 	@echo "pregón: the realtime gateway for PostgreSQL"
@@ -38,3 +38,6 @@ check: ## format, lints, sizes, documentation
 conformance: build ## the official protocol suites against the release binary; what is missing here is named as skipped
 	conformance/suites
 	conformance/autobahn/run
+
+chaos: build ## kill, cut and fill everything while a million rows are written, then compare (long)
+	cargo run --release -p pregon-chaos -- --report bench/results/chaos.md

@@ -35,6 +35,7 @@ enum Scenario {
     Latency,
     Memory,
     Writers,
+    Wal,
     Decrypt,
 }
 
@@ -47,7 +48,7 @@ fn main() -> anyhow::Result<()> {
     for scenario in chosen {
         let usual = match scenario {
             Scenario::Latency | Scenario::Decrypt => 5,
-            Scenario::Fanout | Scenario::Writers => 3,
+            Scenario::Fanout | Scenario::Writers | Scenario::Wal => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -62,6 +63,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Latency => scenario::latency::run(effort),
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
+            Scenario::Wal => scenario::wal::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),
         };
         report?.publish()?;

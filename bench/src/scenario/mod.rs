@@ -4,6 +4,7 @@ pub(crate) mod fanout;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod writers;
+pub(crate) mod wal;
 pub(crate) mod decrypt;
 
 use pregon_testkit::{Server, postgres::Options};
@@ -24,6 +25,11 @@ async fn postgres_with_fsync() -> anyhow::Result<Server> {
         ..Options::default()
     };
     Server::start(options).await
+}
+
+/// The same with changes from the WAL.
+fn watch_wal(url: &str) -> String {
+    watch(url).replace("[postgres]\n", "[postgres]\ncapture = \"wal\"\n")
 }
 
 /// Our configuration for a watch of `public.bench`, whose changes go to the channel of that name.

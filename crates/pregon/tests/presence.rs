@@ -1,6 +1,6 @@
 //! Who is in a channel, on every transport; and events that are not kept.
 
-use pregon_testkit::{SseClient, WsClient};
+use pregon_testkit::{SseClient, WsClient, http};
 use serde_json::{Value, json};
 
 use crate::socketio::{client, rooms};
@@ -47,6 +47,15 @@ async fn members_come_and_go_on_every_transport() {
         ana.ask("presence", &json!(["chat_x"])).await[0]["clients"],
         members
     );
+    for (channel, status) in [("chat_x", 200), ("room_1", 403)] {
+        let token = token(&json!({"sub": "1"}));
+        let url = node.url(&format!("/api/presence?channel={channel}&token={token}"));
+        let answer = http::get(&url).await.unwrap();
+        assert_eq!(answer.status(), status, "{channel}: {}", answer.body);
+        if status == 200 {
+            assert_eq!(answer.json().unwrap()["clients"], members);
+        }
+    }
     // A second session of the same client is no second member, and its end is no leave.
     let second = client(&node, CLIENTS[0], &["websocket"], &json!({"sub": "luis"})).await;
     drop(second);

@@ -40,6 +40,11 @@ pub(crate) async fn client(node: &Node, driver: &str, transports: &[&str], claim
     client
 }
 
+/// Somebody who is in no room from the start.
+async fn person(node: &Node, name: &str, driver: &str, transport: &str) -> Official {
+    client(node, driver, &[transport], &json!({"sub": name, "rooms": []})).await
+}
+
 #[tokio::test]
 async fn the_binary_passes_the_suites() {
     let server = Running::start(&["conformance", "--port", "0"]);
@@ -94,20 +99,8 @@ async fn every_client_follows_rooms_on_every_transport() {
 #[tokio::test]
 async fn clients_publish_into_rooms_and_emit_where_routes_say() {
     let node = rooms().await;
-    let mut ana = client(
-        &node,
-        CLIENTS[0],
-        &["websocket"],
-        &json!({"sub": "ana", "rooms": []}),
-    )
-    .await;
-    let mut luis = client(
-        &node,
-        CLIENTS[1],
-        &["polling"],
-        &json!({"sub": "luis", "rooms": []}),
-    )
-    .await;
+    let mut ana = person(&node, "ana", CLIENTS[0], "websocket").await;
+    let mut luis = person(&node, "luis", CLIENTS[1], "polling").await;
     for client in [&mut ana, &mut luis] {
         client.ask("subscribe", &json!(["chat_x"])).await;
     }
@@ -141,13 +134,7 @@ async fn other_protocols_hear_what_socketio_clients_say() {
     let node = rooms().await;
     let mut listener = crate::support::connect(&node, &json!({"sub": "ws", "rooms": []})).await;
     listener.subscribe("chat_x").await.unwrap();
-    let mut ana = client(
-        &node,
-        CLIENTS[0],
-        &["websocket"],
-        &json!({"sub": "ana", "rooms": []}),
-    )
-    .await;
+    let mut ana = person(&node, "ana", CLIENTS[0], "websocket").await;
     ana.ask("say", &json!([{"room": "x", "file": {"base64": "AAEC/w=="}}]))
         .await;
     let event = listener.next_of_type("event", SOON).await.unwrap();

@@ -109,7 +109,7 @@ async fn last_event_id_brings_what_was_missed_in_order() {
 
 #[tokio::test]
 async fn an_id_of_an_earlier_life_is_a_gap_event() {
-    let mut node = node(PLAIN).await;
+    let mut node = node(&format!("{PLAIN}\n[log]\nkind = \"memory\"\n")).await;
     let first = publish(&node, "news", "n", json!(1)).await;
     node.restart().await.unwrap();
     let address = url(&node, "channel=news");

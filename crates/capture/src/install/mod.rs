@@ -19,6 +19,7 @@ mod found;
 mod grants;
 mod missing;
 mod plan;
+mod publication;
 mod spec;
 mod status;
 mod validate;
@@ -30,6 +31,7 @@ pub use drop::drop;
 pub use error::{InstallError, Problem};
 pub use missing::missing_triggers;
 pub use plan::{Plan, Step, StepKind, plan};
+pub use publication::is_slot_name;
 pub use spec::{Mode, PublishSpec, Target, WatchSpec};
 pub use status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus, status};
 

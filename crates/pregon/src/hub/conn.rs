@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use pregon_wire::ws::frame::Decoder;
+use slab::Slab;
 use smallvec::SmallVec;
 
 use super::Key;
@@ -68,6 +69,18 @@ pub struct Backlog {
     pub progress: Instant,
     /// The link refused to take more.
     pub blocked: bool,
+    /// Live entries that the window no longer has are being read.
+    pub fetching: bool,
+}
+
+/// The connection, unless it is gone: its place in the slab may have another by now.
+pub fn find(conns: &Slab<Conn>, key: Key) -> Option<&Conn> {
+    conns.get(key.index as usize).filter(|conn| conn.key == key)
+}
+
+/// As [`find`]; a function of the slab alone, because callers change other parts of the shard beside.
+pub fn find_mut(conns: &mut Slab<Conn>, key: Key) -> Option<&mut Conn> {
+    conns.get_mut(key.index as usize).filter(|conn| conn.key == key)
 }
 
 impl Backlog {
@@ -79,6 +92,7 @@ impl Backlog {
             lag: 0,
             progress: Instant::now(),
             blocked: false,
+            fetching: false,
         })
     }
 

@@ -193,17 +193,7 @@ impl Encoder {
         let mut json = std::mem::take(&mut self.scratch);
         json.clear();
         match &entry.body {
-            Body::Publication { event, data, .. } => {
-                plain::event(
-                    channel,
-                    event,
-                    &data.json(),
-                    &entry.position,
-                    &entry.time,
-                    replayed,
-                    &mut json,
-                );
-            }
+            Body::Publication { .. } => entry.write_event(channel, replayed, &mut json),
             Body::Gap(gap) => {
                 let from = gap.from.to_string();
                 plain::gap(Some(channel), Some(&from), &entry.position, gap.reason, &mut json);

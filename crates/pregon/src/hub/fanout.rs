@@ -246,7 +246,7 @@ impl Shard {
         let gap = |index: u16| entry(index).is_some_and(|entry| entry.is_gap());
         parts.dedup_by(|later, first| (later.0, later.1) == (first.0, first.1) && !gap(first.0));
         if batch.has_except() {
-            parts.retain(|part| entry(part.0).is_none_or(|entry| !self.is_excepted(conn, entry)));
+            parts.retain(|part| entry(part.0).is_none_or(|entry| !self.follows_any(conn, entry.except())));
         }
         let variant = conn.variant;
         let mut joined = BytesMut::new();
@@ -257,9 +257,9 @@ impl Shard {
         (joined.freeze(), parts.len())
     }
 
-    fn is_excepted(&self, conn: &Conn, entry: &Entry) -> bool {
-        let mut excepted = entry.except().iter().filter_map(|name| self.channels.find(name));
-        excepted.any(|channel| conn.subscription(channel).is_some())
+    pub(super) fn follows_any(&self, conn: &Conn, channels: &[Arc<str>]) -> bool {
+        let mut channels = channels.iter().filter_map(|name| self.channels.find(name));
+        channels.any(|channel| conn.subscription(channel).is_some())
     }
 
     fn send_live(&mut self, index: u32, bytes: &Bytes, last: u64, count: usize, sums: &mut Sums) {

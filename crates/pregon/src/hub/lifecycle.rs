@@ -150,12 +150,13 @@ impl Shard {
         for channel in channels {
             self.subscribe(key, 0, channel, head);
         }
-        let mut start = head;
+        let (mut start, mut last) = (head, None);
         let mut replays = Vec::new();
         let mut gaps = Vec::new();
         for channel in channels {
-            match plan(&self.shared.window, channel, from) {
+            match plan(&self.shared.past, channel, from) {
                 Plan::Live => {}
+                Plan::Last { n } => last = Some(n),
                 Plan::Replay { after } => {
                     start = start.min(after);
                     replays.push((Arc::clone(channel), after));
@@ -165,7 +166,11 @@ impl Shard {
         }
         self.send(key, greeting.into());
         self.greet(key, start);
-        self.replay(key, replays, head, gaps);
+        match last {
+            // Where one begins is not known yet, so that all are looked for together.
+            Some(n) => self.replay_last(key, channels, n, head, gaps),
+            None => self.replay(key, replays, head, gaps),
+        }
     }
 
     /// The first words of a session. The position is where what follows begins.

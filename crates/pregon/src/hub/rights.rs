@@ -71,7 +71,7 @@ impl Shard {
             .iter()
             .map(|s| self.channels.name(s.channel));
         let own = |name: &Arc<str>| match &session.named {
-            Some(named) => matches!(room::split(name), (_, room) if room.is_empty() || *room == *named.sid),
+            Some(named) => room::is_own(name, &named.sid),
             None => false,
         };
         names.filter(|name| !own(name)).collect()

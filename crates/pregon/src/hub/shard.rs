@@ -14,7 +14,7 @@ use slab::Slab;
 
 use super::batch::Batch;
 use super::channels::Channels;
-use super::conn::Conn;
+use super::conn::{self, Conn};
 use super::encoded::Encoder;
 use super::timers::Timers;
 use super::{Key, Message, ShardHandle, Shared};
@@ -171,8 +171,10 @@ impl Shard {
                 Message::PostGone(sid) => self.post_given_up(sid),
                 Message::Post(sid, messages, reply) => self.post_request(sid, messages, reply),
                 Message::Answer(key, answer) => self.answered(key, answer),
+                Message::Fetched(key, fetched) => self.fetched(key, *fetched),
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),
+                Message::Order(order, at) => self.order(&order, at),
             }
         }
     }
@@ -186,8 +188,6 @@ impl Shard {
 
     /// The connection, unless it is gone.
     pub(super) fn conn(&mut self, key: Key) -> Option<&mut Conn> {
-        self.conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key)
+        conn::find_mut(&mut self.conns, key)
     }
 }

@@ -96,7 +96,7 @@ impl Shard {
         }
     }
 
-    fn namespace_number(&self, name: &str) -> Option<u8> {
+    pub(super) fn namespace_number(&self, name: &str) -> Option<u8> {
         let place = self.shared.namespaces.iter().position(|known| known == name)?;
         u8::try_from(place).ok()
     }
@@ -208,7 +208,7 @@ impl Shard {
     }
 
     /// A client leaves a namespace; the connection stays. It does not come back for what it misses from now on.
-    fn exit(&mut self, key: Key, namespace: u8) {
+    pub(super) fn exit(&mut self, key: Key, namespace: u8) {
         self.unfollow_namespace(key, namespace);
         let Some(conn) = self.conn(key) else { return };
         let Some(place) = conn.sessions.iter().position(|s| s.namespace == namespace) else {
@@ -305,34 +305,16 @@ impl Shard {
 }
 
 /// The names of a command as they are outside of its namespace.
-fn in_namespace<'a>(namespace: &str, command: Command<'a>) -> Command<'a> {
-    let named = |channel: Cow<'a, str>| -> Cow<'a, str> {
+fn in_namespace<'a>(namespace: &str, mut command: Command<'a>) -> Command<'a> {
+    if let Command::Subscribe { channel, .. }
+    | Command::Unsubscribe { channel }
+    | Command::Publish { channel, .. }
+    | Command::Presence { channel } = &mut command
+    {
         // A name that is none stays none: it must not become that of everyone.
-        if channel.is_empty() {
-            return channel;
+        if !channel.is_empty() {
+            *channel = Cow::Owned(room::channel_of(namespace, channel));
         }
-        match room::channel_of(namespace, &channel) {
-            same if *same == *channel => channel,
-            other => Cow::Owned(other),
-        }
-    };
-    match command {
-        Command::Subscribe { channel, since, last } => Command::Subscribe {
-            channel: named(channel),
-            since,
-            last,
-        },
-        Command::Unsubscribe { channel } => Command::Unsubscribe {
-            channel: named(channel),
-        },
-        Command::Publish { channel, event, data } => Command::Publish {
-            channel: named(channel),
-            event,
-            data,
-        },
-        Command::Presence { channel } => Command::Presence {
-            channel: named(channel),
-        },
-        other => other,
     }
+    command
 }

@@ -71,6 +71,22 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
         (then @ (Then::Join(..) | Then::Members { .. } | Then::Publish { .. }), Answer::May(may)) => {
             decided(then, may, env)
         }
+        (
+            Then::Subscribed {
+                asked,
+                position,
+                since,
+            },
+            Answer::History(history),
+        ) => Effect::Reply(
+            asked,
+            Reply::Subscribed {
+                position,
+                recovered: history.complete && since,
+                history: Some(history.json),
+                stands_for: None,
+            },
+        ),
         (Then::Confirm(asked), answer @ (Answer::Appended(_) | Answer::Emitted(_))) => {
             confirmed(asked, answer, env)
         }
@@ -160,7 +176,10 @@ impl Then {
     fn asked(&self) -> Asked {
         match self {
             Self::Authenticate(asked) | Self::Confirm(asked) => *asked,
-            Self::Join(asked, _) | Self::Members { asked, .. } | Self::Publish { asked, .. } => *asked,
+            Self::Join(asked, _)
+            | Self::Members { asked, .. }
+            | Self::Publish { asked, .. }
+            | Self::Subscribed { asked, .. } => *asked,
             Self::Connect { namespace, .. } | Self::Recover { namespace, .. } => Asked {
                 id: None,
                 namespace: *namespace,

@@ -10,6 +10,7 @@ use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::elements;
 
 use super::Session;
+use super::history::{History, Request};
 use super::recovery::{Recalled, Recovery};
 use super::replay::From;
 use crate::auth::{AuthError, Claims};
@@ -127,6 +128,8 @@ pub enum Question {
         recovery: Recovery,
         claims: Claims,
     },
+    /// What lies before the window.
+    History(Request),
 }
 
 /// The node's answer to a [`Question`].
@@ -136,6 +139,7 @@ pub enum Answer {
     Appended(Result<Position, String>),
     Emitted(Result<Position, (&'static Code, String)>),
     Recovered(Option<Box<Recalled>>),
+    History(History),
 }
 
 /// How to go on when the answer is there.
@@ -162,6 +166,13 @@ pub enum Then {
         namespace: u8,
         auth: Box<str>,
         claims: Claims,
+    },
+    /// A subscribe whose past travels with its reply.
+    Subscribed {
+        asked: Asked,
+        position: Position,
+        /// A past that is complete means that the client has missed nothing.
+        since: bool,
     },
 }
 

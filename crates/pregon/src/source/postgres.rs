@@ -1,4 +1,4 @@
-//! PostgreSQL in `notify` mode: changes of watches, notifications on existing channels, and `pregon.publish`.
+//! What PostgreSQL notifies: existing channels in every mode, in `notify` mode also changes of watches and `pregon.publish`.
 //!
 //! The listener reads the socket and never waits; beside it, in the same task, events are routed and appended. NOTIFY has no history, so
 //! receipts are not awaited and every lost connection becomes a gap for the channels that the routes can render.
@@ -47,6 +47,8 @@ struct Running {
     names: HashMap<String, Arc<str>>,
     emitters: Option<Arc<Emitters>>,
     sources: Vec<Arc<str>>,
+    /// `pregon.publish` comes this way too.
+    publishes: bool,
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     attached: Attached,
@@ -70,11 +72,13 @@ impl PostgresSource {
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
         sources.extend(options.watches.keys().map(|name| Arc::from(name.as_str())));
         sources.extend(emitters.is_some().then(|| Arc::from(emitter::SOURCE)));
+        let publishes = options.publish;
         let listener = Listener::new(options, sink)?;
         let mut running = Running {
             names,
             emitters,
             sources,
+            publishes,
             pipeline,
             metrics,
             attached,
@@ -125,14 +129,12 @@ impl Running {
 
     async fn emitted(&self, pending: &mut Pending, emitters: &Emitters, channel: &str, payload: &[u8]) {
         match emitters.take_postgres(channel, payload).await {
-            Taken::Emission(emission) => pending.publication(emission.publication).await,
-            Taken::Change(change) => emitters.not_carried_out(&change),
-            Taken::Nothing => {}
             Taken::Lost => {
                 pending.flush().await;
                 self.gap(&[Arc::from(emitter::SOURCE)], true, self.pipeline.position())
                     .await;
             }
+            taken => emitters.deliver(taken, pending).await,
         }
     }
 
@@ -170,7 +172,8 @@ impl Running {
     /// Everything that comes over the connection may have been lost.
     async fn gap_of_all(&self, from: Position) {
         // An emitter names rooms of its own, as a publish of SQL does.
-        let everything = self.emitters.is_some() || self.pipeline.sql_may_publish().await;
+        let publishes = self.publishes && self.pipeline.sql_may_publish().await;
+        let everything = self.emitters.is_some() || publishes;
         self.gap(&self.sources, everything, from).await;
     }
 
@@ -203,7 +206,8 @@ impl Running {
     }
 }
 
-fn row(change: Change) -> Event {
+/// The event of a changed row.
+pub(super) fn row(change: Change) -> Event {
     let op = match change.op {
         ChangeOp::Insert => Op::Insert,
         ChangeOp::Update => Op::Update,
@@ -225,7 +229,8 @@ fn row(change: Change) -> Event {
     }
 }
 
-fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
+/// The event of a publish from SQL.
+pub(super) fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
     Event {
         name: Some(Arc::from(event)),
         at: at.unwrap_or_else(SystemTime::now),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use pregon_testkit::{Database, Server, postgres, process};
+use pregon_testkit::{Database, Redis, Server, postgres, process};
 use serde_json::json;
 
 use super::{file, run};
@@ -206,6 +206,25 @@ async fn doctor_names_what_is_wrong_and_the_remedy() {
         unreadable.code == 1 && unreadable.out.contains("did you mean `table`?"),
         "{unreadable:?}"
     );
+}
+
+#[tokio::test]
+async fn doctor_says_whether_redis_answers() {
+    let redis = Redis::start_with(Some("secreto"), false).await.unwrap();
+    let config = file("[redis]\n[[redis.channel]]\nchannel = \"events\"\n");
+    let path = config.to_str().unwrap();
+    let wrong = redis.url().replace("secreto", "otro");
+    for (url, status) in [(redis.url(), "ok"), (wrong, "fail")] {
+        let ran = run(&["doctor", "--json", "--config", path], &[("REDIS_URL", &url)]);
+        let checks = ran.json();
+        let redis = checks
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|check| check["id"] == "F4");
+        assert_eq!(redis.unwrap()["status"], status, "{checks}");
+        assert!(!ran.out.contains("secreto"), "no password in the output");
+    }
 }
 
 #[tokio::test]
