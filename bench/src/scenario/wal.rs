@@ -3,8 +3,7 @@
 //! Both begin when the transaction has been committed and end with its last row, on the same server, one after the other.
 
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
+    io::Read,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,8 +14,9 @@ use pregon_testkit::{Database, Server};
 use super::Effort;
 use crate::{
     contestant::{Kind, Running},
-    load::{Protocol, frames, upgrade_request},
+    load::{Protocol, frames},
     postgres::Connection,
+    receiver,
     report::{Bar, Figure, Report, Table, median, short},
 };
 
@@ -119,17 +119,9 @@ fn marker(server: &Server, database: &Database<'_>) -> anyhow::Result<String> {
 }
 
 fn through_gateway(server: &Server, database: &Database<'_>, first: u64, rows: u64) -> anyhow::Result<f64> {
-    let gateway = Running::start(Kind::Ours, &super::watch_wal(&database.url()), None)?;
-    let mut stream = TcpStream::connect(gateway.address)?;
+    let gateway = Running::start(Kind::Ours, &super::watch(&database.url(), "wal"), None)?;
+    let mut stream = receiver::open(gateway.address, Protocol::Bare, Kind::Ours.path())?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let request = upgrade_request(gateway.address, Protocol::Bare, Kind::Ours.path());
-    stream.write_all(request.as_bytes())?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend(byte);
-    }
     let reader = std::thread::spawn(move || -> anyhow::Result<Instant> {
         let mut parser = frames::Frames::default();
         let mut chunk = vec![0; 256 * 1024];

@@ -17,6 +17,7 @@ mod limits;
 mod watch;
 mod outbox;
 mod wal;
+mod parity;
 mod routes;
 mod decrypt;
 mod lifecycle;

@@ -582,3 +582,45 @@ async fn a_table_without_identity_is_refused_and_its_updates_go_on() {
         .await
         .unwrap();
 }
+
+/// Rows of large and of small transactions, written while the gateway is killed: with the log on the disk each comes once, in order.
+#[tokio::test]
+async fn a_gateway_that_is_killed_again_and_again_loses_and_repeats_nothing() {
+    let (database, mut node, mut client) = shop("columns = [\"id\"]").await;
+    database.execute("INSERT INTO pedidos VALUES (0)").await.unwrap();
+    let first = client.next_of_type("event", SOON).await.unwrap()["position"].clone();
+    let writer = database.client().await.unwrap();
+    let writing = tokio::spawn(async move {
+        let mut next = 1;
+        for turn in 0..120 {
+            let upto = next + if turn % 10 == 0 { 3_000 } else { 3 };
+            let insert = format!(
+                "INSERT INTO pedidos (id) SELECT generate_series({next}, {})",
+                upto - 1
+            );
+            writer.batch_execute(&insert).await.unwrap();
+            next = upto;
+        }
+        next
+    });
+    for _ in 0..4 {
+        let before = metric(&node, "pregon_log_newest", |_| true).await.unwrap();
+        // In the midst of a transaction as often as not.
+        let some = |newest: f64| newest > before + 700.0;
+        if metric(&node, "pregon_log_newest", some).await.is_err() {
+            break;
+        }
+        node.kill9().await.unwrap();
+        node.restart().await.unwrap();
+    }
+    let end: i64 = writing.await.unwrap();
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    let since = json!({"type": "subscribe", "channel": "pedidos", "since": first});
+    let answer = client.request(since).await.unwrap();
+    assert_eq!(answer["recovered"], true, "{answer}");
+    for id in 1..end {
+        let event = client.next_of_type("event", SOON).await.unwrap();
+        assert_eq!(event["data"], json!({"id": id}), "{}", node.log());
+    }
+    client.expect_silence().await.unwrap();
+}

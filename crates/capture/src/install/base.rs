@@ -193,15 +193,15 @@ impl BaseFunction {
         format!("{SCHEMA}.{}({})", self.name, self.arguments)
     }
 
-    fn sql(&self, owner: &str, body: &str) -> String {
+    fn sql(&self, owner: &str) -> String {
         function_sql(&FunctionSql {
             signature: self.signature(),
             result: self.result,
             definer: self.definer,
             settings: self.settings,
-            body,
+            body: self.body,
             owner,
-            comment: &mark(body),
+            comment: &mark(self.body),
         })
     }
 }
@@ -402,12 +402,11 @@ pub(crate) fn functions(
     problems: &mut Vec<Problem>,
 ) {
     for function in wanted_functions(mode) {
-        let body = function.body;
         let existing = found.functions.iter().find(|other| {
             other.schema == SCHEMA && other.name == function.name && other.arguments == function.arguments
         });
         let Some(existing) = existing else {
-            steps.push(step(function, body, owner, "it is missing", StepKind::Create));
+            steps.push(step(function, owner, "it is missing", StepKind::Create));
             continue;
         };
         if !existing.is_ours() {
@@ -417,16 +416,22 @@ pub(crate) fn functions(
             ));
             continue;
         }
-        let differs = difference(existing, body, function.definer, function.settings, owner);
+        let differs = difference(
+            existing,
+            function.body,
+            function.definer,
+            function.settings,
+            owner,
+        );
         if let Some(reason) = differs {
-            steps.push(step(function, body, owner, &reason, StepKind::Replace));
+            steps.push(step(function, owner, &reason, StepKind::Replace));
         }
     }
 }
 
-fn step(function: &BaseFunction, body: &str, owner: &Owner, reason: &str, kind: StepKind) -> Step {
+fn step(function: &BaseFunction, owner: &Owner, reason: &str, kind: StepKind) -> Step {
     Step {
-        sql: function.sql(&owner.name, body),
+        sql: function.sql(&owner.name),
         reason: reason.to_owned(),
         object: format!("function {SCHEMA}.{}", function.name),
         kind,

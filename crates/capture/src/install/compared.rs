@@ -5,9 +5,9 @@ use tokio_postgres::Client;
 use super::base;
 use super::found::{self, Found};
 use super::plan::trigger_difference;
-use super::publication::WalFacts;
 use super::spec::Target;
 use super::status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus};
+use super::wal::WalFacts;
 use super::watch::{DesiredTrigger, DesiredWatch, function_name};
 use super::{InstallError, Mode, SCHEMA, validate};
 

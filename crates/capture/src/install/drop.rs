@@ -6,8 +6,9 @@ use tokio_postgres::Client;
 use super::base::BaseRelation;
 use super::found::{self, Found, RoleFacts};
 use super::grants::Granted;
+use super::identity::Identity;
 use super::plan::{Plan, Step, StepKind, check_server, drop_function};
-use super::publication::{self, Identity, WalFacts};
+use super::wal::{self, WalFacts, revoke_replication};
 use super::{InstallError, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
 use crate::catalog::names::ident;
 
@@ -28,7 +29,7 @@ async fn removal(client: &Client) -> Result<Plan, InstallError> {
             .push(drop_function(function, "it is ours; its triggers go with it"));
     }
     revoke(client, &found, &mut plan).await?;
-    wal(client, &found, &mut plan).await?;
+    of_wal(client, &found, &mut plan).await?;
     schema(client, &found, &mut plan).await?;
     for (name, role) in [(PUBLISHER_ROLE, &found.publisher), (OWNER_ROLE, &found.owner)] {
         if let Some(role) = role {
@@ -72,10 +73,10 @@ async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
 }
 
 /// Publications of ours with their slots, replica identities that were changed, and the right to replicate.
-async fn wal(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
+async fn of_wal(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
     let facts = WalFacts::read(client).await?;
     for publication in facts.publications.iter().filter(|one| one.ours) {
-        publication::removal(&facts, &publication.name, "it is ours", &mut plan.steps);
+        wal::removal(&facts, &publication.name, "it is ours", &mut plan.steps);
     }
     for (key, value) in found.meta.iter().flatten() {
         if key.starts_with("identity:")
@@ -84,7 +85,7 @@ async fn wal(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), Inst
             plan.steps.push(identity.restore());
         }
         if key.starts_with("replication:") && found.me.superuser {
-            plan.steps.push(publication::revoke_replication(value));
+            plan.steps.push(revoke_replication(value));
         }
     }
     Ok(())

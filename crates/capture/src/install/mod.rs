@@ -19,6 +19,8 @@ mod found;
 mod grants;
 mod missing;
 mod plan;
+mod wal;
+mod identity;
 mod publication;
 mod spec;
 mod status;
@@ -31,9 +33,9 @@ pub use drop::drop;
 pub use error::{InstallError, Problem};
 pub use missing::missing_triggers;
 pub use plan::{Plan, Step, StepKind, plan};
-pub use publication::is_slot_name;
 pub use spec::{Mode, PublishSpec, Target, WatchSpec};
 pub use status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus, status};
+pub use wal::is_slot_name;
 
 /// The schema of everything that belongs to pregón.
 pub const SCHEMA: &str = "pregon";

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::found::{self, Found, FunctionFacts, TriggerFacts};
 use super::spec::Target;
 use super::watch::{DesiredTrigger, DesiredWatch, SETTINGS, function_name};
-use super::{InstallError, Mode, Problem, base, grants, publication, validate};
+use super::{InstallError, Mode, Problem, base, grants, validate, wal};
 use crate::catalog::names::{ident, qualified};
 
 /// The oldest server whose catalogue tells the triggers of partitions apart from those of their root.
@@ -185,7 +185,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     )
     .await?;
     base::meta(&found, &mut steps);
-    publication::steps(client, target, &watches, &mut steps, &mut problems, &mut warnings).await?;
+    wal::steps(client, target, &watches, &mut steps, &mut problems, &mut warnings).await?;
     if !problems.is_empty() {
         return Err(InstallError::Invalid(problems));
     }

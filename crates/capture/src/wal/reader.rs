@@ -1,12 +1,11 @@
 //! Reads the stream, hands changes over in batches, and tells the server what is kept. Reconnects for ever.
 //!
 //! The queue behind it is short: when it is full the server waits, which costs nobody anything, while this task goes on telling
-//! it that somebody is here. What was handed over is never asked for again by the same reader.
+//! it that somebody is here. Each stream begins behind what the log has.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +31,8 @@ const STATUS_AFTER: Duration = Duration::from_millis(500);
 const STATUS_EVERY: Duration = Duration::from_secs(3);
 /// A server that says nothing for so long has gone: it answers each of our messages.
 const SILENCE: Duration = Duration::from_secs(15);
+/// A stream that ends sooner is begun again with ever longer pauses.
+const STABLE: Duration = Duration::from_secs(2);
 /// A gateway that stops waits so long for its log.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Between looks at a slot that another gateway reads.
@@ -49,8 +50,6 @@ pub struct WalOptions {
     pub watches: Vec<WatchSpec>,
     /// How to install what is missing; absent where somebody else does that.
     pub repair: Option<Repair>,
-    /// What the log remembers.
-    pub known: Arc<dyn Fn() -> Option<Known> + Send + Sync>,
     /// Time between two looks at slot and publication.
     pub check: Duration,
 }
@@ -64,6 +63,9 @@ pub enum Step {
         gap: Option<&'static str>,
     },
     Batch(RawBatch),
+    /// Asks where to begin. The answer is given when all that was handed over before is in the log or has been refused: the stream
+    /// begins again behind what the log has.
+    Resume(oneshot::Sender<Option<Known>>),
     /// How slot and publication are.
     Health(Health),
     /// There is no stream until [`Step::Attached`] comes again.
@@ -88,7 +90,8 @@ pub struct Reader {
     kept: watch::Receiver<Kept>,
     /// Bumped by whoever wants a new connection.
     again: watch::Receiver<u64>,
-    last: Option<Known>,
+    /// Of the present stream.
+    epoch: u64,
     written: Lsn,
     /// Up to where the server can forget once everything that was handed over is kept.
     owed: Lsn,
@@ -110,7 +113,7 @@ impl Reader {
             sink,
             kept,
             again,
-            last: None,
+            epoch: 0,
             written: Lsn::default(),
             owed: Lsn::default(),
             told: (Lsn::default(), Instant::now()),
@@ -135,18 +138,15 @@ impl Reader {
     async fn keep_reading(&mut self, stop: &CancellationToken) {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
-            let remembered = (self.options.known)();
-            let trouble = match attach(
-                &self.options.settings,
-                &self.options.slot,
-                self.resume(remembered),
-            )
-            .await
-            {
+            let Some(known) = self.resume().await else { return };
+            let trouble = match attach(&self.options.settings, &self.options.slot, known).await {
                 Ok(attached) => {
-                    backoff.reset();
                     self.reported.clear();
+                    let begun = Instant::now();
                     let trouble = self.stream(attached, stop).await;
+                    if begun.elapsed() > STABLE {
+                        backoff.reset();
+                    }
                     if stop.is_cancelled() {
                         return;
                     }
@@ -186,22 +186,16 @@ impl Reader {
         }
     }
 
-    /// What was handed over is as good as kept; another node may have kept more.
-    fn resume(&self, remembered: Option<Known>) -> Option<Known> {
-        match (self.last, remembered) {
-            (Some(last), Some(known)) if last.epoch == known.epoch => Some(Known {
-                place: last.place.max(known.place),
-                ..last
-            }),
-            // Nothing has been kept since the last gap.
-            (Some(last), _) => Some(last),
-            (None, known) => known,
-        }
+    /// Where the log is; waits until it has decided about everything before.
+    async fn resume(&self) -> Option<Option<Known>> {
+        let (answer, known) = oneshot::channel();
+        self.sink.send(Step::Resume(answer)).await.ok()?;
+        known.await.ok()
     }
 
     async fn stream(&mut self, attached: Attached, stop: &CancellationToken) -> Trouble {
         let Attached { mut stream, start } = attached;
-        self.last = Some(start.known);
+        self.epoch = start.known.epoch;
         self.written = start.known.place.lsn;
         self.owed = Lsn::default();
         self.told = (Lsn::default(), Instant::now());
@@ -267,9 +261,10 @@ impl Reader {
     /// Up to where everything of this stream is kept; nothing is the same as zero to the server.
     fn kept_here(&self) -> Lsn {
         let kept = *self.kept.borrow();
-        match self.last {
-            Some(last) if last.epoch == kept.epoch => kept.lsn,
-            _ => Lsn::default(),
+        if kept.epoch == self.epoch {
+            kept.lsn
+        } else {
+            Lsn::default()
         }
     }
 
@@ -318,12 +313,8 @@ impl Reader {
     async fn hand_over(&mut self, stream: &mut Copying, assembler: &mut Assembler) -> Result<(), Trouble> {
         let batch = assembler.hand_over();
         self.written = self.written.max(batch.upto.lsn);
-        let place = batch.upto;
         let confirm = batch.confirm;
         self.give(stream, Step::Batch(batch)).await?;
-        if let Some(last) = &mut self.last {
-            last.place = place;
-        }
         self.owed = confirm.unwrap_or(self.owed);
         Ok(())
     }

@@ -67,14 +67,12 @@ impl Stream {
         let (sink, steps) = mpsc::channel(2);
         let (kept, kept_by_log) = watch::channel(Kept::default());
         let (again, asked) = watch::channel(0);
-        let remembered = Arc::clone(memory);
         let options = WalOptions {
             settings,
             pool: pool.clone(),
             slot: target.slot.clone(),
             watches: target.watches.clone(),
             repair: None,
-            known: Arc::new(move || *remembered.lock().unwrap()),
             check: Duration::from_secs(60),
         };
         let reader = Reader::new(options, sink, kept_by_log, asked);
@@ -100,6 +98,9 @@ impl Stream {
                     self.epoch = known.epoch;
                     self.gaps.extend(gap);
                     *self.memory.lock().unwrap() = Some(known);
+                }
+                Step::Resume(answer) => {
+                    let _ = answer.send(*self.memory.lock().unwrap());
                 }
                 Step::Batch(mut batch) => {
                     let captured = self.finisher.finish(&mut batch).await.unwrap();

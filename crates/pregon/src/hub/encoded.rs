@@ -108,6 +108,8 @@ pub struct Encoder {
     namespaces: Vec<String>,
     /// Whether events of Socket.IO carry their position, for connection state recovery.
     offsets: bool,
+    /// It was said that an event has a name that clients of Socket.IO cannot get.
+    reserved_said: bool,
 }
 
 impl Encoder {
@@ -117,6 +119,7 @@ impl Encoder {
             scratch: Vec::new(),
             namespaces,
             offsets,
+            reserved_said: false,
         }
     }
 

@@ -358,7 +358,7 @@ impl Shard {
             namespace,
             channels: channels.collect(),
         };
-        self.shared.kept.keep(pid, kept);
+        self.shared.kept.keep(pid, kept, self.owner(key));
     }
 
     fn codec(&mut self, key: Key) -> Option<Codec> {

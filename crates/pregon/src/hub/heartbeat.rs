@@ -42,6 +42,7 @@ impl Shard {
             Due::Expiry => self.expire(key),
             Due::Auth => self.check_authenticated(key),
             Due::Upgrade | Due::Linger => self.remove(key),
+            Due::Greeting => self.greet_suite(key),
             Due::Drain => self.close(key, &codes::CLOSE_SHUTDOWN, ""),
         }
     }

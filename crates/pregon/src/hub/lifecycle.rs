@@ -78,6 +78,8 @@ impl Shard {
                 post: None,
                 probe: None,
                 upgrading: false,
+                refused: 0,
+                greetings: None,
             })
         });
         let sessions = match newcomer.variant.codec {
@@ -326,7 +328,7 @@ impl Shard {
             .iter()
             .filter_map(|session| session.named.as_ref()?.pid.as_ref())
         {
-            self.shared.kept.left(pid);
+            self.shared.kept.left(pid, self.owner(key));
         }
         if let Some(main) = conn.probes.and_then(|main| self.conn(main))
             && let Some(engine) = &mut main.engine

@@ -18,6 +18,7 @@ use super::conn::{self, Conn};
 use super::encoded::Encoder;
 use super::timers::Timers;
 use super::{Key, Message, ShardHandle, Shared};
+use crate::session::recovery::Owner;
 
 /// The waker's token; connections have their slab index.
 const WAKER: Token = Token(usize::MAX);
@@ -184,6 +185,14 @@ impl Shard {
         while let Some((key, due)) = self.timers.pop(now) {
             self.fire(key, due, now);
         }
+    }
+
+    /// A connection as sessions that may come back know it.
+    pub(super) fn owner(&self, key: Key) -> Owner {
+        (
+            self.number,
+            u64::from(key.index) << 32 | u64::from(key.generation),
+        )
     }
 
     /// The connection, unless it is gone.

@@ -2,6 +2,7 @@
 //!
 //! A batch is noted in a [`Draft`] first and becomes true by [`Ledger::commit`], so that a log whose write fails forgets all of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -16,8 +17,15 @@ pub struct Ledger {
     /// Offsets of the identities that are still in the window.
     ids: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
     taken: HashMap<Arc<str>, Taken>,
-    /// Sources whose batch was not kept: what comes after it waits until that batch comes again.
-    held: HashMap<Arc<str>, Taken>,
+    /// Batches of sources that were not kept: what comes after one waits until it comes again.
+    held: HashMap<Arc<str>, Held>,
+}
+
+/// Places of one source whose batches were not kept. Bounded by what the source has under way.
+#[derive(Debug)]
+struct Held {
+    epoch: u64,
+    places: BTreeSet<(u64, u64)>,
 }
 
 /// What batches would change.
@@ -74,14 +82,23 @@ impl Ledger {
                 source_name: source_name(),
             });
         }
-        let held = self.held.get(&taken.source);
-        if held.is_some_and(|held| held.epoch == taken.epoch && held.upto < taken.upto) {
+        if self.is_held(draft, taken) {
             return Err(LogError::Held {
                 source_name: source_name(),
             });
         }
         draft.taken.insert(Arc::clone(&taken.source), taken.clone());
         Ok(())
+    }
+
+    /// Whether a batch before this one was not kept, and has not come again either.
+    fn is_held(&self, draft: &Draft, taken: &Taken) -> bool {
+        let Some(held) = self.held.get(&taken.source) else {
+            return false;
+        };
+        let again = draft.taken.get(&taken.source).map(|again| again.upto);
+        let missing = |place: &(u64, u64)| again.is_none_or(|again| *place > again);
+        held.epoch == taken.epoch && held.places.range(..taken.upto).any(missing)
     }
 
     /// The offset of a publication with this identity; gaps have none.
@@ -102,18 +119,27 @@ impl Ledger {
         self.next = draft.next;
         self.ids.extend(draft.ids);
         for (source, taken) in draft.taken {
-            self.held.remove(&source);
+            if let Some(held) = self.held.get_mut(&source) {
+                held.places.retain(|place| *place > taken.upto);
+                if held.places.is_empty() || held.epoch != taken.epoch {
+                    self.held.remove(&source);
+                }
+            }
             self.taken.insert(source, taken);
         }
     }
 
-    /// The log could not keep this batch of a source.
+    /// The log could not keep this batch of a source, or refused it because of an earlier one.
     pub fn hold(&mut self, taken: &Taken) {
-        let held = self.held.entry(Arc::clone(&taken.source));
-        let held = held.or_insert_with(|| taken.clone());
-        if held.epoch != taken.epoch || taken.upto < held.upto {
-            *held = taken.clone();
+        let fresh = || Held {
+            epoch: taken.epoch,
+            places: BTreeSet::new(),
+        };
+        let held = self.held.entry(Arc::clone(&taken.source)).or_insert_with(fresh);
+        if held.epoch != taken.epoch {
+            *held = fresh();
         }
+        held.places.insert(taken.upto);
     }
 
     /// How far a source was taken. Who asks begins again from there, so that nothing is held any more.
@@ -177,7 +203,25 @@ mod tests {
         ledger.hold(&taken(3));
         assert!(matches!(take(&mut ledger, 3), Err(LogError::Held { .. })));
         take(&mut ledger, 2).unwrap();
+        assert!(
+            matches!(take(&mut ledger, 4), Err(LogError::Held { .. })),
+            "the third was not kept either"
+        );
         take(&mut ledger, 3).unwrap();
+        take(&mut ledger, 4).unwrap();
+    }
+
+    #[test]
+    fn batches_that_come_again_together_are_taken_together() {
+        let mut ledger = Ledger::new(1, HashMap::new());
+        ledger.hold(&taken(2));
+        ledger.hold(&taken(3));
+        let mut draft = ledger.draft();
+        for upto in [2, 3, 4] {
+            ledger.take_over(&mut draft, &taken(upto)).unwrap();
+        }
+        ledger.commit(draft);
+        take(&mut ledger, 5).unwrap();
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use pregon_capture::connect::{ConnectError, Settings};
 use pregon_capture::fetch::SEARCH_PATH;
 use pregon_capture::install::Mode;
@@ -12,7 +11,7 @@ use pregon_capture::wal::{Repair, WalOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Apply, Config, Emitter, Postgres};
+use crate::config::{Apply, Config, Postgres};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -56,7 +55,7 @@ pub(super) fn start(parts: &Parts<'_>) -> anyhow::Result<Sources> {
             Mode::Outbox => Some(sources.outbox(parts, settings.clone())),
             Mode::Wal => Some(sources.wal(parts, postgres, settings.clone())?),
         };
-        let listening = sources.listen(parts, settings, emitters.clone());
+        let listening = sources.listen(parts, settings, emitters.as_ref());
         if mode != Mode::Wal {
             sources.triggers(parts, watched.unwrap_or(listening));
         }
@@ -94,24 +93,20 @@ impl Sources {
     }
 
     /// What is notified; where something else captures the changes there may be nothing to listen to.
-    fn listen(&mut self, parts: &Parts<'_>, settings: Settings, emitters: Option<Arc<Emitters>>) -> Attached {
+    fn listen(
+        &mut self,
+        parts: &Parts<'_>,
+        settings: Settings,
+        emitters: Option<&Arc<Emitters>>,
+    ) -> Attached {
         let (config, up) = (parts.config, Attached::default());
         let options = listen_options(config, settings);
         if !options.publish && options.channels.is_empty() {
             return up;
         }
         self.attached.push(("postgres", up.clone()));
-        let names = config.listen.iter();
-        let source = PostgresSource {
-            options,
-            names: names
-                .map(|listen| (listen.channel.clone(), Arc::from(listen.name.as_str())))
-                .collect::<HashMap<_, _>>(),
-            emitters: emitters.filter(|_| config.socketio().hears(Emitter::Postgres)),
-            pipeline: Arc::clone(parts.pipeline),
-            metrics: Arc::clone(parts.metrics),
-            attached: up.clone(),
-        };
+        let (pipeline, metrics) = (parts.pipeline, parts.metrics);
+        let source = PostgresSource::build(config, options, emitters, pipeline, metrics, up.clone());
         let stopped = parts.stop.clone();
         self.tasks.spawn(async move {
             if let Err(error) = source.run(stopped).await {
@@ -154,7 +149,6 @@ fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> any
             slot: target.slot.clone(),
             watches: target.watches.clone(),
             repair: repair.transpose()?,
-            known: Arc::new(|| None),
             check: postgres.heartbeat.0 * 2,
         },
         pool,

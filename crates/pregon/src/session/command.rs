@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use pregon_wire::Command;
 use pregon_wire::codes::{self, Code};
-use pregon_wire::socketio::elements;
+use pregon_wire::socketio::{elements, is_reserved};
 
 use super::Session;
 use super::history::{History, Request};
@@ -357,7 +357,7 @@ fn emit(
 
 /// A bad name, or too many of them in a short time.
 fn refuse_event(session: &mut Session, asked: Asked, event: &str, env: &Env<'_>) -> Option<Effect> {
-    if let Err(message) = check_name(event) {
+    if let Err(message) = check_event(event) {
         return Some(refuse(asked, &codes::BAD_EVENT, message));
     }
     if session
@@ -378,6 +378,16 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
         _ if name.chars().any(char::is_control) => Err("the name has control characters"),
         _ => Ok(()),
     }
+}
+
+/// The name of an event that a client makes: it may not speak as the gateway does, nor as a library of Socket.IO does to its own
+/// application, whose parser ends the connection at such a name.
+fn check_event(name: &str) -> Result<(), &'static str> {
+    check_name(name)?;
+    if is_reserved(name) || matches!(name, "gap" | "error" | "join" | "leave") {
+        return Err("the name is one of the protocol's own: choose another");
+    }
+    Ok(())
 }
 
 pub(super) fn ask(question: Question, then: Then) -> Effect {

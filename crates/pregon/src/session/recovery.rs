@@ -48,8 +48,16 @@ pub struct Recalled {
 
 struct Place {
     kept: Kept,
+    /// The connection that has it now, or had it last.
+    owner: Owner,
     left: Option<Instant>,
 }
+
+/// A connection of this process. One that was lost without a word may end long after its session went on in another.
+pub type Owner = (u16, u64);
+
+/// No connection of this process.
+const NOBODY: Owner = (u16::MAX, u64::MAX);
 
 /// See the module.
 pub struct Sessions {
@@ -79,6 +87,7 @@ impl Sessions {
             let left = now.checked_sub(away.unwrap_or_default()).unwrap_or(now);
             let place = Place {
                 kept: found.kept,
+                owner: NOBODY,
                 left: Some(left),
             };
             places.insert(found.pid, place);
@@ -95,23 +104,32 @@ impl Sessions {
     }
 
     /// Keeps a session as it is now.
-    pub fn keep(&self, pid: &Arc<str>, kept: Kept) {
-        let place = Place { kept, left: None };
+    pub fn keep(&self, pid: &Arc<str>, kept: Kept, owner: Owner) {
+        let left = None;
+        let place = Place { kept, owner, left };
         self.places.lock().insert(Arc::clone(pid), place);
         self.changed(pid);
     }
 
-    /// Its connection is gone: from now on the time counts.
-    pub fn left(&self, pid: &Arc<str>) {
-        if let Some(place) = self.places.lock().get_mut(pid) {
-            place.left = Some(Instant::now());
-        }
+    /// Its connection is gone: from now on the time counts, unless another connection has it by now.
+    pub fn left(&self, pid: &Arc<str>, owner: Owner) {
+        let mut places = self.places.lock();
+        let Some(place) = places.get_mut(pid).filter(|place| place.owner == owner) else {
+            return;
+        };
+        place.left = Some(Instant::now());
+        drop(places);
         self.changed(pid);
     }
 
-    /// It said farewell, or may not come back.
-    pub fn forget(&self, pid: &Arc<str>) {
-        self.places.lock().remove(pid);
+    /// It said farewell, or may not come back; said by a connection that has it no more, it means nothing.
+    pub fn forget(&self, pid: &Arc<str>, owner: Owner) {
+        let mut places = self.places.lock();
+        if places.get(pid).is_none_or(|place| place.owner != owner) {
+            return;
+        }
+        places.remove(pid);
+        drop(places);
         self.changed(pid);
     }
 
@@ -183,6 +201,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const ONE: Owner = (0, 1);
+
     fn kept(room: &str) -> Kept {
         Kept {
             sid: Arc::from("s"),
@@ -195,23 +215,35 @@ mod tests {
     fn a_session_is_recalled_by_its_secret_until_its_time_is_over() {
         let sessions = Sessions::new(Duration::from_secs(60));
         let pid: Arc<str> = Arc::from("secret");
-        sessions.keep(&pid, kept("a"));
-        sessions.keep(&pid, kept("b"));
-        sessions.left(&pid);
+        sessions.keep(&pid, kept("a"), ONE);
+        sessions.keep(&pid, kept("b"), ONE);
+        sessions.left(&pid, ONE);
         let (_, found) = sessions.recall("secret").unwrap();
         assert_eq!(found.channels, [Arc::from("b")]);
         assert!(sessions.recall("other").is_none());
-        sessions.forget(&pid);
+        sessions.forget(&pid, ONE);
         assert!(sessions.recall("secret").is_none());
+    }
+
+    #[test]
+    fn a_connection_that_ends_late_does_not_end_the_session_of_another() {
+        let sessions = Sessions::new(Duration::ZERO);
+        let pid: Arc<str> = Arc::from("secret");
+        sessions.keep(&pid, kept("a"), ONE);
+        sessions.keep(&pid, kept("a"), (1, 1));
+        sessions.left(&pid, ONE);
+        sessions.forget(&pid, ONE);
+        sessions.prune();
+        assert!(sessions.recall("secret").is_some());
     }
 
     #[test]
     fn who_is_away_for_too_long_is_forgotten_and_who_is_here_is_not() {
         let sessions = Sessions::new(Duration::ZERO);
         for pid in ["here", "away"] {
-            sessions.keep(&Arc::from(pid), kept("a"));
+            sessions.keep(&Arc::from(pid), kept("a"), ONE);
         }
-        sessions.left(&Arc::from("away"));
+        sessions.left(&Arc::from("away"), ONE);
         std::thread::yield_now();
         while sessions.recall("away").is_some() {}
         sessions.prune();
@@ -229,10 +261,10 @@ mod tests {
         };
         let sessions = open(&namespaces);
         for pid in ["here", "away", "gone"] {
-            sessions.keep(&Arc::from(pid), kept("a"));
+            sessions.keep(&Arc::from(pid), kept("a"), ONE);
         }
-        sessions.left(&Arc::from("away"));
-        sessions.forget(&Arc::from("gone"));
+        sessions.left(&Arc::from("away"), ONE);
+        sessions.forget(&Arc::from("gone"), ONE);
         sessions.close();
         drop(sessions);
         let sessions = open(&namespaces);

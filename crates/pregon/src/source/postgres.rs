@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Attached;
 use super::emitter::{self, Emitters, Taken};
 use super::pending::Pending;
+use crate::config::{Config, Emitter};
 use crate::event::{Event, EventId, Op};
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason, SourceLabel};
@@ -58,6 +59,29 @@ struct Running {
 }
 
 impl PostgresSource {
+    /// The source of a configuration.
+    pub fn build(
+        config: &Config,
+        options: ListenOptions,
+        emitters: Option<&Arc<Emitters>>,
+        pipeline: &Arc<Pipeline>,
+        metrics: &Arc<Metrics>,
+        attached: Attached,
+    ) -> Self {
+        let listens = config.listen.iter();
+        let heard = config.socketio().hears(Emitter::Postgres);
+        Self {
+            options,
+            names: listens
+                .map(|listen| (listen.channel.clone(), Arc::from(listen.name.as_str())))
+                .collect(),
+            emitters: emitters.filter(|_| heard).cloned(),
+            pipeline: Arc::clone(pipeline),
+            metrics: Arc::clone(metrics),
+            attached,
+        }
+    }
+
     /// Captures until `stop`; the listener stops first, then what it captured is appended.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
         let Self {

@@ -37,7 +37,6 @@ const RENDER_EVERY: Duration = Duration::from_secs(10);
 
 /// The source with what it needs.
 pub struct WalSource {
-    /// Its `known` is replaced by what the log says.
     pub options: WalOptions,
     /// With the search path of conditions.
     pub pool: Pool,
@@ -61,7 +60,8 @@ struct Running {
     metrics: Arc<Metrics>,
     attached: Attached,
     complete: Attached,
-    epoch: u64,
+    /// Where the present stream began.
+    begun: Option<Known>,
     unkept: FuturesOrdered<Unkept>,
     kept: watch::Sender<Kept>,
     again: watch::Sender<u64>,
@@ -77,11 +77,6 @@ impl WalSource {
         let (again, asked_again) = watch::channel(0);
         let name: Arc<str> = format!("wal:{}", self.options.slot).into();
         let watches = self.options.watches.clone();
-        let (pipeline, source) = (Arc::clone(&self.pipeline), Arc::clone(&name));
-        let options = WalOptions {
-            known: Arc::new(move || pipeline.taken(&source).map(known)),
-            ..self.options
-        };
         let mut running = Running {
             name,
             watches: watches
@@ -94,14 +89,14 @@ impl WalSource {
             metrics: self.metrics,
             attached: self.attached,
             complete: self.complete,
-            epoch: 0,
+            begun: None,
             unkept: FuturesOrdered::new(),
             kept,
             again,
             health: None,
             rendered: None,
         };
-        let reader = Reader::new(options, sink, kept_by_log, asked_again);
+        let reader = Reader::new(self.options, sink, kept_by_log, asked_again);
         tokio::join!(reader.run(stop), running.take_all(steps));
         running.set_attached(false);
     }
@@ -120,7 +115,11 @@ impl Running {
         loop {
             tokio::select! {
                 biased;
-                Some((upto, outcome)) = self.unkept.next(), if !self.unkept.is_empty() => self.is_kept(upto, outcome),
+                Some((upto, outcome)) = self.unkept.next(), if !self.unkept.is_empty() => {
+                    if self.is_lost(upto, outcome) {
+                        self.gap(&self.watches, true).await;
+                    }
+                }
                 step = steps.recv(), if self.unkept.len() < UNKEPT => match step {
                     Some(step) => self.take(step).await,
                     None => return,
@@ -129,23 +128,52 @@ impl Running {
         }
     }
 
-    fn is_kept(&self, upto: Option<Kept>, outcome: Result<(), LogError>) {
-        match (outcome, upto) {
-            (Ok(()), Some(upto)) => {
-                self.kept.send_replace(upto);
-            }
-            (Ok(()), None) => {}
-            (Err(error), _) => {
-                tracing::warn!(%error, "captured changes were not appended, reading them again");
-                self.reconnect();
+    /// Where to begin: behind what the log has, once it has decided about everything.
+    async fn resume(&mut self) -> Option<Known> {
+        while let Some((upto, outcome)) = self.unkept.next().await {
+            if self.is_lost(upto, outcome) {
+                self.gap(&self.watches, true).await;
             }
         }
+        let kept = self.pipeline.taken(&self.name).map(known);
+        match (kept, self.begun) {
+            (Some(kept), Some(begun)) if kept.epoch == begun.epoch => Some(Known {
+                place: kept.place.max(begun.place),
+                ..kept
+            }),
+            (kept, begun) => kept.or(begun),
+        }
+    }
+
+    /// What became of a batch; true if it will never be in the log.
+    fn is_lost(&self, upto: Option<Kept>, outcome: Result<(), LogError>) -> bool {
+        let lost = match outcome {
+            // Another gateway on the same log was faster: what matters is that it is there.
+            Ok(()) | Err(LogError::Repeated { .. }) => false,
+            Err(error @ LogError::TooLarge) => {
+                tracing::error!(%error, "a change is left out: clients are told of a gap");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "captured changes were not kept, reading them again");
+                self.reconnect();
+                return false;
+            }
+        };
+        if let Some(upto) = upto {
+            self.kept.send_replace(upto);
+        }
+        lost
     }
 
     async fn take(&mut self, step: Step) {
         match step {
             Step::Attached { known, gap } => self.attached_at(known, gap).await,
             Step::Batch(batch) => self.batch(batch).await,
+            Step::Resume(answer) => {
+                // A reader that does not wait for it is stopping.
+                let _ = answer.send(self.resume().await);
+            }
             Step::Health(health) => self.health(health).await,
             Step::Lost { reason, permanent } => {
                 if permanent {
@@ -160,11 +188,14 @@ impl Running {
 
     async fn attached_at(&mut self, known: Known, gap: Option<&str>) {
         tracing::info!(slot = &*self.name, lsn = %known.place.lsn, "reading the write-ahead log");
-        self.epoch = known.epoch;
+        self.begun = Some(known);
         if let Some(reason) = gap {
             tracing::warn!(reason, "changes may have been lost: clients are told");
             self.gap(&self.watches, true).await;
-            // From here on the new history counts.
+        }
+        let remembered = self.pipeline.taken(&self.name).map(|taken| taken.epoch);
+        if remembered != Some(known.epoch) {
+            // From here on this history counts, also if nothing comes before the next start.
             self.append(Vec::new(), known.place, None).await;
         }
         self.set_attached(true);
@@ -197,12 +228,12 @@ impl Running {
     }
 
     async fn append(&mut self, events: Vec<Event>, upto: Place, confirm: Option<Lsn>) {
+        let epoch = self.begun.map_or(0, |known| known.epoch);
         let taken = Taken {
             source: Arc::clone(&self.name),
-            epoch: self.epoch,
+            epoch,
             upto: upto.pair(),
         };
-        let epoch = self.epoch;
         let confirm = confirm.map(|lsn| Kept { epoch, lsn });
         let receipt = self.pipeline.ingest_upto(events, Some(taken)).await;
         self.unkept

@@ -73,7 +73,10 @@ impl History for Core {
         }
         let newest = segments.last().map_or(0, |segment| segment.first);
         for segment in &segments {
-            if segment.first != newest && !segment.concerns(&numbers) {
+            if reading.spent > PIECE {
+                return Some(reading.merged);
+            }
+            if segment.first != newest && !segment.concerns(&numbers, &mut reading.spent) {
                 reading.merged.reached = segment.last().min(upto);
                 continue;
             }
@@ -104,7 +107,7 @@ impl History for Core {
             if spent > LOOK_BACK {
                 break;
             }
-            if segment.concerns(&number) {
+            if segment.concerns(&number, &mut spent) {
                 let offsets = match offsets_of(segment, channel, upto, &mut spent) {
                     Ok(offsets) => offsets,
                     Err(error) => {

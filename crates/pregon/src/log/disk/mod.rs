@@ -158,11 +158,18 @@ impl DiskLog {
         Ok(log)
     }
 
+    /// Starts a thread. One that panics takes the process with it: receipts would wait for it forever, and a supervisor starts a node that
+    /// finds everything that was written.
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let run = move || {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+                tracing::error!("a thread of the log panicked: aborting, so that nobody waits for it");
+                std::process::abort();
+            }
+        };
         let thread = std::thread::Builder::new().name(name.to_owned());
-        self.threads
-            .lock()
-            .push(thread.spawn(run).map_err(OpenError::Thread)?);
+        let started = thread.spawn(run).map_err(OpenError::Thread)?;
+        self.threads.lock().push(started);
         Ok(())
     }
 
@@ -182,9 +189,8 @@ impl DiskLog {
     fn stop(&self) {
         self.core.queue.close();
         for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the log panicked");
-            }
+            // Its panic would have ended the process.
+            let _ = thread.join();
         }
     }
 }
@@ -229,11 +235,19 @@ impl Log for DiskLog {
         if let Some(error) = self.core.broken.get() {
             return Receipt::ready(Err(LogError::Unsynced(Arc::clone(error))));
         }
-        let pushed = Job::new(batch, taken, &*self.core.opener).and_then(|(job, receipt)| {
-            self.core.queue.push(job)?;
-            Ok(receipt)
-        });
-        pushed.unwrap_or_else(|error| Receipt::ready(Err(error)))
+        let (job, receipt) = match Job::new(batch, taken, &*self.core.opener) {
+            Ok(made) => made,
+            Err(error) => return Receipt::ready(Err(error)),
+        };
+        if let Err((job, error)) = self.core.queue.push(job) {
+            // Later ones of its source must not pass it by.
+            if error.is_passing() {
+                let mut ledger = self.core.ledger.lock();
+                job.taken.iter().for_each(|taken| ledger.hold(taken));
+            }
+            job.refuse(error);
+        }
+        receipt
     }
 
     fn taken(&self, source: &str) -> Option<Taken> {

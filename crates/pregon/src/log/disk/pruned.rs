@@ -14,7 +14,7 @@ use super::segment::Table;
 const REMEMBERED: usize = 100_000;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pruned {
     channels: Table,
     /// Newest pruned offset of the channels that are not remembered.
@@ -48,6 +48,11 @@ impl Pruned {
     /// Everything up to `offset` may be missing, on any channel.
     pub(super) fn lose(&mut self, offset: u64) {
         self.gap = self.gap.max(offset);
+    }
+
+    /// Takes over what was lost meanwhile.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.lose(other.gap);
     }
 
     /// Lets the quarter of the channels go whose last entry is longest ago.

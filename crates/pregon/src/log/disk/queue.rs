@@ -95,13 +95,14 @@ struct Inner {
 }
 
 impl Queue {
-    pub(super) fn push(&self, job: Job) -> Result<(), LogError> {
+    /// Adds a batch; one that there is no room for comes back.
+    pub(super) fn push(&self, job: Job) -> Result<(), (Job, LogError)> {
         let mut inner = self.inner.lock();
         if inner.closed {
-            return Err(LogError::Closed);
+            return Err((job, LogError::Closed));
         }
         if !inner.jobs.is_empty() && inner.bytes + job.weight() > MOST {
-            return Err(LogError::Full);
+            return Err((job, LogError::Full));
         }
         inner.bytes += job.weight();
         inner.jobs.push_back(job);

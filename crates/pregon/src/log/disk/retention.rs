@@ -37,17 +37,19 @@ impl Core {
             let extent = segment.extent.read();
             (extent.last, extent.newest_gap, extent.last_time)
         };
+        // On a copy: shards ask what is pruned, and must not wait for a file.
+        let mut pruned = self.pruned.read().clone();
+        let table = table.unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %segment.path.display(), "which channels a segment had is unknown: it counts for all");
+            pruned.lose(last);
+            Default::default()
+        });
+        pruned.add(table, newest_gap, newest);
+        pruned.save(&self.folder.pruned())?;
         {
-            let mut pruned = self.pruned.write();
-            match table {
-                Ok(table) => pruned.add(table, newest_gap, newest),
-                Err(error) => {
-                    tracing::warn!(%error, path = %segment.path.display(), "which channels a segment had is unknown: it counts for all");
-                    pruned.lose(last);
-                    pruned.add(Default::default(), newest_gap, newest);
-                }
-            }
-            pruned.save(&self.folder.pruned())?;
+            let mut known = self.pruned.write();
+            pruned.join(&known);
+            *known = pruned;
         }
         self.segments.write().retain(|other| other.first != segment.first);
         segment.remove()

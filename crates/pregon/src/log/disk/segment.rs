@@ -145,8 +145,9 @@ impl Segment {
         summary::read_table(&summary::path(&self.path))
     }
 
-    /// Whether there may be an entry for one of `wanted`: channels by number, each with the offset after which.
-    pub(super) fn concerns(&self, wanted: &[(u64, u64)]) -> bool {
+    /// Whether there may be an entry for one of `wanted`: channels by number, each with the offset after which. Adds what the answer
+    /// has cost, bytes read, to `spent`.
+    pub(super) fn concerns(&self, wanted: &[(u64, u64)], spent: &mut u64) -> bool {
         let has = |table: &Table| {
             let later =
                 |(channel, after): &(u64, u64)| table.get(channel).is_some_and(|newest| newest > after);
@@ -162,7 +163,10 @@ impl Segment {
             }
         }
         // Without a summary it has to be searched.
-        summary::read_table(&summary::path(&self.path)).map_or(true, |table| has(&table))
+        summary::read_table(&summary::path(&self.path)).map_or(true, |table| {
+            *spent += 16 * table.len() as u64;
+            has(&table)
+        })
     }
 
     /// Writes the summary of a full segment, and lets its channels go from memory.

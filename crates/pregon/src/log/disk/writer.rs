@@ -111,7 +111,7 @@ impl Writer {
         self.time = self.time.max(codec::micros(SystemTime::now()));
         self.buffer.clear();
         let core = Arc::clone(&self.core);
-        let ledger = core.ledger.lock();
+        let mut ledger = core.ledger.lock();
         let mut group = Group {
             draft: ledger.draft(),
             notes: Notes::default(),
@@ -124,7 +124,12 @@ impl Writer {
                 None => None,
             };
             match refused {
-                Some(error) => job.refuse(error),
+                Some(error) => {
+                    if error.is_passing() {
+                        job.taken.iter().for_each(|taken| ledger.hold(taken));
+                    }
+                    job.refuse(error);
+                }
                 None => self.number_batch(&ledger, job, &mut group),
             }
         }
