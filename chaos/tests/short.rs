@@ -13,9 +13,21 @@ fn a_minute_of_faults_loses_nothing() {
     let run = Command::new(env!("CARGO_BIN_EXE_pregon-chaos"))
         .arg("--binary")
         .arg(&gateway)
-        .args(["--seed", "20261125", "--changes", "15000", "--faults", "14", "--pause", "1s"])
+        .args([
+            "--seed",
+            "20261125",
+            "--changes",
+            "15000",
+            "--faults",
+            "14",
+            "--pause",
+            "1s",
+        ])
         .output()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr),
+    );
     assert!(run.status.success(), "{out}\n{err}");
 }
