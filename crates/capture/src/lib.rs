@@ -26,3 +26,4 @@ pub mod catch_up;
 pub mod catalog;
 pub mod doctor;
 pub mod install;
+pub mod router;

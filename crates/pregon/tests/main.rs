@@ -27,3 +27,4 @@ mod redis;
 mod emitters;
 mod chat_inbox;
 mod marketplace;
+mod router;

@@ -13,6 +13,8 @@ mod token;
 mod publish;
 mod listen;
 mod route;
+mod router;
+mod router_inbox;
 mod completions;
 mod demo;
 mod conformance;
@@ -61,6 +63,7 @@ enum Command {
     Listen(Box<listen::Args>),
     #[command(subcommand)]
     Route(route::Command),
+    Router(router::Args),
     Completions(completions::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -77,6 +80,7 @@ impl Command {
             Self::Token(command) => command.wants_json(),
             Self::Publish(args) => args.json,
             Self::Route(command) => command.wants_json(),
+            Self::Router(args) => args.wants_json(),
             // Their results are streams, logs or texts.
             Self::Serve(_)
             | Self::Listen(_)
@@ -125,6 +129,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => publish::run(&args, &file),
         Command::Listen(args) => listen::run(*args),
         Command::Route(command) => route::run(&command, &file),
+        Command::Router(args) => router::run(&args, &file),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Conformance(args) => conformance::run(&args),

@@ -12,6 +12,7 @@ mod socketio;
 mod data;
 mod redis;
 mod decrypt;
+mod router;
 pub mod net;
 mod tree;
 mod shape;
@@ -31,6 +32,7 @@ pub use decrypt::{Decrypt, Encoding, Format, KeyEncoding, Plain};
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
+pub use router::Router;
 pub use server::{Limits, Log, LogKind, Metrics, Server};
 pub use socketio::{Emitter, Socketio};
 pub use units::{OneOrMany, Period, Secret, Size};
@@ -53,6 +55,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Rules: which events go to which channels.
     pub route: Vec<Route>,
+    /// Webhooks of WhatsApp, for `pregon router`.
+    pub router: Option<Router>,
     /// Clients of Socket.IO; served when the section is there.
     pub socketio: Option<Socketio>,
     /// Fields that the application stores encrypted.

@@ -1,0 +1,146 @@
+//! Kills, failures and a database that is away.
+
+use std::time::Duration;
+
+use pregon_testkit::{Node, Server, eventually, postgres};
+use serde_json::Value;
+
+use super::{ask, becomes, deliver, finished, options, post, start, text};
+
+#[tokio::test]
+async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
+    let server = postgres::shared().await;
+    let database = pregon_testkit::Database::create(server).await.unwrap();
+    let config = std::fs::read_to_string(crate::support::example("whatsapp-router/pregon.toml")).unwrap();
+    let config = config.replace("[router]", "[router]\nattempts = 2");
+    let file = super::with_secrets(pregon_testkit::NodeOptions::text(config), &database.url());
+    let router = Node::spawn(file).await.unwrap();
+    database
+        .execute("ALTER TABLE mensajes ADD CONSTRAINT no_malo CHECK (mensaje <> 'malo')")
+        .await
+        .unwrap();
+    let mut three = text("1", "wamid.1", "bueno");
+    let list = three["entry"][0]["changes"][0]["value"]["messages"].as_array_mut().unwrap();
+    for (id, body) in [("wamid.2", "malo"), ("wamid.3", "mejor")] {
+        let mut next = list[0].clone();
+        next["id"] = id.into();
+        next["text"]["body"] = body.into();
+        list.push(next);
+    }
+    deliver(&router, &three).await;
+    becomes(&database, "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", "bueno,mejor").await;
+    becomes(&database, "SELECT attempts FROM pregon_router.dead_letter", "2").await;
+    finished(&database).await;
+    assert!(router.lines().iter().any(|line| line.contains("\"success\":false") && line.contains("no_malo")));
+
+    // What was given up is listed, shown, and taken again.
+    let config = router.folder().join("pregon.toml").display().to_string();
+    let url = database.url();
+    let run = |words: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::binary());
+        command.args(["router", "inbox"]).args(words).args(["--config", &config]).env("DATABASE_URL", &url);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed: Value = serde_json::from_str(run(&["list", "--json"]).trim()).unwrap();
+    assert_eq!((&listed["wamid"], &listed["attempts"]), (&"wamid.2".into(), &2.into()));
+    let number = listed["id"].to_string();
+    let shown: Value = serde_json::from_str(&run(&["show", &number])).unwrap();
+    assert_eq!(shown["item"]["mensaje"], "malo");
+    assert!(shown["body"].as_str().unwrap().contains("wamid.3"));
+    database.execute("ALTER TABLE mensajes DROP CONSTRAINT no_malo").await.unwrap();
+    assert!(run(&["retry", &number]).starts_with('1'));
+    becomes(&database, "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", "bueno,mejor,malo").await;
+}
+
+#[tokio::test]
+async fn kills_lose_nothing_double_nothing_and_keep_the_order() {
+    let (database, mut router) = start(postgres::shared().await).await;
+    const CONTACTS: usize = 7;
+    const KILLS: usize = 6;
+    const ROUNDS: usize = 12;
+    let mut number = 0;
+    for _ in 0..KILLS {
+        // As the sender does: one message of a contact after the other, and again what was not answered with 200.
+        for round in 0..ROUNDS {
+            let posts = (0..CONTACTS).map(|contact| {
+                let id = format!("wamid.{contact}.{:06}", number + round);
+                (id.clone(), text(&format!("54900{contact}"), &id, &id))
+            });
+            for (_, one) in posts.collect::<Vec<_>>() {
+                deliver(&router, &one).await;
+            }
+        }
+        number += ROUNDS;
+        let last = text("549000", &format!("wamid.0.{number:06}"), "ultimo");
+        let (sent, killed) = tokio::join!(post_bytes(&router, &last), async { router.pid() });
+        pregon_testkit::process::signal(killed.unwrap(), pregon_testkit::process::SIGKILL);
+        router.kill9().await.unwrap();
+        router.restart().await.unwrap();
+        if !sent {
+            deliver(&router, &last).await;
+        }
+        deliver(&router, &last).await; // Its sender did not see the answer.
+        number += 1;
+    }
+    finished(&database).await;
+    let total = KILLS * ROUNDS * CONTACTS + KILLS;
+    assert_eq!(ask(&database, "SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes").await, format!("{total} {total}"));
+    assert_eq!(ask(&database, "SELECT count(*) FROM contactos").await, CONTACTS.to_string());
+    let disorder = "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (PARTITION BY conversacion_id ORDER BY id) AS before
+        FROM mensajes) AS pairs WHERE before > wamid";
+    assert_eq!(ask(&database, disorder).await, "0");
+}
+
+async fn post_bytes(router: &Node, delivery: &Value) -> bool {
+    post(router, delivery.to_string().as_bytes()).await.is_ok_and(|answer| answer.status() == 200)
+}
+
+#[tokio::test]
+async fn two_routers_share_the_work_and_keep_the_order() {
+    let (database, router) = start(postgres::shared().await).await;
+    let second = Node::spawn(options(&database.url())).await.unwrap();
+    for number in 0..40 {
+        let id = format!("wamid.{number:03}");
+        let to = if number % 2 == 0 { &router } else { &second };
+        deliver(to, &text("111", &id, &id)).await;
+    }
+    becomes(&database, "SELECT count(*) FROM mensajes", "40").await;
+    assert_eq!(ask(&database, "SELECT count(*) FROM conversaciones").await, "1");
+    let disorder = "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (ORDER BY id) AS before FROM mensajes) AS p WHERE before > wamid";
+    assert_eq!(ask(&database, disorder).await, "0");
+}
+
+#[tokio::test]
+async fn while_postgres_is_away_senders_are_told_to_come_again() {
+    let mut server = Server::start(postgres::Options::default()).await.unwrap();
+    let (url, mut router) = {
+        let (database, router) = start(&server).await;
+        deliver(&router, &text("1", "wamid.1", "antes")).await;
+        finished(&database).await;
+        let url = database.url();
+        std::mem::forget(database);
+        (url, router)
+    };
+    server.kill9().await.unwrap();
+    let away = post(&router, text("1", "wamid.2", "durante").to_string().as_bytes()).await.unwrap();
+    assert_eq!((away.status(), away.header("retry-after").is_some()), (503, true));
+    server.restart().await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        let again = text("1", "wamid.2", "durante").to_string();
+        post(&router, again.as_bytes()).await.map(|answer| answer.status() == 200).unwrap_or(false)
+    })
+    .await
+    .unwrap();
+    let client = pregon_testkit::postgres::connect(&url).await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        let row = client.query_one("SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", &[]).await?;
+        let said: String = row.try_get(0)?;
+        anyhow::ensure!(said == "antes,durante", "{said}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(router.sigterm().await.unwrap().unwrap().code(), Some(0));
+}
