@@ -23,7 +23,7 @@ async fn a_message_of_whatsapp_reaches_the_screens_of_its_area() {
     let gateway = gateway(&database.url()).await;
     let mut agent = client(&gateway, CLIENTS[0], &["websocket"], &json!({"sub": 1, "area": "general"})).await;
     let mut other = client(&gateway, CLIENTS[0], &["websocket"], &json!({"sub": 2, "area": "ventas"})).await;
-    let mut leader = client(&gateway, CLIENTS[1], &["websocket"], &json!({"sub": 3, "role": "supervisor"})).await;
+    let mut leader = client(&gateway, CLIENTS[1], &["websocket"], &json!({"sub": 3, "area": "todas"})).await;
     assert_eq!(leader.ask("subscribe", &json!(["area_general"])).await[0]["ok"], true);
 
     deliver(&router, &text("5491122334455", "wamid.A", "Hola, ¿están?")).await;
