@@ -10,6 +10,7 @@ DECLARE
   heard pregon_router.status;
   at timestamptz := to_timestamp((item ->> 'at')::double precision);
   new_talk boolean := false;
+  before text;
 BEGIN
   message.numero := item ->> 'numero';
   message.wamid := item ->> 'wamid';
@@ -46,15 +47,24 @@ BEGIN
   IF stored.id IS NULL THEN
     RETURN jsonb_build_object('outcome', 'duplicate');
   END IF;
-  IF NOT new_talk THEN
+  before := coalesce(talk.area::text, {{area}});
+  IF item ? 'reglas' THEN
+    talk := pregon_router.apply_rules(talk, item, to_jsonb(stored), new_talk);
+  END IF;
+  IF NOT new_talk OR item ? 'reglas' THEN
     fresh_talk.telefono := item ->> 'telefono';
     fresh_talk.numero := item ->> 'numero';
     UPDATE {{conversaciones}} AS c
        SET ts_ultimo_mensaje = greatest(c.ts_ultimo_mensaje, at), numero = coalesce(c.numero, fresh_talk.numero),
-           telefono = coalesce(fresh_talk.telefono, c.telefono), area = coalesce(c.area, {{area}})
+           telefono = coalesce(fresh_talk.telefono, c.telefono), area = coalesce(talk.area, {{area}}),
+           agente = talk.agente, etiquetas = talk.etiquetas
      WHERE c.id = talk.id RETURNING c.* INTO talk;
   END IF;
   PERFORM pregon.publish('conversacion_' || talk.id, 'message:new', to_jsonb(stored));
-  PERFORM pregon_router.tell(to_jsonb(talk), to_jsonb(stored), person.nombre::text);
+  PERFORM pregon_router.tell(to_jsonb(talk), to_jsonb(stored), person.nombre::text, talk.area::text);
+  IF talk.area::text <> before AND NOT new_talk THEN
+    -- Whoever had it in the inbox learns that it has gone.
+    PERFORM pregon_router.tell(to_jsonb(talk), to_jsonb(stored), person.nombre::text, before);
+  END IF;
   RETURN jsonb_build_object('outcome', 'stored', 'conversation', talk.id, 'message', stored.id, 'new', new_talk);
 END

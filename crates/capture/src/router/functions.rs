@@ -2,12 +2,12 @@
 
 use crate::catalog::names::{dollar_quote, fingerprint, literal};
 
-use super::{LOCK, MARK, RouterSpec, SCHEMA};
+use super::{LOCK, MARK, RouterSpec, SCHEMA, TableName};
 
 /// A function as it should be.
 pub(super) struct Function {
     pub(super) name: &'static str,
-    arguments: &'static str,
+    arguments: String,
     result: String,
     /// Called from outside, so that it sets the search path for itself and all that it calls.
     entry: bool,
@@ -36,14 +36,14 @@ impl Function {
 
 /// All functions, callees first.
 pub(super) fn wanted(spec: &RouterSpec) -> Vec<Function> {
-    let make = |name, arguments, result: &str, body: &str| Function {
+    let make = |name, arguments: &str, result: &str, body: &str| Function {
         name,
-        arguments,
+        arguments: arguments.to_owned(),
         result: result.to_owned(),
-        entry: name == "drain",
+        entry: ["drain", "sent"].contains(&name),
         body: fill(spec, body),
     };
-    let contact = spec.contacts.sql();
+    let (contact, conversation) = (spec.contacts.sql(), spec.conversations.sql());
     vec![
         make(
             "state_of",
@@ -53,7 +53,7 @@ pub(super) fn wanted(spec: &RouterSpec) -> Vec<Function> {
         ),
         make(
             "tell",
-            "talk jsonb, message jsonb, name text",
+            "talk jsonb, message jsonb, name text, area text",
             "void",
             include_str!("../../sql/router/tell.sql"),
         ),
@@ -68,6 +68,21 @@ pub(super) fn wanted(spec: &RouterSpec) -> Vec<Function> {
             "old text, new text",
             "void",
             include_str!("../../sql/router/rename.sql"),
+        ),
+        make(
+            "assign",
+            "area text, how text, present text",
+            "text",
+            match spec.agents {
+                Some(_) => include_str!("../../sql/router/assign.sql"),
+                None => include_str!("../../sql/router/nobody.sql"),
+            },
+        ),
+        make(
+            "apply_rules",
+            &format!("talk {conversation}, item jsonb, stored jsonb, fresh boolean"),
+            &conversation,
+            include_str!("../../sql/router/apply_rules.sql"),
         ),
         make(
             "store_message",
@@ -99,6 +114,12 @@ pub(super) fn wanted(spec: &RouterSpec) -> Vec<Function> {
             "jsonb",
             include_str!("../../sql/router/drain.sql"),
         ),
+        make(
+            "sent",
+            "id bigint, wamid text",
+            "void",
+            include_str!("../../sql/router/sent.sql"),
+        ),
     ]
 }
 
@@ -106,6 +127,10 @@ fn fill(spec: &RouterSpec, body: &str) -> String {
     body.replace("{{contactos}}", &spec.contacts.sql())
         .replace("{{conversaciones}}", &spec.conversations.sql())
         .replace("{{mensajes}}", &spec.messages.sql())
+        .replace(
+            "{{agentes}}",
+            &spec.agents.as_ref().map(TableName::sql).unwrap_or_default(),
+        )
         .replace("{{area}}", &literal(&spec.area))
         .replace("{{lock}}", &LOCK.to_string())
 }

@@ -30,6 +30,15 @@ pub const ACCEPT: &str = include_str!("../../sql/router/accept.sql");
 /// Drains lanes: `$1` lanes as `int[]`, `$2` most items, `$3` attempts before an item is a dead letter; gives one JSON object.
 pub const DRAIN: &str = "SELECT pregon_router.drain($1::int[], $2::int, $3::int)::text";
 
+/// Takes what is to be sent: `$1` how many; gives id, kind, target, key, body, attempts and whether it is too late.
+pub const CLAIM: &str = include_str!("../../sql/router/claim.sql");
+
+/// Notes that something was sent: `$1` its id, `$2` the new message's id.
+pub const SENT: &str = "SELECT pregon_router.sent($1::bigint, $2::text)::text";
+
+/// Notes that something was not sent: `$1` its id, `$2` why, `$3` whether for good.
+pub const UNSENT: &str = include_str!("../../sql/router/unsent.sql");
+
 /// The key of the advisory locks of lanes: any number that nobody else uses.
 const LOCK: i32 = 0x7072_6f75;
 
@@ -72,6 +81,8 @@ pub struct RouterSpec {
     pub contacts: TableName,
     pub conversations: TableName,
     pub messages: TableName,
+    /// Who conversations are assigned to: a table with `id`, `area` and `en_linea`, which is only read.
+    pub agents: Option<TableName>,
     /// The area of conversations that no rule gave to another.
     pub area: String,
     /// The role that the router connects with; it gets the least that it needs.

@@ -27,6 +27,9 @@ pub async fn plan(client: &Client, spec: &RouterSpec) -> Result<Plan, InstallErr
         application_table(client, &table, &mut plan, &mut problems).await?;
     }
     messages_once(client, &spec.messages, &mut plan, &mut problems).await?;
+    if let Some(agents) = &spec.agents {
+        known_agents(client, agents, &mut problems).await?;
+    }
     for function in functions::wanted(spec) {
         let found = facts.functions.iter().find(|(name, _)| name == function.name);
         let (reason, kind) = match found {
@@ -72,7 +75,9 @@ fn own_schema(facts: &Facts, plan: &mut Plan, problems: &mut Vec<Problem>) {
             StepKind::Create,
         ));
     }
-    let wanted = ["inbox", "work", "dead_letter", "alias", "status", "event"];
+    let wanted = [
+        "inbox", "work", "dead_letter", "alias", "status", "event", "turn", "pace", "outgoing",
+    ];
     if !wanted
         .iter()
         .all(|name| facts.tables.iter().any(|found| found == name))
@@ -180,6 +185,25 @@ async fn messages_once(
     Ok(())
 }
 
+/// The table of agents is the application's: it is read, never changed.
+async fn known_agents(
+    client: &Client,
+    agents: &TableName,
+    problems: &mut Vec<Problem>,
+) -> Result<(), InstallError> {
+    let found = facts::table(client, agents, &[]).await?;
+    let columns = found.map(|found| found.columns).unwrap_or_default();
+    for name in ["id", "area", "en_linea"] {
+        if !columns.iter().any(|column| column == name) {
+            problems.push(Problem::general(
+                format!("the table of agents {} has no column {name}", agents.plain()),
+                "it needs id, area and en_linea (boolean): add them, make a view, or remove [router] agents",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What the router's role may do: fill the three tables, keep its own, publish. No DDL, no reading of anything else.
 async fn rights(client: &Client, spec: &RouterSpec, role: &str, plan: &mut Plan) -> Result<(), InstallError> {
     let grantee = ident(role);
@@ -225,6 +249,27 @@ async fn rights(client: &Client, spec: &RouterSpec, role: &str, plan: &mut Plan)
                 sql,
                 "the router's role fills it",
                 format!("table {}", table.plain()),
+                StepKind::Grant,
+            ));
+        }
+    }
+    if let Some(agents) = &spec.agents {
+        let question = format!(
+            "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
+            literal(&agents.schema),
+            literal(&agents.name)
+        );
+        if facts::lacks(client, role, &question).await? {
+            let sql = format!(
+                "GRANT USAGE ON SCHEMA {} TO {grantee};\nGRANT SELECT ON {} TO {grantee}",
+                ident(&agents.schema),
+                agents.sql()
+            );
+            plan.steps.push(step(
+                sql,
+                "conversations are assigned to who is there",
+                format!("table {}", agents.plain()),
                 StepKind::Grant,
             ));
         }

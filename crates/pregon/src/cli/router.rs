@@ -2,8 +2,12 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use super::settings::File;
-use super::{db, router_inbox};
+use super::{Usage, db, output, router_inbox};
+use crate::config::Config;
+use crate::router::{database, simulate};
 
 /// Take webhooks of WhatsApp and store contacts, conversations and messages
 ///
@@ -26,6 +30,71 @@ enum Command {
     Db(DbCommand),
     #[command(subcommand)]
     Inbox(router_inbox::Command),
+    Simulate(Simulate),
+}
+
+/// Post signed deliveries to a router, as Meta would
+///
+/// Signs with the first secret of the configuration. Says how many were accepted and how long the answers took.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pregon router simulate --rate 5 --for 10s
+  pregon router simulate --rate 500 --for 1m --contacts 2000 --json")]
+struct Simulate {
+    /// Where to post; the configured address by default
+    #[arg(long)]
+    url: Option<String>,
+    /// Deliveries a second; 0 is as fast as they are answered
+    #[arg(long, default_value_t = 5)]
+    rate: u32,
+    /// How long
+    #[arg(long = "for", value_name = "TIME", default_value = "10s")]
+    length: String,
+    /// Deliveries after which it ends before that
+    #[arg(long)]
+    most: Option<u64>,
+    /// People who write
+    #[arg(long, default_value_t = 20)]
+    contacts: u64,
+    /// Messages in a delivery
+    #[arg(long, default_value_t = 1)]
+    batch: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+async fn simulate(args: &Simulate, config: &Config) -> anyhow::Result<ExitCode> {
+    let section = database::section(config)?;
+    let secret = section.secrets().first().map(ToString::to_string);
+    let secret = secret.context("[router] app_secret is missing: set it or WHATSAPP_APP_SECRET")?;
+    let length = crate::config::Period::parse(&args.length)
+        .ok_or_else(|| Usage::error(format!("--for {}: write it like 10s or 5m", args.length)))?;
+    let own = || format!("http://{}{}", section.listen.replace("0.0.0.0", "127.0.0.1"), section.path);
+    let plan = simulate::Plan {
+        url: args.url.clone().unwrap_or_else(own),
+        secret,
+        rate: args.rate,
+        length: length.0,
+        most: args.most.unwrap_or(u64::MAX),
+        contacts: args.contacts.max(1),
+        batch: args.batch.max(1),
+    };
+    let report = simulate::run(plan).await?;
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::line(format_args!(
+            "{} of {} deliveries accepted ({} refused, {} without an answer), {:.0} messages/s, answers p50 {:.1} ms, p99 {:.1} ms",
+            report.accepted, report.deliveries, report.refused, report.failed, report.per_second, report.p50_ms, report.p99_ms
+        ))?;
+    }
+    Ok(if report.accepted == report.deliveries {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Show, install or remove what the router needs in the database
@@ -67,6 +136,7 @@ impl Args {
                 DbCommand::Plan(args) | DbCommand::Apply(args) | DbCommand::Drop { json: args, .. },
             )) => args.wanted(),
             Some(Command::Inbox(command)) => command.wants_json(),
+            Some(Command::Simulate(args)) => args.json,
         }
     }
 }
@@ -85,6 +155,7 @@ pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
                 DbCommand::Drop { json, yes } => db::router_drop(&config, json.wanted(), *yes).await,
             }
         }),
+        Some(Command::Simulate(args)) => super::block_on(simulate(args, &config)),
         Some(Command::Inbox(command)) => super::block_on(router_inbox::run(command, &config)),
     }
 }

@@ -22,11 +22,13 @@ pub fn schema_json() -> String {
 }
 
 /// Sections within sections: the outer one, the header, the struct.
-const NESTED: [(&str, &str, &str); 4] = [
+const NESTED: [(&str, &str, &str); 6] = [
     ("redis", "[[redis.channel]]", "RedisChannel"),
     ("redis", "[[redis.pattern]]", "RedisPattern"),
     ("redis", "[[redis.stream]]", "RedisStream"),
     ("route", "[route.enrich]", "Enrich"),
+    ("router", "[router.queue]", "RouterQueue"),
+    ("router", "[[router.rule]]", "RouterRule"),
 ];
 
 /// One section of the file.

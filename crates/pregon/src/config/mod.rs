@@ -32,7 +32,7 @@ pub use decrypt::{Decrypt, Encoding, Format, KeyEncoding, Plain};
 pub use docs::{default_toml, reference_markdown, schema_json};
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
-pub use router::Router;
+pub use router::{Assign, Mode, Queue, Router, RouterRule};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
 pub use socketio::{Emitter, Socketio};
 pub use units::{OneOrMany, Period, Secret, Size};

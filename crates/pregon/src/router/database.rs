@@ -23,6 +23,7 @@ pub fn spec(config: &Config) -> anyhow::Result<RouterSpec> {
         contacts: TableName::parse(&router.contacts),
         conversations: TableName::parse(&router.conversations),
         messages: TableName::parse(&router.messages),
+        agents: router.agents.as_deref().map(TableName::parse),
         area: router.area.clone(),
         role: settings(config)?.user().map(str::to_owned),
     })

@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::inbox::Delivery;
 use super::metrics::{Answer, Metrics};
+use super::rules::Rules;
 use super::signature::Signers;
 use super::whatsapp;
 use crate::auth::same_key;
@@ -41,6 +42,7 @@ pub(super) struct Webhook {
     pub(super) limit: usize,
     pub(super) inbox: mpsc::Sender<Delivery>,
     pub(super) room: Arc<Semaphore>,
+    pub(super) rules: Arc<Rules>,
     /// Whether the tables are there.
     pub(super) ready: Arc<AtomicBool>,
     pub(super) metrics: Arc<Metrics>,
@@ -169,7 +171,8 @@ impl Webhook {
         if !self.ready.load(Ordering::Acquire) {
             return Err(Refused::Later("the database cannot be reached"));
         }
-        let items = whatsapp::read(&body, now());
+        let mut items = whatsapp::read(&body, now());
+        self.rules.judge(&mut items, now());
         let (kept, is_kept) = oneshot::channel();
         let delivery = Delivery {
             body,

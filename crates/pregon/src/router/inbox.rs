@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
+use super::mode::Mode;
 use super::whatsapp::Item;
 
 /// Deliveries that may wait for the transaction before theirs.
@@ -38,6 +39,7 @@ pub(super) async fn run(
     mut queue: mpsc::Receiver<Delivery>,
     pool: Pool,
     lanes: Arc<Lanes>,
+    mode: Arc<Mode>,
     metrics: Arc<Metrics>,
 ) {
     let mut waiting = Vec::new();
@@ -47,7 +49,11 @@ pub(super) async fn run(
         }
         let rest = waiting.split_off(fitting(&waiting));
         let batch = std::mem::replace(&mut waiting, rest);
-        keep(batch, &pool, &lanes, &metrics).await;
+        let kept = keep(batch, &pool, &metrics).await;
+        mode.arrived(kept.items);
+        if mode.is_direct() {
+            lanes.mark(kept.lanes);
+        }
     }
 }
 
@@ -61,11 +67,22 @@ fn fitting(waiting: &[Delivery]) -> usize {
     within.count().max(1)
 }
 
-async fn keep(batch: Vec<Delivery>, pool: &Pool, lanes: &Lanes, metrics: &Metrics) {
+/// What was kept.
+#[derive(Default)]
+struct Kept {
+    lanes: Set,
+    items: usize,
+}
+
+async fn keep(batch: Vec<Delivery>, pool: &Pool, metrics: &Metrics) -> Kept {
+    let mut kept = Kept {
+        items: batch.iter().map(|delivery| delivery.items.len()).sum(),
+        ..Kept::default()
+    };
     match insert(pool, &batch).await {
         Ok(touched) => {
             metrics.commits.inc();
-            lanes.mark(touched);
+            kept.lanes = touched;
             for delivery in batch {
                 answer(delivery, true);
             }
@@ -74,8 +91,9 @@ async fn keep(batch: Vec<Delivery>, pool: &Pool, lanes: &Lanes, metrics: &Metric
         Err(error) if error.is_permanent() && !matches!(error, QueryError::Connect(_)) => {
             tracing::error!(%error, deliveries = batch.len(), "deliveries were refused by the database, each is tried alone");
             for delivery in batch {
-                let kept = keep_alone(pool, lanes, delivery.body.clone(), &delivery.items).await;
-                answer(delivery, kept);
+                let alone = keep_alone(pool, delivery.body.clone(), &delivery.items).await;
+                answer(delivery, alone.is_some());
+                kept.lanes = kept.lanes.union(alone.unwrap_or_default());
             }
         }
         Err(error) => {
@@ -85,26 +103,21 @@ async fn keep(batch: Vec<Delivery>, pool: &Pool, lanes: &Lanes, metrics: &Metric
             }
         }
     }
+    kept
 }
 
 /// Keeps one delivery, if need be as one that cannot be read.
-async fn keep_alone(pool: &Pool, lanes: &Lanes, body: Bytes, items: &[Item]) -> bool {
+async fn keep_alone(pool: &Pool, body: Bytes, items: &[Item]) -> Option<Set> {
     let why = match insert_parts(pool, &[(&body, items)]).await {
-        Ok(touched) => {
-            lanes.mark(touched);
-            return true;
-        }
+        Ok(touched) => return Some(touched),
         Err(error) => error.to_string(),
     };
     let unreadable = [Item::Unreadable { why }];
     match insert_parts(pool, &[(&body, &unreadable)]).await {
-        Ok(touched) => {
-            lanes.mark(touched);
-            true
-        }
+        Ok(touched) => Some(touched),
         Err(error) => {
             tracing::error!(%error, "a delivery could not be kept, its sender will repeat it");
-            false
+            None
         }
     }
 }

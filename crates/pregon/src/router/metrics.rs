@@ -93,6 +93,12 @@ pub(super) struct OutcomeLabel {
     outcome: Outcome,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct SentLabel {
+    kind: &'static str,
+    result: &'static str,
+}
+
 /// All metrics of one router.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -104,6 +110,8 @@ pub(super) struct Metrics {
     pub(super) waiting: Gauge,
     pub(super) dead: Gauge,
     pub(super) commits: Counter,
+    pub(super) queued: Gauge,
+    sent: Family<SentLabel, Counter>,
 }
 
 /// From 1 ms to a minute: an answer should take less than 250 ms, a repeated attempt takes seconds.
@@ -119,6 +127,9 @@ impl Metrics {
         let items = Family::<OutcomeLabel, Counter>::default();
         let age = Histogram::new(SECONDS);
         let (waiting, dead, commits) = (Gauge::default(), Gauge::default(), Counter::default());
+        let (queued, sent) = (Gauge::<i64>::default(), Family::<SentLabel, Counter>::default());
+        registry.register("queued", "1 while work is queued, 0 while it is done at once", queued.clone());
+        registry.register("sent", "Replies and webhooks by what became of them", sent.clone());
         registry.register("requests", "Requests to the webhook by answer", requests.clone());
         let help = "From a delivery's head to its answer";
         registry.register_with_unit("answer", help, Unit::Seconds, answer.clone());
@@ -141,6 +152,8 @@ impl Metrics {
             waiting,
             dead,
             commits,
+            queued,
+            sent,
         })
     }
 
@@ -149,6 +162,11 @@ impl Metrics {
         if let Some(took) = took {
             self.answer.observe(took.as_secs_f64());
         }
+    }
+
+    /// Counts something that was to be sent.
+    pub(super) fn sent(&self, kind: &'static str, result: &'static str) {
+        self.sent.get_or_create(&SentLabel { kind, result }).inc();
     }
 
     /// Counts an item and says so, one line each.

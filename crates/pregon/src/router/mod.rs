@@ -11,17 +11,24 @@
 //! that a contact's messages are stored in the order of their arrival while contacts go on side by side. What a process leaves
 //! behind when it dies stands in the database, and the sweep of any process finds it.
 //!
+//! Rules are judged before the inbox and carried out by the same statement that stores; what they want sent is written down by it
+//! and sent by the sender.
+//!
 //! Stopping: the door closes; requests under way are answered; the inbox takes what they brought; workers finish what is
 //! known to wait, at most for the drain time.
 
 pub mod whatsapp;
 mod signature;
+mod rules;
 mod http;
 mod door;
 mod inbox;
 mod lanes;
 mod worker;
 mod sweep;
+mod mode;
+mod sender;
+pub mod simulate;
 mod metrics;
 pub mod database;
 mod run;

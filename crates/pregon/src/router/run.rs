@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::http::{self, Webhook};
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
+use super::mode::Mode;
+use super::rules::Rules;
+use super::sender::Sender;
 use super::signature::Signers;
 use super::sweep::Sweep;
 use super::worker::Worker;
@@ -62,13 +65,22 @@ impl Running {
         let (deliveries, queue) = mpsc::channel(inbox::QUEUE);
         let keeper = database::pool(&config, "inbox", 1)?;
         let mut inbox_task = JoinSet::new();
-        inbox_task.spawn(inbox::run(queue, keeper, Arc::clone(&lanes), Arc::clone(&metrics)));
+        let mode = Arc::new(Mode::new(&section, Arc::clone(&metrics)));
+        let rules = Arc::new(Rules::build(&section)?);
+        inbox_task.spawn(inbox::run(
+            queue,
+            keeper,
+            Arc::clone(&lanes),
+            Arc::clone(&mode),
+            Arc::clone(&metrics),
+        ));
         let webhook = Webhook {
             signers: Signers::new(&secrets),
             verify_token: section.verify_token.clone(),
             limit: section.body.bytes(),
             inbox: deliveries,
             room: http::room(),
+            rules: Arc::clone(&rules),
             ready: Arc::clone(&ready),
             metrics: Arc::clone(&metrics),
         };
@@ -94,12 +106,17 @@ impl Running {
         running
             .door
             .spawn(door::serve(listener, routes, section.connections, stop, cut));
-        running.start_work(&metrics)?;
+        running.start_work(&metrics, &mode, rules)?;
         Ok(running)
     }
 
     /// Workers and the sweep wait for the first mark, which comes when the database is prepared.
-    fn start_work(&mut self, metrics: &Arc<Metrics>) -> anyhow::Result<()> {
+    fn start_work(
+        &mut self,
+        metrics: &Arc<Metrics>,
+        mode: &Arc<Mode>,
+        rules: Arc<Rules>,
+    ) -> anyhow::Result<()> {
         let section = database::section(&self.config)?.clone();
         let pool = database::pool(&self.config, "worker", section.workers)?;
         for _ in 0..section.workers {
@@ -107,6 +124,7 @@ impl Running {
                 pool: pool.clone(),
                 lanes: Arc::clone(&self.lanes),
                 metrics: Arc::clone(metrics),
+                mode: Arc::clone(mode),
                 batch: section.batch,
                 attempts: section.attempts,
             };
@@ -117,7 +135,10 @@ impl Running {
             lanes: Arc::clone(&self.lanes),
             metrics: Arc::clone(metrics),
             keep: section.keep.0,
+            mode: Arc::clone(mode),
+            rules,
         };
+        let sender = Sender::build(&section, database::pool(&self.config, "sender", 2)?, metrics)?;
         let (ready, rest) = (Arc::clone(&self.ready), self.rest.clone());
         self.work.spawn(async move {
             while !ready.load(Ordering::Acquire) {
@@ -126,7 +147,12 @@ impl Running {
                     () = rest.cancelled() => return,
                 }
             }
-            sweep.run(rest).await;
+            match sender {
+                Some(sender) => {
+                    tokio::join!(sweep.run(rest.clone()), sender.run(rest));
+                }
+                None => sweep.run(rest).await,
+            }
         });
         Ok(())
     }

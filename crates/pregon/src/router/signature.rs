@@ -26,7 +26,6 @@ impl Signers {
 }
 
 /// The header for a body.
-#[cfg(test)]
 pub(super) fn sign(secret: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     format!("sha256={}", hex::encode(hmac::sign(&key, body)))

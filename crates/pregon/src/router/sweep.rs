@@ -1,4 +1,4 @@
-//! Looks around every second: what waits in the database, left by another process or due again, and what is old enough to go.
+//! Looks around every second, more often when queued: what waits in the database, left by another process or due again, and what is old enough to go.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
+use super::mode::Mode;
+use super::rules::Rules;
 
-/// How long something may lie that no worker was told of.
-const EVERY: Duration = Duration::from_secs(1);
 /// Between two removals of what is old.
 const PRUNE: Duration = Duration::from_secs(60);
 
@@ -41,7 +41,12 @@ const FORGET: &str = "
          WHERE e.received < clock_timestamp() - make_interval(secs => $1::double precision) ORDER BY e.id LIMIT 2000)
       RETURNING 1
     )
+    , paces AS (DELETE FROM pregon_router.pace WHERE next < clock_timestamp() - interval '1 hour')
     SELECT ((SELECT count(*) FROM old) + (SELECT count(*) FROM statuses) + (SELECT count(*) FROM events))::text";
+
+/// Seconds that a time zone is ahead of UTC now; PostgreSQL knows the zones.
+const OFFSET: &str = "
+    SELECT extract(epoch FROM (now() AT TIME ZONE $1::text) - (now() AT TIME ZONE 'UTC'))::bigint::text";
 
 /// What the sweep needs.
 pub(super) struct Sweep {
@@ -49,28 +54,26 @@ pub(super) struct Sweep {
     pub(super) lanes: Arc<Lanes>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) keep: Duration,
+    pub(super) rules: Arc<Rules>,
+    pub(super) mode: Arc<Mode>,
 }
 
 impl Sweep {
     /// Sweeps until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let mut every = tokio::time::interval(EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut pruned = Instant::now();
+        let mut pruned: Option<Instant> = None;
         loop {
-            tokio::select! {
-                _ = every.tick() => {}
-                () = stop.cancelled() => return,
-            }
             if let Err(error) = self.look().await {
                 tracing::warn!(%error, "the inbox cannot be looked at");
-                continue;
-            }
-            if pruned.elapsed() >= PRUNE {
-                pruned = Instant::now();
-                if let Err(error) = self.forget().await {
+            } else if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
+                pruned = Some(Instant::now());
+                if let Err(error) = self.tidy().await {
                     tracing::warn!(%error, "old deliveries could not be removed");
                 }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.mode.pause()) => {}
+                () = stop.cancelled() => return,
             }
         }
     }
@@ -89,6 +92,14 @@ impl Sweep {
             gauge.set(row.next().and_then(|count| count.parse().ok()).unwrap_or(0));
         }
         Ok(())
+    }
+
+    async fn tidy(&self) -> Result<(), QueryError> {
+        if let Some(zone) = self.rules.zone() {
+            let offset = self.pool.query_text_value(OFFSET, &[Some(zone)]).await?;
+            self.rules.set_offset(offset.parse().unwrap_or(0));
+        }
+        self.forget().await
     }
 
     async fn forget(&self) -> Result<(), QueryError> {

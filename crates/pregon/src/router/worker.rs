@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
+use super::mode::Mode;
 
 /// After a failure of the database; doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -46,6 +47,7 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     pub(super) lanes: Arc<Lanes>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) mode: Arc<Mode>,
     pub(super) batch: usize,
     pub(super) attempts: u32,
 }
@@ -97,6 +99,9 @@ impl Worker {
             .map_err(|error| QueryError::Value(format!("pregon_router.drain gave something else: {error}")))?;
         for done in &drained.done {
             self.metrics.processed(done);
+            if done.attempts == 0 {
+                self.mode.ended(done.age);
+            }
         }
         Ok(drained.more)
     }

@@ -2,6 +2,7 @@
 
 mod database;
 mod faults;
+mod rules;
 mod storing;
 mod verification;
 mod whole_way;

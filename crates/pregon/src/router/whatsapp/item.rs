@@ -39,6 +39,9 @@ pub struct Message {
     /// Seconds since 1970.
     pub at: i64,
     pub raw: Value,
+    /// What the rules say of it; nothing where none matched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reglas: Vec<Value>,
 }
 
 /// Who said it.

@@ -41,6 +41,7 @@ pub(super) fn message(raw: Value, place: &Place<'_>, ours: bool, items: &mut Vec
         at: seconds(&raw, place.received),
         tipo,
         raw,
+        reglas: Vec::new(),
     }));
     items.extend(alias.map(Item::Alias));
 }
