@@ -211,8 +211,8 @@ mod tests {
         assert!(judge.ended(Duration::from_millis(5001), start).is_some());
         let mut judge = Judge::new(config::Queue::default(), start);
         let mut changes = Vec::new();
-        for minute in 0..300 {
-            changes.extend(judge.arrived(40, start + MINUTE * minute));
+        for minute in 0..600 {
+            changes.extend(judge.arrived(20, start + MINUTE * minute));
         }
         assert_eq!(changes.len(), 1);
         assert_eq!(changes.first().map(|verdict| verdict.reason), Some("items per day"));

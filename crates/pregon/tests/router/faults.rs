@@ -1,11 +1,13 @@
 //! Kills, failures and a database that is away.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pregon_testkit::{Node, Server, eventually, postgres};
+use pregon_testkit::{Node, Server, eventually, http, postgres};
 use serde_json::Value;
 
-use super::{ask, becomes, deliver, finished, options, post, start, text};
+use super::{APP_SECRET, ask, becomes, deliver, finished, options, post, sign, start, text};
 
 #[tokio::test]
 async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
@@ -54,47 +56,60 @@ async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
     becomes(&database, "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", "bueno,mejor,malo").await;
 }
 
-#[tokio::test]
+/// A number from the environment, for long runs.
+fn budget(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Sends one contact's messages as Meta does: one after the other, and again what was not answered with 200.
+async fn send_all(url: String, contact: usize, count: usize, accepted: Arc<AtomicUsize>) {
+    for number in 0..count {
+        let id = format!("wamid.{contact}.{number:06}");
+        let body = text(&format!("54900{contact}"), &id, &id).to_string();
+        let signature = sign(APP_SECRET, body.as_bytes());
+        let headers = [("x-hub-signature-256", signature.as_str())];
+        eventually(Duration::from_secs(60), || async {
+            let answer = http::request("POST", &url, &headers, body.as_bytes()).await?;
+            anyhow::ensure!(answer.status() == 200, "{}", answer.status());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        accepted.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// `ROUTER_MESSAGES=100000 ROUTER_KILLS=20` is the long run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_double_nothing_and_keep_the_order() {
+    const CONTACTS: usize = 20;
+    let (each, kills) = (budget("ROUTER_MESSAGES", 1000) / CONTACTS, budget("ROUTER_KILLS", 4));
     let (database, mut router) = start(postgres::shared().await).await;
-    const CONTACTS: usize = 7;
-    const KILLS: usize = 6;
-    const ROUNDS: usize = 12;
-    let mut number = 0;
-    for _ in 0..KILLS {
-        // As the sender does: one message of a contact after the other, and again what was not answered with 200.
-        for round in 0..ROUNDS {
-            let posts = (0..CONTACTS).map(|contact| {
-                let id = format!("wamid.{contact}.{:06}", number + round);
-                (id.clone(), text(&format!("54900{contact}"), &id, &id))
-            });
-            for (_, one) in posts.collect::<Vec<_>>() {
-                deliver(&router, &one).await;
-            }
-        }
-        number += ROUNDS;
-        let last = text("549000", &format!("wamid.0.{number:06}"), "ultimo");
-        let (sent, killed) = tokio::join!(post_bytes(&router, &last), async { router.pid() });
-        pregon_testkit::process::signal(killed.unwrap(), pregon_testkit::process::SIGKILL);
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let mut senders = tokio::task::JoinSet::new();
+    for contact in 0..CONTACTS {
+        senders.spawn(send_all(router.url("/webhook"), contact, each, Arc::clone(&accepted)));
+    }
+    for kill in 1..=kills {
+        let enough = each * CONTACTS * kill / (kills + 1);
+        eventually(Duration::from_secs(600), || async { accepted.load(Ordering::Relaxed) >= enough })
+            .await
+            .unwrap();
         router.kill9().await.unwrap();
         router.restart().await.unwrap();
-        if !sent {
-            deliver(&router, &last).await;
-        }
-        deliver(&router, &last).await; // Its sender did not see the answer.
-        number += 1;
+    }
+    while let Some(sent) = senders.join_next().await {
+        sent.unwrap();
     }
     finished(&database).await;
-    let total = KILLS * ROUNDS * CONTACTS + KILLS;
-    assert_eq!(ask(&database, "SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes").await, format!("{total} {total}"));
+    let total = each * CONTACTS;
+    let counted = ask(&database, "SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes").await;
+    assert_eq!(counted, format!("{total} {total}"));
     assert_eq!(ask(&database, "SELECT count(*) FROM contactos").await, CONTACTS.to_string());
+    assert_eq!(ask(&database, "SELECT count(*) FROM conversaciones").await, CONTACTS.to_string());
     let disorder = "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (PARTITION BY conversacion_id ORDER BY id) AS before
         FROM mensajes) AS pairs WHERE before > wamid";
     assert_eq!(ask(&database, disorder).await, "0");
-}
-
-async fn post_bytes(router: &Node, delivery: &Value) -> bool {
-    post(router, delivery.to_string().as_bytes()).await.is_ok_and(|answer| answer.status() == 200)
 }
 
 #[tokio::test]

@@ -96,10 +96,12 @@ impl Item {
     }
 }
 
-/// FNV-1a: the same in every process and version, because work waits in its lane over restarts and upgrades.
+/// FNV-1a with its bits mixed once more, because numbers that differ in their last digits differ in few of them. The same in every
+/// process and version: work waits in its lane over restarts and upgrades.
 fn lane(who: &str) -> u16 {
     let hash = who.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    u16::try_from((hash >> 32) % u64::from(LANES)).unwrap_or(0)
+    let mixed = (hash ^ hash >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    u16::try_from((mixed >> 32) * u64::from(LANES) >> 32).unwrap_or(0)
 }

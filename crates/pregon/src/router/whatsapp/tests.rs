@@ -143,6 +143,24 @@ fn what_is_unknown_is_kept_and_what_is_no_json_is_said() {
     }
 }
 
+#[test]
+fn contacts_are_spread_over_all_lanes() {
+    let mut counts = [0_u32; pregon_capture::router::LANES as usize];
+    for number in 0..6400 {
+        let item = Item::Status(Status {
+            numero: "109".into(),
+            wamid: "w".into(),
+            estado: "read".into(),
+            telefono: Some(format!("54911{number:08}")),
+            user_id: None,
+            at: NOW,
+            raw: Value::Null,
+        });
+        counts[usize::from(item.lane())] += 1;
+    }
+    assert!(counts.iter().all(|count| (50..=160).contains(count)), "{counts:?}");
+}
+
 /// Values such as nobody would send.
 fn any_json() -> impl Strategy<Value = Value> {
     let keys = prop::sample::select(vec![
