@@ -98,15 +98,7 @@ impl Node {
             pool.clone(),
             Arc::clone(&metrics),
         );
-        let desk = Desk::new(
-            tokio::runtime::Handle::current(),
-            Arc::clone(&verifier),
-            pool.clone(),
-            Arc::clone(&pipeline),
-            Arc::clone(&rights),
-            Arc::clone(&kept),
-            Past::of(&*log),
-        );
+        let desk = build_desk(&verifier, &pool, &pipeline, &rights, &kept, &*log);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
         let mut sources = sources::start(&Parts {
@@ -223,6 +215,25 @@ fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
     options.size = postgres.pool;
     options.statement_timeout = postgres.statement_timeout.0;
     Ok(Some(Arc::new(Pool::new(options))))
+}
+
+fn build_desk(
+    verifier: &Arc<Verifier>,
+    pool: &Option<Arc<Pool>>,
+    pipeline: &Arc<Pipeline>,
+    rights: &Arc<ArcSwap<Rights>>,
+    kept: &Arc<Sessions>,
+    log: &dyn Log,
+) -> Arc<Desk> {
+    Desk::new(
+        tokio::runtime::Handle::current(),
+        Arc::clone(verifier),
+        pool.clone(),
+        Arc::clone(pipeline),
+        Arc::clone(rights),
+        Arc::clone(kept),
+        Past::of(log),
+    )
 }
 
 fn start_hub(
