@@ -202,6 +202,8 @@ fn put(backlog: &mut Backlog, variant: Variant, piece: &Piece, encoder: &mut Enc
     if piece.done {
         out.extend_from_slice(&replay.then);
         backlog.replays.pop_front();
+        // From here on the limit counts.
+        backlog.lag = 0;
     }
     push(&mut backlog.chunks, out);
 }
