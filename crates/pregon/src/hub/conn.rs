@@ -70,6 +70,8 @@ pub struct Backlog {
     pub blocked: bool,
     /// Live entries that the window no longer has are being read.
     pub fetching: bool,
+    /// The link has taken everything since the last read: the next may bring more.
+    pub eager: bool,
 }
 
 impl Backlog {
@@ -82,6 +84,7 @@ impl Backlog {
             progress: Instant::now(),
             blocked: false,
             fetching: false,
+            eager: false,
         })
     }
 
