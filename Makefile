@@ -14,8 +14,8 @@ build: ## the release binary, target/release/pregon
 
 test: ## everything that is tested, against real servers and the release binary
 	@scripts/setup
-	@echo "== the release binary, which the black-box tests start"
-	cargo build --release -p pregon
+	@echo "== the release binary, which the black-box tests start, and the tests"
+	cargo test --release --workspace --no-run
 	@echo "== the tests of all crates"
 	cargo test --release --workspace
 	@echo "== the JavaScript clients, against the release binary"

@@ -29,3 +29,4 @@ pub mod catch_up;
 pub mod catalog;
 pub mod doctor;
 pub mod install;
+pub mod router;

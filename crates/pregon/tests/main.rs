@@ -31,3 +31,4 @@ mod redis;
 mod emitters;
 mod chat_inbox;
 mod marketplace;
+mod router;

@@ -188,8 +188,29 @@ describe("coming back", () => {
     expect(relay.connections).toBeGreaterThan(1);
   });
 
-  test("a restart of the gateway is told as a gap, and later events arrive", async () => {
+  test("a gateway that keeps its log on disk may be killed: nothing is missed, nothing comes twice", async () => {
     const gateway = await Gateway.start(OPEN);
+    const relay = await Relay.to(gateway.port);
+    const me = client(relay.url);
+    const heard = collect(me, "news");
+    const gaps: Gap[] = [];
+    me.channel("news").on("gap", (gap) => gaps.push(gap));
+    await me.channel("news").ready();
+    for (const n of [1, 3]) {
+      await gateway.publish("news", "n", n);
+      relay.down = true;
+      relay.cut();
+      await gateway.publish("news", "n", n + 1);
+      await gateway.kill();
+      await gateway.run();
+      relay.down = false;
+    }
+    await vi.waitFor(() => expect(numbers(heard)).toEqual([1, 2, 3, 4]), patiently);
+    expect(gaps).toEqual([]);
+  });
+
+  test("a restart of a gateway that keeps nothing is told as a gap, and later events arrive", async () => {
+    const gateway = await Gateway.start(`[log]\nkind = "memory"\n${OPEN}`);
     const me = client(gateway.url);
     const heard = collect(me, "news");
     const gaps: Gap[] = [];

@@ -12,6 +12,9 @@ const CONFIG = `
 [server]
 drain = "200ms"
 
+[log]
+kind = "memory"
+
 [auth]
 secret = "${SECRET}"
 join = ["user_{sub}"]

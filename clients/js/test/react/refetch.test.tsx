@@ -11,7 +11,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { Gateway } from "../support/gateway";
 import { render } from "./render";
 
-const OPEN = `[[channel]]\nname = "shop"\n`;
+const OPEN = `[log]\nkind = "memory"\n\n[[channel]]\nname = "shop"\n`;
 const patiently = { timeout: 10_000, interval: 20 };
 
 async function shop() {
@@ -36,7 +36,7 @@ test("TanStack Query fetches what the event names: a burst once, others not, and
     null
   );
   const Shop = () => {
-    useInvalidate(useQueryClient(), "shop", keys, { wait: 50 });
+    useInvalidate(useQueryClient(), "shop", keys, { wait: 300 });
     return (
       <>
         {[["orders"], ["order", 1], ["order", 2], ["members"]].map((name) => (
@@ -55,10 +55,8 @@ test("TanStack Query fetches what the event names: a burst once, others not, and
   );
   await me.channel("shop").ready();
   await vi.waitFor(() => expect(backend.counts).toEqual({ orders: 1, "order,1": 1, "order,2": 1, members: 1 }), patiently);
-  await Promise.all(Array.from({ length: 20 }, () => gateway.publish("shop", "order.changed", { id: 2 })));
-  await vi.waitFor(() => expect(backend.counts["order,2"]).toBe(2), patiently);
-  expect(backend.counts.orders).toBeLessThan(6);
-  expect(backend.counts).toMatchObject({ "order,1": 1, members: 1 });
+  await gateway.publishAll(Array.from({ length: 20 }, () => ({ channel: "shop", event: "order.changed", data: { id: 2 } })));
+  await vi.waitFor(() => expect(backend.counts).toEqual({ orders: 2, "order,1": 1, "order,2": 2, members: 1 }), patiently);
   await gateway.kill();
   await gateway.run();
   await vi.waitFor(() => expect(backend.counts).toMatchObject({ "order,1": 2, members: 2 }), patiently);

@@ -61,13 +61,18 @@ export class Gateway {
 
   /** As a back end does. */
   async publish(channel: string, event: string, data: unknown): Promise<string> {
+    return (await this.publishAll([{ channel, event, data }]))[0]!;
+  }
+
+  /** Several at once. */
+  async publishAll(publications: { channel: string; event: string; data: unknown }[]): Promise<string[]> {
     const response = await fetch(`${this.url}/api/publish`, {
       method: "POST",
       headers: { Authorization: `Bearer ${KEY}` },
-      body: JSON.stringify({ channel, event, data }),
+      body: JSON.stringify(publications),
     });
     if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`);
-    return ((await response.json()) as { positions: [string] }).positions[0];
+    return ((await response.json()) as { positions: string[] }).positions;
   }
 
   static readonly key = KEY;

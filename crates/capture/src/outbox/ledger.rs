@@ -63,7 +63,8 @@ impl Ledger {
 
     /// Rows up to this id have gone.
     pub(super) fn forget(&mut self, upto: u64) {
-        while let Some(piece) = self.pieces.pop_front_if(|piece| piece.upto <= upto) {
+        while let Some(piece) = self.pieces.front().filter(|piece| piece.upto <= upto).copied() {
+            self.pieces.pop_front();
             self.rows = self.rows.saturating_sub(piece.rows);
             self.bytes = self.bytes.saturating_sub(piece.bytes);
         }

@@ -74,6 +74,8 @@ pub struct Batch {
     pub items: Vec<(u64, Item)>,
     /// The place once these are in the log; also ids that no row has.
     pub upto: u64,
+    /// What it weighs in memory, about.
+    pub bytes: usize,
 }
 
 /// What a session tells about itself, beside its batches.

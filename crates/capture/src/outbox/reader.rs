@@ -30,8 +30,9 @@ const BYTES: i64 = 4 << 20;
 /// Bytes that may wait behind a transaction that is still open.
 const AHEAD: usize = 16 << 20;
 
-/// Rows that are given on together.
+/// Rows that are given on together, and their bytes.
 const BATCH: usize = 500;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// A transaction that stays open for this long is worth a line in the log.
 const STALLED: Duration = Duration::from_secs(5);
@@ -296,31 +297,42 @@ impl Reader {
         let dropped = self.shared.dropped.load(Ordering::Acquire);
         if dropped > self.told {
             self.told = dropped;
-            let items = vec![(self.sent, Item::Dropped { upto: dropped })];
-            let upto = self.sent;
-            if !self.send(Batch { items, upto }, out, stop).await? {
+            let batch = Batch {
+                items: vec![(self.sent, Item::Dropped { upto: dropped })],
+                upto: self.sent,
+                bytes: 0,
+            };
+            if !self.send(batch, out, stop).await? {
                 return Ok(false);
             }
         }
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
-            let batch = self.batch(rows.by_ref().take(BATCH));
+            let batch = self.batch(&mut rows);
             if !self.send(batch, out, stop).await? {
                 return Ok(false);
             }
         }
         let upto = self.gate.passed();
         if upto >= self.sent + SILENT {
-            let items = Vec::new();
-            return self.send(Batch { items, upto }, out, stop).await;
+            let batch = Batch {
+                items: Vec::new(),
+                upto,
+                bytes: 0,
+            };
+            return self.send(batch, out, stop).await;
         }
         Ok(true)
     }
 
-    fn batch(&mut self, rows: impl Iterator<Item = (u64, Raw)>) -> Batch {
+    /// The first of these rows, as many as go together.
+    fn batch(&mut self, rows: &mut impl Iterator<Item = (u64, Raw)>) -> Batch {
         let (mut items, mut upto) = (Vec::with_capacity(BATCH), self.sent);
         let (mut count, mut bytes) = (0, 0);
-        for (id, raw) in rows {
+        while count < BATCH
+            && bytes < BATCH_BYTES
+            && let Some((id, raw)) = rows.next()
+        {
             upto = id;
             count += 1;
             bytes += raw.size();
@@ -332,8 +344,8 @@ impl Reader {
         }
         self.waiting = self.waiting.saturating_sub(bytes);
         self.shared
-            .with_ledger(|ledger| ledger.add(upto, count, bytes as u64));
-        Batch { items, upto }
+            .with_ledger(|ledger| ledger.add(upto, count as u64, bytes as u64));
+        Batch { items, upto, bytes }
     }
 
     async fn send(
@@ -360,10 +372,11 @@ impl Reader {
     /// Notices, and tells the report, that delivery waits for somebody.
     async fn watch_stall(&mut self) -> Result<(), OutboxError> {
         let place = self.gate.passed();
-        if !self.gate.is_waiting() || self.stall.as_ref().is_some_and(|stall| stall.place != place) {
-            if self.stall.take().is_some_and(|stall| stall.asked.is_some()) {
-                self.shared.report.send_modify(|report| report.stall = None);
-            }
+        let over = |stall: &Waiting| stall.place != place || !self.gate.is_waiting();
+        if let Some(stall) = self.stall.take_if(|stall| over(stall))
+            && stall.asked.is_some()
+        {
+            self.shared.report.send_modify(|report| report.stall = None);
         }
         if !self.gate.is_waiting() {
             return Ok(());

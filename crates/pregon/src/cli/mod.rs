@@ -14,6 +14,8 @@ mod publish;
 mod listen;
 mod route;
 mod types;
+mod router;
+mod router_inbox;
 mod completions;
 mod demo;
 mod conformance;
@@ -63,6 +65,7 @@ enum Command {
     #[command(subcommand)]
     Route(route::Command),
     Types(types::Args),
+    Router(router::Args),
     Completions(completions::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -79,6 +82,7 @@ impl Command {
             Self::Token(command) => command.wants_json(),
             Self::Publish(args) => args.json,
             Self::Route(command) => command.wants_json(),
+            Self::Router(args) => args.wants_json(),
             // Their results are streams, logs or texts.
             Self::Serve(_)
             | Self::Listen(_)
@@ -129,6 +133,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Listen(args) => listen::run(*args),
         Command::Route(command) => route::run(&command, &file),
         Command::Types(args) => types::run(&args, &file),
+        Command::Router(args) => router::run(&args, &file),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Conformance(args) => conformance::run(&args),

@@ -80,15 +80,18 @@ impl Shard {
                 .shared
                 .window
                 .after(self.head, BATCH, BATCH_BYTES, &mut batch.entries);
+            // Behind the read: whoever gave an order did so before it appended what comes after.
+            let ordered = self.orders.cut(self.head, &mut batch.entries);
             if tail == Tail::Missed {
                 self.catch_up_with_window();
             } else if let Some(last) = batch.entries.last().map(|entry| entry.offset) {
                 self.deliver(&mut batch, last);
                 self.head = last;
             }
-            let more = tail == Tail::Missed || !batch.entries.is_empty();
+            let more = tail == Tail::Missed || !batch.entries.is_empty() || ordered;
             batch.clear();
             self.batch = batch;
+            self.carry_out_orders();
             if !more {
                 return;
             }

@@ -56,7 +56,7 @@ use crate::session::replay::{Fetched, From};
 pub use encoded::{Codec, Framing, Variant};
 pub use engine::App;
 use link::{Link, Polled};
-use orders::Order;
+use orders::{Given, Order};
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
 use sid::Sid;
@@ -130,8 +130,6 @@ enum Message {
     PostGone(Sid),
     Post(Sid, Option<Vec<Incoming>>, Reply),
     Answer(Key, Answer),
-    /// With where the log was when it was given.
-    Order(Arc<Order>, u64),
     Fetched(Key, Box<Fetched>),
     Drain(Duration),
     Recheck,
@@ -141,6 +139,7 @@ enum Message {
 #[derive(Clone)]
 pub struct ShardHandle {
     inbox: mpsc::Sender<Message>,
+    orders: mpsc::Sender<Given>,
     waker: Arc<mio::Waker>,
     /// A wake-up is under way: no second system call for it.
     woken: Arc<AtomicBool>,
@@ -158,6 +157,14 @@ impl ShardHandle {
     fn tell(&self, message: Message) {
         // A shard that is gone has closed its sessions; what is told to it has no reader.
         if self.inbox.send(message).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Before anything that is appended after `at` is seen by the shard.
+    fn order(&self, order: Arc<Order>, at: u64) {
+        // A shard that is gone has no sockets.
+        if self.orders.send(Given { order, at }).is_ok() {
             self.wake();
         }
     }
@@ -333,7 +340,7 @@ impl Hub {
     pub fn order(&self, order: Order) {
         let (order, at) = (Arc::new(order), self.shared.window.head());
         for shard in &self.shards {
-            shard.tell(Message::Order(Arc::clone(&order), at));
+            shard.order(Arc::clone(&order), at);
         }
     }
 

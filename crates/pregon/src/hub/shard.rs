@@ -16,6 +16,7 @@ use super::batch::Batch;
 use super::channels::Channels;
 use super::conn::{self, Conn};
 use super::encoded::Encoder;
+use super::orders::Orders;
 use super::timers::Timers;
 use super::{Key, Message, ShardHandle, Shared};
 use crate::session::recovery::Owner;
@@ -59,14 +60,17 @@ pub(super) struct Shard {
     pub(super) handle: ShardHandle,
     inbox: mpsc::Receiver<Message>,
     waiting: VecDeque<Message>,
+    pub(super) orders: Orders,
 }
 
 impl Shard {
     pub(super) fn new(shared: Arc<Shared>, number: u16) -> io::Result<(ShardHandle, Self)> {
         let poll = Poll::new()?;
         let (sender, inbox) = mpsc::channel();
+        let (given, orders) = mpsc::channel();
         let handle = ShardHandle {
             inbox: sender,
+            orders: given,
             waker: Arc::new(mio::Waker::new(poll.registry(), WAKER)?),
             woken: Arc::new(AtomicBool::new(false)),
             sessions: Arc::new(AtomicUsize::new(0)),
@@ -96,6 +100,7 @@ impl Shard {
             handle: handle.clone(),
             inbox,
             waiting: VecDeque::new(),
+            orders: Orders::new(orders),
         };
         Ok((handle, shard))
     }
@@ -175,7 +180,6 @@ impl Shard {
                 Message::Fetched(key, fetched) => self.fetched(key, *fetched),
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),
-                Message::Order(order, at) => self.order(&order, at),
             }
         }
     }

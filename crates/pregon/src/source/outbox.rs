@@ -37,8 +37,9 @@ const SOURCE: &str = "outbox";
 /// Batches between the reader and the taker: enough that neither waits for the other's next step.
 const BATCHES: usize = 4;
 
-/// Batches whose receipts are awaited: at 500 rows each, what a disk with slow fsyncs gets in a fifth of a second.
+/// Batches whose receipts are awaited, and their bytes: at 500 rows each, what a disk with slow fsyncs gets in a fifth of a second.
 const UNRESOLVED: usize = 64;
+const UNRESOLVED_BYTES: usize = 16 << 20;
 
 /// At most one line in this time about rows that a trigger could not render.
 const RENDER_EVERY: Duration = Duration::from_secs(10);
@@ -154,7 +155,7 @@ impl OutboxSource {
         self.set_attached(true);
         let mut taker = Taker::new(self, begun.place);
         let ended = self.work(reader, clerk, &mut taker, stop).await;
-        *place = Some(taker.place);
+        *place = Some(taker.logged);
         ended
     }
 
@@ -238,10 +239,19 @@ impl OutboxSource {
 /// Appends batches in their order and follows their receipts.
 struct Taker<'a> {
     source: &'a OutboxSource,
-    /// What was appended.
+    /// What was appended, and what of it is in the log.
     place: Place,
+    logged: Place,
     rendered: Option<Instant>,
-    receipts: FuturesOrdered<BoxFuture<'static, Result<u64, LogError>>>,
+    receipts: FuturesOrdered<BoxFuture<'static, Result<Resolved, LogError>>>,
+    /// Bytes behind the receipts.
+    waiting: usize,
+}
+
+/// A batch that is in the log.
+struct Resolved {
+    upto: u64,
+    bytes: usize,
 }
 
 impl<'a> Taker<'a> {
@@ -249,25 +259,42 @@ impl<'a> Taker<'a> {
         Self {
             source,
             place,
+            logged: place,
             rendered: None,
             receipts: FuturesOrdered::new(),
+            waiting: 0,
         }
     }
 
-    /// Until there are no more batches; tells `logged` up to where everything is in the log.
+    /// Until there are no more batches, or one is refused; tells `logged` up to where everything is in the log. Nothing is under way any
+    /// more when it returns, so that whoever asks the log then gets the last word.
     async fn run(
         &mut self,
-        mut batches: mpsc::Receiver<Batch>,
+        batches: mpsc::Receiver<Batch>,
         logged: watch::Sender<u64>,
+    ) -> Result<(), LogError> {
+        let ended = self.work(batches, &logged).await;
+        while self.receipts.next().await.is_some() {}
+        ended
+    }
+
+    async fn work(
+        &mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        logged: &watch::Sender<u64>,
     ) -> Result<(), LogError> {
         let mut open = true;
         while open || !self.receipts.is_empty() {
+            let room = self.receipts.len() < UNRESOLVED && self.waiting < UNRESOLVED_BYTES;
             tokio::select! {
                 biased;
-                Some(receipt) = self.receipts.next(), if !self.receipts.is_empty() => {
-                    logged.send_replace(receipt?);
+                Some(resolved) = self.receipts.next(), if !self.receipts.is_empty() => {
+                    let Resolved { upto, bytes } = resolved?;
+                    self.logged.upto = upto;
+                    self.waiting = self.waiting.saturating_sub(bytes);
+                    logged.send_replace(upto);
                 }
-                batch = batches.recv(), if open && self.receipts.len() < UNRESOLVED => match batch {
+                batch = batches.recv(), if open && room => match batch {
                     Some(batch) => self.take(batch).await?,
                     None => open = false,
                 },
@@ -288,24 +315,24 @@ impl<'a> Taker<'a> {
                     at,
                 } => events.push(publish(&channel, &event, data, Some(at))),
                 Item::RenderError { watch, message } => {
-                    self.flush(&mut events, id.saturating_sub(1)).await;
+                    self.flush(&mut events, id.saturating_sub(1), 0).await;
                     self.not_rendered(&watch, &message);
                     let from = self.source.pipeline.position();
                     self.source.pipeline.gap(&[watch], false, from).await?;
                 }
                 Item::Dropped { .. } => {
-                    self.flush(&mut events, id.saturating_sub(1)).await;
+                    self.flush(&mut events, id.saturating_sub(1), 0).await;
                     self.source.metrics.dropped(Reason::Overflow);
                     self.source.gap_of_all(self.source.pipeline.position()).await?;
                 }
             }
         }
-        self.flush(&mut events, batch.upto).await;
+        self.flush(&mut events, batch.upto, batch.bytes).await;
         Ok(())
     }
 
     /// Appends events, and with them that the outbox was taken up to this id.
-    async fn flush(&mut self, events: &mut Vec<Event>, upto: u64) {
+    async fn flush(&mut self, events: &mut Vec<Event>, upto: u64, bytes: usize) {
         if upto <= self.place.upto {
             return;
         }
@@ -320,10 +347,11 @@ impl<'a> Taker<'a> {
             .ingest_upto(std::mem::take(events), Some(taken))
             .await;
         self.place.upto = upto;
+        self.waiting += bytes;
         self.receipts.push_back(Box::pin(async move {
             match receipt.wait().await {
                 // Another gateway on the same log was faster: what matters is that it is there.
-                Ok(_) | Err(LogError::Repeated { .. }) => Ok(upto),
+                Ok(_) | Err(LogError::Repeated { .. }) => Ok(Resolved { upto, bytes }),
                 Err(error) => Err(error),
             }
         }));

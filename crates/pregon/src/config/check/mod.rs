@@ -7,6 +7,7 @@ mod data;
 mod redis;
 mod decrypt;
 mod socketio;
+mod router;
 
 use std::net::SocketAddr;
 
@@ -28,6 +29,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     data::routes(config, tree);
     decrypt::sections(config, tree);
     socketio::socketio(config, tree);
+    router::router(config, tree);
 }
 
 /// Whether a text is `address:port`; names such as `localhost` are taken too.
