@@ -29,6 +29,7 @@ async fn shop_with(table: &str, watch: &str) -> (Database<'static>, Node, WsClie
 
 async fn follow(node: &Node, channel: &str) -> WsClient {
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.next_of_type("welcome", SOON).await.unwrap();
     client.subscribe(channel).await.unwrap();
     client
 }
@@ -625,4 +626,117 @@ async fn a_gateway_that_is_killed_again_and_again_loses_and_repeats_nothing() {
         assert_eq!(event["data"], json!({"id": id}), "{}", node.log());
     }
     client.expect_silence().await.unwrap();
+}
+
+/// A transaction that stays open keeps the WAL from being removed: first that is an alarm, then the slot is lost, and a gap says so.
+#[tokio::test]
+async fn an_alarm_comes_before_the_slot_is_lost_and_a_gap_after_it() {
+    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let server = Server::start(postgres::Options {
+        settings: vec![
+            setting("max_slot_wal_keep_size", "64MB"),
+            setting("min_wal_size", "32MB"),
+            setting("max_wal_size", "64MB"),
+        ],
+        ..postgres::Options::default()
+    })
+    .await
+    .unwrap();
+    let database = Database::create(&server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let node = node_on(&database, &config("columns = [\"id\"]")).await;
+    let mut client = follow(&node, "pedidos").await;
+    metric(&node, "pregon_slot_alarm", |alarm| alarm == 0.0)
+        .await
+        .unwrap();
+    let open = database.client().await.unwrap();
+    open.batch_execute("BEGIN; INSERT INTO pedidos VALUES (1)")
+        .await
+        .unwrap();
+    let write = async |times: u32| {
+        for _ in 0..times {
+            for sql in [
+                "SELECT pg_logical_emit_message(false, 'x', repeat('x', 12000000))",
+                "SELECT pg_switch_wal()",
+                "CHECKPOINT",
+            ] {
+                database.execute(sql).await.unwrap();
+            }
+        }
+    };
+    write(3).await;
+    metric(&node, "pregon_slot_alarm", |alarm| alarm == 1.0)
+        .await
+        .unwrap();
+    assert!(
+        node.log().contains("more than half of max_slot_wal_keep_size"),
+        "{}",
+        node.log()
+    );
+    write(6).await;
+    node.wait_for_log("is lost", SOON).await.unwrap();
+    // The new slot waits for it.
+    open.batch_execute("ROLLBACK").await.unwrap();
+    let gap = client.next_of_type("gap", SOON * 3).await.unwrap();
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("pedidos"), &json!("source"))
+    );
+    database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
+    assert_eq!(next(&mut client).await.1, json!({"id": 2}));
+}
+
+/// A commit that waits for a synchronous standby is in the WAL and not visible yet.
+#[tokio::test]
+async fn enrichment_waits_for_a_commit_that_waits_for_a_standby() {
+    let server = Server::start(postgres::Options::default()).await.unwrap();
+    let database = Database::create(&server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let routed = "[[route]]\nfrom = \"pedidos\"\nto = \"pedidos\"\nenrich = { sql = \"SELECT count(*) AS filas FROM pedidos\" }";
+    let node = node_on(&database, &config(routed)).await;
+    let mut client = follow(&node, "pedidos").await;
+    let admin = database.client().await.unwrap();
+    admin
+        .batch_execute("SET synchronous_commit = local")
+        .await
+        .unwrap();
+    let standby = async |name: &str| {
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
+        admin.batch_execute(&set).await.unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    standby("nadie").await;
+    let writer = database.client().await.unwrap();
+    let shown = "SELECT current_setting('synchronous_standby_names')";
+    eventually(SOON, || async {
+        let seen: String = writer.query_one(shown, &[]).await?.get(0);
+        anyhow::ensure!(seen == "nadie", "{seen}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let writing =
+        tokio::spawn(async move { writer.batch_execute("INSERT INTO pedidos (id) VALUES (1)").await });
+    // The gateway has it.
+    let sent = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    eventually(SOON, || async {
+        let waiting: i64 = admin.query_one(sent, &[]).await?.get(0);
+        anyhow::ensure!(waiting == 1, "{waiting}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let through = "SELECT count(*) FROM pg_stat_replication WHERE sent_lsn >= pg_current_wal_flush_lsn()";
+    eventually(SOON, || async {
+        let all: i64 = admin.query_one(through, &[]).await?.get(0);
+        anyhow::ensure!(all == 1, "{all}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    client.expect_silence().await.unwrap();
+    standby("").await;
+    let row = next(&mut client).await.1;
+    assert_eq!((&row["id"], &row["filas"]), (&json!(1), &json!(1)));
+    writing.await.unwrap().unwrap();
 }
