@@ -41,6 +41,7 @@ use crate::source::emitter::Emitters;
 use crate::source::postgres::PostgresSource;
 use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
+use crate::source::webhook;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
@@ -402,6 +403,7 @@ fn build_api(
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
 ) -> axum::Router {
+    let webhooks = webhook::routes(config, &pipeline, metrics);
     api::router(Api {
         door: Arc::clone(door),
         pipeline,
@@ -412,6 +414,7 @@ fn build_api(
         limits: config.limits.clone(),
         key: config.server.api_key.clone(),
         serve_metrics: config.metrics.enabled,
+        webhooks,
     })
 }
 

@@ -28,3 +28,4 @@ mod emitters;
 mod chat_inbox;
 mod marketplace;
 mod router;
+mod webhooks;

@@ -24,8 +24,9 @@ pub async fn drop(client: &Client) -> Result<Plan, InstallError> {
         let sql = "SELECT count(*) FROM pregon_router.work";
         let waiting: i64 = client.query_one(sql, &[]).await?.try_get(0)?;
         if waiting > 0 {
-            plan.warnings
-                .push(format!("{waiting} items wait to be processed and are lost with the inbox"));
+            plan.warnings.push(format!(
+                "{waiting} items wait to be processed and are lost with the inbox"
+            ));
         }
     }
     plan.steps.push(Step {

@@ -175,13 +175,7 @@ async fn remove(
         output::complain("nothing was removed");
         return Ok(ExitCode::FAILURE);
     }
-    carry_out(
-        session,
-        plan,
-        json,
-        "nothing to do: nothing of ours is installed",
-    )
-    .await?;
+    carry_out(session, plan, json, "nothing to do: nothing of ours is installed").await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -71,7 +71,13 @@ async fn simulate(args: &Simulate, config: &Config) -> anyhow::Result<ExitCode> 
     let secret = secret.context("[router] app_secret is missing: set it or WHATSAPP_APP_SECRET")?;
     let length = crate::config::Period::parse(&args.length)
         .ok_or_else(|| Usage::error(format!("--for {}: write it like 10s or 5m", args.length)))?;
-    let own = || format!("http://{}{}", section.listen.replace("0.0.0.0", "127.0.0.1"), section.path);
+    let own = || {
+        format!(
+            "http://{}{}",
+            section.listen.replace("0.0.0.0", "127.0.0.1"),
+            section.path
+        )
+    };
     let plan = simulate::Plan {
         url: args.url.clone().unwrap_or_else(own),
         secret,
@@ -87,7 +93,13 @@ async fn simulate(args: &Simulate, config: &Config) -> anyhow::Result<ExitCode> 
     } else {
         output::line(format_args!(
             "{} of {} deliveries accepted ({} refused, {} without an answer), {:.0} messages/s, answers p50 {:.1} ms, p99 {:.1} ms",
-            report.accepted, report.deliveries, report.refused, report.failed, report.per_second, report.p50_ms, report.p99_ms
+            report.accepted,
+            report.deliveries,
+            report.refused,
+            report.failed,
+            report.per_second,
+            report.p50_ms,
+            report.p99_ms
         ))?;
     }
     Ok(if report.accepted == report.deliveries {

@@ -188,10 +188,12 @@ impl Assign {
 impl Router {
     /// The secrets that deliveries may be signed with.
     pub fn secrets(&self) -> Vec<&str> {
-        let all = self.app_secret.as_ref().map_or("", Secret::reveal);
-        all.split(',')
-            .map(str::trim)
-            .filter(|secret| !secret.is_empty())
-            .collect()
+        listed(self.app_secret.as_ref())
     }
+}
+
+/// The secrets of a list with commas.
+pub(super) fn listed(secrets: Option<&Secret>) -> Vec<&str> {
+    let all = secrets.map_or("", Secret::reveal).split(',');
+    all.map(str::trim).filter(|secret| !secret.is_empty()).collect()
 }

@@ -128,12 +128,24 @@ impl Metrics {
         let age = Histogram::new(SECONDS);
         let (waiting, dead, commits) = (Gauge::default(), Gauge::default(), Counter::default());
         let (queued, sent) = (Gauge::<i64>::default(), Family::<SentLabel, Counter>::default());
-        registry.register("queued", "1 while work is queued, 0 while it is done at once", queued.clone());
-        registry.register("sent", "Replies and webhooks by what became of them", sent.clone());
+        registry.register(
+            "queued",
+            "1 while work is queued, 0 while it is done at once",
+            queued.clone(),
+        );
+        registry.register(
+            "sent",
+            "Replies and webhooks by what became of them",
+            sent.clone(),
+        );
         registry.register("requests", "Requests to the webhook by answer", requests.clone());
         let help = "From a delivery's head to its answer";
         registry.register_with_unit("answer", help, Unit::Seconds, answer.clone());
-        registry.register("items", "Messages, statuses and the like by outcome", items.clone());
+        registry.register(
+            "items",
+            "Messages, statuses and the like by outcome",
+            items.clone(),
+        );
         let help = "From an item's arrival in the inbox to its end";
         registry.register_with_unit("item_age", help, Unit::Seconds, age.clone());
         registry.register("waiting", "Items that are not processed yet", waiting.clone());
@@ -182,12 +194,34 @@ impl Metrics {
         let (wamid, duration_ms) = (done.wamid.as_deref().unwrap_or_default(), done.took);
         match &done.error {
             None => {
-                tracing::info!(event = "message_processed", conversation_id, duration_ms, success = true, kind,
-                    outcome = outcome.as_str(), wamid, delivery, age_ms = done.age, "item processed");
+                tracing::info!(
+                    event = "message_processed",
+                    conversation_id,
+                    duration_ms,
+                    success = true,
+                    kind,
+                    outcome = outcome.as_str(),
+                    wamid,
+                    delivery,
+                    age_ms = done.age,
+                    "item processed"
+                );
             }
             Some(error) => {
-                tracing::warn!(event = "message_processed", conversation_id, duration_ms, success = false, kind,
-                    outcome = outcome.as_str(), wamid, delivery, work, attempts = done.attempts, error, "item not processed");
+                tracing::warn!(
+                    event = "message_processed",
+                    conversation_id,
+                    duration_ms,
+                    success = false,
+                    kind,
+                    outcome = outcome.as_str(),
+                    wamid,
+                    delivery,
+                    work,
+                    attempts = done.attempts,
+                    error,
+                    "item not processed"
+                );
             }
         }
     }

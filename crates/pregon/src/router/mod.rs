@@ -18,7 +18,6 @@
 //! known to wait, at most for the drain time.
 
 pub mod whatsapp;
-mod signature;
 mod rules;
 mod http;
 mod door;

@@ -69,7 +69,11 @@ impl Mode {
         self.queued.store(verdict.queued, Ordering::Relaxed);
         self.metrics.queued.set(i64::from(verdict.queued));
         let mode = if verdict.queued { "queued" } else { "direct" };
-        tracing::info!(mode, reason = verdict.reason, "the mode of the router has changed");
+        tracing::info!(
+            mode,
+            reason = verdict.reason,
+            "the mode of the router has changed"
+        );
     }
 }
 
@@ -106,8 +110,12 @@ impl Rate {
 
     fn count(&mut self, now: Instant) -> u64 {
         self.advance(now);
-        let left = self.width.saturating_sub(now.saturating_duration_since(self.began));
-        self.now + self.before * u64::try_from(left.as_millis()).unwrap_or(0) / u64::try_from(self.width.as_millis()).unwrap_or(1).max(1)
+        let left = self
+            .width
+            .saturating_sub(now.saturating_duration_since(self.began));
+        self.now
+            + self.before * u64::try_from(left.as_millis()).unwrap_or(0)
+                / u64::try_from(self.width.as_millis()).unwrap_or(1).max(1)
     }
 
     fn advance(&mut self, now: Instant) {
@@ -153,7 +161,9 @@ impl Judge {
         if age > self.limits.latency.0 / 2 {
             self.stirred = now;
         }
-        (age > self.limits.latency.0).then(|| self.queue("latency")).flatten()
+        (age > self.limits.latency.0)
+            .then(|| self.queue("latency"))
+            .flatten()
     }
 
     fn verdict(&mut self, now: Instant) -> Option<Verdict> {
@@ -193,7 +203,10 @@ mod tests {
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut judge = Judge::new(config::Queue::default(), start);
         assert_eq!(judge.arrived(50, at(1)), None);
-        assert_eq!(judge.arrived(1, at(2)).map(|verdict| verdict.reason), Some("items per minute"));
+        assert_eq!(
+            judge.arrived(1, at(2)).map(|verdict| verdict.reason),
+            Some("items per minute")
+        );
         assert_eq!(judge.arrived(100, at(3)), None, "it is queued already");
         assert_eq!(judge.verdict(at(300)), None);
         // Above half of the limit: not calm.
@@ -215,6 +228,9 @@ mod tests {
             changes.extend(judge.arrived(20, start + MINUTE * minute));
         }
         assert_eq!(changes.len(), 1);
-        assert_eq!(changes.first().map(|verdict| verdict.reason), Some("items per day"));
+        assert_eq!(
+            changes.first().map(|verdict| verdict.reason),
+            Some("items per day")
+        );
     }
 }

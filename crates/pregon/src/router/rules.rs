@@ -126,7 +126,11 @@ impl Rule {
         set("labels", json!(rule.labels), !rule.labels.is_empty());
         set("area", json!(rule.area), rule.area.is_some());
         set("otherwise", json!(rule.otherwise), rule.otherwise.is_some());
-        set("assign", json!(rule.assign.map(config::Assign::as_str)), rule.assign.is_some());
+        set(
+            "assign",
+            json!(rule.assign.map(config::Assign::as_str)),
+            rule.assign.is_some(),
+        );
         set("webhook", json!(rule.webhook), rule.webhook.is_some());
         let button = |text: &String| {
             let (id, title) = text.split_once(':').unwrap_or((text, text));
@@ -181,7 +185,11 @@ impl Rule {
 
     /// What the Graph API takes.
     fn reply_body(&self, message: &Message, said: &str, key: &str) -> Value {
-        let longest = if self.buttons.is_empty() { LONGEST } else { LONGEST_WITH_BUTTONS };
+        let longest = if self.buttons.is_empty() {
+            LONGEST
+        } else {
+            LONGEST_WITH_BUTTONS
+        };
         let text: String = said.chars().take(longest).collect();
         let mut body = json!({ "messaging_product": "whatsapp", "recipient_type": "individual",
             "biz_opaque_callback_data": key, "context": { "message_id": message.wamid } });
@@ -238,18 +246,33 @@ mod tests {
     #[test]
     fn words_buttons_referrals_hours_and_numbers_decide() {
         let text = |body: &str| json!({"from": "111", "id": "w", "type": "text", "text": {"body": body}});
-        assert!(matches("'precio' in message.palabras", text("¿Qué PRECIO tiene?")));
+        assert!(matches(
+            "'precio' in message.palabras",
+            text("¿Qué PRECIO tiene?")
+        ));
         assert!(!matches("'precio' in message.palabras", text("precioso")));
         assert!(matches("message.texto.contains('ñandú')", text("un ÑANDÚ")));
-        assert!(matches("message.hora >= '09:00' && message.hora < '18:00' && message.dia == 4", text("")));
-        assert!(matches("message.numero == '109' && message.telefono.startsWith('11')", text("")));
+        assert!(matches(
+            "message.hora >= '09:00' && message.hora < '18:00' && message.dia == 4",
+            text("")
+        ));
+        assert!(matches(
+            "message.numero == '109' && message.telefono.startsWith('11')",
+            text("")
+        ));
         let button = json!({"from": "111", "id": "w", "type": "interactive",
             "interactive": {"type": "button_reply", "button_reply": {"id": "si", "title": "Sí"}}});
         assert!(matches("message.boton == 'si'", button));
         let mut ad = text("hola");
         ad["referral"] = json!({"source_id": "123", "source_type": "ad"});
-        assert!(matches("has(message.referral.source_id) && message.referral.source_id == '123'", ad));
-        assert!(!matches("message.referral.source_id == '123'", text("an error is a no")));
+        assert!(matches(
+            "has(message.referral.source_id) && message.referral.source_id == '123'",
+            ad
+        ));
+        assert!(!matches(
+            "message.referral.source_id == '123'",
+            text("an error is a no")
+        ));
         assert!(matches("has(message.raw.text)", text("raw is there")));
     }
 
@@ -261,14 +284,30 @@ mod tests {
             publish: config::OneOrMany(vec!["n_{numero}".into()]),
             ..RouterRule::default()
         };
-        let wish = wishes(&[rule], json!({"from": "111", "id": "w", "type": "text", "text": {"body": "x"}})).remove(0);
-        assert_eq!((&wish["key"], &wish["said"], &wish["publish"]), (&json!("109/w/0"), &json!("Hola Ana!"), &json!(["n_109"])));
+        let wish = wishes(
+            &[rule],
+            json!({"from": "111", "id": "w", "type": "text", "text": {"body": "x"}}),
+        )
+        .remove(0);
+        assert_eq!(
+            (&wish["key"], &wish["said"], &wish["publish"]),
+            (&json!("109/w/0"), &json!("Hola Ana!"), &json!(["n_109"]))
+        );
         assert_eq!(wish["reply"]["to"], "111");
-        assert_eq!(wish["reply"]["interactive"]["action"]["buttons"][1]["reply"], json!({"id": "b", "title": "Otra cosa"}));
+        assert_eq!(
+            wish["reply"]["interactive"]["action"]["buttons"][1]["reply"],
+            json!({"id": "b", "title": "Otra cosa"})
+        );
     }
 
     #[test]
     fn the_system_and_the_business_meet_no_rule() {
-        assert!(wishes(&[RouterRule::default()], json!({"from": "111", "id": "w", "type": "system", "system": {}})).is_empty());
+        assert!(
+            wishes(
+                &[RouterRule::default()],
+                json!({"from": "111", "id": "w", "type": "system", "system": {}})
+            )
+            .is_empty()
+        );
     }
 }

@@ -20,11 +20,11 @@ use super::metrics::Metrics;
 use super::mode::Mode;
 use super::rules::Rules;
 use super::sender::Sender;
-use super::signature::Signers;
 use super::sweep::Sweep;
 use super::worker::Worker;
 use super::{database, door, inbox};
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::source::webhook::signature::Signers;
 
 /// Between attempts to reach the database at the start.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,14 +51,7 @@ impl Running {
     /// Opens the port. Deliveries are answered with 503 until [`Running::prepare`] has found the database.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let section = database::section(&config)?.clone();
-        let secrets = section.secrets();
-        anyhow::ensure!(
-            !secrets.is_empty(),
-            "[router] app_secret is missing: set it or WHATSAPP_APP_SECRET to the secret of the app that signs the webhooks"
-        );
-        if section.verify_token.is_none() {
-            tracing::warn!("no verify token is configured: a subscription cannot be confirmed, set WHATSAPP_VERIFY_TOKEN");
-        }
+        let signers = signers(&section)?;
         let metrics = Metrics::new();
         let lanes = Arc::new(Lanes::new(section.workers));
         let ready = Arc::new(AtomicBool::new(false));
@@ -75,7 +68,7 @@ impl Running {
             Arc::clone(&metrics),
         ));
         let webhook = Webhook {
-            signers: Signers::new(&secrets),
+            signers,
             verify_token: section.verify_token.clone(),
             limit: section.body.bytes(),
             inbox: deliveries,
@@ -84,9 +77,12 @@ impl Running {
             ready: Arc::clone(&ready),
             metrics: Arc::clone(&metrics),
         };
-        let listener = TcpListener::bind(&section.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}: is another process using the port?", section.listen))?;
+        let listener = TcpListener::bind(&section.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}: is another process using the port?",
+                section.listen
+            )
+        })?;
         let address = listener.local_addr()?;
         let (stop, cut, rest) = Default::default();
         let routes = http::routes(&section.path, webhook);
@@ -197,7 +193,11 @@ impl Running {
 
     /// Stops in order; returns when everything has ended.
     pub async fn stop(mut self) {
-        let drain = self.config.router.as_ref().map_or(Duration::ZERO, |router| router.drain.0);
+        let drain = self
+            .config
+            .router
+            .as_ref()
+            .map_or(Duration::ZERO, |router| router.drain.0);
         let deadline = Instant::now() + drain;
         self.stop.cancel();
         let answered = async { while self.door.join_next().await.is_some() {} };
@@ -214,6 +214,21 @@ impl Running {
         while self.work.join_next().await.is_some() {}
         tracing::info!("stopped");
     }
+}
+
+/// The secrets, without which nothing could be believed.
+fn signers(section: &config::Router) -> anyhow::Result<Signers> {
+    let secrets = section.secrets();
+    anyhow::ensure!(
+        !secrets.is_empty(),
+        "[router] app_secret is missing: set it or WHATSAPP_APP_SECRET to the secret of the app that signs the webhooks"
+    );
+    if section.verify_token.is_none() {
+        tracing::warn!(
+            "no verify token is configured: a subscription cannot be confirmed, set WHATSAPP_VERIFY_TOKEN"
+        );
+    }
+    Ok(Signers::new(&secrets))
 }
 
 /// Whether waiting for the database helps.

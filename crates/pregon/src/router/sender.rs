@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
-use super::signature::sign;
 use crate::config::{self, Secret};
+use crate::source::webhook::signature::sign;
 
 /// An answer of the Graph API or of a webhook; shorter than the minute that a claim lasts.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -138,17 +138,29 @@ impl Sender {
         let noted = match sent {
             Sent::Well(wamid) => {
                 self.metrics.sent(kind, "sent");
-                self.pool.query_texts(SENT, &[Some(&letter.id), wamid.as_deref()]).await
+                self.pool
+                    .query_texts(SENT, &[Some(&letter.id), wamid.as_deref()])
+                    .await
             }
             Sent::Again(why) => {
                 self.metrics.sent(kind, "again");
-                tracing::info!(kind, key, why, attempts = letter.attempts, "not sent, again later");
-                self.pool.query_texts(UNSENT, &[Some(&letter.id), Some(&why), Some("false")]).await
+                tracing::info!(
+                    kind,
+                    key,
+                    why,
+                    attempts = letter.attempts,
+                    "not sent, again later"
+                );
+                self.pool
+                    .query_texts(UNSENT, &[Some(&letter.id), Some(&why), Some("false")])
+                    .await
             }
             Sent::Never(why) => {
                 self.metrics.sent(kind, "dead");
                 tracing::warn!(kind, key, why, attempts = letter.attempts, "not sent, given up");
-                self.pool.query_texts(UNSENT, &[Some(&letter.id), Some(&why), Some("true")]).await
+                self.pool
+                    .query_texts(UNSENT, &[Some(&letter.id), Some(&why), Some("true")])
+                    .await
             }
         };
         if let Err(error) = noted {
@@ -160,7 +172,9 @@ impl Sender {
         let url = format!("{}/{}/messages", self.graph, letter.target);
         let token = self.token.as_ref().map(Secret::reveal).unwrap_or_default();
         let request = self.http.post(url).bearer_auth(token);
-        let request = request.header("content-type", "application/json").body(letter.body.clone());
+        let request = request
+            .header("content-type", "application/json")
+            .body(letter.body.clone());
         let (status, answer) = match exchange(request).await {
             Ok(answered) => answered,
             Err(why) => return Sent::Again(why),
@@ -170,8 +184,14 @@ impl Sender {
             let wamid = answer.pointer("/messages/0/id").and_then(Value::as_str);
             return Sent::Well(wamid.map(str::to_owned));
         }
-        let code = answer.pointer("/error/code").and_then(Value::as_i64).unwrap_or_default();
-        let message = answer.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
+        let code = answer
+            .pointer("/error/code")
+            .and_then(Value::as_i64)
+            .unwrap_or_default();
+        let message = answer
+            .pointer("/error/message")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let why = format!("the Graph API says {}: {code} {message}", status.as_u16());
         if status.is_server_error() || PASSING.contains(&code) {
             Sent::Again(why)
@@ -181,7 +201,11 @@ impl Sender {
     }
 
     async fn webhook(&self, letter: &Letter) -> Sent {
-        let secret = self.webhook_secret.as_ref().map(Secret::reveal).unwrap_or_default();
+        let secret = self
+            .webhook_secret
+            .as_ref()
+            .map(Secret::reveal)
+            .unwrap_or_default();
         let request = self
             .http
             .post(&letter.target)

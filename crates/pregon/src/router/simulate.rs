@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::signature::sign;
+use crate::source::webhook::signature::sign;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 256;
@@ -94,7 +94,12 @@ pub async fn run(plan: Plan) -> anyhow::Result<Report> {
     report.seconds = began.elapsed().as_secs_f64();
     report.per_second = report.accepted as f64 * plan.batch as f64 / report.seconds;
     times.sort_by(f64::total_cmp);
-    let at = |part: f64| times.get((times.len() as f64 * part) as usize).or(times.last()).copied();
+    let at = |part: f64| {
+        times
+            .get((times.len() as f64 * part) as usize)
+            .or(times.last())
+            .copied()
+    };
     (report.p50_ms, report.p99_ms) = (at(0.5).unwrap_or(0.0), at(0.99).unwrap_or(0.0));
     report.max_ms = times.last().copied().unwrap_or(0.0);
     Ok(report)
@@ -111,7 +116,9 @@ const TEXTS: [&str; 6] = [
 
 /// One delivery: texts, an image now and then, each contact's messages numbered.
 fn delivery(plan: &Plan, run: &str, number: u64) -> Value {
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let contact = number % plan.contacts.max(1);
     let from = format!("54911{:08}", contact);
     let messages: Vec<Value> = (0..plan.batch.max(1))

@@ -95,8 +95,9 @@ impl Worker {
             .pool
             .query_text_value(DRAIN, &[Some(&list), Some(&most), Some(&attempts)])
             .await?;
-        let drained: Drained = serde_json::from_str(&answer)
-            .map_err(|error| QueryError::Value(format!("pregon_router.drain gave something else: {error}")))?;
+        let drained: Drained = serde_json::from_str(&answer).map_err(|error| {
+            QueryError::Value(format!("pregon_router.drain gave something else: {error}"))
+        })?;
         for done in &drained.done {
             self.metrics.processed(done);
             if done.attempts == 0 {

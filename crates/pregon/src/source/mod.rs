@@ -6,6 +6,7 @@ pub mod emitter;
 pub mod postgres;
 pub mod triggers;
 pub mod redis;
+pub mod webhook;
 
 use std::sync::Arc;
 

@@ -22,7 +22,9 @@ async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
         .await
         .unwrap();
     let mut three = text("1", "wamid.1", "bueno");
-    let list = three["entry"][0]["changes"][0]["value"]["messages"].as_array_mut().unwrap();
+    let list = three["entry"][0]["changes"][0]["value"]["messages"]
+        .as_array_mut()
+        .unwrap();
     for (id, body) in [("wamid.2", "malo"), ("wamid.3", "mejor")] {
         let mut next = list[0].clone();
         next["id"] = id.into();
@@ -30,35 +32,67 @@ async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
         list.push(next);
     }
     deliver(&router, &three).await;
-    becomes(&database, "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", "bueno,mejor").await;
+    becomes(
+        &database,
+        "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes",
+        "bueno,mejor",
+    )
+    .await;
     becomes(&database, "SELECT attempts FROM pregon_router.dead_letter", "2").await;
     finished(&database).await;
-    assert!(router.lines().iter().any(|line| line.contains("\"success\":false") && line.contains("no_malo")));
+    assert!(
+        router
+            .lines()
+            .iter()
+            .any(|line| line.contains("\"success\":false") && line.contains("no_malo"))
+    );
 
     // What was given up is listed, shown, and taken again.
     let config = router.folder().join("pregon.toml").display().to_string();
     let url = database.url();
     let run = |words: &[&str]| {
         let mut command = std::process::Command::new(crate::support::binary());
-        command.args(["router", "inbox"]).args(words).args(["--config", &config]).env("DATABASE_URL", &url);
+        command
+            .args(["router", "inbox"])
+            .args(words)
+            .args(["--config", &config])
+            .env("DATABASE_URL", &url);
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     };
     let listed: Value = serde_json::from_str(run(&["list", "--json"]).trim()).unwrap();
-    assert_eq!((&listed["wamid"], &listed["attempts"]), (&"wamid.2".into(), &2.into()));
+    assert_eq!(
+        (&listed["wamid"], &listed["attempts"]),
+        (&"wamid.2".into(), &2.into())
+    );
     let number = listed["id"].to_string();
     let shown: Value = serde_json::from_str(&run(&["show", &number])).unwrap();
     assert_eq!(shown["item"]["mensaje"], "malo");
     assert!(shown["body"].as_str().unwrap().contains("wamid.3"));
-    database.execute("ALTER TABLE mensajes DROP CONSTRAINT no_malo").await.unwrap();
+    database
+        .execute("ALTER TABLE mensajes DROP CONSTRAINT no_malo")
+        .await
+        .unwrap();
     assert!(run(&["retry", &number]).starts_with('1'));
-    becomes(&database, "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", "bueno,mejor,malo").await;
+    becomes(
+        &database,
+        "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes",
+        "bueno,mejor,malo",
+    )
+    .await;
 }
 
 /// A number from the environment, for long runs.
 fn budget(name: &str, usual: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
 }
 
 /// Sends one contact's messages as Meta does: one after the other, and again what was not answered with 200.
@@ -83,18 +117,28 @@ async fn send_all(url: String, contact: usize, count: usize, accepted: Arc<Atomi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_double_nothing_and_keep_the_order() {
     const CONTACTS: usize = 20;
-    let (each, kills) = (budget("ROUTER_MESSAGES", 1000) / CONTACTS, budget("ROUTER_KILLS", 4));
+    let (each, kills) = (
+        budget("ROUTER_MESSAGES", 1000) / CONTACTS,
+        budget("ROUTER_KILLS", 4),
+    );
     let (database, mut router) = start(postgres::shared().await).await;
     let accepted = Arc::new(AtomicUsize::new(0));
     let mut senders = tokio::task::JoinSet::new();
     for contact in 0..CONTACTS {
-        senders.spawn(send_all(router.url("/webhook"), contact, each, Arc::clone(&accepted)));
+        senders.spawn(send_all(
+            router.url("/webhook"),
+            contact,
+            each,
+            Arc::clone(&accepted),
+        ));
     }
     for kill in 1..=kills {
         let enough = each * CONTACTS * kill / (kills + 1);
-        eventually(Duration::from_secs(600), || async { accepted.load(Ordering::Relaxed) >= enough })
-            .await
-            .unwrap();
+        eventually(Duration::from_secs(600), || async {
+            accepted.load(Ordering::Relaxed) >= enough
+        })
+        .await
+        .unwrap();
         router.kill9().await.unwrap();
         router.restart().await.unwrap();
     }
@@ -103,10 +147,20 @@ async fn kills_lose_nothing_double_nothing_and_keep_the_order() {
     }
     finished(&database).await;
     let total = each * CONTACTS;
-    let counted = ask(&database, "SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes").await;
+    let counted = ask(
+        &database,
+        "SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes",
+    )
+    .await;
     assert_eq!(counted, format!("{total} {total}"));
-    assert_eq!(ask(&database, "SELECT count(*) FROM contactos").await, CONTACTS.to_string());
-    assert_eq!(ask(&database, "SELECT count(*) FROM conversaciones").await, CONTACTS.to_string());
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM contactos").await,
+        CONTACTS.to_string()
+    );
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM conversaciones").await,
+        CONTACTS.to_string()
+    );
     let disorder = "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (PARTITION BY conversacion_id ORDER BY id) AS before
         FROM mensajes) AS pairs WHERE before > wamid";
     assert_eq!(ask(&database, disorder).await, "0");
@@ -139,18 +193,25 @@ async fn while_postgres_is_away_senders_are_told_to_come_again() {
         (url, router)
     };
     server.kill9().await.unwrap();
-    let away = post(&router, text("1", "wamid.2", "durante").to_string().as_bytes()).await.unwrap();
+    let away = post(&router, text("1", "wamid.2", "durante").to_string().as_bytes())
+        .await
+        .unwrap();
     assert_eq!((away.status(), away.header("retry-after").is_some()), (503, true));
     server.restart().await.unwrap();
     eventually(Duration::from_secs(20), || async {
         let again = text("1", "wamid.2", "durante").to_string();
-        post(&router, again.as_bytes()).await.map(|answer| answer.status() == 200).unwrap_or(false)
+        post(&router, again.as_bytes())
+            .await
+            .map(|answer| answer.status() == 200)
+            .unwrap_or(false)
     })
     .await
     .unwrap();
     let client = pregon_testkit::postgres::connect(&url).await.unwrap();
     eventually(Duration::from_secs(20), || async {
-        let row = client.query_one("SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", &[]).await?;
+        let row = client
+            .query_one("SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", &[])
+            .await?;
         let said: String = row.try_get(0)?;
         anyhow::ensure!(said == "antes,durante", "{said}");
         Ok::<_, anyhow::Error>(())

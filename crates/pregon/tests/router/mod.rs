@@ -81,7 +81,10 @@ fn text(from: &str, wamid: &str, body: &str) -> Value {
 /// The single value of a query, as text.
 async fn ask(database: &Database<'_>, sql: &str) -> String {
     let client = database.client().await.unwrap();
-    let row = client.query_one(&format!("SELECT ({sql})::text"), &[]).await.unwrap();
+    let row = client
+        .query_one(&format!("SELECT ({sql})::text"), &[])
+        .await
+        .unwrap();
     row.get::<_, Option<String>>(0).unwrap_or_default()
 }
 
@@ -89,7 +92,11 @@ async fn ask(database: &Database<'_>, sql: &str) -> String {
 async fn becomes(database: &Database<'_>, sql: &str, wanted: &str) {
     let reached = pregon_testkit::eventually(std::time::Duration::from_secs(30), || async {
         let is = ask(database, sql).await;
-        if is == wanted { Ok(()) } else { Err(format!("{is}, not {wanted}")) }
+        if is == wanted {
+            Ok(())
+        } else {
+            Err(format!("{is}, not {wanted}"))
+        }
     });
     if let Err(error) = reached.await {
         panic!("{sql}: {error:#}");

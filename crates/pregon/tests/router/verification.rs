@@ -9,7 +9,9 @@ use crate::support::metric;
 async fn a_subscription_is_confirmed_with_the_right_token_only() {
     let (_database, router) = start(postgres::shared().await).await;
     let url = |mode: &str, token: &str| {
-        router.url(&format!("/webhook?hub.mode={mode}&hub.challenge=11%3Cb%3E5&hub.verify_token={token}"))
+        router.url(&format!(
+            "/webhook?hub.mode={mode}&hub.challenge=11%3Cb%3E5&hub.verify_token={token}"
+        ))
     };
     let good = http::get(&url("subscribe", VERIFY)).await.unwrap();
     assert_eq!((good.status(), good.body.as_str()), (200, "11<b>5"));
@@ -27,7 +29,9 @@ async fn a_subscription_is_confirmed_with_the_right_token_only() {
 #[tokio::test]
 async fn only_signed_deliveries_are_taken() {
     let (database, router) = start(postgres::shared().await).await;
-    let body = text("1", "wamid.1", "hola \u{1F600}").to_string().replace('\u{1F600}', "\\ud83d\\ude00");
+    let body = text("1", "wamid.1", "hola \u{1F600}")
+        .to_string()
+        .replace('\u{1F600}', "\\ud83d\\ude00");
     let good = sign(APP_SECRET, body.as_bytes());
     let url = router.url("/webhook");
     for headers in [
@@ -37,19 +41,46 @@ async fn only_signed_deliveries_are_taken() {
         vec![("x-hub-signature-256", "sha256=".to_owned())],
         vec![("x-hub-signature", good.clone())],
     ] {
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = http::request("POST", &url, &headers, body.as_bytes()).await.unwrap();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let answer = http::request("POST", &url, &headers, body.as_bytes())
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 401, "{headers:?}");
     }
-    metric(&router, "pregon_router_requests_total{answer=\"bad_signature\"}", |n| n == 5.0).await.unwrap();
-    assert_eq!(ask(&database, "SELECT count(*) FROM pregon_router.inbox").await, "0");
+    metric(
+        &router,
+        "pregon_router_requests_total{answer=\"bad_signature\"}",
+        |n| n == 5.0,
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM pregon_router.inbox").await,
+        "0"
+    );
     for secret in [APP_SECRET, "uno-viejo"] {
         let signature = sign(secret, body.as_bytes());
-        let answer = http::request("POST", &url, &[("x-hub-signature-256", &signature)], body.as_bytes()).await.unwrap();
-        assert_eq!((answer.status(), answer.body.as_str()), (200, r#"{"success":true}"#));
+        let answer = http::request(
+            "POST",
+            &url,
+            &[("x-hub-signature-256", &signature)],
+            body.as_bytes(),
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            (answer.status(), answer.body.as_str()),
+            (200, r#"{"success":true}"#)
+        );
     }
     finished(&database).await;
-    assert_eq!(ask(&database, "SELECT string_agg(mensaje, '|') FROM mensajes").await, "hola \u{1F600}");
+    assert_eq!(
+        ask(&database, "SELECT string_agg(mensaje, '|') FROM mensajes").await,
+        "hola \u{1F600}"
+    );
 }
 
 #[tokio::test]
@@ -81,10 +112,22 @@ async fn a_verified_body_is_kept_whatever_it_holds() {
         assert_eq!(answer.status(), 200, "{}", String::from_utf8_lossy(body));
     }
     finished(&database).await;
-    assert_eq!(ask(&database, "SELECT count(*) FROM pregon_router.inbox").await, "6");
-    assert_eq!(ask(&database, "SELECT mensaje FROM mensajes").await, "a\u{fffd}b\u{fffd}");
-    assert_eq!(ask(&database, "SELECT count(*) FROM pregon_router.dead_letter").await, "3");
-    assert_eq!(ask(&database, "SELECT count(*) FROM pregon_router.event").await, "4");
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM pregon_router.inbox").await,
+        "6"
+    );
+    assert_eq!(
+        ask(&database, "SELECT mensaje FROM mensajes").await,
+        "a\u{fffd}b\u{fffd}"
+    );
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM pregon_router.dead_letter").await,
+        "3"
+    );
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM pregon_router.event").await,
+        "4"
+    );
     let bytes = "SELECT encode(body, 'hex') FROM pregon_router.inbox ORDER BY id OFFSET 2 LIMIT 1";
     assert_eq!(ask(&database, bytes).await, "fffe");
 }
@@ -96,5 +139,8 @@ async fn without_a_secret_it_does_not_start() {
         .binary(crate::support::binary())
         .command("router");
     let failed = pregon_testkit::Node::spawn(options).await.unwrap_err();
-    assert!(format!("{failed:#}").contains("WHATSAPP_APP_SECRET"), "{failed:#}");
+    assert!(
+        format!("{failed:#}").contains("WHATSAPP_APP_SECRET"),
+        "{failed:#}"
+    );
 }

@@ -2,10 +2,10 @@
 
 use super::super::tree::Tree;
 use super::super::{Config, Router, RouterRule};
-use crate::route::expr::{Expr, Kind};
-use crate::route::template::Template;
 use super::data::is_table;
 use super::{is_listen_address, is_path};
+use crate::route::expr::{Expr, Kind};
+use crate::route::template::Template;
 
 /// Checks addresses, tables and numbers. That there is a secret is asked when the router starts: `serve` does without.
 pub(super) fn router(config: &Config, tree: &mut Tree) {
@@ -59,12 +59,10 @@ fn tables(router: &Router, tree: &mut Tree) {
     ];
     for (key, table) in tables {
         if !is_table(table) {
-            let remedy = "write `table` or `schema.table`, with double quotes around a part that has a dot in it";
+            let remedy =
+                "write `table` or `schema.table`, with double quotes around a part that has a dot in it";
             tree.report(key, Some(table.clone()), "is no name of a table", remedy);
-        } else if tables
-            .iter()
-            .any(|(other, name)| *other != key && *name == table)
-        {
+        } else if tables.iter().any(|(other, name)| *other != key && *name == table) {
             tree.report(
                 key,
                 Some(table.clone()),
@@ -99,31 +97,58 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
             tree.report(&key, Some(text.clone()), error.to_string(), "");
         }
     }
-    let wrong = rule.buttons.iter().any(|button| {
-        button
-            .split_once(':')
-            .is_none_or(|(id, title)| id.trim().is_empty() || !(1..=20).contains(&title.trim().chars().count()))
-    });
-    if wrong || rule.buttons.len() > 3 {
-        let remedy = "write up to three, each `\"id: title\"` with a title of at most 20 characters";
-        tree.report(&format!("{at}.buttons"), None, "WhatsApp takes no such buttons", remedy);
-    }
-    if !rule.buttons.is_empty() && rule.reply.is_none() {
-        tree.report(&format!("{at}.buttons"), None, "stand under no text", "add a `reply`");
-    }
+    buttons(rule, at, tree);
     if let Some(url) = &rule.webhook {
         let web = reqwest::Url::parse(url).is_ok_and(|url| ["https", "http"].contains(&url.scheme()));
         if !web {
-            tree.report(&format!("{at}.webhook"), None, "is no address of the web", "write it like `https://…`");
+            tree.report(
+                &format!("{at}.webhook"),
+                None,
+                "is no address of the web",
+                "write it like `https://…`",
+            );
         }
         if router.webhook_secret.is_none() {
             let message = "needs a secret that it is signed with";
-            tree.report_key(&format!("{at}.webhook"), message, "set `webhook_secret` in [router]");
+            tree.report_key(
+                &format!("{at}.webhook"),
+                message,
+                "set `webhook_secret` in [router]",
+            );
         }
     }
     if rule.assign.is_some() && router.agents.is_none() {
         let message = "needs to know the agents";
-        tree.report_key(&format!("{at}.assign"), message, "set `agents` in [router] to their table");
+        tree.report_key(
+            &format!("{at}.assign"),
+            message,
+            "set `agents` in [router] to their table",
+        );
+    }
+}
+
+fn buttons(rule: &RouterRule, at: &str, tree: &mut Tree) {
+    let wrong = rule.buttons.iter().any(|button| {
+        button.split_once(':').is_none_or(|(id, title)| {
+            id.trim().is_empty() || !(1..=20).contains(&title.trim().chars().count())
+        })
+    });
+    if wrong || rule.buttons.len() > 3 {
+        let remedy = "write up to three, each `\"id: title\"` with a title of at most 20 characters";
+        tree.report(
+            &format!("{at}.buttons"),
+            None,
+            "WhatsApp takes no such buttons",
+            remedy,
+        );
+    }
+    if !rule.buttons.is_empty() && rule.reply.is_none() {
+        tree.report(
+            &format!("{at}.buttons"),
+            None,
+            "stand under no text",
+            "add a `reply`",
+        );
     }
 }
 
@@ -147,5 +172,74 @@ fn numbers(router: &Router, tree: &mut Tree) {
             "must be at most 10000",
             "",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Problems;
+
+    fn read(text: &str, vars: &[(&str, &str)]) -> Result<Config, Problems> {
+        let text = format!("[postgres]\nurl = \"postgres://localhost/x\"\n[router]\n{text}");
+        let env = |name: &str| {
+            let found = vars.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::parse(&text, "pregon.toml", Path::new("."), &env)
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let vars = [
+            ("WHATSAPP_APP_SECRET", "uno, dos"),
+            ("WHATSAPP_VERIFY_TOKEN", "v"),
+            ("WHATSAPP_TOKEN", "t"),
+            ("WHATSAPP_GRAPH_URL", "http://127.0.0.1:9"),
+            ("PREGON_LISTEN", "127.0.0.1:0"),
+        ];
+        let config = read("app_secret = \"file\"", &vars).unwrap();
+        let router = config.router.unwrap();
+        assert_eq!(router.secrets(), ["uno", "dos"]);
+        assert_eq!(router.verify_token.unwrap().reveal(), "v");
+        assert_eq!(router.token.unwrap().reveal(), "t");
+        assert_eq!(
+            (router.graph_url.as_str(), router.listen.as_str()),
+            ("http://127.0.0.1:9", "127.0.0.1:0")
+        );
+        let ported = read("", &[("PORT", "81")]).unwrap().router.unwrap();
+        assert_eq!(
+            (ported.listen.as_str(), ported.secrets().len()),
+            ("0.0.0.0:81", 0)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_at_once_with_its_line() {
+        let text = "listen = \"x\"\npath = \"/metrics\"\ncontacts = \"a b\"\nmessages = \"conversaciones\"\nworkers = 0\n\
+                    graph_url = \"ftp://x\"\n[[router.rule]]\nwhen = \"mensaje ==\"\nbuttons = [\"x\"]\nassign = \"sticky\"\n\
+                    webhook = \"https://x\"";
+        let Err(Problems(problems)) = read(text, &[]) else {
+            panic!("nothing is wrong with it")
+        };
+        let keys: Vec<(usize, &str)> = problems.iter().map(|one| (one.line, one.key.as_str())).collect();
+        for (line, key) in [
+            (4, "router.listen"),
+            (5, "router.path"),
+            (6, "router.contacts"),
+            (7, "router.messages"),
+            (8, "router.workers"),
+            (9, "router.graph_url"),
+            (11, "router.rule[0].when"),
+            (12, "router.rule[0].buttons"),
+            (13, "router.rule[0].assign"),
+            (14, "router.rule[0].webhook"),
+        ] {
+            assert!(keys.contains(&(line, key)), "{line} {key}: {keys:?}");
+        }
     }
 }

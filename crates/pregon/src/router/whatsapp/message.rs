@@ -16,7 +16,11 @@ pub(super) struct Place<'p> {
 
 /// The items of a message: itself, and a second name where it tells one. Without an id or a sender it is an event.
 pub(super) fn message(raw: Value, place: &Place<'_>, ours: bool, items: &mut Vec<Item>) {
-    let (who, who_id) = if ours { ("to", "to_user_id") } else { ("from", "from_user_id") };
+    let (who, who_id) = if ours {
+        ("to", "to_user_id")
+    } else {
+        ("from", "from_user_id")
+    };
     let (telefono, user_id) = (digits(&raw, who), text(&raw, who_id));
     let contact = contact(place.contacts, telefono.as_deref(), user_id.as_deref());
     let telefono = telefono.or_else(|| digits(contact?, "wa_id"));
@@ -103,11 +107,7 @@ fn renamed(raw: &Value, old: Option<&str>, place: &Place<'_>) -> Option<Alias> {
 }
 
 /// The contact that a message is of; the only one where the message names nobody.
-fn contact<'c>(
-    contacts: &'c [Value],
-    telefono: Option<&str>,
-    user_id: Option<&str>,
-) -> Option<&'c Value> {
+fn contact<'c>(contacts: &'c [Value], telefono: Option<&str>, user_id: Option<&str>) -> Option<&'c Value> {
     let by_id = |contact: &&Value| user_id.is_some() && text(contact, "user_id").as_deref() == user_id;
     let by_number = |contact: &&Value| telefono.is_some() && digits(contact, "wa_id").as_deref() == telefono;
     let only = || match contacts {

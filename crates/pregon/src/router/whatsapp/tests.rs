@@ -36,32 +36,77 @@ fn one(message: Value) -> Message {
 #[test]
 fn a_message_has_its_contact_number_text_and_time() {
     let message = one(json!({"type": "text", "text": {"body": "Hola"}}));
-    assert_eq!((message.numero.as_str(), message.wamid.as_str()), ("109", "wamid.1"));
+    assert_eq!(
+        (message.numero.as_str(), message.wamid.as_str()),
+        ("109", "wamid.1")
+    );
     assert_eq!(message.telefono.as_deref(), Some("5491122334455"));
     assert_eq!(message.user_id.as_deref(), Some("AR.1"));
     assert_eq!(message.nombre.as_deref(), Some("Ana"));
-    assert_eq!((message.mensaje.as_deref(), message.at), (Some("Hola"), 1_780_000_000));
+    assert_eq!(
+        (message.mensaje.as_deref(), message.at),
+        (Some("Hola"), 1_780_000_000)
+    );
     assert_eq!(message.remitente_tipo, Sender::User);
 }
 
 #[test]
 fn every_type_has_its_text_or_none() {
     for (message, said) in [
-        (json!({"type": "image", "image": {"id": "1", "caption": "foto"}}), Some("foto")),
-        (json!({"type": "audio", "audio": {"id": "1", "voice": true}}), None),
-        (json!({"type": "document", "document": {"filename": "a.pdf", "caption": "c"}}), Some("c")),
+        (
+            json!({"type": "image", "image": {"id": "1", "caption": "foto"}}),
+            Some("foto"),
+        ),
+        (
+            json!({"type": "audio", "audio": {"id": "1", "voice": true}}),
+            None,
+        ),
+        (
+            json!({"type": "document", "document": {"filename": "a.pdf", "caption": "c"}}),
+            Some("c"),
+        ),
         (json!({"type": "sticker", "sticker": {"id": "1"}}), None),
-        (json!({"type": "location", "location": {"latitude": 1.5, "longitude": -2}}), None),
-        (json!({"type": "contacts", "contacts": [{"name": {"formatted_name": "B"}}]}), None),
-        (json!({"type": "reaction", "reaction": {"message_id": "wamid.0", "emoji": "👍"}}), None),
-        (json!({"type": "interactive", "interactive": {"type": "button_reply", "button_reply": {"id": "b", "title": "Sí"}}}), Some("Sí")),
-        (json!({"type": "interactive", "interactive": {"type": "list_reply", "list_reply": {"id": "l", "title": "Uno"}}}), Some("Uno")),
-        (json!({"type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": {"response_json": "{}"}}}), None),
+        (
+            json!({"type": "location", "location": {"latitude": 1.5, "longitude": -2}}),
+            None,
+        ),
+        (
+            json!({"type": "contacts", "contacts": [{"name": {"formatted_name": "B"}}]}),
+            None,
+        ),
+        (
+            json!({"type": "reaction", "reaction": {"message_id": "wamid.0", "emoji": "👍"}}),
+            None,
+        ),
+        (
+            json!({"type": "interactive", "interactive": {"type": "button_reply", "button_reply": {"id": "b", "title": "Sí"}}}),
+            Some("Sí"),
+        ),
+        (
+            json!({"type": "interactive", "interactive": {"type": "list_reply", "list_reply": {"id": "l", "title": "Uno"}}}),
+            Some("Uno"),
+        ),
+        (
+            json!({"type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": {"response_json": "{}"}}}),
+            None,
+        ),
         (json!({"type": "interactive"}), None),
-        (json!({"type": "button", "button": {"payload": "p", "text": "Quiero"}}), Some("Quiero")),
-        (json!({"type": "order", "order": {"text": "dos", "product_items": []}}), Some("dos")),
-        (json!({"type": "edit", "edit": {"original_message_id": "wamid.0", "message": {"type": "text", "text": {"body": "mejor"}}}}), Some("mejor")),
-        (json!({"type": "revoke", "revoke": {"original_message_id": "wamid.0"}}), None),
+        (
+            json!({"type": "button", "button": {"payload": "p", "text": "Quiero"}}),
+            Some("Quiero"),
+        ),
+        (
+            json!({"type": "order", "order": {"text": "dos", "product_items": []}}),
+            Some("dos"),
+        ),
+        (
+            json!({"type": "edit", "edit": {"original_message_id": "wamid.0", "message": {"type": "text", "text": {"body": "mejor"}}}}),
+            Some("mejor"),
+        ),
+        (
+            json!({"type": "revoke", "revoke": {"original_message_id": "wamid.0"}}),
+            None,
+        ),
         (json!({"type": "unsupported", "errors": [{"code": 131051}]}), None),
         (json!({"type": "hologram", "hologram": {"x": [1]}}), None),
         (json!({"type": 7}), None),
@@ -96,15 +141,25 @@ fn users_without_a_number_and_echoes_have_their_contact() {
         "messages": [{"from_user_id": "AR.9", "id": "w", "type": "text", "text": {"body": "x"}}, {"id": "v", "type": "text"}]});
     let items = read(&value("messages", hidden), NOW);
     for item in &items {
-        let Item::Message(message) = item else { panic!("{item:?}") };
-        assert_eq!((message.telefono.as_deref(), message.user_id.as_deref()), (None, Some("AR.9")));
+        let Item::Message(message) = item else {
+            panic!("{item:?}")
+        };
+        assert_eq!(
+            (message.telefono.as_deref(), message.user_id.as_deref()),
+            (None, Some("AR.9"))
+        );
         assert_eq!((message.nombre.as_deref(), message.at), (Some("ana"), NOW));
     }
     let echo = json!({"metadata": {"phone_number_id": "109"},
         "message_echoes": [{"from": "15550001111", "to": "549", "id": "e", "type": "text", "text": {"body": "ya voy"}}]});
     let items = read(&value("smb_message_echoes", echo), NOW);
-    let [Item::Message(message)] = items.as_slice() else { panic!("{items:?}") };
-    assert_eq!((message.telefono.as_deref(), message.remitente_tipo), (Some("549"), Sender::Agent));
+    let [Item::Message(message)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!(
+        (message.telefono.as_deref(), message.remitente_tipo),
+        (Some("549"), Sender::Agent)
+    );
 }
 
 #[test]
@@ -124,22 +179,46 @@ fn all_of_a_batch_is_taken_in_order() {
         })
         .collect();
     assert_eq!(wamids, ["a", "ab", "b", "bb", "c", "cb"]);
-    assert_eq!(items.iter().filter(|item| matches!(item, Item::Status(_))).count(), 3);
-    assert_eq!(items.iter().filter(|item| matches!(item, Item::Event(_))).count(), 3 * 2 + 2);
+    assert_eq!(
+        items
+            .iter()
+            .filter(|item| matches!(item, Item::Status(_)))
+            .count(),
+        3
+    );
+    assert_eq!(
+        items.iter().filter(|item| matches!(item, Item::Event(_))).count(),
+        3 * 2 + 2
+    );
 }
 
 #[test]
 fn what_is_unknown_is_kept_and_what_is_no_json_is_said() {
-    for body in ["[]", "{}", "7", "null", r#"{"entry":{"a":1}}"#, r#"{"entry":null}"#] {
+    for body in [
+        "[]",
+        "{}",
+        "7",
+        "null",
+        r#"{"entry":{"a":1}}"#,
+        r#"{"entry":null}"#,
+    ] {
         let items = read(body.as_bytes(), NOW);
         let raw: Value = serde_json::from_str(body).unwrap();
-        assert!(matches!(items.as_slice(), [Item::Event(other)] if other.raw == raw), "{body}: {items:?}");
+        assert!(
+            matches!(items.as_slice(), [Item::Event(other)] if other.raw == raw),
+            "{body}: {items:?}"
+        );
     }
     let update = json!({"event": "APPROVED", "message_template_id": 1});
     let items = read(&value("message_template_status_update", update.clone()), NOW);
-    assert!(matches!(items.as_slice(), [Item::Event(other)] if other.raw == update && other.field.starts_with("message_template")));
+    assert!(
+        matches!(items.as_slice(), [Item::Event(other)] if other.raw == update && other.field.starts_with("message_template"))
+    );
     for body in ["", "{", "\"\u{1}\"", "[1e999]"] {
-        assert!(matches!(read(body.as_bytes(), NOW).as_slice(), [Item::Unreadable { .. }]), "{body}");
+        assert!(
+            matches!(read(body.as_bytes(), NOW).as_slice(), [Item::Unreadable { .. }]),
+            "{body}"
+        );
     }
 }
 
@@ -158,14 +237,38 @@ fn contacts_are_spread_over_all_lanes() {
         });
         counts[usize::from(item.lane())] += 1;
     }
-    assert!(counts.iter().all(|count| (50..=160).contains(count)), "{counts:?}");
+    assert!(
+        counts.iter().all(|count| (50..=160).contains(count)),
+        "{counts:?}"
+    );
 }
 
 /// Values such as nobody would send.
 fn any_json() -> impl Strategy<Value = Value> {
     let keys = prop::sample::select(vec![
-        "entry", "changes", "field", "value", "messages", "statuses", "errors", "contacts", "metadata", "message_echoes",
-        "from", "to", "id", "type", "text", "system", "wa_id", "timestamp", "status", "user_id", "profile", "edit", "message",
+        "entry",
+        "changes",
+        "field",
+        "value",
+        "messages",
+        "statuses",
+        "errors",
+        "contacts",
+        "metadata",
+        "message_echoes",
+        "from",
+        "to",
+        "id",
+        "type",
+        "text",
+        "system",
+        "wa_id",
+        "timestamp",
+        "status",
+        "user_id",
+        "profile",
+        "edit",
+        "message",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -177,7 +280,12 @@ fn any_json() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((keys.clone(), inner), 0..5).prop_map(|pairs| {
-                Value::Object(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+                Value::Object(
+                    pairs
+                        .into_iter()
+                        .map(|(key, value)| (key.to_owned(), value))
+                        .collect(),
+                )
             }),
         ]
     })
