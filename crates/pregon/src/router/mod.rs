@@ -27,6 +27,7 @@ mod worker;
 mod sweep;
 mod mode;
 mod sender;
+mod bullmq;
 pub mod simulate;
 mod metrics;
 pub mod database;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::bullmq::Bullmq;
 use super::http::{self, Webhook};
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
@@ -134,6 +135,12 @@ impl Running {
             mode: Arc::clone(mode),
             rules,
         };
+        let bullmq = Bullmq::build(
+            &self.config,
+            &section,
+            database::pool(&self.config, "bullmq", 1)?,
+            metrics,
+        )?;
         let sender = Sender::build(&section, database::pool(&self.config, "sender", 2)?, metrics)?;
         let (ready, rest) = (Arc::clone(&self.ready), self.rest.clone());
         self.work.spawn(async move {
@@ -143,12 +150,17 @@ impl Running {
                     () = rest.cancelled() => return,
                 }
             }
-            match sender {
-                Some(sender) => {
-                    tokio::join!(sweep.run(rest.clone()), sender.run(rest));
+            let sending = async {
+                if let Some(sender) = sender {
+                    sender.run(rest.clone()).await;
                 }
-                None => sweep.run(rest).await,
-            }
+            };
+            let handing = async {
+                if let Some(bullmq) = bullmq {
+                    bullmq.run(rest.clone()).await;
+                }
+            };
+            tokio::join!(sweep.run(rest.clone()), sending, handing);
         });
         Ok(())
     }

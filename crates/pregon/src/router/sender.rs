@@ -105,7 +105,10 @@ impl Sender {
     }
 
     async fn claim(&self) -> Result<Vec<Letter>, QueryError> {
-        let rows = self.pool.query_texts(CLAIM, &[Some(AT_ONCE)]).await?;
+        let rows = self
+            .pool
+            .query_texts(CLAIM, &[Some(AT_ONCE), Some("{reply,webhook}")])
+            .await?;
         let letter = |row: Vec<Option<String>>| {
             let mut parts = row.into_iter().map(Option::unwrap_or_default);
             let mut next = || parts.next().unwrap_or_default();

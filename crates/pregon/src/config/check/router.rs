@@ -47,6 +47,7 @@ pub(super) fn router(config: &Config, tree: &mut Tree) {
     tables(router, tree);
     numbers(router, tree);
     for (index, rule) in router.rule.iter().enumerate() {
+        queue(config, rule, &format!("router.rule[{index}].bullmq"), tree);
         rule_parts(router, rule, &format!("router.rule[{index}]"), tree);
     }
 }
@@ -124,6 +125,21 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
             message,
             "set `agents` in [router] to their table",
         );
+    }
+}
+
+fn queue(config: &Config, rule: &RouterRule, key: &str, tree: &mut Tree) {
+    let Some(queue) = &rule.bullmq else { return };
+    if queue.is_empty() || queue.contains(':') {
+        tree.report(
+            key,
+            Some(queue.clone()),
+            "is no name of a queue",
+            "name it without `:`",
+        );
+    }
+    if config.redis.is_none() {
+        tree.report_key(key, "needs a Redis", "add a [redis] section");
     }
 }
 
