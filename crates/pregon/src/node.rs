@@ -35,6 +35,7 @@ use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
+use crate::source::webhook;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
@@ -330,6 +331,7 @@ fn build_api(
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
 ) -> axum::Router {
+    let webhooks = webhook::routes(config, &pipeline, metrics);
     api::router(Api {
         door: Arc::clone(door),
         pipeline,
@@ -340,6 +342,7 @@ fn build_api(
         limits: config.limits.clone(),
         key: config.server.api_key.clone(),
         serve_metrics: config.metrics.enabled,
+        webhooks,
     })
 }
 
