@@ -9,11 +9,12 @@ use std::{
 use anyhow::{Context, ensure};
 use pregon_testkit::Database;
 
-use super::{Effort, latency};
+use super::Effort;
 use crate::{
     contestant::{Kind, Running},
-    load::frames,
+    load::{Protocol, frames},
     postgres::Connection,
+    receiver,
     report::{Bar, Figure, Report, Table, median, short},
     usage,
 };
@@ -32,7 +33,7 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
     let database = runtime.block_on(Database::create(&server))?;
     runtime.block_on(database.execute(TABLE))?;
     let gateway = Running::start(Kind::Ours, &super::watch(&database.url(), "outbox"), None)?;
-    let mut client = latency::upgraded(gateway.address)?;
+    let mut client = receiver::open(gateway.address, Protocol::Bare, Kind::Ours.path())?;
     client.set_read_timeout(Some(PATIENCE))?;
     let mut writer = Connection::open(server.port(), database.name())?;
     let mut blocker = Connection::open(server.port(), database.name())?;

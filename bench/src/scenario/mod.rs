@@ -1,11 +1,16 @@
 //! The scenarios, each one question with its floor.
 
+mod slices;
 pub(crate) mod fanout;
+pub(crate) mod socketio;
 pub(crate) mod latency;
+pub(crate) mod redis;
 pub(crate) mod memory;
 pub(crate) mod writers;
+pub(crate) mod wal;
 pub(crate) mod decrypt;
 pub(crate) mod drain;
+pub(crate) mod log;
 
 use pregon_testkit::{Server, postgres::Options};
 
@@ -16,6 +21,14 @@ pub(crate) struct Effort {
     pub(crate) quick: bool,
     /// Passes of which the median is taken.
     pub(crate) passes: usize,
+}
+
+/// What drives the test kit's servers.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
 }
 
 /// A server that really writes, as an application's does.

@@ -27,10 +27,7 @@ const OUTBOX: &str = "outbox";
 type Rates = BTreeMap<(usize, &'static str), Vec<f64>>;
 
 pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = super::runtime()?;
     let server = runtime.block_on(super::postgres_with_fsync())?;
     let database = runtime.block_on(Database::create(&server))?;
     let second = runtime.block_on(Database::create(&server))?;

@@ -29,6 +29,7 @@ pub mod auth;
 pub mod api;
 pub mod config;
 pub mod install;
+pub mod router;
 pub mod metrics;
 pub mod serve;
 pub mod conformance;

@@ -147,6 +147,8 @@ pub struct Metrics {
     pub outbox_bytes: Gauge,
     pub outbox_lag: Gauge<f64, AtomicU64>,
     pub outbox_stalled: Gauge<f64, AtomicU64>,
+    pub slot_retained: Gauge,
+    pub slot_alarm: Gauge,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
     pub decrypt_failures: Family<DecryptLabel, Counter>,
@@ -160,6 +162,14 @@ pub struct Metrics {
     pub gaps: Counter,
     pub window_bytes: Gauge,
     pub window_entries: Gauge,
+    pub log_bytes: Gauge,
+    pub log_segments: Gauge,
+    pub log_oldest: Gauge,
+    pub log_newest: Gauge,
+    pub log_sync: Histogram,
+    pub log_failures: Counter,
+    pub log_reads: Counter,
+    pub recovery_unsaved: Gauge,
 }
 
 /// From 100 µs to 10 s: a commit reaches a screen in about a millisecond, and trouble shows in seconds.
@@ -184,6 +194,8 @@ impl Metrics {
             outbox_bytes: Gauge::default(),
             outbox_lag: Gauge::default(),
             outbox_stalled: Gauge::default(),
+            slot_retained: Gauge::default(),
+            slot_alarm: Gauge::default(),
             routes: Family::default(),
             publications: Counter::default(),
             decrypt_failures: Family::default(),
@@ -197,8 +209,17 @@ impl Metrics {
             gaps: Counter::default(),
             window_bytes: Gauge::default(),
             window_entries: Gauge::default(),
+            log_bytes: Gauge::default(),
+            log_segments: Gauge::default(),
+            log_oldest: Gauge::default(),
+            log_newest: Gauge::default(),
+            log_sync: seconds(),
+            log_failures: Counter::default(),
+            log_reads: Counter::default(),
+            recovery_unsaved: Gauge::default(),
         };
         metrics.register_sources();
+        metrics.register_log();
         metrics.register_clients();
         Arc::new(metrics)
     }
@@ -225,6 +246,17 @@ impl Metrics {
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
         self.register_outbox();
         let r = &mut self.registry;
+        r.register_with_unit(
+            "slot_retained",
+            "WAL that the server keeps for our slot",
+            Unit::Bytes,
+            self.slot_retained.clone(),
+        );
+        r.register(
+            "slot_alarm",
+            "1 while the slot has used up more than half of max_slot_wal_keep_size, beyond which it is lost",
+            self.slot_alarm.clone(),
+        );
         r.register(
             "route_matches",
             "Events that a route addressed",
@@ -240,6 +272,10 @@ impl Metrics {
             "Fields that went out as null because they could not be decrypted",
             self.decrypt_failures.clone(),
         );
+    }
+
+    fn register_log(&mut self) {
+        let r = &mut self.registry;
         r.register_with_unit(
             "window",
             "Memory that the recent log takes",
@@ -250,6 +286,36 @@ impl Metrics {
             "window_entries",
             "Entries of the recent log",
             self.window_entries.clone(),
+        );
+        let help = "Disk that the log takes, 0 without one";
+        r.register_with_unit("log", help, Unit::Bytes, self.log_bytes.clone());
+        r.register("log_segments", "Files of the disk log", self.log_segments.clone());
+        r.register(
+            "log_oldest",
+            "Offset of the oldest entry that can be replayed",
+            self.log_oldest.clone(),
+        );
+        r.register(
+            "log_newest",
+            "Offset of the newest entry",
+            self.log_newest.clone(),
+        );
+        let help = "Time of one fsync of the disk log, which makes all batches durable that waited for it";
+        r.register_with_unit("log_sync", help, Unit::Seconds, self.log_sync.clone());
+        r.register(
+            "log_failures",
+            "Attempts to write or read the disk log that failed",
+            self.log_failures.clone(),
+        );
+        r.register(
+            "log_reads",
+            "Pieces that were read from the disk for replays beyond the window",
+            self.log_reads.clone(),
+        );
+        r.register(
+            "recovery_unsaved",
+            "Sessions of Socket.IO whose last change is not on the disk yet",
+            self.recovery_unsaved.clone(),
         );
     }
 

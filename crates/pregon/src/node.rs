@@ -4,6 +4,9 @@
 //! their sessions spread over the drain time; requests that are still answered are cut; the log closes last. Two nodes can
 //! live in one process: nothing here is global.
 
+mod log;
+mod sources;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +15,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pregon_capture::connect::Settings;
-use pregon_capture::install::Mode;
-use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -27,25 +28,19 @@ use crate::desk::Desk;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::Connections;
-use crate::log::memory::MemoryLog;
-use crate::log::window::Retention;
-use crate::log::{Log, Open, Volatile};
+use crate::log::{Log, Past, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
-use crate::source::Attached;
-use crate::source::emitter::Emitters;
-use crate::source::outbox::OutboxSource;
-use crate::source::postgres::PostgresSource;
-use crate::source::redis::RedisSource;
-use crate::source::triggers::Triggers;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
 use crate::transport::origin::Origins;
+use log::Opened;
+use sources::Parts;
 
 /// Time between lines about active connections, and between prunings of the log by age.
 const TICK: Duration = Duration::from_secs(10);
@@ -73,6 +68,7 @@ pub struct Node {
     hub: Arc<Hub>,
     health: Arc<Health>,
     log: Arc<dyn Log>,
+    kept: Arc<Sessions>,
     metrics: Arc<Metrics>,
     /// Stops sources and the accept loop.
     stop: CancellationToken,
@@ -87,13 +83,13 @@ impl Node {
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
-        let log = open_log(&config, &opener);
+        let settings = settings(&config, &options);
+        let Opened { log, kept, up } = log::open(&config, &settings, &opener, &metrics).await?;
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let kept = Arc::new(Sessions::new(config.socketio().recovery_window.0));
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -109,20 +105,29 @@ impl Node {
             Arc::clone(&pipeline),
             Arc::clone(&rights),
             Arc::clone(&kept),
+            Past::of(&*log),
         );
-        let settings = settings(&config, &options);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, pool.as_ref(), &stop)?;
+        let mut sources = sources::start(&Parts {
+            config: &config,
+            pipeline: &pipeline,
+            metrics: &metrics,
+            hub: &hub,
+            pool: pool.as_ref(),
+            stop: &stop,
+        })?;
+        sources.attached.push(("log", up));
+        let health = Health::new(sources.attached);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
-        let api = build_api(&config, &door, pipeline, &log, &health, &metrics);
+        let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
         let front = Arc::new(build_front(&config, door, &hub, api, &metrics));
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), kept, stop.clone()));
+        tasks.spawn(tick(&hub, &log, &kept, &stop));
         Ok(Self {
             address,
             config,
@@ -133,10 +138,11 @@ impl Node {
             hub,
             health,
             log,
+            kept,
             metrics,
             stop,
             cut,
-            sources,
+            sources: sources.tasks,
             front: tasks,
         })
     }
@@ -193,6 +199,7 @@ impl Node {
         }
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
+        log::close(&self.log, &self.kept).await;
         tracing::info!(newest = self.log.window().head(), "stopped");
     }
 
@@ -202,18 +209,6 @@ impl Node {
         if tokio::time::timeout(patience, joined).await.is_err() {
             tracing::warn!("a source did not stop in time: what it had captured last is not delivered");
             self.sources.shutdown().await;
-        }
-    }
-}
-
-fn open_log(config: &Config, opener: &Arc<Opener>) -> Arc<dyn Log> {
-    let retention = Retention {
-        bytes: config.log.window.bytes(),
-        age: config.log.age.0,
-    };
-    match config.log.kind {
-        crate::config::LogKind::Memory => {
-            Arc::new(MemoryLog::new(retention, Arc::clone(opener) as Arc<dyn Open>))
         }
     }
 }
@@ -239,6 +234,7 @@ fn start_hub(
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
         window: Arc::clone(log.window()),
+        past: Arc::clone(desk.past()),
         rights: Arc::clone(desk.rights()),
         metrics: Arc::clone(metrics),
         desk: Arc::clone(desk),
@@ -288,86 +284,6 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
     }
 }
 
-fn start_sources(
-    config: &Config,
-    pipeline: &Arc<Pipeline>,
-    metrics: &Arc<Metrics>,
-    pool: Option<&Arc<Pool>>,
-    stop: &CancellationToken,
-) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
-    let mut tasks = JoinSet::new();
-    let mut attached = Vec::new();
-    let emitters = Emitters::build(config, pool.cloned(), metrics);
-    let url = config
-        .postgres
-        .as_ref()
-        .and_then(|postgres| postgres.url.as_ref());
-    if let Some(url) = url {
-        let settings = Settings::parse(url.reveal())?;
-        let up = Attached::default();
-        let listens = listen_options(config, settings.clone());
-        let watched = match crate::install::mode(config) {
-            Mode::Notify => up.clone(),
-            Mode::Outbox => {
-                let source = OutboxSource::build(config, settings, pipeline, metrics);
-                let up = source.attached.clone();
-                attached.push(("postgres outbox", up.clone()));
-                tasks.spawn(source.run(stop.clone()));
-                up
-            }
-        };
-        // Where the outbox carries everything, there may be nothing to listen to.
-        if listens.publish || !listens.channels.is_empty() {
-            attached.push(("postgres", up.clone()));
-            let source = PostgresSource::build(config, listens, emitters.as_ref(), pipeline, metrics, up);
-            let stopped = stop.clone();
-            tasks.spawn(async move {
-                if let Err(error) = source.run(stopped).await {
-                    tracing::error!(%error, "postgres cannot be listened to");
-                }
-            });
-        }
-        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), watched, pipeline, metrics) {
-            attached.push(("postgres triggers", triggers.complete.clone()));
-            tasks.spawn(triggers.run(stop.clone()));
-        }
-    }
-    if let Some(redis) = &config.redis {
-        let source = RedisSource::build(redis, emitters.as_ref(), pipeline, metrics)?;
-        attached.extend(source.attached());
-        source.spawn(&mut tasks, stop);
-    }
-    Ok((tasks, Health::new(attached)))
-}
-
-/// What the listener needs to know of the configuration.
-pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
-    let mut options = ListenOptions::new(settings);
-    options.channels = config
-        .listen
-        .iter()
-        .map(|listen| listen.channel.clone())
-        .collect();
-    let emitters = config.socketio().postgres_channels();
-    options.channels.extend(emitters.map(|(channel, _)| channel));
-    options.publish = crate::install::mode(config) == Mode::Notify;
-    options.node = format!("pregon-{:08x}", rand::random::<u32>());
-    if let Some(postgres) = &config.postgres {
-        options.heartbeat = postgres.heartbeat.0;
-    }
-    let notified = crate::install::specs(config).into_iter();
-    for spec in notified.filter(|_| options.publish) {
-        let table = WatchTable {
-            schema: spec.schema,
-            table: spec.table,
-            columns: spec.columns,
-            condition: spec.condition,
-        };
-        options.watches.insert(spec.name, table);
-    }
-    options
-}
-
 fn build_door(
     config: &Config,
     options: &Options,
@@ -399,6 +315,7 @@ fn build_api(
     door: &Arc<Door>,
     pipeline: Arc<Pipeline>,
     log: &Arc<dyn Log>,
+    hub: &Arc<Hub>,
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
 ) -> axum::Router {
@@ -406,6 +323,7 @@ fn build_api(
         door: Arc::clone(door),
         pipeline,
         log: Arc::clone(log),
+        hub: Arc::clone(hub),
         health: Arc::clone(health),
         metrics: Arc::clone(metrics),
         limits: config.limits.clone(),
@@ -455,19 +373,22 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Says how many are connected, and lets the log forget what is old.
-async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, kept: Arc<Sessions>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(TICK);
-    every.tick().await;
-    loop {
-        tokio::select! {
-            _ = every.tick() => {
-                tracing::info!(connections = hub.sessions(), "active connections");
-                kept.prune();
-                if let Err(error) = log.prune() {
-                    tracing::warn!(%error, "the log could not be pruned");
-                }
+fn tick(
+    hub: &Arc<Hub>,
+    log: &Arc<dyn Log>,
+    kept: &Arc<Sessions>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (hub, log, kept, stop) = (hub.clone(), log.clone(), kept.clone(), stop.clone());
+    async move {
+        let mut every = tokio::time::interval(TICK);
+        every.tick().await;
+        while stop.run_until_cancelled(every.tick()).await.is_some() {
+            tracing::info!(connections = hub.sessions(), "active connections");
+            kept.prune();
+            if let Err(error) = log.prune() {
+                tracing::warn!(%error, "the log could not be pruned");
             }
-            () = stop.cancelled() => return,
         }
     }
 }

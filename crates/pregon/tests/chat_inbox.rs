@@ -1,4 +1,4 @@
-//! examples/chat-inbox with the unmodified clients of Socket.IO: rooms, rights, decryption, and a kill of PostgreSQL.
+//! examples/chat-inbox with the unmodified clients of Socket.IO: rooms, rights, decryption, and kills of PostgreSQL and of the gateway.
 
 use pregon_testkit::{Database, Node, NodeOptions, Server, postgres};
 use serde_json::json;
@@ -109,4 +109,36 @@ async fn sockets_outlive_a_kill_of_postgres_and_miss_nothing() {
             .any(|line| line["on"] == "disconnect" || line["event"] == "gap"),
         "{lines:?}"
     );
+}
+
+#[tokio::test]
+async fn clients_come_back_by_themselves_after_a_kill_of_the_gateway() {
+    let server = postgres::shared().await;
+    let (database, mut node) = inbox(server).await;
+    let conversation = "INSERT INTO conversations (id, user_id) VALUES (123, 789)";
+    database.execute(conversation).await.unwrap();
+    let claims = json!({"sub": 789});
+    let mut owners = Vec::new();
+    for driver in CLIENTS {
+        for transports in TRANSPORTS {
+            owners.push(client(&node, driver, transports, &claims).await);
+        }
+    }
+    node.kill9().await.unwrap();
+    for owner in &mut owners {
+        owner.wait("disconnect").await;
+    }
+    node.restart().await.unwrap();
+    for owner in &mut owners {
+        owner.wait("connect").await;
+        owner.ask("subscribe", &json!(["conversation_123"])).await;
+    }
+    database
+        .execute(&message(&encrypt(KEY, "otra vez")))
+        .await
+        .unwrap();
+    for owner in &mut owners {
+        assert_eq!(owner.event("message:new").await[0]["message"], "otra vez");
+        owner.event("conversation:updated").await;
+    }
 }

@@ -1,10 +1,10 @@
-//! examples/marketplace: seed 002's table for every pair of role and event, on every wire, with a kill of Redis.
+//! examples/marketplace: seed 002's table for every pair of role and event, on every wire, with kills of Redis and of the gateway.
 
 use pregon_testkit::{Node, NodeOptions, Redis, SseClient, WsClient};
 use serde_json::{Value, json};
 
 use crate::socketio::client;
-use crate::support::official::CLIENTS;
+use crate::support::official::{CLIENTS, TRANSPORTS};
 use crate::support::{SECRET, SOON, binary, example, refusal, token};
 
 const ADMIN: &str = r#"{"type": "ADMIN_STATS_UPDATED", "metadata": {"total": 10.50}}"#;
@@ -125,4 +125,60 @@ async fn rooms_are_for_those_whom_the_token_names_and_outlive_a_kill_of_redis() 
     .await
     .unwrap();
     assert_eq!(luis.next_text(SOON).await.unwrap(), "2");
+}
+
+#[tokio::test]
+async fn every_wire_works_again_after_a_kill_of_the_gateway() {
+    let redis = Redis::start().await.unwrap();
+    let mut node = shop(&redis).await;
+    let claims = json!({"sub": 1, "role": "ADMIN"});
+    let token = token(&claims);
+    let mut sockets = Vec::new();
+    for driver in CLIENTS {
+        for transports in TRANSPORTS {
+            let mut socket = client(&node, driver, transports, &claims).await;
+            socket.ask("subscribe", &json!(["events"])).await;
+            sockets.push(socket);
+        }
+    }
+    node.kill9().await.unwrap();
+    for socket in &mut sockets {
+        socket.wait("disconnect").await;
+    }
+    node.restart().await.unwrap();
+    let bare = node.ws_url(&format!("/ws?token={token}"));
+    let mut bare = WsClient::connect(&bare, &[]).await.unwrap();
+    bare.expect_bare_silence().await.unwrap();
+    let sse = node.url(&format!("/sse?token={token}&channel=events"));
+    let mut sse = SseClient::connect(&sse, &[]).await.unwrap();
+    for socket in &mut sockets {
+        socket.wait("connect").await;
+        socket.ask("subscribe", &json!(["events"])).await;
+    }
+    redis.publish("events", ADMIN).await.unwrap();
+    assert_eq!(bare.next_text(SOON).await.unwrap(), ADMIN);
+    let event = sse.next_event(SOON).await.unwrap();
+    assert_eq!(event.data.as_deref(), Some(ADMIN));
+    for socket in &mut sockets {
+        socket.event("ADMIN_STATS_UPDATED").await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_stands_for_channels_tells_by_which_names_events_arrive() {
+    let redis = Redis::start().await.unwrap();
+    let node = shop(&redis).await;
+    let url = node.ws_url(&format!(
+        "/connect?token={}",
+        token(&json!({"sub": 1, "role": "ADMIN", "rooms": ["fin"]}))
+    ));
+    let mut client = WsClient::connect(&url, &[]).await.unwrap();
+    client.next_of_type("welcome", SOON).await.unwrap();
+    let events = client.subscribe("events").await.unwrap();
+    assert_eq!(events["channels"], json!(["admin:ADMIN"]));
+    redis.publish("events", ADMIN).await.unwrap();
+    let event = client.next_of_type("event", SOON).await.unwrap();
+    assert_eq!(event["channel"], "admin:ADMIN");
+    let room = client.subscribe("ws:room:fin").await.unwrap();
+    assert_eq!((&room["recovered"], room.get("channels")), (&json!(false), None));
 }

@@ -1,6 +1,6 @@
 //! Who is in a channel, on every transport; and events that are not kept.
 
-use pregon_testkit::{SseClient, WsClient};
+use pregon_testkit::{SseClient, WsClient, http};
 use serde_json::{Value, json};
 
 use crate::socketio::{client, rooms};
@@ -47,6 +47,15 @@ async fn members_come_and_go_on_every_transport() {
         ana.ask("presence", &json!(["chat_x"])).await[0]["clients"],
         members
     );
+    for (channel, status) in [("chat_x", 200), ("room_1", 403)] {
+        let token = token(&json!({"sub": "1"}));
+        let url = node.url(&format!("/api/presence?channel={channel}&token={token}"));
+        let answer = http::get(&url).await.unwrap();
+        assert_eq!(answer.status(), status, "{channel}: {}", answer.body);
+        if status == 200 {
+            assert_eq!(answer.json().unwrap()["clients"], members);
+        }
+    }
     // A second session of the same client is no second member, and its end is no leave.
     let second = client(&node, CLIENTS[0], &["websocket"], &json!({"sub": "luis"})).await;
     drop(second);
@@ -124,4 +133,31 @@ async fn typing_is_not_kept() {
     publish(&node, "chat_x", "fin", json!(3)).await;
     let next = late.next_of_type("event", SOON).await.unwrap();
     assert_eq!(next["event"], "fin", "nothing else is kept");
+}
+
+/// Between two polls a client is not connected in any sense; it hears of everybody all the same.
+#[tokio::test]
+async fn a_client_that_polls_hears_of_everyone_and_of_every_keystroke() {
+    let node = rooms().await;
+    let mut luis = client(&node, CLIENTS[0], &["polling"], &json!({"sub": "luis"})).await;
+    luis.ask("subscribe", &json!(["chat_x"])).await;
+    let mut ana = connect(&node, &json!({"sub": "ana"})).await;
+    ana.subscribe("chat_x").await.unwrap();
+    for n in 0..10 {
+        let typing = json!({"type": "publish", "channel": "chat_x", "event": "typing", "data": n});
+        ana.request(typing).await.unwrap();
+        let mut other = connect(&node, &json!({"sub": format!("otra{n}")})).await;
+        other.subscribe("chat_x").await.unwrap();
+        other.close().await.unwrap();
+    }
+    for n in 0..10 {
+        luis.wait_for("typing", |line| line["event"] == "typing" && line["args"][0] == n)
+            .await;
+        for event in ["join", "leave"] {
+            luis.wait_for(event, |line| {
+                line["event"] == event && line["args"][0]["client"] == format!("otra{n}")
+            })
+            .await;
+        }
+    }
 }

@@ -19,7 +19,7 @@ use crate::{client::http, process, wait::eventually};
 /// Starting includes applying triggers on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Variables of the product; a test gives those that it means.
-const OWN_VARIABLES: [&str; 7] = [
+const OWN_VARIABLES: [&str; 11] = [
     "DATABASE_URL",
     "REDIS_URL",
     "REDIS_ADDR",
@@ -27,6 +27,10 @@ const OWN_VARIABLES: [&str; 7] = [
     "JWT_SECRET",
     "PORT",
     "MESSAGE_KEY",
+    "WHATSAPP_APP_SECRET",
+    "WHATSAPP_VERIFY_TOKEN",
+    "WHATSAPP_TOKEN",
+    "WHATSAPP_GRAPH_URL",
 ];
 
 /// How to start a node.
@@ -36,6 +40,7 @@ pub struct NodeOptions {
     env: Vec<(String, String)>,
     args: Vec<String>,
     binary: Option<PathBuf>,
+    command: Option<String>,
     unready: bool,
 }
 
@@ -69,7 +74,7 @@ impl NodeOptions {
         self
     }
 
-    /// Adds an argument after `serve --config FILE`.
+    /// Adds an argument after the command and `--config FILE`.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.args.push(argument.into());
@@ -80,6 +85,13 @@ impl NodeOptions {
     #[must_use]
     pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
         self.binary = Some(path.into());
+        self
+    }
+
+    /// The command to run instead of `serve`, such as `router`.
+    #[must_use]
+    pub fn command(mut self, command: impl Into<String>) -> Self {
+        self.command = Some(command.into());
         self
     }
 
@@ -146,7 +158,7 @@ impl Node {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command
-            .arg("serve")
+            .arg(self.options.command.as_deref().unwrap_or("serve"))
             .arg("--config")
             .arg(&self.config)
             .args(&self.options.args);

@@ -81,6 +81,7 @@ async fn limits(client: &Client, input: &DoctorInput, plan: &Plan) -> Outcome {
             let more = match input.target.mode {
                 Mode::Notify => ", and rows too big for NOTIFY are read with the gateway's policies",
                 Mode::Outbox => "",
+                Mode::Wal => ", and values that the WAL leaves out are read with the gateway's policies",
             };
             findings.push(format!(
                 "watch \"{}\": {}.{} has row security, which triggers do not know: the routes decide who sees a row{more}",

@@ -71,6 +71,16 @@ const PUBLISH_TO_OUTBOX: BaseFunction = BaseFunction {
     ..PUBLISH
 };
 
+const PUBLISH_TO_WAL: BaseFunction = BaseFunction {
+    body: concat!(
+        "\n-- Publishes `data` as `event` on `channel`; whoever may execute this may publish on every channel.\n",
+        "DECLARE\n  message text;\n",
+        include_str!("../../sql/publish_names.sql"),
+        include_str!("../../sql/publish_wal.sql"),
+    ),
+    ..PUBLISH
+};
+
 /// All names, whatever the mode: no watch may take one of them.
 pub(crate) const NAMES: [&str; 4] = ["fit", "publish", "ring", "trim"];
 
@@ -79,6 +89,7 @@ pub(crate) fn wanted_functions(mode: Mode) -> &'static [BaseFunction] {
     match mode {
         Mode::Notify => const { &[FIT, PUBLISH] },
         Mode::Outbox => const { &[TRIM, RING, PUBLISH_TO_OUTBOX] },
+        Mode::Wal => const { &[PUBLISH_TO_WAL] },
     }
 }
 
@@ -146,7 +157,7 @@ impl BaseRelation {
     /// What a mode needs.
     pub(crate) fn wanted(mode: Mode) -> impl Iterator<Item = &'static Self> {
         let of_mode: &[Self] = match mode {
-            Mode::Notify => &[],
+            Mode::Notify | Mode::Wal => &[],
             Mode::Outbox => &OUTBOX,
         };
         COMMON.iter().chain(of_mode)

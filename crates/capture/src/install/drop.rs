@@ -6,7 +6,9 @@ use tokio_postgres::Client;
 use super::base::BaseRelation;
 use super::found::{self, Found, RoleFacts};
 use super::grants::Granted;
+use super::identity::Identity;
 use super::plan::{Plan, Step, StepKind, check_server, drop_function};
+use super::wal::{self, WalFacts, revoke_replication};
 use super::{InstallError, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
 use crate::catalog::names::ident;
 
@@ -27,6 +29,7 @@ async fn removal(client: &Client) -> Result<Plan, InstallError> {
             .push(drop_function(function, "it is ours; its triggers go with it"));
     }
     revoke(client, &found, &mut plan).await?;
+    of_wal(client, &found, &mut plan).await?;
     schema(client, &found, &mut plan).await?;
     for (name, role) in [(PUBLISHER_ROLE, &found.publisher), (OWNER_ROLE, &found.owner)] {
         if let Some(role) = role {
@@ -64,6 +67,25 @@ async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
             .await?;
         if row.try_get::<_, bool>(0)? {
             plan.steps.push(granted.revoke());
+        }
+    }
+    Ok(())
+}
+
+/// Publications of ours with their slots, replica identities that were changed, and the right to replicate.
+async fn of_wal(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
+    let facts = WalFacts::read(client).await?;
+    for publication in facts.publications.iter().filter(|one| one.ours) {
+        wal::removal(&facts, &publication.name, "it is ours", &mut plan.steps);
+    }
+    for (key, value) in found.meta.iter().flatten() {
+        if key.starts_with("identity:")
+            && let Ok(identity) = serde_json::from_str::<Identity>(value)
+        {
+            plan.steps.push(identity.restore());
+        }
+        if key.starts_with("replication:") && found.me.superuser {
+            plan.steps.push(revoke_replication(value));
         }
     }
     Ok(())

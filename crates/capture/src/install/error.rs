@@ -55,6 +55,8 @@ pub enum InstallError {
         "{object} stayed locked by other sessions during {attempts} attempts: find the long transaction on it, then try again"
     )]
     Locked { object: String, attempts: u32 },
+    #[error("the slot waits for running writes ({running}): end them or wait, then try again")]
+    SlotWaits { running: String },
     #[error("installing {object} failed ({message})")]
     Step {
         object: String,

@@ -96,7 +96,7 @@ pub(crate) async fn steps(
         return Ok(());
     }
     gateway_own(client, found, target.mode, role, steps).await?;
-    if target.mode != Mode::Notify {
+    if target.mode == Mode::Outbox {
         // Rows of any size are in the outbox: the gateway reads no table of the user.
         return Ok(());
     }
@@ -196,8 +196,10 @@ async fn conditions(
             condition.contains(&format!("{schema}.")) || condition.contains(&format!("{}.", ident(&schema)))
         };
         let mut conditions = watches.iter().filter_map(|watch| watch.spec.condition.as_deref());
-        let inherits =
-            |watch: &DesiredWatch<'_>| !watch.table.heirs.is_empty() && watch.table.schema == schema;
+        // From the WAL a condition is asked about a row of the table's type.
+        let inherits = |watch: &DesiredWatch<'_>| {
+            (!watch.table.heirs.is_empty() || watch.triggers.is_empty()) && watch.table.schema == schema
+        };
         if conditions.any(named) || watches.iter().any(inherits) {
             let granted = Granted {
                 role: role.to_owned(),

@@ -114,18 +114,15 @@ pub(crate) async fn table(
     if spec.schema == SCHEMA || spec.schema == "pg_catalog" || spec.schema == "information_schema" {
         add(format!("{name} is a system table"), "watch a table of yours");
     }
-    columns(spec, mode, &table, problems, warnings);
+    columns(spec, &table, problems);
+    if mode != Mode::Wal {
+        of_triggers(spec, mode, &table, warnings);
+    }
     inheritance(spec, &table, warnings);
     Ok((problems.len() == before).then_some(table))
 }
 
-fn columns(
-    spec: &WatchSpec,
-    mode: Mode,
-    table: &TableFacts,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<String>,
-) {
+fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>) {
     for name in spec.columns.iter().flatten() {
         if table.column(name).is_none() {
             let known: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
@@ -136,6 +133,10 @@ fn columns(
             ));
         }
     }
+}
+
+/// What triggers cannot do.
+fn of_triggers(spec: &WatchSpec, mode: Mode, table: &TableFacts, warnings: &mut Vec<String>) {
     for column in table
         .columns
         .iter()

@@ -83,7 +83,10 @@ pub(crate) fn function_name(spec: &WatchSpec) -> (String, String) {
 impl<'a> DesiredWatch<'a> {
     pub(crate) fn new(spec: &'a WatchSpec, table: TableFacts, mode: Mode) -> Self {
         let (function_schema, function_name) = function_name(spec);
-        let triggers = triggers(spec, &table);
+        let triggers = match mode {
+            Mode::Wal => Vec::new(),
+            Mode::Notify | Mode::Outbox => triggers(spec, &table),
+        };
         let per_statement = triggers.iter().any(|trigger| trigger.rows_alias.is_some());
         let body = body(spec, &table, mode, per_statement);
         Self {
@@ -301,7 +304,8 @@ struct Templates {
 impl Templates {
     fn of(mode: Mode) -> Self {
         match mode {
-            Mode::Notify => Self {
+            // From the WAL there are no triggers that would run it.
+            Mode::Notify | Mode::Wal => Self {
                 body: include_str!("../../sql/watch.sql"),
                 statement: include_str!("../../sql/watch_statement.sql"),
             },

@@ -61,6 +61,7 @@ pub(super) async fn run(listener: Listener, stop: CancellationToken) {
             size: listener.fetchers,
             statement_timeout: FETCH_TIMEOUT,
             search_path: Some(crate::fetch::SEARCH_PATH),
+            pooler: false,
         }),
         watches: Arc::clone(&listener.watches),
         sink: listener.sink.clone(),

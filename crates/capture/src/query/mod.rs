@@ -7,6 +7,7 @@ mod batch;
 mod named;
 mod param;
 mod pool;
+mod text;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;

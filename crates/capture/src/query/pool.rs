@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::sync::Mutex;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 use super::QueryError;
@@ -27,6 +27,9 @@ pub struct PoolOptions {
     pub statement_timeout: Duration,
     /// The search path; the role's own if absent.
     pub search_path: Option<&'static str>,
+    /// Whether a pooler that changes the server between transactions stands before it: nothing is prepared, and nothing is set for
+    /// the session (the timeout is then the client's alone).
+    pub pooler: bool,
 }
 
 impl PoolOptions {
@@ -38,6 +41,7 @@ impl PoolOptions {
             size: 4,
             statement_timeout: Duration::from_secs(5),
             search_path: None,
+            pooler: false,
         }
     }
 }
@@ -114,6 +118,12 @@ impl Pool {
     async fn open(&self) -> Result<Slot, QueryError> {
         let options = &self.shared.options;
         let session = options.settings.open().await?;
+        if options.pooler {
+            return Ok(Slot {
+                session,
+                statements: HashMap::new(),
+            });
+        }
         let mut setup = format!(
             "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET bytea_output = 'hex'; \
              SET statement_timeout = {}",
@@ -173,6 +183,26 @@ impl Lease {
         }
         slot.statements.insert(sql.to_owned(), statement.clone());
         Ok(statement)
+    }
+
+    /// Whether statements may be prepared on this connection.
+    pub(crate) fn prepares(&self) -> bool {
+        !self.shared.options.pooler
+    }
+
+    /// Runs a statement once, in one round trip, without leaving anything behind on the server.
+    pub(crate) async fn query_unprepared(
+        &mut self,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, QueryError> {
+        let Some(slot) = self.slot.as_mut() else {
+            return Err(QueryError::Lost("no connection".to_owned()));
+        };
+        self.sound = false;
+        let rows = slot.session.query_typed(sql, params).await;
+        self.sound = is_sound(&rows);
+        Ok(rows?)
     }
 
     /// Drops what was prepared for this text: its parameters may have other types by now.

@@ -7,10 +7,10 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::{Api, refuse};
+use super::{Api, asked_channel, refuse};
+use crate::log::Past;
+use crate::log::Since;
 use crate::log::window::{Follow, Most, Start};
-use crate::log::{Body as EntryBody, Entry, Since};
-use crate::session::command::check_name;
 use crate::transport::admit::Refused;
 use crate::transport::head::Head;
 
@@ -27,16 +27,7 @@ pub(super) async fn history(State(api): State<Arc<Api>>, request: Request<Body>)
 
 async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
     let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, message);
-    let claims = api
-        .door
-        .claims(head, api.door.auth.required())
-        .await?
-        .unwrap_or_default();
-    let channel = head
-        .query_first("channel")
-        .ok_or_else(|| bad("name the channel: ?channel=…".into()))?;
-    check_name(&channel).map_err(|message| bad(message.into()))?;
-    api.door.may_follow(&claims, &channel).await?;
+    let (_, channel) = asked_channel(api, head).await?;
     if !api.door.rights.load().history(&channel) {
         return Err(Refused::new(
             StatusCode::FORBIDDEN,
@@ -54,20 +45,23 @@ async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
         .transpose()
         .map_err(|_| bad("last must be a number".into()))?;
     let most = last.unwrap_or(DEFAULT).min(api.limits.history);
-    Ok(render(api, &channel, since, last.is_some(), most))
+    let read = move |past: &Past| render(past, &channel, since, last.is_some(), most);
+    let answer = api.door.desk.read(read).await;
+    answer.ok_or_else(|| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the node is stopping"))
 }
 
-fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: usize) -> Vec<u8> {
-    let window = api.log.window();
+/// Blocks: what is asked for may lie before the window.
+fn render(past: &Past, channel: &str, since: Option<Since>, newest: bool, most: usize) -> Vec<u8> {
+    let window = past.window();
     // Read once: what is appended meanwhile belongs to the next request.
     let head = window.head();
-    let (after, mut complete) = match since.map(|since| window.start(channel, since)) {
+    let (after, mut complete) = match since.map(|since| past.start(channel, since)) {
         Some(Start::After(after)) => (after, true),
-        Some(Start::Pruned | Start::Foreign) => (window.pruned(channel), false),
-        None => (window.before_last(channel, most), true),
+        Some(Start::Pruned | Start::Foreign) => (past.pruned(channel), false),
+        None => (past.before_last(channel, most), true),
     };
     let after = if newest {
-        after.max(window.before_last(channel, most))
+        after.max(past.before_last(channel, most))
     } else {
         after
     };
@@ -77,14 +71,17 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
         entries: if counted { usize::MAX } else { most },
         bytes: usize::MAX,
     };
-    let merged = window.merge(&[Follow { channel, after }], after, head, limits);
+    let merged = past.read_all(&[Follow { channel, after }], after, head, limits);
     complete &= merged
         .as_ref()
         .is_some_and(|merged| !merged.entries.iter().any(|entry| entry.is_gap()));
     let merged = merged.unwrap_or_default();
     let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
     for entry in &merged.entries {
-        write_entry(entry, channel, &mut out);
+        if !entry.is_gap() {
+            entry.write_event(channel, true, &mut out);
+            out.push(b',');
+        }
     }
     if out.last() == Some(&b',') {
         out.pop();
@@ -97,19 +94,4 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
     let position = window.position(last.unwrap_or_else(|| head.max(after)));
     out.extend_from_slice(format!("],\"position\":\"{position}\"}}").as_bytes());
     out
-}
-
-fn write_entry(entry: &Entry, channel: &str, out: &mut Vec<u8>) {
-    if let EntryBody::Publication { event, data, .. } = &entry.body {
-        pregon_wire::plain::event(
-            channel,
-            event,
-            &data.json(),
-            &entry.position,
-            &entry.time,
-            true,
-            out,
-        );
-        out.push(b',');
-    }
 }

@@ -1,7 +1,8 @@
-//! HTTP that is no stream: publishing, history, health, metrics.
+//! HTTP that is no stream: publishing, history, presence, health, metrics.
 
 mod publish;
 mod history;
+mod presence;
 mod status;
 
 use std::sync::Arc;
@@ -12,11 +13,15 @@ use axum::routing::{get, post};
 use http::StatusCode;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::auth::Claims;
 use crate::config;
+use crate::hub::Hub;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::session::command::check_name;
 use crate::transport::admit::{Door, Refused};
+use crate::transport::head::Head;
 
 pub use status::Health;
 
@@ -25,6 +30,7 @@ pub struct Api {
     pub door: Arc<Door>,
     pub pipeline: Arc<Pipeline>,
     pub log: Arc<dyn Log>,
+    pub hub: Arc<Hub>,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
     pub limits: config::Limits,
@@ -40,6 +46,7 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .route("/api/publish", post(publish::publish))
         .route("/api/history", get(history::history))
+        .route("/api/presence", get(presence::presence))
         .route("/healthz", get(status::alive))
         .route("/readyz", get(status::ready))
         .route("/metrics", get(status::metrics))
@@ -60,6 +67,18 @@ fn cors(door: &Arc<Door>) -> CorsLayer {
         .allow_origin(AllowOrigin::predicate(allowed))
         .allow_methods([http::Method::GET, http::Method::POST])
         .allow_headers([http::header::AUTHORIZATION, http::header::CONTENT_TYPE])
+}
+
+/// Whose request it is, and the channel that it names, which they may follow.
+async fn asked_channel(api: &Api, head: &Head) -> Result<(Claims, String), Refused> {
+    let bad = |message: &str| Refused::new(StatusCode::BAD_REQUEST, message);
+    let claims = api.door.claims(head, api.door.auth.required()).await?;
+    let claims = claims.unwrap_or_default();
+    let channel = head.query_first("channel");
+    let channel = channel.ok_or_else(|| bad("name the channel: ?channel=…"))?;
+    check_name(&channel).map_err(bad)?;
+    api.door.may_follow(&claims, &channel).await?;
+    Ok((claims, channel))
 }
 
 async fn not_found() -> Response {

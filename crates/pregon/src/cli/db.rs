@@ -61,6 +61,12 @@ pub(super) struct Json {
     json: bool,
 }
 
+impl Json {
+    pub(super) fn wanted(&self) -> bool {
+        self.json
+    }
+}
+
 impl Command {
     pub(super) fn wants_json(&self) -> bool {
         match self {
@@ -86,8 +92,12 @@ pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
 async fn plan(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let session = settings::admin(config).await?;
     let plan = install::plan(&session, &crate::install::target(config)?).await?;
+    show(&plan, json)
+}
+
+fn show(plan: &Plan, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        output::json(&as_json(&plan))?;
+        output::json(&as_json(plan))?;
     } else {
         for warning in &plan.warnings {
             output::line(format_args!("-- note: {}", warning.replace('\n', " ")))?;
@@ -117,7 +127,7 @@ async fn apply(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     )
     .await?;
     if !json {
-        print_active(&install::status(&session).await?)?;
+        print_active(&install::status_of(&session, &crate::install::target(config)?).await?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -125,21 +135,54 @@ async fn apply(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
 async fn drop(config: &Config, json: bool, yes: bool) -> anyhow::Result<ExitCode> {
     let session = settings::admin(config).await?;
     let plan = install::drop(&session).await?;
-    if !yes && !plan.is_empty() && io::stdin().is_terminal() && !agreed(&plan)? {
-        output::complain("nothing was removed");
-        return Ok(ExitCode::FAILURE);
-    }
+    remove(&session, &plan, json, yes).await
+}
+
+/// The same three for what the router needs.
+pub(super) async fn router_plan(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let session = settings::admin(config).await?;
+    let spec = crate::router::database::spec(config)?;
+    show(&pregon_capture::router::plan(&session, &spec).await?, json)
+}
+
+pub(super) async fn router_apply(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let session = settings::admin(config).await?;
+    let spec = crate::router::database::spec(config)?;
+    let plan = pregon_capture::router::plan(&session, &spec).await?;
     carry_out(
         &session,
         &plan,
         json,
-        "nothing to do: nothing of ours is installed",
+        "nothing to do: the database is as the router needs it",
     )
     .await?;
     Ok(ExitCode::SUCCESS)
 }
 
+pub(super) async fn router_drop(config: &Config, json: bool, yes: bool) -> anyhow::Result<ExitCode> {
+    let session = settings::admin(config).await?;
+    let plan = pregon_capture::router::drop(&session).await?;
+    remove(&session, &plan, json, yes).await
+}
+
+async fn remove(
+    session: &pregon_capture::connect::Session,
+    plan: &Plan,
+    json: bool,
+    yes: bool,
+) -> anyhow::Result<ExitCode> {
+    if !yes && !plan.is_empty() && io::stdin().is_terminal() && !agreed(plan)? {
+        output::complain("nothing was removed");
+        return Ok(ExitCode::FAILURE);
+    }
+    carry_out(session, plan, json, "nothing to do: nothing of ours is installed").await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn agreed(plan: &Plan) -> anyhow::Result<bool> {
+    for warning in &plan.warnings {
+        output::complain(format_args!("note: {warning}"));
+    }
     for step in &plan.steps {
         output::complain(describe(step));
     }
@@ -188,6 +231,10 @@ fn print_active(status: &Status) -> anyhow::Result<()> {
             "active: trigger {} on {} calls {}",
             trigger.name, trigger.table, trigger.function
         ))?;
+    }
+    let read = |name: &str| name.starts_with("publication ") || name.starts_with("slot ");
+    for object in status.schema.iter().filter(|object| read(&object.name)) {
+        output::line(format_args!("active: {}", object.name))?;
     }
     Ok(())
 }
@@ -251,7 +298,11 @@ fn print_status(status: &Status) -> anyhow::Result<()> {
 fn lacks_something(status: &Status) -> bool {
     let functions = status.functions.iter().map(|one| &one.state);
     let triggers = status.triggers.iter().map(|one| &one.state);
-    functions.chain(triggers).any(|state| *state == State::Missing)
+    let objects = status.schema.iter().map(|one| &one.state);
+    functions
+        .chain(triggers)
+        .chain(objects)
+        .any(|state| *state == State::Missing)
 }
 
 fn word(state: &State) -> &'static str {

@@ -13,7 +13,7 @@ use super::settings::{self, File};
 use super::{block_on, output};
 use crate::config::{Config, Emitter, Problems};
 
-/// Examine configuration and database: named checks, each with its remedy
+/// Examine configuration, database and Redis: named checks, each with its remedy
 ///
 /// Uses the gateway's own connection, so that it finds what that role may not do. Exit code 1 when a check fails.
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,9 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
         "no problem found",
         "",
     )];
+    if let Some(redis) = &config.redis {
+        findings.push(redis_connection(redis).await);
+    }
     let Some(postgres) = &config.postgres else {
         findings.push(Finding::new(
             "F2",
@@ -126,12 +129,29 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
             .collect(),
         statements: statements(config),
         settings: Some(settings),
+        replication: postgres
+            .replication()
+            .map(|url| Settings::parse(url.reveal()))
+            .transpose()?,
         heartbeat: *postgres.heartbeat,
         sample,
     };
     findings.extend(doctor::run(&session, &input).await.into_iter().map(Finding::from));
     admin(config, &mut findings).await;
     Ok(findings)
+}
+
+/// Connects to Redis as the gateway would.
+async fn redis_connection(redis: &crate::config::Redis) -> Finding {
+    let (status, detail, remedy) = match crate::source::redis::answers(redis).await {
+        Ok(host) => (CheckStatus::Ok, format!("{host} answers"), ""),
+        Err(error) => (
+            CheckStatus::Fail,
+            output::chain(&error),
+            "correct [redis] url or REDIS_URL, its password and its TLS, or start the server",
+        ),
+    };
+    Finding::new("F4", "redis", status, detail, remedy)
 }
 
 /// The queries that the gateway runs itself. One that cannot be read was a problem of the configuration.

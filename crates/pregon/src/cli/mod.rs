@@ -13,6 +13,9 @@ mod token;
 mod publish;
 mod listen;
 mod route;
+mod types;
+mod router;
+mod router_inbox;
 mod completions;
 mod demo;
 mod conformance;
@@ -61,6 +64,8 @@ enum Command {
     Listen(Box<listen::Args>),
     #[command(subcommand)]
     Route(route::Command),
+    Types(types::Args),
+    Router(router::Args),
     Completions(completions::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -77,9 +82,11 @@ impl Command {
             Self::Token(command) => command.wants_json(),
             Self::Publish(args) => args.json,
             Self::Route(command) => command.wants_json(),
+            Self::Router(args) => args.wants_json(),
             // Their results are streams, logs or texts.
             Self::Serve(_)
             | Self::Listen(_)
+            | Self::Types(_)
             | Self::Completions(_)
             | Self::Demo(_)
             | Self::Conformance(_) => false,
@@ -125,6 +132,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => publish::run(&args, &file),
         Command::Listen(args) => listen::run(*args),
         Command::Route(command) => route::run(&command, &file),
+        Command::Types(args) => types::run(&args, &file),
+        Command::Router(args) => router::run(&args, &file),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Conformance(args) => conformance::run(&args),

@@ -9,10 +9,12 @@ use clap::ValueEnum;
 
 use super::settings::File;
 use super::{Usage, output};
+use crate::auth::Claims;
 use crate::config::Config;
 use crate::event::{Event, EventId, Op};
 use crate::route::Router;
 use crate::route::explain::{Explanation, RuleExplanation};
+use crate::route::rule::CLIENTS;
 
 /// Understand the routes
 #[derive(Debug, clap::Subcommand)]
@@ -29,9 +31,17 @@ Examples:
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
-    /// Name of the watch, listen or source of Redis
+    /// Name of the watch, listen or source of Redis; `clients` for what clients of Socket.IO emit
     #[arg(long, value_name = "NAME")]
     source: String,
+
+    /// What a client emits, with `--source clients`; the row stands for its first argument
+    #[arg(long, value_name = "NAME")]
+    event: Option<String>,
+
+    /// The token's claims of that client
+    #[arg(long, value_name = "JSON")]
+    claims: Option<String>,
 
     /// The row (the deleted row for a delete), or `-` for standard input
     #[arg(long, value_name = "JSON|-")]
@@ -93,8 +103,12 @@ fn event(args: &Explain, config: &Config) -> anyhow::Result<Event> {
     let listen = config.listen.iter().find(|listen| listen.name == source);
     let listen = listen.map(|listen| listen.channel.as_str());
     let origin = listen.or_else(|| config.redis.as_ref()?.origin(source));
+    if source == CLIENTS && config.socketio.is_some() {
+        return emitted(args);
+    }
     if origin.is_none() && !config.watch.iter().any(|watch| watch.name == source) {
-        let known = config.sources().collect::<Vec<_>>().join(", ");
+        let clients = config.socketio.is_some().then_some(CLIENTS);
+        let known = config.sources().chain(clients).collect::<Vec<_>>().join(", ");
         return Err(Usage::error(format!(
             "--source {source}: no such source; there are: {known}"
         )));
@@ -126,6 +140,26 @@ fn event(args: &Explain, config: &Config) -> anyhow::Result<Event> {
         (None, Some(row)) => event.row = Some(object("--row", row)?),
     }
     Ok(event)
+}
+
+/// What a client emits.
+fn emitted(args: &Explain) -> anyhow::Result<Event> {
+    let name = args
+        .event
+        .as_deref()
+        .ok_or_else(|| Usage::error("--event is missing: name what the client emits"))?;
+    let row = args.row.as_deref().map(output::argument_or_input).transpose()?;
+    let message = Bytes::from(row.unwrap_or_else(|| "null".into()).trim().to_owned());
+    let claims = args.claims.clone().map(|claims| object("--claims", claims));
+    Ok(Event {
+        name: Some(Arc::from(name)),
+        claims: claims.transpose()?.map(parsed).transpose()?,
+        ..Event::message(Arc::from(CLIENTS), None, message)
+    })
+}
+
+fn parsed(claims: Bytes) -> anyhow::Result<Claims> {
+    Ok(Claims::new(serde_json::from_slice(&claims)?, None))
 }
 
 fn object(argument: &str, text: String) -> anyhow::Result<Bytes> {

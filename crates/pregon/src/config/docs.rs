@@ -22,12 +22,14 @@ pub fn schema_json() -> String {
 }
 
 /// Sections within sections: the outer one, the header, the struct.
-const NESTED: [(&str, &str, &str); 5] = [
+const NESTED: [(&str, &str, &str); 7] = [
     ("postgres", "[postgres.outbox]", "Outbox"),
     ("redis", "[[redis.channel]]", "RedisChannel"),
     ("redis", "[[redis.pattern]]", "RedisPattern"),
     ("redis", "[[redis.stream]]", "RedisStream"),
     ("route", "[route.enrich]", "Enrich"),
+    ("router", "[router.queue]", "RouterQueue"),
+    ("router", "[[router.rule]]", "RouterRule"),
 ];
 
 /// One section of the file.
@@ -54,7 +56,7 @@ pub fn reference_markdown() -> String {
          This page is made from the program (`UPDATE_DOCS=1 cargo test -p pregon config`).\n\n\
          Lengths of time are written `\"500ms\"`, `\"5s\"`, `\"2m\"`, `\"1h\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"1MiB\"`. Paths of files are relative to the \
          folder of `pregon.toml`.\n\nThe environment overrides the file: `DATABASE_URL`, `PREGON_ADMIN_URL`, `REDIS_URL` (or `REDIS_ADDR` and `REDIS_PASSWORD`), `JWT_SECRET`, \
-         `PREGON_LISTEN` (or `PORT` alone), `PREGON_API_KEY`. A variable whose section the file does not have is ignored.\n",
+         `PREGON_LISTEN` (or `PORT` alone), `PREGON_API_KEY`, `PREGON_DATA`, `WHATSAPP_APP_SECRET`, `WHATSAPP_VERIFY_TOKEN`, `WHATSAPP_TOKEN`, `WHATSAPP_GRAPH_URL`. A variable whose section the file does not have is ignored.\n",
     );
     for section in sections() {
         let _ = write!(
@@ -109,7 +111,7 @@ fn sections() -> Vec<Section> {
     let root = schema.as_value();
     let order = [
         "server", "auth", "postgres", "watch", "listen", "redis", "route", "decrypt", "socketio", "endpoint",
-        "channel", "limits", "log", "metrics",
+        "channel", "router", "limits", "log", "metrics",
     ];
     let mut sections = Vec::new();
     for name in order {

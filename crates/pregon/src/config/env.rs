@@ -2,7 +2,7 @@
 
 use super::tree::Tree;
 use super::units::Secret;
-use super::{Config, Postgres, Redis};
+use super::{Config, Postgres, Redis, Router};
 use crate::source::redis::address;
 
 /// Lays the variables over the configuration.
@@ -24,11 +24,22 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
         let key = decrypt.key_env.as_deref().and_then(&variable);
         decrypt.key = key.map(Secret::new);
     }
+    if let Some(router) = &mut config.router {
+        overlay_router(router, &variable);
+    }
     if let Some(key) = variable("PREGON_API_KEY") {
         config.server.api_key = Some(Secret::new(key));
     }
+    if let Some(folder) = variable("PREGON_DATA") {
+        // Relative to where the program was started, unlike paths in the file.
+        let folder = std::path::absolute(&folder).unwrap_or_else(|_| folder.into());
+        config.log.path = Some(folder.display().to_string());
+    }
     if let Some(listen) = variable("PREGON_LISTEN") {
         if super::check::is_listen_address(&listen) {
+            if let Some(router) = &mut config.router {
+                router.listen.clone_from(&listen);
+            }
             config.server.listen = listen;
         } else {
             tree.report_variable(
@@ -48,6 +59,21 @@ fn overlay_postgres(postgres: &mut Postgres, variable: &dyn Fn(&str) -> Option<S
     }
     if let Some(url) = variable("PREGON_ADMIN_URL") {
         postgres.admin_url = Some(Secret::new(url));
+    }
+}
+
+fn overlay_router(router: &mut Router, variable: &dyn Fn(&str) -> Option<String>) {
+    for (name, secret) in [
+        ("WHATSAPP_APP_SECRET", &mut router.app_secret),
+        ("WHATSAPP_VERIFY_TOKEN", &mut router.verify_token),
+        ("WHATSAPP_TOKEN", &mut router.token),
+    ] {
+        if let Some(value) = variable(name) {
+            *secret = Some(Secret::new(value));
+        }
+    }
+    if let Some(url) = variable("WHATSAPP_GRAPH_URL") {
+        router.graph_url = url;
     }
 }
 
@@ -85,4 +111,11 @@ fn overlay_port(config: &mut Config, tree: &mut Tree, port: &str) {
         _ => "0.0.0.0",
     };
     config.server.listen = format!("{host}:{port}");
+    if let Some(router) = &mut config.router {
+        let host = match router.listen.rsplit_once(':') {
+            Some((host, _)) if tree.has("router.listen") => host,
+            _ => "0.0.0.0",
+        };
+        router.listen = format!("{host}:{port}");
+    }
 }

@@ -12,6 +12,7 @@ mod socketio;
 mod data;
 mod redis;
 mod decrypt;
+mod router;
 pub mod net;
 mod tree;
 mod shape;
@@ -33,6 +34,7 @@ pub use docs::{default_toml, reference_markdown, schema_json};
 pub use outbox::Outbox;
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
+pub use router::{Assign, Mode, Queue, Router, RouterRule};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
 pub use socketio::{Emitter, Socketio};
 pub use units::{OneOrMany, Period, Secret, Size};
@@ -55,6 +57,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Rules: which events go to which channels.
     pub route: Vec<Route>,
+    /// Webhooks of WhatsApp, for `pregon router`.
+    pub router: Option<Router>,
     /// Clients of Socket.IO; served when the section is there.
     pub socketio: Option<Socketio>,
     /// Fields that the application stores encrypted.
@@ -159,11 +163,12 @@ impl Config {
             self.server.path = "/connect".into();
         }
         let keys = self.decrypt.iter_mut().map(|decrypt| &mut decrypt.key_file);
-        for path in [&mut self.auth.secret_file, &mut self.auth.public_key_file]
-            .into_iter()
-            .chain(keys)
-            .flatten()
-        {
+        let files = [
+            &mut self.auth.secret_file,
+            &mut self.auth.public_key_file,
+            &mut self.log.path,
+        ];
+        for path in files.into_iter().chain(keys).flatten() {
             *path = folder.join(&*path).display().to_string();
         }
     }

@@ -138,7 +138,7 @@ origins = "*"
 join = ["user_{sub"]
 [postgres]
 url = "postgres://localhost/x"
-capture = "wal"
+capture = "walls"
 pool = -1
 [[watch]]
 operations = ["insert", "upsert"]
@@ -164,7 +164,7 @@ allow_sql = "SELECT true WHERE :channel.user = 1"
             "auth.join[0]",
             "`{` at character 6 is never closed; write `{{` for a brace",
         ),
-        (9, 11, "postgres.capture", "`wal` comes later"),
+        (9, 11, "postgres.capture", "must be one of"),
         (
             10,
             8,
@@ -231,6 +231,47 @@ fn remedies_suggest_what_was_meant() {
         "did you mean `HS256`?"
     );
     assert!(remedy("[[listen]]\nchannel='c'\n").contains("add a [postgres] section"));
+}
+
+#[test]
+fn templates_of_rooms_and_names_for_several_channels_are_read() {
+    let problems = |text: &str| {
+        let found = wrong(text).into_iter().map(|p| (p.2, p.3));
+        found.collect::<Vec<_>>()
+    };
+    for (rooms, message) in [
+        ("chat_{sub}", "`{sub}` is not known here"),
+        ("chat", "one channel for all rooms"),
+        ("chat_{room", "is never closed"),
+    ] {
+        let found = problems(&format!(
+            "[[endpoint]]\npath = '/x'\nchannels = []\nrooms = '{rooms}'\n"
+        ));
+        assert_eq!(
+            (found.len(), found[0].0.as_str()),
+            (1, "endpoint[0].rooms"),
+            "{found:?}"
+        );
+        assert!(found[0].1.contains(message), "{found:?}");
+    }
+    let found =
+        problems("[[channel]]\nname = 'c'\nfollow = ['a_{sub}', 'b_{row.id}']\nvolatile = ['typing', '']\n");
+    let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["channel[0].follow[1]", "channel[0].volatile[1]"]);
+}
+
+#[test]
+fn socket_io_has_a_path_of_its_own() {
+    let keys = |text: &str| wrong(text).into_iter().map(|p| p.2).collect::<Vec<_>>();
+    for path in ["/", "/ws", "/api/x", "sin barra"] {
+        assert_eq!(
+            keys(&format!("[socketio]\npath = '{path}'\n")),
+            ["socketio.path"],
+            "{path}"
+        );
+    }
+    let below = "[socketio]\n[[endpoint]]\npath = '/socket.io/x'\nchannels = ['c']\n";
+    assert_eq!(keys(below), ["endpoint[0].path"]);
 }
 
 #[test]
@@ -520,6 +561,7 @@ fn the_environment_overrides_the_file() {
         ("PREGON_LISTEN", "0.0.0.0:0"),
         ("PORT", "99"),
         ("PREGON_API_KEY", "api"),
+        ("PREGON_DATA", "/data/here"),
     ];
     let config = read_with("[postgres]\n[auth]\nsecret_file='none'\n", &vars).unwrap();
     let postgres = config.postgres.unwrap();
@@ -529,6 +571,23 @@ fn the_environment_overrides_the_file() {
     assert_eq!(config.server.listen, "0.0.0.0:0");
     assert_eq!(config.server.api_key.unwrap().reveal(), "api");
     assert!(config.auth.required());
+    assert_eq!(config.log.path.as_deref(), Some("/data/here"));
+}
+
+#[test]
+fn the_folder_of_the_log_is_relative_to_the_file_and_in_the_environment_to_where_we_are() {
+    let log = read("[log]\npath='data'\n").log;
+    assert_eq!(log.path.as_deref(), Some("/nowhere/data"));
+    let here = std::env::current_dir()
+        .unwrap()
+        .join("data")
+        .display()
+        .to_string();
+    let log = read_with("[log]\npath='other'\n", &[("PREGON_DATA", "data")])
+        .unwrap()
+        .log;
+    assert_eq!(log.path, Some(here));
+    assert_eq!(wrong("[log]\nsegment='2GiB'\n")[0].2, "log.segment");
 }
 
 #[test]
@@ -537,7 +596,6 @@ fn a_variable_without_its_section_is_ignored() {
         ("DATABASE_URL", "nonsense"),
         ("JWT_SECRET", "key"),
         ("REDIS_URL", "redis://x"),
-        ("PREGON_DATA", "/x"),
     ];
     assert_eq!(read_with("", &vars).unwrap(), Config::default());
     assert_eq!(

@@ -1,8 +1,10 @@
-//! The examples that the demo runs, with the files that they are shipped with, and plausible people and goods for them.
+//! The examples that the demo runs, with the files that they are shipped with.
 
-use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
 
-/// An example and how to make traffic for it.
+use super::deed::{self, Deed};
+
+/// An example and how the page follows it.
 #[derive(Debug)]
 pub(super) struct Example {
     pub(super) name: &'static str,
@@ -10,79 +12,85 @@ pub(super) struct Example {
     pub(super) schema: &'static str,
     /// SQL that brings what must be there before traffic comes.
     pub(super) people: &'static str,
-    /// The bare endpoint.
-    pub(super) path: &'static str,
-    /// The key by which the page finds the statement of an event.
+    pub(super) wire: Wire,
+    /// What the page's token says; none where the example asks for none.
+    pub(super) claims: Option<fn() -> Value>,
+    /// The path of what in an event tells which deed it came of.
     pub(super) key: &'static str,
-    pub(super) needs_token: bool,
-    /// One more row, as SQL that returns its key.
-    pub(super) statement: fn() -> String,
+    /// What makes one more event.
+    pub(super) deed: Deed,
+    /// Its messages come from a Redis.
+    pub(super) needs_redis: bool,
 }
 
-pub(super) static EXAMPLES: [Example; 2] = [
+/// How the page is connected.
+#[derive(Debug)]
+pub(super) enum Wire {
+    /// The bare endpoint at this path.
+    Bare(&'static str),
+    /// Socket.IO: the rooms that the page subscribes to, and the event that it shows.
+    SocketIo {
+        rooms: &'static [&'static str],
+        event: &'static str,
+    },
+}
+
+impl Wire {
+    /// Path of the WebSocket.
+    pub(super) fn path(&self) -> &'static str {
+        match self {
+            Self::Bare(path) => path,
+            Self::SocketIo { .. } => "/socket.io/",
+        }
+    }
+}
+
+pub(super) static EXAMPLES: [Example; 4] = [
     Example {
         name: "live-sales",
         config: include_str!("../../../../examples/live-sales/pregon.toml"),
         schema: include_str!("../../../../examples/live-sales/schema.sql"),
         people: "",
-        path: "/ws/sales",
+        wire: Wire::Bare("/ws/sales"),
+        claims: None,
         key: "id",
-        needs_token: false,
-        statement: sale,
+        deed: Deed::Row(deed::sale),
+        needs_redis: false,
     },
     Example {
         name: "turnstile",
         config: include_str!("../../../../examples/turnstile/pregon.toml"),
         schema: include_str!("../../../../examples/turnstile/schema.sql"),
         people: include_str!("members.sql"),
-        path: "/ws/entradas",
+        wire: Wire::Bare("/ws/entradas"),
+        claims: Some(|| json!({"sub": "caja"})),
         key: "id_entrada",
-        needs_token: true,
-        statement: entry,
+        deed: Deed::Row(deed::entry),
+        needs_redis: false,
+    },
+    Example {
+        name: "chat-inbox",
+        config: include_str!("../../../../examples/chat-inbox/pregon.toml"),
+        schema: include_str!("../../../../examples/chat-inbox/schema.sql"),
+        people: "INSERT INTO conversations (id, user_id) VALUES (1, 7), (2, 7), (3, 7) ON CONFLICT DO NOTHING",
+        wire: Wire::SocketIo {
+            rooms: &["conversation_1", "conversation_2", "conversation_3"],
+            event: "message:new",
+        },
+        claims: Some(|| json!({"sub": 7})),
+        key: "id",
+        deed: Deed::Row(deed::message),
+        needs_redis: false,
+    },
+    Example {
+        name: "marketplace",
+        config: include_str!("../../../../examples/marketplace/pregon.toml"),
+        schema: include_str!("../../../../examples/marketplace/schema.sql"),
+        people: "",
+        wire: Wire::Bare("/ws"),
+        claims: Some(|| json!({"sub": "panel", "role": "ADMIN"})),
+        key: "metadata.order_id",
+        deed: Deed::Message(deed::stats),
+        needs_redis: true,
     },
 ];
-
-/// Product and price in cents.
-const PRODUCTS: [(&str, u32); 12] = [
-    ("Café de olla", 3200),
-    ("Chilaquiles verdes", 9800),
-    ("Pan de muerto", 2850),
-    ("Agua de jamaica", 2400),
-    ("Tamal de rajas", 2600),
-    ("Torta de milanesa", 7900),
-    ("Churros con cajeta", 4500),
-    ("Jugo de naranja", 3800),
-    ("Enchiladas suizas", 11200),
-    ("Concha de vainilla", 1750),
-    ("Té de hierbabuena", 2700),
-    ("Molletes", 6400),
-];
-
-/// As many as members.sql has.
-const MEMBERS: u32 = 16;
-
-fn sale() -> String {
-    let mut random = rand::rng();
-    let (product, price) = PRODUCTS
-        .choose(&mut random)
-        .copied()
-        .unwrap_or(("Café de olla", 3200));
-    let count = [1, 1, 1, 2, 2, 3, 4].choose(&mut random).copied().unwrap_or(1);
-    let cents = price * count;
-    let (whole, rest) = (cents / 100, cents % 100);
-    format!(
-        "INSERT INTO ventas (producto, cantidad, total) VALUES ('{product}', {count}, {whole}.{rest:02}) RETURNING id"
-    )
-}
-
-/// Three of four are members; the others pass without an event, which the page shows too.
-fn entry() -> String {
-    let (member, kind) = match rand::random_range(0..8) {
-        0 => ("NULL".to_owned(), "visitante"),
-        1 => ("NULL".to_owned(), "personal"),
-        _ => (rand::random_range(1..=MEMBERS).to_string(), "miembro"),
-    };
-    format!(
-        "INSERT INTO registro_entradas (id_miembro, tipo_acceso) VALUES ({member}, '{kind}') RETURNING id_entrada"
-    )
-}

@@ -1,32 +1,37 @@
-//! `pregon demo`: a PostgreSQL in a temporary folder, the examples as they are shipped, traffic, and one page that shows it live.
+//! `pregon demo`: a PostgreSQL and a Redis in temporary folders, the examples as they are shipped, traffic, and one page that
+//! shows it live.
 //!
 //! ```text
-//!   traffic ──INSERT──▶ PostgreSQL ──NOTIFY──▶ a gateway per example ──WebSocket──▶ the page
-//!      └──────────────── the statement and when it was sent, by SSE ───────────────────▲
+//!   traffic ──INSERT──▶ PostgreSQL ──triggers──▶ a gateway per example ──WebSocket, Socket.IO──▶ the page
+//!      ├──────PUBLISH─▶ Redis ─────────────────────▲                                               ▲
+//!      └──────────────── the statement and when it was sent, by SSE ───────────────────────────────┘
 //! ```
 //!
-//! `run` owns everything. The gateways are child processes of this very binary with the example's own files; they and
-//! PostgreSQL die with this process in any case. In order: the page goes, traffic stops, gateways drain, PostgreSQL
-//! goes with its folder.
+//! `run` owns everything. The gateways are child processes of this very binary with the example's own files; they, PostgreSQL
+//! and Redis die with this process in any case. In order: the page goes, traffic stops, gateways drain, the servers go with
+//! their folders. Without a redis-server the example that needs one is left out, and the demo says so.
 
 mod example;
+mod deed;
 mod traffic;
 mod page;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use pregon_testkit::postgres::{self, Binaries, Server};
-use pregon_testkit::{Database, Node, NodeOptions};
+use pregon_testkit::{Database, Node, NodeOptions, Redis};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use deed::MessageKey;
 use example::{EXAMPLES, Example};
-use traffic::Traffic;
+use traffic::{Target, Traffic};
 
 /// How to run the demo.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,6 +51,32 @@ struct Running<'a> {
     database: Database<'a>,
     gateway: Node,
     token: Option<String>,
+    redis: Option<Arc<Redis>>,
+}
+
+impl Running<'_> {
+    /// The command with which a person gets to where the example's events come from.
+    fn shell(&self) -> String {
+        match &self.redis {
+            Some(redis) => format!("redis-cli -u {}", redis.url()),
+            None => format!("psql {}", self.database.url()),
+        }
+    }
+
+    fn target(&self) -> Target {
+        Target {
+            example: self.example,
+            url: self.database.url(),
+            redis: self.redis.clone(),
+        }
+    }
+}
+
+/// What all examples share.
+struct Ground {
+    server: Server,
+    redis: Option<Arc<Redis>>,
+    key: MessageKey,
 }
 
 /// Runs until Ctrl-C, then removes everything.
@@ -71,49 +102,74 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(("127.0.0.1", options.port))
         .await
         .with_context(|| format!("port {} is taken, choose another with --port", options.port))?;
-    say("starting PostgreSQL and the examples…")?;
-    let server = Server::start(postgres::Options::default()).await?;
+    say("starting PostgreSQL, Redis and the examples…")?;
+    let ground = Ground {
+        server: Server::start(postgres::Options::default()).await?,
+        redis: start_redis().await?,
+        key: MessageKey::random(),
+    };
     let started = tokio::select! {
-        started = start_all(&server) => started?,
+        started = start_all(&ground) => started?,
         () = stop.asked() => return Ok(ExitCode::SUCCESS),
     };
-    serve(&server, started, listener, &mut stop).await?;
+    serve(&ground, started, listener, &mut stop).await?;
     say("\nstopping; everything is removed")?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start_all(server: &Server) -> anyhow::Result<Vec<Running<'_>>> {
+/// A Redis of our own; none where none is installed.
+async fn start_redis() -> anyhow::Result<Option<Arc<Redis>>> {
+    match Redis::start().await {
+        Ok(redis) => Ok(Some(Arc::new(redis))),
+        Err(error) => {
+            say(&format!(
+                "without the marketplace, which needs a Redis to start: {error:#}\n  \
+                 Debian, Ubuntu:  apt install redis-server\n  macOS:           brew install redis"
+            ))?;
+            Ok(None)
+        }
+    }
+}
+
+async fn start_all(ground: &Ground) -> anyhow::Result<Vec<Running<'_>>> {
     let mut started = Vec::new();
-    for example in &EXAMPLES {
-        let running = start(server, example).await;
+    let can_run = |example: &&Example| !example.needs_redis || ground.redis.is_some();
+    for example in EXAMPLES.iter().filter(can_run) {
+        let running = start(ground, example).await;
         started.push(running.with_context(|| format!("example {}", example.name))?);
     }
     Ok(started)
 }
 
-async fn start<'a>(server: &'a Server, example: &'static Example) -> anyhow::Result<Running<'a>> {
-    let database = Database::create(server).await?;
+async fn start<'a>(ground: &'a Ground, example: &'static Example) -> anyhow::Result<Running<'a>> {
+    let database = Database::create(&ground.server).await?;
     database.execute(example.schema).await?;
     database.execute(example.people).await?;
     let secret = format!("{:032x}", rand::random::<u128>());
-    let options = NodeOptions::text(example.config)
+    let redis = ground.redis.clone().filter(|_| example.needs_redis);
+    let mut options = NodeOptions::text(example.config)
         .binary(std::env::current_exe()?)
         .env("DATABASE_URL", database.url())
-        .env("JWT_SECRET", secret.as_str());
+        .env("JWT_SECRET", secret.as_str())
+        .env("MESSAGE_KEY", ground.key.hex());
+    if let Some(redis) = &redis {
+        options = options.env("REDIS_URL", redis.url());
+    }
     let gateway = Node::spawn(options).await?;
     let token = example
-        .needs_token
-        .then(|| pregon_testkit::token(&serde_json::json!({"sub": "demo"}), &secret));
+        .claims
+        .map(|claims| pregon_testkit::token(&claims(), &secret));
     Ok(Running {
         example,
         database,
         gateway,
         token,
+        redis,
     })
 }
 
 async fn serve(
-    server: &Server,
+    ground: &Ground,
     mut running: Vec<Running<'_>>,
     listener: TcpListener,
     stop: &mut Stop,
@@ -121,7 +177,7 @@ async fn serve(
     let url = format!("http://{}", listener.local_addr()?);
     let feeds: Vec<_> = running.iter().map(page::feed).collect();
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
-    let traffic = Traffic::new(running.iter().map(|one| (one.example, one.database.url())));
+    let traffic = Traffic::new(running.iter().map(Running::target), ground.key.clone());
     for name in traffic.names() {
         tasks.spawn(
             ended
@@ -134,7 +190,7 @@ async fn serve(
         // It ends only with the listener, which lives as long as this task.
         let _ = axum::serve(listener, router).await;
     }));
-    introduce(&url, server, &running)?;
+    introduce(&url, &ground.server, &running)?;
     stop.asked().await;
     ended.cancel();
     tasks.close();
@@ -148,9 +204,9 @@ async fn serve(
 fn introduce(url: &str, server: &Server, running: &[Running<'_>]) -> anyhow::Result<()> {
     let mut text = format!("\npregón demo: {url}\n\n");
     for one in running {
-        let address = one.gateway.ws_url(one.example.path);
+        let address = one.gateway.ws_url(one.example.wire.path());
         text.push_str(&format!("  {:<12} {address}\n", one.example.name));
-        text.push_str(&format!("  {:<12} {}\n", "", one.database.url()));
+        text.push_str(&format!("  {:<12} {}\n", "", one.shell()));
     }
     text.push_str(&format!(
         "  {:<12} {}, port {}\n",
@@ -158,9 +214,7 @@ fn introduce(url: &str, server: &Server, running: &[Running<'_>]) -> anyhow::Res
         server.binaries().version(),
         server.port()
     ));
-    text.push_str(
-        "\nInsert rows yourself with psql and the addresses above. Ctrl-C stops and removes everything.",
-    );
+    text.push_str("\nMake events yourself with the commands above. Ctrl-C stops and removes everything.");
     say(&text)
 }
 

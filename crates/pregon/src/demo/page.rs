@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Running;
+use super::example::Wire;
 use super::traffic::{Traffic, now};
 
 /// Where the page's own facts go in.
@@ -23,24 +24,40 @@ const PLACE: &str = "/*FEEDS*/[]";
 #[derive(Debug, Serialize)]
 pub(super) struct Feed {
     name: &'static str,
+    /// The WebSocket to open.
     url: String,
     key: &'static str,
-    database: String,
+    /// What else Socket.IO needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socketio: Option<SocketIo>,
+    /// What a person may type to make an event: psql or redis-cli with its address.
+    shell: String,
+}
+
+#[derive(Debug, Serialize)]
+struct SocketIo {
+    token: String,
+    rooms: &'static [&'static str],
+    event: &'static str,
 }
 
 pub(super) fn feed(running: &Running<'_>) -> Feed {
-    let query = running
-        .token
-        .as_ref()
-        .map(|token| format!("?token={token}"))
-        .unwrap_or_default();
+    let example = running.example;
+    let token = running.token.clone().unwrap_or_default();
+    let (query, socketio) = match example.wire {
+        Wire::SocketIo { rooms, event } => (
+            "?EIO=4&transport=websocket".to_owned(),
+            Some(SocketIo { token, rooms, event }),
+        ),
+        Wire::Bare(_) if token.is_empty() => (String::new(), None),
+        Wire::Bare(_) => (format!("?token={token}"), None),
+    };
     Feed {
-        name: running.example.name,
-        url: running
-            .gateway
-            .ws_url(&format!("{}{query}", running.example.path)),
-        key: running.example.key,
-        database: running.database.url(),
+        name: example.name,
+        url: running.gateway.ws_url(&format!("{}{query}", example.wire.path())),
+        key: example.key,
+        socketio,
+        shell: running.shell(),
     }
 }
 
@@ -66,7 +83,7 @@ async fn insert(
     if !is_own(&headers) {
         return (
             StatusCode::FORBIDDEN,
-            "only the demo's own page may insert\n".into(),
+            "only the demo's own page may do that\n".into(),
         );
     }
     if !traffic.names().contains(&example.as_str()) {

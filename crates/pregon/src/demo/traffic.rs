@@ -1,4 +1,4 @@
-//! Rows that keep coming, and word of each statement for the page.
+//! Rows and messages that keep coming, and word of each statement for the page.
 //!
 //! One task per example; `one_more` may also be called by the page's button. Both tell `statements`, a bounded broadcast:
 //! a page that reads too slowly misses statements, never holds traffic up.
@@ -6,90 +6,123 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
+use pregon_testkit::Redis;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use super::deed::{Deed, Message, MessageKey};
 use super::example::Example;
 
 /// Statements kept for a page that is slow for a moment: about a minute of traffic.
 const STATEMENTS: usize = 128;
-/// Between two rows of an example, milliseconds: lively, and slow enough to read.
+/// Between two events of an example, milliseconds: lively, and slow enough to read.
 const PAUSE: std::ops::Range<u64> = 1_000..2_000;
 
-/// A statement that was run, as the page gets it.
+/// What was said to the database or to Redis, as the page gets it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Statement {
     example: &'static str,
-    /// What the row's event carries under the example's key.
+    /// What the event carries under the example's key.
     key: String,
-    sql: String,
+    text: String,
     /// When it was sent, milliseconds since 1970 with a fraction.
     sent: f64,
-    /// How long the database took.
+    /// How long the answer took.
     millis: f64,
 }
 
-/// What makes rows; cheap to clone.
+/// Where an example's traffic goes.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) example: &'static Example,
+    /// Its database.
+    pub(super) url: String,
+    pub(super) redis: Option<Arc<Redis>>,
+}
+
+/// What makes events; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Traffic {
-    targets: Arc<[(&'static Example, String)]>,
+    targets: Arc<[Target]>,
+    key: MessageKey,
     statements: broadcast::Sender<Arc<Statement>>,
 }
 
 impl Traffic {
-    pub(super) fn new(targets: impl Iterator<Item = (&'static Example, String)>) -> Self {
+    pub(super) fn new(targets: impl Iterator<Item = Target>, key: MessageKey) -> Self {
         Self {
             targets: targets.collect(),
+            key,
             statements: broadcast::channel(STATEMENTS).0,
         }
     }
 
     pub(super) fn names(&self) -> Vec<&'static str> {
-        self.targets.iter().map(|(example, _)| example.name).collect()
+        self.targets.iter().map(|target| target.example.name).collect()
     }
 
     pub(super) fn statements(&self) -> broadcast::Receiver<Arc<Statement>> {
         self.statements.subscribe()
     }
 
-    /// Inserts a row now and then, for ever.
+    /// Lets something happen now and then, for ever.
     pub(super) async fn keep_coming(self, name: &'static str) {
         loop {
             tokio::time::sleep(Duration::from_millis(rand::random_range(PAUSE))).await;
             if let Err(error) = self.one_more(name).await {
-                // Someone may have stopped this PostgreSQL to see what happens; the next row will tell.
+                // Someone may have stopped this PostgreSQL or Redis to see what happens; the next one will tell.
                 tracing::warn!(
                     example = name,
                     error = format!("{error:#}"),
-                    "a row could not be inserted"
+                    "nothing could happen in an example"
                 );
             }
         }
     }
 
-    /// Inserts one row; a connection for each, so that a restart of PostgreSQL needs no care.
+    /// Lets one more thing happen; a connection for each, so that a restart of the server needs no care.
     pub(super) async fn one_more(&self, name: &str) -> anyhow::Result<()> {
-        let Some((example, url)) = self.targets.iter().find(|(example, _)| example.name == name) else {
+        let Some(target) = self.targets.iter().find(|target| target.example.name == name) else {
             anyhow::bail!("no example {name}");
         };
-        let client = pregon_testkit::postgres::connect(url).await?;
-        let sql = (example.statement)();
-        let prepared = client.prepare(&sql).await?;
-        let sent = now();
-        let row = client.query_one(&prepared, &[]).await?;
-        let millis = now() - sent;
-        let key: i32 = row.try_get(0)?;
-        let sql = sql.split(" RETURNING").next().unwrap_or_default().to_owned();
-        let statement = Statement {
-            example: example.name,
-            key: key.to_string(),
-            sql,
-            sent,
-            millis,
+        let statement = match target.example.deed {
+            Deed::Row(row) => target.insert(&row(&self.key)?).await?,
+            Deed::Message(message) => target.publish(&message()).await?,
         };
         // No page is open: nobody needs to know.
         let _ = self.statements.send(Arc::new(statement));
         Ok(())
+    }
+}
+
+impl Target {
+    async fn insert(&self, sql: &str) -> anyhow::Result<Statement> {
+        let client = pregon_testkit::postgres::connect(&self.url).await?;
+        let prepared = client.prepare(sql).await?;
+        let sent = now();
+        let row = client.query_one(&prepared, &[]).await?;
+        let key: i32 = row.try_get(0)?;
+        let text = sql.split(" RETURNING").next().unwrap_or_default().to_owned();
+        Ok(self.said(text, key.to_string(), sent))
+    }
+
+    async fn publish(&self, message: &Message) -> anyhow::Result<Statement> {
+        let redis = self.redis.as_ref().context("this example has no Redis")?;
+        let sent = now();
+        redis.publish(message.channel, &message.json).await?;
+        let text = format!("PUBLISH {} '{}'", message.channel, message.json);
+        Ok(self.said(text, message.key.clone(), sent))
+    }
+
+    fn said(&self, text: String, key: String, sent: f64) -> Statement {
+        Statement {
+            example: self.example.name,
+            key,
+            text,
+            sent,
+            millis: now() - sent,
+        }
     }
 }
 

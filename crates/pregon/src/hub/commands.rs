@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pregon_wire::{Command, codes, plain};
 
 use super::Key;
-use super::conn::Phase;
+use super::conn::{self, Phase};
 use super::shard::Shard;
 use crate::auth::Claims;
 use crate::session::answer;
@@ -62,11 +62,8 @@ impl Shard {
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
         };
-        let Some(session) = self
-            .conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key)
-            .and_then(|conn| conn.session_mut(asked.namespace))
+        let Some(session) =
+            conn::find_mut(&mut self.conns, key).and_then(|conn| conn.session_mut(asked.namespace))
         else {
             return;
         };
@@ -82,11 +79,7 @@ impl Shard {
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
         };
-        let Some(conn) = self
-            .conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key)
-        else {
+        let Some(conn) = conn::find_mut(&mut self.conns, key) else {
             return;
         };
         let Some(then) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else {
@@ -100,11 +93,7 @@ impl Shard {
     pub(super) fn effect(&mut self, key: Key, effect: Effect) {
         match effect {
             Effect::Reply(asked, reply) => self.reply(key, asked, &reply),
-            Effect::Join {
-                asked,
-                channels,
-                from,
-            } => self.join(key, asked, &channels, from),
+            Effect::Join(asked, wish) => self.join(key, asked, &wish),
             Effect::Leave { asked, channels } => self.leave(key, asked, &channels),
             Effect::Members { asked, channel } => {
                 let members = self.shared.presence.members(&channel);
@@ -135,7 +124,7 @@ impl Shard {
         }
     }
 
-    fn ask(&mut self, key: Key, question: Question, then: Then) {
+    pub(super) fn ask(&mut self, key: Key, question: Question, then: Then) {
         let Some(conn) = self.conn(key) else { return };
         match &mut conn.waiting {
             Some(waiting) => waiting.then = Some(then),
@@ -180,7 +169,7 @@ impl Shard {
 
     /// Tells a client what became of its command. A bare endpoint has no words for it: a refusal ends it.
     pub(super) fn reply(&mut self, key: Key, asked: Asked, reply: &Reply) {
-        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
+        let Some(conn) = conn::find(&self.conns, key) else {
             return;
         };
         if let (super::encoded::Codec::Bare, Reply::Refused { code, message }) = (conn.variant.codec, reply) {
@@ -192,7 +181,7 @@ impl Shard {
 
     /// Sends a text message of the connection's own.
     pub(super) fn say(&mut self, key: Key, text: &[u8]) {
-        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
+        let Some(conn) = conn::find(&self.conns, key) else {
             return;
         };
         let bytes = self.encoder.message(conn.variant, text);
@@ -201,7 +190,7 @@ impl Shard {
 
     /// Sends a binary message of the connection's own.
     pub(super) fn say_binary(&mut self, key: Key, payload: &[u8]) {
-        let Some(conn) = self.conns.get(key.index as usize).filter(|conn| conn.key == key) else {
+        let Some(conn) = conn::find(&self.conns, key) else {
             return;
         };
         let bytes = self.encoder.binary(conn.variant, payload);

@@ -31,6 +31,7 @@ pub mod rooms;
 pub mod polling;
 mod socketio;
 mod resume;
+pub mod orders;
 
 use std::io;
 use std::sync::Arc;
@@ -45,17 +46,17 @@ use parking_lot::Mutex;
 use crate::auth::Claims;
 use crate::desk::Desk;
 use crate::limits::Permit;
-use crate::log::Volatile;
-use crate::log::Window;
+use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
 use crate::route::Template;
 use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
 use crate::session::recovery::Sessions;
-use crate::session::replay::From;
+use crate::session::replay::{Fetched, From};
 pub use encoded::{Codec, Framing, Variant};
 pub use engine::App;
 use link::{Link, Polled};
+use orders::{Given, Order};
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
 use sid::Sid;
@@ -129,6 +130,7 @@ enum Message {
     PostGone(Sid),
     Post(Sid, Option<Vec<Incoming>>, Reply),
     Answer(Key, Answer),
+    Fetched(Key, Box<Fetched>),
     Drain(Duration),
     Recheck,
 }
@@ -137,6 +139,7 @@ enum Message {
 #[derive(Clone)]
 pub struct ShardHandle {
     inbox: mpsc::Sender<Message>,
+    orders: mpsc::Sender<Given>,
     waker: Arc<mio::Waker>,
     /// A wake-up is under way: no second system call for it.
     woken: Arc<AtomicBool>,
@@ -158,15 +161,30 @@ impl ShardHandle {
         }
     }
 
+    /// Before anything that is appended after `at` is seen by the shard.
+    fn order(&self, order: Arc<Order>, at: u64) {
+        // A shard that is gone has no sockets.
+        if self.orders.send(Given { order, at }).is_ok() {
+            self.wake();
+        }
+    }
+
     /// Brings the answer to a session's question.
     pub fn answer(&self, key: Key, answer: Answer) {
         self.tell(Message::Answer(key, answer));
+    }
+
+    /// Brings a piece of a session's replay.
+    pub fn fetched(&self, key: Key, fetched: Fetched) {
+        self.tell(Message::Fetched(key, Box::new(fetched)));
     }
 }
 
 /// What all shards share.
 pub struct Shared {
     pub window: Arc<Window>,
+    /// The window and what the log keeps beyond it.
+    pub past: Arc<Past>,
     pub rights: Arc<ArcSwap<Rights>>,
     pub metrics: Arc<Metrics>,
     pub desk: Arc<Desk>,
@@ -213,7 +231,7 @@ fn run(shard: shard::Shard) {
 
 /// All shards of a node.
 pub struct Hub {
-    payload: usize,
+    shared: Arc<Shared>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -223,7 +241,7 @@ impl Hub {
     pub fn start(shared: Shared) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let mut hub = Self {
-            payload: shared.limits.payload,
+            shared: Arc::clone(&shared),
             shards: Vec::new(),
             threads: Mutex::default(),
         };
@@ -295,7 +313,12 @@ impl Hub {
 
     /// Most bytes of one polling body of a client.
     pub fn payload(&self) -> usize {
-        self.payload
+        self.shared.limits.payload
+    }
+
+    /// Who is in a channel whose members are known.
+    pub fn members(&self, channel: &str) -> Vec<Arc<str>> {
+        self.shared.presence.members(channel)
     }
 
     /// Sessions now.
@@ -310,6 +333,14 @@ impl Hub {
     pub fn drain(&self, over: Duration) {
         for shard in &self.shards {
             shard.tell(Message::Drain(over));
+        }
+    }
+
+    /// Lets sockets do what a back end tells them. Before what is appended from now on.
+    pub fn order(&self, order: Order) {
+        let (order, at) = (Arc::new(order), self.shared.window.head());
+        for shard in &self.shards {
+            shard.order(Arc::clone(&order), at);
         }
     }
 

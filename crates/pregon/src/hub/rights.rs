@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pregon_wire::codes;
 use pregon_wire::socketio::{command, room};
+use pregon_wire::{codes, plain};
 
 use super::Key;
 use super::encoded::Codec;
@@ -13,7 +13,6 @@ use crate::event::Data;
 use crate::metrics::Reason;
 use crate::route::grant::Decision;
 use crate::session::Session;
-use crate::session::command::{Asked, Reply};
 
 impl Shard {
     /// What the fresh claims do not grant is lost. What the database granted stays if it would be asked the same.
@@ -72,7 +71,7 @@ impl Shard {
             .iter()
             .map(|s| self.channels.name(s.channel));
         let own = |name: &Arc<str>| match &session.named {
-            Some(named) => matches!(room::split(name), (_, room) if room.is_empty() || *room == *named.sid),
+            Some(named) => room::is_own(name, &named.sid),
             None => false,
         };
         names.filter(|name| !own(name)).collect()
@@ -91,7 +90,8 @@ impl Shard {
             command::error(&codes::FORBIDDEN, &message, &mut json);
             return self.emit(key, namespace, "error", &Data::Json(json.into()));
         }
-        let refused = Reply::refused(&codes::FORBIDDEN, message);
-        self.reply(key, Asked::default(), &refused);
+        let mut json = Vec::new();
+        plain::lost(channel, &codes::FORBIDDEN, &message, &mut json);
+        self.say(key, &json);
     }
 }

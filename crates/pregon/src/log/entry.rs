@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use pregon_wire::plain;
 use pregon_wire::socketio::room;
 use pregon_wire::words::GapReason;
 use smallvec::SmallVec;
 
+use super::Append;
 use super::position::{Epoch, Position};
 use crate::event::{Data, Publication};
 use crate::route::template::Pattern;
@@ -92,6 +94,23 @@ impl Entry {
         Self::new(offset, epoch, SystemTime::now(), Body::Gap(gap))
     }
 
+    /// What was appended, at its offset.
+    pub fn of(offset: u64, epoch: Epoch, item: Append) -> Self {
+        match item {
+            Append::Publication(publication) => Self::publication(offset, epoch, publication),
+            Append::Gap(gap) => Self::gap(offset, epoch, gap),
+        }
+    }
+
+    /// What a log took at `time`, which was `appended` by our own clock.
+    pub fn stored(offset: u64, epoch: Epoch, item: Append, time: SystemTime, appended: Instant) -> Self {
+        let entry = match item {
+            Append::Publication(publication) => Self::publication(offset, epoch, publication),
+            Append::Gap(gap) => Self::new(offset, epoch, time, Body::Gap(gap)),
+        };
+        Self { appended, ..entry }
+    }
+
     /// An entry that is not kept, for those who have everything up to `offset`.
     pub fn passing(offset: u64, epoch: Epoch, at: SystemTime, body: Body) -> Self {
         Self::new(offset, epoch, at, body)
@@ -161,6 +180,14 @@ impl Entry {
 
     pub fn is_gap(&self) -> bool {
         matches!(self.body, Body::Gap(_))
+    }
+
+    /// Writes a publication as the JSON protocol says it, on `channel`; nothing of any other entry.
+    pub fn write_event(&self, channel: &str, replayed: bool, out: &mut Vec<u8>) {
+        if let Body::Publication { event, data, .. } = &self.body {
+            let (position, time) = (&self.position, &self.time);
+            plain::event(channel, event, &data.json(), position, time, replayed, out);
+        }
     }
 
     /// Bytes that the entry takes of the window's budget.

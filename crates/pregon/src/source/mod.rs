@@ -5,6 +5,7 @@ pub mod pending;
 pub mod emitter;
 pub mod postgres;
 pub mod outbox;
+pub mod wal;
 pub mod triggers;
 pub mod redis;
 

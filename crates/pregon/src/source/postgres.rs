@@ -153,14 +153,12 @@ impl Running {
 
     async fn emitted(&self, pending: &mut Pending, emitters: &Emitters, channel: &str, payload: &[u8]) {
         match emitters.take_postgres(channel, payload).await {
-            Taken::Emission(emission) => pending.publication(emission.publication).await,
-            Taken::Change(change) => emitters.not_carried_out(&change),
-            Taken::Nothing => {}
             Taken::Lost => {
                 pending.flush().await;
                 self.gap(&[Arc::from(emitter::SOURCE)], true, self.pipeline.position())
                     .await;
             }
+            taken => emitters.deliver(taken, pending).await,
         }
     }
 

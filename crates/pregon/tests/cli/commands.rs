@@ -162,6 +162,25 @@ fn explain_says_what_each_rule_does_and_why() {
     assert_eq!(explain(&["messages", "--row", "no"]).code, 2);
 }
 
+#[test]
+fn explain_takes_what_clients_emit() {
+    let config = file(
+        "[socketio]\n[[route]]\nfrom = 'clients'\nwhen = \"event == 'say' && claims.sub == 'ana'\"\nto = 'chat_{room}'\nevent = '{event}'\n",
+    );
+    let explain = |more: &[&str]| {
+        let path = config.to_str().unwrap();
+        let base = ["route", "explain", "--config", path, "--source", "clients"];
+        run(&[&base[..], more].concat(), &[])
+    };
+    let said = ["--event", "say", "--row", r#"{"room":"x"}"#];
+    let told = explain(&[&said[..], &["--claims", r#"{"sub":"ana"}"#]].concat());
+    assert!(told.out.contains("channels chat_x\n  event    say\n"), "{told:?}");
+    let told = explain(&[&said[..], &["--claims", r#"{"sub":"luis"}"#]].concat());
+    assert!(told.out.contains("does nothing"), "{told:?}");
+    assert_eq!(explain(&["--row", "{}"]).code, 2, "--event is missing");
+    assert_eq!(explain(&["--event", "say", "--claims", "no"]).code, 2);
+}
+
 #[tokio::test]
 async fn publish_reaches_the_clients_of_a_gateway() {
     let node = node(PLAIN).await;

@@ -29,6 +29,12 @@ pub fn split(channel: &str) -> (&str, &str) {
     }
 }
 
+/// Whether back ends reach the socket `sid` by the channel, be it alone or with everyone in its namespace: it follows that by
+/// being there, not by a right.
+pub fn is_own(channel: &str, sid: &str) -> bool {
+    matches!(split(channel), (_, room) if room.is_empty() || room == sid)
+}
+
 /// Whether the rooms of a namespace can be told from those of every other.
 pub fn is_mappable(namespace: &str) -> bool {
     namespace.starts_with('/') && !namespace.contains(MARK)
@@ -60,6 +66,12 @@ mod tests {
         assert_eq!(split("/#"), ("/", ""));
         assert_eq!(split("/admin#"), ("/admin", ""));
         assert_eq!(split(""), ("/", ""));
+    }
+
+    #[test]
+    fn a_socket_has_channels_of_its_own() {
+        assert!(is_own("/admin#", "s1") && is_own("/admin#s1", "s1") && is_own("s1", "s1"));
+        assert!(!is_own("/admin#s2", "s1") && !is_own("user_7", "s1"));
     }
 
     proptest! {

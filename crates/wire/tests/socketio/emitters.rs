@@ -67,6 +67,16 @@ fn said(to: Target, event: &str, args: &str, count: usize) -> Broadcast {
     }
 }
 
+/// Whoever can speak to our sockets, by the group of what was recorded of them.
+const EVERYBODY: [&str; 6] = [
+    "redis",
+    "redis_json",
+    "postgres",
+    "adapter",
+    "sharded",
+    "postgres_adapter",
+];
+
 const ROW: &str = r#"{"id":7,"text":"ñandú 🦤","total":10.5,"none":null,"yes":true,"list":[1,-1,300,70000,5000000000,-5000000000]}"#;
 
 #[test]
@@ -78,14 +88,7 @@ fn everybody_says_the_same_event_in_their_own_way() {
         r#""one",2,[3]"#,
         3,
     );
-    for group in [
-        "redis",
-        "redis_json",
-        "postgres",
-        "adapter",
-        "sharded",
-        "postgres_adapter",
-    ] {
+    for group in EVERYBODY {
         assert_eq!(broadcast(group, "room"), room, "{group}");
         assert_eq!(broadcast(group, "rooms_except"), several, "{group}");
     }
@@ -146,14 +149,7 @@ fn sockets_are_told_what_to_do() {
         target("/", &["room1"], &["muted"]),
         Action::Join(rooms(&["room2", "room3"])),
     );
-    for group in [
-        "redis",
-        "redis_json",
-        "postgres",
-        "adapter",
-        "sharded",
-        "postgres_adapter",
-    ] {
+    for group in EVERYBODY {
         assert_eq!(read(group, "join"), join, "{group}");
     }
     for group in ["redis", "postgres", "sharded"] {

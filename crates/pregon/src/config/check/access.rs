@@ -6,6 +6,7 @@ use super::{is_own_path, is_path};
 use crate::auth::{SetupError, Verifier};
 use crate::route::expr::{Expr, Kind};
 use crate::route::template::{Pattern, Template};
+use crate::session::command::check_name;
 use pregon_capture::query::NamedSql;
 
 /// Checks keys, algorithms and the channels that claims join.
@@ -152,7 +153,29 @@ pub(super) fn endpoints(config: &Config, tree: &mut Tree) {
                 );
             }
         }
+        if let Some(rooms) = &endpoint.rooms {
+            rooms_template(rooms, &format!("{at}.rooms"), tree);
+        }
     }
+}
+
+/// The channel of a room: a template over the room alone.
+fn rooms_template(text: &str, key: &str, tree: &mut Tree) {
+    let (message, remedy) = match Template::parse(text) {
+        Err(error) => (error.to_string(), ""),
+        Ok(template) => match template.names().find(|name| *name != "room") {
+            Some(name) => (
+                format!("`{{{name}}}` is not known here"),
+                "`{room}` is all that a room has: `chat_{room}`",
+            ),
+            None if template.names().next().is_none() => (
+                "would be one channel for all rooms".to_owned(),
+                "put `{room}` into it, for example `chat_{room}`",
+            ),
+            None => return,
+        },
+    };
+    tree.report(key, Some(text.into()), message, remedy);
 }
 
 fn endpoint_path(config: &Config, index: usize, endpoint: &Endpoint, at: &str, tree: &mut Tree) {
@@ -168,6 +191,13 @@ fn endpoint_path(config: &Config, index: usize, endpoint: &Endpoint, at: &str, t
             Some(path.clone()),
             "is a path that pregón serves itself",
             "choose another",
+        );
+    } else if is_socketio(config, path) {
+        tree.report(
+            &key,
+            Some(path.clone()),
+            "is below the path of Socket.IO",
+            "choose another, or another `socketio.path`",
         );
     } else if *path == config.server.path {
         tree.report(
@@ -191,6 +221,15 @@ fn endpoint_path(config: &Config, index: usize, endpoint: &Endpoint, at: &str, t
     }
 }
 
+/// Whether Socket.IO answers at this path.
+fn is_socketio(config: &Config, path: &str) -> bool {
+    let Some(socketio) = &config.socketio else {
+        return false;
+    };
+    let rest = path.strip_prefix(socketio.path.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Checks names and rules of channels.
 pub(super) fn channels(config: &Config, tree: &mut Tree) {
     for (index, channel) in config.channel.iter().enumerate() {
@@ -209,6 +248,20 @@ pub(super) fn channels(config: &Config, tree: &mut Tree) {
             let Some(text) = text else { continue };
             if let Err(error) = Expr::compile(text, Kind::Client) {
                 tree.report(&key, Some(text.clone()), error.to_string(), "");
+            }
+        }
+        for (place, text) in channel.follow.iter().enumerate() {
+            claims_template(text, &format!("{at}.follow[{place}]"), tree);
+        }
+        for (place, event) in channel.volatile.iter().enumerate() {
+            if let Err(message) = check_name(event) {
+                let remedy = "name an event as clients see it, or `*` for all";
+                tree.report(
+                    &format!("{at}.volatile[{place}]"),
+                    Some(event.clone()),
+                    message,
+                    remedy,
+                );
             }
         }
         if let Some(sql) = &channel.allow_sql {

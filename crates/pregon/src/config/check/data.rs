@@ -2,10 +2,11 @@
 
 use super::super::problem::nearest;
 use super::super::tree::Tree;
-use super::super::{Config, Outbox, Route, Secret, Watch};
+use super::super::{Config, Outbox, Postgres, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
 use crate::route::rule::{CLIENTS, PUBLISH, kind};
 use crate::route::template::Template;
+use pregon_capture::install::is_slot_name;
 use pregon_capture::query::NamedSql;
 
 /// PostgreSQL cuts longer names (NAMEDATALEN - 1), and two that are cut alike would be one.
@@ -37,12 +38,14 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
     for (key, url) in [
         ("postgres.url", &postgres.url),
         ("postgres.admin_url", &postgres.admin_url),
+        ("postgres.replication_url", &postgres.replication_url),
     ] {
         if url.as_ref().is_some_and(|url| !is_database_url(url)) {
             let remedy = "write `postgres://user@host:5432/database` or `host=… user=… dbname=…`";
             tree.report(key, None, "is no address of a database", remedy);
         }
     }
+    slot(postgres, tree);
     if postgres.pool == 0 {
         tree.report(
             "postgres.pool",
@@ -76,6 +79,17 @@ fn outbox(outbox: &Outbox, tree: &mut Tree) {
             Some(outbox.max.to_string()),
             format!("must be at least twice `kept` ({})", outbox.kept),
             "raise it, or lower `kept`: rows that are not in the log yet need room too",
+        );
+    }
+}
+
+fn slot(postgres: &Postgres, tree: &mut Tree) {
+    if let Some(slot) = postgres.slot.as_ref().filter(|slot| !is_slot_name(slot)) {
+        tree.report(
+            "postgres.slot",
+            Some(slot.clone()),
+            "cannot name a slot",
+            "use lower-case letters, digits and underscores, at most 63",
         );
     }
 }

@@ -5,6 +5,7 @@ use pregon_wire::socketio::{is_namespace, room};
 use super::super::tree::Tree;
 use super::super::{Config, Emitter, Socketio};
 use super::data::{LONGEST_NAME, is_table};
+use super::{is_own_path, is_path};
 
 /// Checks that emitters can be heard, and what they are told by.
 pub(super) fn socketio(config: &Config, tree: &mut Tree) {
@@ -26,6 +27,7 @@ pub(super) fn socketio(config: &Config, tree: &mut Tree) {
             tree.report_key(&format!("socketio.emitters[{index}]"), message, remedy);
         }
     }
+    path(config, tree);
     namespaces(socketio, tree);
     for (key, prefix) in [
         ("socketio.redis_prefix", &socketio.redis_prefix),
@@ -46,6 +48,27 @@ pub(super) fn socketio(config: &Config, tree: &mut Tree) {
         tree.report("socketio.postgres_table", table, "is no name of a table", remedy);
     }
     channels(config, tree);
+}
+
+fn path(config: &Config, tree: &mut Tree) {
+    let Some(socketio) = &config.socketio else {
+        return;
+    };
+    let trimmed = socketio.path.trim_end_matches('/');
+    let (message, remedy) = if !is_path(&socketio.path) || trimmed.is_empty() {
+        (
+            "must be a path of its own",
+            "begin it with `/`; `/socket.io/` is the default of clients",
+        )
+    } else if is_own_path(trimmed) || config.server.path == trimmed {
+        (
+            "is a path that pregón serves itself",
+            "choose another, in the clients too",
+        )
+    } else {
+        return;
+    };
+    tree.report("socketio.path", Some(socketio.path.clone()), message, remedy);
 }
 
 fn namespaces(socketio: &Socketio, tree: &mut Tree) {

@@ -4,6 +4,7 @@
 //! names its own rooms, so no route is asked; whoever may NOTIFY or PUBLISH may emit.
 
 mod publication;
+mod order;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +13,15 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use pregon_capture::attachment::{Attachment, Attachments};
 use pregon_capture::query::{Pool, QueryError};
-use pregon_wire::socketio::emitter::{self, Emitted, Noted, RoomChange};
+use pregon_wire::socketio::emitter::{self, Emitted, Noted};
 
 pub use publication::{Emission, publication};
 
+use super::pending::Pending;
 use super::redis::subscription::{Intake, Subscription, Topic};
 use crate::config::{Config, Emitter};
+use crate::hub::Hub;
+use crate::hub::orders::Order;
 use crate::metrics::{Metrics, Reason, SourceLabel};
 
 /// The source of emitted events in metrics.
@@ -30,7 +34,7 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub enum Taken {
     Emission(Emission),
-    Change(RoomChange),
+    Order(Order),
     /// It is for others, or was counted and said.
     Nothing,
     /// It is lost because the database did not answer: some rooms missed something.
@@ -50,11 +54,17 @@ pub struct Emitters {
     most: usize,
     metrics: Arc<Metrics>,
     said: Mutex<Option<Instant>>,
+    hub: Arc<Hub>,
 }
 
 impl Emitters {
     /// `None` if the configuration names no emitters.
-    pub fn build(config: &Config, pool: Option<Arc<Pool>>, metrics: &Arc<Metrics>) -> Option<Arc<Self>> {
+    pub fn build(
+        config: &Config,
+        pool: Option<Arc<Pool>>,
+        metrics: &Arc<Metrics>,
+        hub: &Arc<Hub>,
+    ) -> Option<Arc<Self>> {
         let socketio = config.socketio();
         if socketio.emitters.is_empty() {
             return None;
@@ -73,6 +83,7 @@ impl Emitters {
             most: config.limits.body.bytes(),
             metrics: Arc::clone(metrics),
             said: Mutex::new(None),
+            hub: Arc::clone(hub),
         }))
     }
 
@@ -145,13 +156,17 @@ impl Emitters {
         }
     }
 
-    /// Says that sockets were told something that is not carried out.
-    pub fn not_carried_out(&self, change: &RoomChange) {
-        tracing::debug!(
-            namespace = change.to.namespace,
-            "a change of rooms by an emitter is not carried out"
-        );
-        self.metrics.dropped(Reason::Emitter);
+    /// Adds what came of a message to what its source has taken; an order takes effect behind that.
+    pub async fn deliver(&self, taken: Taken, pending: &mut Pending) {
+        match taken {
+            Taken::Emission(emission) if emission.volatile => pending.passing(emission.publication).await,
+            Taken::Emission(emission) => pending.publication(emission.publication).await,
+            Taken::Order(order) => {
+                pending.flush().await;
+                self.hub.order(order);
+            }
+            Taken::Nothing | Taken::Lost => {}
+        }
     }
 
     async fn fetch(&self, id: i64) -> Result<Attachment, QueryError> {
@@ -177,8 +192,13 @@ impl Emitters {
                 }
             }
             Emitted::Change(change) if self.namespaces.contains(&change.to.namespace) => {
-                self.count();
-                Taken::Change(change)
+                match order::order(change) {
+                    Ok(order) => {
+                        self.count();
+                        Taken::Order(order)
+                    }
+                    Err(error) => self.refuse(&error),
+                }
             }
             Emitted::Broadcast(_) | Emitted::Change(_) => Taken::Nothing,
             Emitted::Ignored(reason) => {

@@ -44,7 +44,7 @@ pub fn publication(broadcast: Broadcast) -> Result<Emission, &'static str> {
 }
 
 /// A room without a name must not become the channel of everyone.
-fn channels(namespace: &str, rooms: &[String]) -> Vec<Arc<str>> {
+pub(super) fn channels(namespace: &str, rooms: &[String]) -> Vec<Arc<str>> {
     rooms
         .iter()
         .filter(|name| !name.is_empty())

@@ -21,6 +21,7 @@ mod stream;
 
 use std::sync::Arc;
 
+use ::redis::AsyncConnectionConfig;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,14 @@ use super::emitter::Emitters;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+
+/// Connects once, as a source would; where the server is that answers.
+pub async fn answers(redis: &config::Redis) -> anyhow::Result<String> {
+    let connector = Connector::build(redis)?;
+    let (mut connection, (host, port)) = connector.node(AsyncConnectionConfig::new()).await?;
+    ::redis::cmd("PING").exec_async(&mut connection).await?;
+    Ok(format!("{host}:{port}"))
+}
 
 /// What is taken from one Redis.
 pub struct RedisSource {

@@ -12,7 +12,7 @@ use redis::aio::MultiplexedConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Attached;
-use super::super::emitter::{Emitters, Taken};
+use super::super::emitter::Emitters;
 use super::super::pending::Pending;
 use super::connect::{Connector, Host};
 use super::feed::Feed;
@@ -179,18 +179,13 @@ impl PubSub {
         for intake in takers {
             match (intake, &self.emitters) {
                 (Intake::Source(name), _) => pending.event(event(&mut self.feed, name, &message)).await,
-                (Intake::Emitters, Some(emitters)) => emitted(emitters, &message, pending).await,
+                (Intake::Emitters, Some(emitters)) => {
+                    let taken = emitters.take_redis(&message.channel, &message.payload);
+                    emitters.deliver(taken, pending).await;
+                }
                 (Intake::Emitters, None) => {}
             }
         }
-    }
-}
-
-async fn emitted(emitters: &Emitters, message: &Message, pending: &mut Pending) {
-    match emitters.take_redis(&message.channel, &message.payload) {
-        Taken::Emission(emission) => pending.publication(emission.publication).await,
-        Taken::Change(change) => emitters.not_carried_out(&change),
-        Taken::Nothing | Taken::Lost => {}
     }
 }
 

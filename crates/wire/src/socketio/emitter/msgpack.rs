@@ -59,30 +59,14 @@ impl<'a> Transcoder<'a> {
             Marker::False => self.out.json.push_str("false"),
             Marker::FixPos(number) => self.number(number),
             Marker::FixNeg(number) => self.number(number),
-            Marker::U8 => self
-                .read(RmpRead::read_data_u8)
-                .map(|number| self.number(number))?,
-            Marker::U16 => self
-                .read(RmpRead::read_data_u16)
-                .map(|number| self.number(number))?,
-            Marker::U32 => self
-                .read(RmpRead::read_data_u32)
-                .map(|number| self.number(number))?,
-            Marker::U64 => self
-                .read(RmpRead::read_data_u64)
-                .map(|number| self.number(number))?,
-            Marker::I8 => self
-                .read(RmpRead::read_data_i8)
-                .map(|number| self.number(number))?,
-            Marker::I16 => self
-                .read(RmpRead::read_data_i16)
-                .map(|number| self.number(number))?,
-            Marker::I32 => self
-                .read(RmpRead::read_data_i32)
-                .map(|number| self.number(number))?,
-            Marker::I64 => self
-                .read(RmpRead::read_data_i64)
-                .map(|number| self.number(number))?,
+            Marker::U8 => self.integer(RmpRead::read_data_u8)?,
+            Marker::U16 => self.integer(RmpRead::read_data_u16)?,
+            Marker::U32 => self.integer(RmpRead::read_data_u32)?,
+            Marker::U64 => self.integer(RmpRead::read_data_u64)?,
+            Marker::I8 => self.integer(RmpRead::read_data_i8)?,
+            Marker::I16 => self.integer(RmpRead::read_data_i16)?,
+            Marker::I32 => self.integer(RmpRead::read_data_i32)?,
+            Marker::I64 => self.integer(RmpRead::read_data_i64)?,
             Marker::F32 => self
                 .read(RmpRead::read_data_f32)
                 .map(|number| self.float(number.into()))?,
@@ -205,6 +189,15 @@ impl<'a> Transcoder<'a> {
             self.out.json,
             "\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z\""
         );
+        Ok(())
+    }
+
+    fn integer<T: std::fmt::Display, E>(
+        &mut self,
+        read: impl Fn(&mut &'a [u8]) -> Result<T, E>,
+    ) -> Result<(), EmitError> {
+        let number = self.read(read)?;
+        self.number(number);
         Ok(())
     }
 

@@ -1,0 +1,300 @@
+//! What has to be made or changed before the router can work, as ordered steps of SQL. Reads only.
+
+use tokio_postgres::Client;
+
+use super::facts::{self, Facts};
+use super::functions;
+use super::schema::{self, Table};
+use super::{MARK, RouterSpec, SCHEMA, TableName};
+use crate::catalog::names::{ident, literal};
+use crate::install::{self, InstallError, Plan, Problem, PublishSpec, Step, StepKind, Target};
+
+/// Compares the database with what the router needs, `pregon.publish` included. Everything wrong is reported at once.
+pub async fn plan(client: &Client, spec: &RouterSpec) -> Result<Plan, InstallError> {
+    let target = Target {
+        publish: PublishSpec {
+            roles: spec.role.iter().cloned().collect(),
+        },
+        gateway_role: spec.role.clone(),
+        prune: false,
+        ..Target::default()
+    };
+    let mut plan = install::plan(client, &target).await?;
+    let mut problems = Vec::new();
+    let facts = facts::read(client).await?;
+    own_schema(&facts, &mut plan, &mut problems);
+    for table in schema::tables(spec) {
+        application_table(client, &table, &mut plan, &mut problems).await?;
+    }
+    messages_once(client, &spec.messages, &mut plan, &mut problems).await?;
+    if let Some(agents) = &spec.agents {
+        known_agents(client, agents, &mut problems).await?;
+    }
+    for function in functions::wanted(spec) {
+        let found = facts.functions.iter().find(|(name, _)| name == function.name);
+        let (reason, kind) = match found {
+            Some((_, body)) if *body == function.body => continue,
+            Some(_) => ("its definition differs", StepKind::Replace),
+            None => ("it is missing", StepKind::Create),
+        };
+        let object = format!("function {SCHEMA}.{}", function.name);
+        plan.steps.push(step(function.sql(), reason, object, kind));
+    }
+    if let Some(role) = &spec.role {
+        rights(client, spec, role, &mut plan).await?;
+    }
+    if problems.is_empty() {
+        Ok(plan)
+    } else {
+        Err(InstallError::Invalid(problems))
+    }
+}
+
+fn step(sql: String, reason: &str, object: String, kind: StepKind) -> Step {
+    Step {
+        sql,
+        reason: reason.to_owned(),
+        object,
+        kind,
+    }
+}
+
+fn own_schema(facts: &Facts, plan: &mut Plan, problems: &mut Vec<Problem>) {
+    if facts.schema == Some(false) {
+        problems.push(Problem::general(
+            format!("schema {SCHEMA} exists and is not ours"),
+            "rename or drop it",
+        ));
+    }
+    if facts.schema.is_none() {
+        let comment = literal(&format!("{MARK}inbox and functions"));
+        plan.steps.push(step(
+            format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA};\nCOMMENT ON SCHEMA {SCHEMA} IS {comment}"),
+            "holds everything that belongs to the router",
+            format!("schema {SCHEMA}"),
+            StepKind::Create,
+        ));
+    }
+    let wanted = [
+        "inbox",
+        "work",
+        "dead_letter",
+        "alias",
+        "status",
+        "event",
+        "turn",
+        "pace",
+        "outgoing",
+    ];
+    if !wanted
+        .iter()
+        .all(|name| facts.tables.iter().any(|found| found == name))
+    {
+        plan.steps.push(step(
+            include_str!("../../sql/router/tables.sql").trim_end().to_owned(),
+            "deliveries are kept here before they are answered",
+            format!("tables {SCHEMA}.*"),
+            StepKind::Create,
+        ));
+    }
+}
+
+/// A table of the application: made, or given the columns and indexes that it lacks.
+async fn application_table(
+    client: &Client,
+    table: &Table<'_>,
+    plan: &mut Plan,
+    problems: &mut Vec<Problem>,
+) -> Result<(), InstallError> {
+    let known: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let found = facts::table(client, table.name, &known).await?;
+    let plain = table.name.plain();
+    let (mut has, mut indexes) = (known.clone(), Vec::new());
+    match &found {
+        None => plan.steps.push(step(
+            table.create(),
+            "it is missing",
+            format!("table {plain}"),
+            StepKind::Create,
+        )),
+        Some(found) => {
+            has = found.columns.iter().map(String::as_str).collect();
+            indexes.clone_from(&found.indexes);
+            if !found.demanding.is_empty() {
+                plan.warnings.push(format!(
+                    "{plain} wants a value for {}, which the router does not give: add a default",
+                    found.demanding.join(", ")
+                ));
+            }
+        }
+    }
+    for column in table.columns.iter().filter(|column| !has.contains(&column.name)) {
+        let Some(kind) = column.added else {
+            problems.push(Problem::general(
+                format!("table {plain} has no column {}", column.name),
+                "add it, or name another table in [router]",
+            ));
+            continue;
+        };
+        let sql = format!(
+            "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {kind}",
+            table.name.sql(),
+            ident(column.name)
+        );
+        plan.steps.push(step(
+            sql,
+            "the router fills it",
+            format!("column {plain}.{}", column.name),
+            StepKind::Create,
+        ));
+    }
+    for (column, order) in table.indexes {
+        let (name, sql) = table.index(column, order);
+        if !indexes.contains(&name) {
+            plan.steps.push(step(
+                sql,
+                "the inbox is read by it",
+                format!("index {name}"),
+                StepKind::Create,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The index that keeps a message from being stored twice.
+async fn messages_once(
+    client: &Client,
+    messages: &TableName,
+    plan: &mut Plan,
+    problems: &mut Vec<Problem>,
+) -> Result<(), InstallError> {
+    if let Some(found) = facts::table(client, messages, &[]).await? {
+        if found.indexes.iter().any(|index| index == "unique numero,wamid") {
+            return Ok(());
+        }
+        let both = ["numero", "wamid"]
+            .iter()
+            .all(|name| found.columns.iter().any(|column| column == name));
+        if both && facts::has_repeats(client, messages).await? {
+            problems.push(Problem::general(
+                format!("{} has messages with the same numero and wamid", messages.plain()),
+                "remove the copies: a message must be there once",
+            ));
+            return Ok(());
+        }
+    }
+    plan.steps.push(step(
+        schema::unique(messages),
+        "a message that is delivered twice is stored once",
+        format!("index on {}", messages.plain()),
+        StepKind::Create,
+    ));
+    Ok(())
+}
+
+/// The table of agents is the application's: it is read, never changed.
+async fn known_agents(
+    client: &Client,
+    agents: &TableName,
+    problems: &mut Vec<Problem>,
+) -> Result<(), InstallError> {
+    let found = facts::table(client, agents, &[]).await?;
+    let columns = found.map(|found| found.columns).unwrap_or_default();
+    for name in ["id", "area", "en_linea"] {
+        if !columns.iter().any(|column| column == name) {
+            problems.push(Problem::general(
+                format!("the table of agents {} has no column {name}", agents.plain()),
+                "it needs id, area and en_linea (boolean): add them, make a view, or remove [router] agents",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What the router's role may do: fill the three tables, keep its own, publish. No DDL, no reading of anything else.
+async fn rights(client: &Client, spec: &RouterSpec, role: &str, plan: &mut Plan) -> Result<(), InstallError> {
+    let grantee = ident(role);
+    let own = "SELECT bool_and(has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, \
+               'SELECT, INSERT, UPDATE, DELETE')) FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid \
+               WHERE n.nspname = 'pregon_router' AND c.relkind = 'r'";
+    let functions = "SELECT bool_and(has_function_privilege(r.oid, p.oid, 'EXECUTE')) FROM pg_proc p JOIN pg_namespace n \
+                     ON n.oid = p.pronamespace WHERE n.nspname = 'pregon_router'";
+    let replaced = plan
+        .steps
+        .iter()
+        .any(|step| step.object.starts_with("function pregon_router"));
+    let lacks = facts::lacks(client, role, own).await? || facts::lacks(client, role, functions).await?;
+    if lacks || (replaced && facts::lacks(client, role, "NULL::boolean").await?) {
+        let sql = format!(
+            "GRANT USAGE ON SCHEMA {SCHEMA} TO {grantee};\n\
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {grantee};\n\
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {grantee};\n\
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {SCHEMA} TO {grantee}"
+        );
+        plan.steps.push(step(
+            sql,
+            "the router's role works in it",
+            format!("schema {SCHEMA}"),
+            StepKind::Grant,
+        ));
+    }
+    for table in [&spec.contacts, &spec.conversations, &spec.messages] {
+        let question = format!(
+            "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+             AND has_table_privilege(r.oid, c.oid, 'INSERT') AND has_table_privilege(r.oid, c.oid, 'UPDATE') \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
+            literal(&table.schema),
+            literal(&table.name)
+        );
+        if facts::lacks(client, role, &question).await? {
+            let sql = format!(
+                "GRANT USAGE ON SCHEMA {} TO {grantee};\nGRANT SELECT, INSERT, UPDATE ON {} TO {grantee}",
+                ident(&table.schema),
+                table.sql()
+            );
+            plan.steps.push(step(
+                sql,
+                "the router's role fills it",
+                format!("table {}", table.plain()),
+                StepKind::Grant,
+            ));
+        }
+    }
+    if let Some(agents) = &spec.agents {
+        let question = format!(
+            "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
+            literal(&agents.schema),
+            literal(&agents.name)
+        );
+        if facts::lacks(client, role, &question).await? {
+            let sql = format!(
+                "GRANT USAGE ON SCHEMA {} TO {grantee};\nGRANT SELECT ON {} TO {grantee}",
+                ident(&agents.schema),
+                agents.sql()
+            );
+            plan.steps.push(step(
+                sql,
+                "conversations are assigned to who is there",
+                format!("table {}", agents.plain()),
+                StepKind::Grant,
+            ));
+        }
+    }
+    for sequence in facts::sequences(client, spec).await? {
+        let question = format!(
+            "SELECT has_sequence_privilege(r.oid, {}, 'USAGE')",
+            literal(&sequence)
+        );
+        if facts::lacks(client, role, &question).await? {
+            plan.steps.push(step(
+                format!("GRANT USAGE ON SEQUENCE {sequence} TO {grantee}"),
+                "new rows take their ids from it",
+                format!("sequence {sequence}"),
+                StepKind::Grant,
+            ));
+        }
+    }
+    Ok(())
+}

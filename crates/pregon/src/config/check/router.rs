@@ -1,0 +1,172 @@
+//! Checks `[router]`.
+
+use super::super::tree::Tree;
+use super::super::{Config, Router, RouterRule};
+use super::data::is_table;
+use super::{is_listen_address, is_path};
+use crate::route::expr::{Expr, Kind};
+use crate::route::template::Template;
+
+/// Checks addresses, tables and numbers. That there is a secret is asked when the router starts: `serve` does without.
+pub(super) fn router(config: &Config, tree: &mut Tree) {
+    let Some(router) = &config.router else { return };
+    if config.postgres.is_none() {
+        tree.report_key(
+            "router",
+            "needs a database",
+            "add a [postgres] section with `url`, or set DATABASE_URL beside it",
+        );
+    }
+    if !is_listen_address(&router.listen) {
+        tree.report(
+            "router.listen",
+            Some(router.listen.clone()),
+            "must be `address:port`",
+            "write it like `127.0.0.1:3002`",
+        );
+    }
+    let taken = ["/healthz", "/readyz", "/metrics"].contains(&router.path.as_str());
+    if taken || !is_path(&router.path) || router.path.contains(['{', '}', '*']) {
+        tree.report(
+            "router.path",
+            Some(router.path.clone()),
+            "must be a path of its own",
+            "write it like `/webhook`",
+        );
+    }
+    let web = reqwest::Url::parse(&router.graph_url)
+        .is_ok_and(|url| ["https", "http"].contains(&url.scheme()) && url.has_host());
+    if !web {
+        tree.report(
+            "router.graph_url",
+            Some(router.graph_url.clone()),
+            "is no address of the web",
+            "write it like `https://graph.facebook.com/v23.0`",
+        );
+    }
+    tables(router, tree);
+    numbers(router, tree);
+    for (index, rule) in router.rule.iter().enumerate() {
+        rule_parts(router, rule, &format!("router.rule[{index}]"), tree);
+    }
+}
+
+fn tables(router: &Router, tree: &mut Tree) {
+    let tables = [
+        ("router.contacts", &router.contacts),
+        ("router.conversations", &router.conversations),
+        ("router.messages", &router.messages),
+    ];
+    for (key, table) in tables {
+        if !is_table(table) {
+            let remedy =
+                "write `table` or `schema.table`, with double quotes around a part that has a dot in it";
+            tree.report(key, Some(table.clone()), "is no name of a table", remedy);
+        } else if tables.iter().any(|(other, name)| *other != key && *name == table) {
+            tree.report(
+                key,
+                Some(table.clone()),
+                "is named twice",
+                "name three different tables",
+            );
+        }
+    }
+    if router.area.trim().is_empty() || router.area.chars().any(char::is_control) {
+        tree.report(
+            "router.area",
+            Some(router.area.clone()),
+            "is no name of an area",
+            "remove it for `general`",
+        );
+    }
+}
+
+fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
+    let when = rule.when.as_deref().map(|when| Expr::compile(when, Kind::Event));
+    if let Some(Err(error)) = when {
+        tree.report(&format!("{at}.when"), rule.when.clone(), error.to_string(), "");
+    }
+    let texts = rule.reply.iter().map(|text| (format!("{at}.reply"), text));
+    let channels = rule
+        .publish
+        .iter()
+        .map(|text| (super::data::item(tree, &format!("{at}.publish"), 0), text));
+    let templates: Vec<_> = texts.chain(channels).collect();
+    for (key, text) in templates {
+        if let Err(error) = Template::parse(text) {
+            tree.report(&key, Some(text.clone()), error.to_string(), "");
+        }
+    }
+    let wrong = rule.buttons.iter().any(|button| {
+        button.split_once(':').is_none_or(|(id, title)| {
+            id.trim().is_empty() || !(1..=20).contains(&title.trim().chars().count())
+        })
+    });
+    if wrong || rule.buttons.len() > 3 {
+        let remedy = "write up to three, each `\"id: title\"` with a title of at most 20 characters";
+        tree.report(
+            &format!("{at}.buttons"),
+            None,
+            "WhatsApp takes no such buttons",
+            remedy,
+        );
+    }
+    if !rule.buttons.is_empty() && rule.reply.is_none() {
+        tree.report(
+            &format!("{at}.buttons"),
+            None,
+            "stand under no text",
+            "add a `reply`",
+        );
+    }
+    if let Some(url) = &rule.webhook {
+        let web = reqwest::Url::parse(url).is_ok_and(|url| ["https", "http"].contains(&url.scheme()));
+        if !web {
+            tree.report(
+                &format!("{at}.webhook"),
+                None,
+                "is no address of the web",
+                "write it like `https://…`",
+            );
+        }
+        if router.webhook_secret.is_none() {
+            let message = "needs a secret that it is signed with";
+            tree.report_key(
+                &format!("{at}.webhook"),
+                message,
+                "set `webhook_secret` in [router]",
+            );
+        }
+    }
+    if rule.assign.is_some() && router.agents.is_none() {
+        let message = "needs to know the agents";
+        tree.report_key(
+            &format!("{at}.assign"),
+            message,
+            "set `agents` in [router] to their table",
+        );
+    }
+}
+
+fn numbers(router: &Router, tree: &mut Tree) {
+    let zeros = [
+        ("router.body", router.body.0 == 0),
+        ("router.connections", router.connections == 0),
+        ("router.workers", router.workers == 0),
+        ("router.batch", router.batch == 0),
+        ("router.attempts", router.attempts == 0),
+        ("router.keep", router.keep.is_zero()),
+        ("router.queue.poll", router.queue.poll.is_zero()),
+    ];
+    for (key, _) in zeros.into_iter().filter(|(_, zero)| *zero) {
+        tree.report(key, None, "must not be zero", "remove it for the default");
+    }
+    if router.batch > 10_000 {
+        tree.report(
+            "router.batch",
+            Some(router.batch.to_string()),
+            "must be at most 10000",
+            "",
+        );
+    }
+}

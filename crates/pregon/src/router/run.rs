@@ -1,0 +1,272 @@
+//! One running router: builds the parts in path order, prepares the database, stops in order.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use pregon_capture::connect::{ConnectError, Settings};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::http::{self, Webhook};
+use super::lanes::{Lanes, Set};
+use super::metrics::Metrics;
+use super::mode::Mode;
+use super::rules::Rules;
+use super::sender::Sender;
+use super::signature::Signers;
+use super::sweep::Sweep;
+use super::worker::Worker;
+use super::{database, door, inbox};
+use crate::config::Config;
+
+/// Between attempts to reach the database at the start.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A router that takes deliveries.
+pub struct Running {
+    address: SocketAddr,
+    config: Config,
+    lanes: Arc<Lanes>,
+    ready: Arc<AtomicBool>,
+    /// Closes the door.
+    stop: CancellationToken,
+    /// Cuts requests that are still answered.
+    cut: CancellationToken,
+    /// Ends workers and sweep.
+    rest: CancellationToken,
+    door: JoinSet<()>,
+    inbox: JoinSet<()>,
+    work: JoinSet<()>,
+}
+
+impl Running {
+    /// Opens the port. Deliveries are answered with 503 until [`Running::prepare`] has found the database.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let section = database::section(&config)?.clone();
+        let secrets = section.secrets();
+        anyhow::ensure!(
+            !secrets.is_empty(),
+            "[router] app_secret is missing: set it or WHATSAPP_APP_SECRET to the secret of the app that signs the webhooks"
+        );
+        if section.verify_token.is_none() {
+            tracing::warn!(
+                "no verify token is configured: a subscription cannot be confirmed, set WHATSAPP_VERIFY_TOKEN"
+            );
+        }
+        let metrics = Metrics::new();
+        let lanes = Arc::new(Lanes::new(section.workers));
+        let ready = Arc::new(AtomicBool::new(false));
+        let (deliveries, queue) = mpsc::channel(inbox::QUEUE);
+        let keeper = database::pool(&config, "inbox", 1)?;
+        let mut inbox_task = JoinSet::new();
+        let mode = Arc::new(Mode::new(&section, Arc::clone(&metrics)));
+        let rules = Arc::new(Rules::build(&section)?);
+        inbox_task.spawn(inbox::run(
+            queue,
+            keeper,
+            Arc::clone(&lanes),
+            Arc::clone(&mode),
+            Arc::clone(&metrics),
+        ));
+        let webhook = Webhook {
+            signers: Signers::new(&secrets),
+            verify_token: section.verify_token.clone(),
+            limit: section.body.bytes(),
+            inbox: deliveries,
+            room: http::room(),
+            rules: Arc::clone(&rules),
+            ready: Arc::clone(&ready),
+            metrics: Arc::clone(&metrics),
+        };
+        let listener = TcpListener::bind(&section.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}: is another process using the port?",
+                section.listen
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let (stop, cut, rest) = Default::default();
+        let routes = http::routes(&section.path, webhook);
+        let mut running = Self {
+            address,
+            config,
+            lanes,
+            ready,
+            stop,
+            cut,
+            rest,
+            door: JoinSet::new(),
+            inbox: inbox_task,
+            work: JoinSet::new(),
+        };
+        let (stop, cut) = (running.stop.clone(), running.cut.clone());
+        running
+            .door
+            .spawn(door::serve(listener, routes, section.connections, stop, cut));
+        running.start_work(&metrics, &mode, rules)?;
+        Ok(running)
+    }
+
+    /// Workers and the sweep wait for the first mark, which comes when the database is prepared.
+    fn start_work(
+        &mut self,
+        metrics: &Arc<Metrics>,
+        mode: &Arc<Mode>,
+        rules: Arc<Rules>,
+    ) -> anyhow::Result<()> {
+        let section = database::section(&self.config)?.clone();
+        let pool = database::pool(&self.config, "worker", section.workers)?;
+        for _ in 0..section.workers {
+            let worker = Worker {
+                pool: pool.clone(),
+                lanes: Arc::clone(&self.lanes),
+                metrics: Arc::clone(metrics),
+                mode: Arc::clone(mode),
+                batch: section.batch,
+                attempts: section.attempts,
+            };
+            self.work.spawn(worker.run(self.rest.clone()));
+        }
+        let sweep = Sweep {
+            pool: database::pool(&self.config, "sweep", 1)?,
+            lanes: Arc::clone(&self.lanes),
+            metrics: Arc::clone(metrics),
+            keep: section.keep.0,
+            mode: Arc::clone(mode),
+            rules,
+        };
+        let sender = Sender::build(&section, database::pool(&self.config, "sender", 2)?, metrics)?;
+        let (ready, rest) = (Arc::clone(&self.ready), self.rest.clone());
+        self.work.spawn(async move {
+            while !ready.load(Ordering::Acquire) {
+                tokio::select! {
+                    () = tokio::time::sleep(FIRST_PAUSE) => {}
+                    () = rest.cancelled() => return,
+                }
+            }
+            match sender {
+                Some(sender) => {
+                    tokio::join!(sweep.run(rest.clone()), sender.run(rest));
+                }
+                None => sweep.run(rest).await,
+            }
+        });
+        Ok(())
+    }
+
+    /// The address that it serves on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Brings the database to what is needed; waits while it cannot be reached.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        let postgres = self.config.postgres.as_ref();
+        let url = postgres.and_then(|postgres| postgres.admin());
+        let url = url.context("no database is configured: add [postgres] with url, or set DATABASE_URL")?;
+        let settings = Settings::parse(url.reveal())?.with_name("router/install");
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        loop {
+            match self.attempt(&settings).await {
+                Ok(()) => break,
+                Err(error) if is_away(&error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "waiting for postgres, deliveries are answered with 503");
+                    }
+                }
+                Err(error) => {
+                    return Err(error.context(format!("cannot prepare {}", settings.redacted())));
+                }
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+        self.ready.store(true, Ordering::Release);
+        self.lanes.mark(Set::ALL); // What an earlier process left.
+        Ok(())
+    }
+
+    async fn attempt(&self, settings: &Settings) -> anyhow::Result<()> {
+        let session = settings.open().await?;
+        database::prepare(&self.config, &session).await
+    }
+
+    /// Stops in order; returns when everything has ended.
+    pub async fn stop(mut self) {
+        let drain = self
+            .config
+            .router
+            .as_ref()
+            .map_or(Duration::ZERO, |router| router.drain.0);
+        let deadline = Instant::now() + drain;
+        self.stop.cancel();
+        let answered = async { while self.door.join_next().await.is_some() {} };
+        if tokio::time::timeout(drain, answered).await.is_err() {
+            self.cut.cancel();
+            while self.door.join_next().await.is_some() {}
+        }
+        // The handlers held the inbox's senders: it ends when it has kept what they brought.
+        while self.inbox.join_next().await.is_some() {}
+        while !self.lanes.is_idle() && Instant::now() < deadline && self.ready.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.rest.cancel();
+        while self.work.join_next().await.is_some() {}
+        tracing::info!("stopped");
+    }
+}
+
+/// Whether waiting for the database helps.
+fn is_away(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<ConnectError>()
+        .is_some_and(|error| !error.is_permanent())
+}
+
+/// Runs until SIGTERM or SIGINT. A second SIGINT ends at once; what was not processed stands in the inbox.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let running = Running::start(config).await?;
+    say_address(running.address());
+    tracing::info!(address = %running.address(), "taking webhooks");
+    let prepared = tokio::select! {
+        prepared = running.prepare() => Some(prepared),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    match prepared {
+        Some(Ok(())) => {
+            tracing::info!("ready");
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        Some(Err(error)) => {
+            running.stop().await;
+            return Err(error);
+        }
+        None => {}
+    }
+    tracing::info!("draining, interrupt again to stop at once");
+    tokio::select! {
+        () = running.stop() => Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// The line that scripts wait for: the port is open. `/readyz` says when the router is ready.
+#[expect(clippy::print_stdout, reason = "the address is the command's result")]
+fn say_address(address: SocketAddr) {
+    println!("listening on http://{address}");
+}

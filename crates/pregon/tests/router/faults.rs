@@ -1,0 +1,222 @@
+//! Kills, failures and a database that is away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pregon_testkit::{Node, Server, eventually, http, postgres};
+use serde_json::Value;
+
+use super::{APP_SECRET, ask, becomes, deliver, finished, options, post, sign, start, text};
+
+#[tokio::test]
+async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
+    let server = postgres::shared().await;
+    let database = pregon_testkit::Database::create(server).await.unwrap();
+    let config = std::fs::read_to_string(crate::support::example("whatsapp-router/pregon.toml")).unwrap();
+    let config = config.replace("[router]", "[router]\nattempts = 2");
+    let file = super::with_secrets(pregon_testkit::NodeOptions::text(config), &database.url());
+    let router = Node::spawn(file).await.unwrap();
+    database
+        .execute("ALTER TABLE mensajes ADD CONSTRAINT no_malo CHECK (mensaje <> 'malo')")
+        .await
+        .unwrap();
+    let mut three = text("1", "wamid.1", "bueno");
+    let list = three["entry"][0]["changes"][0]["value"]["messages"]
+        .as_array_mut()
+        .unwrap();
+    for (id, body) in [("wamid.2", "malo"), ("wamid.3", "mejor")] {
+        let mut next = list[0].clone();
+        next["id"] = id.into();
+        next["text"]["body"] = body.into();
+        list.push(next);
+    }
+    deliver(&router, &three).await;
+    becomes(
+        &database,
+        "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes",
+        "bueno,mejor",
+    )
+    .await;
+    becomes(&database, "SELECT attempts FROM pregon_router.dead_letter", "2").await;
+    finished(&database).await;
+    assert!(
+        router
+            .lines()
+            .iter()
+            .any(|line| line.contains("\"success\":false") && line.contains("no_malo"))
+    );
+
+    // What was given up is listed, shown, and taken again.
+    let config = router.folder().join("pregon.toml").display().to_string();
+    let url = database.url();
+    let run = |words: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::binary());
+        command
+            .args(["router", "inbox"])
+            .args(words)
+            .args(["--config", &config])
+            .env("DATABASE_URL", &url);
+        let output = command.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed: Value = serde_json::from_str(run(&["list", "--json"]).trim()).unwrap();
+    assert_eq!(
+        (&listed["wamid"], &listed["attempts"]),
+        (&"wamid.2".into(), &2.into())
+    );
+    let number = listed["id"].to_string();
+    let shown: Value = serde_json::from_str(&run(&["show", &number])).unwrap();
+    assert_eq!(shown["item"]["mensaje"], "malo");
+    assert!(shown["body"].as_str().unwrap().contains("wamid.3"));
+    database
+        .execute("ALTER TABLE mensajes DROP CONSTRAINT no_malo")
+        .await
+        .unwrap();
+    assert!(run(&["retry", &number]).starts_with('1'));
+    becomes(
+        &database,
+        "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes",
+        "bueno,mejor,malo",
+    )
+    .await;
+}
+
+/// A number from the environment, for long runs.
+fn budget(name: &str, usual: usize) -> usize {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
+}
+
+/// Sends one contact's messages as Meta does: one after the other, and again what was not answered with 200.
+async fn send_all(url: String, contact: usize, count: usize, accepted: Arc<AtomicUsize>) {
+    for number in 0..count {
+        let id = format!("wamid.{contact}.{number:06}");
+        let body = text(&format!("54900{contact}"), &id, &id).to_string();
+        let signature = sign(APP_SECRET, body.as_bytes());
+        let headers = [("x-hub-signature-256", signature.as_str())];
+        eventually(Duration::from_secs(60), || async {
+            let answer = http::request("POST", &url, &headers, body.as_bytes()).await?;
+            anyhow::ensure!(answer.status() == 200, "{}", answer.status());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        accepted.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// `ROUTER_MESSAGES=100000 ROUTER_KILLS=20` is the long run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_nothing_double_nothing_and_keep_the_order() {
+    const CONTACTS: usize = 20;
+    let (each, kills) = (
+        budget("ROUTER_MESSAGES", 1000) / CONTACTS,
+        budget("ROUTER_KILLS", 4),
+    );
+    let (database, mut router) = start(postgres::shared().await).await;
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let mut senders = tokio::task::JoinSet::new();
+    for contact in 0..CONTACTS {
+        senders.spawn(send_all(
+            router.url("/webhook"),
+            contact,
+            each,
+            Arc::clone(&accepted),
+        ));
+    }
+    for kill in 1..=kills {
+        let enough = each * CONTACTS * kill / (kills + 1);
+        eventually(Duration::from_secs(600), || async {
+            accepted.load(Ordering::Relaxed) >= enough
+        })
+        .await
+        .unwrap();
+        router.kill9().await.unwrap();
+        router.restart().await.unwrap();
+    }
+    while let Some(sent) = senders.join_next().await {
+        sent.unwrap();
+    }
+    finished(&database).await;
+    let total = each * CONTACTS;
+    let counted = ask(
+        &database,
+        "SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes",
+    )
+    .await;
+    assert_eq!(counted, format!("{total} {total}"));
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM contactos").await,
+        CONTACTS.to_string()
+    );
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM conversaciones").await,
+        CONTACTS.to_string()
+    );
+    let disorder = "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (PARTITION BY conversacion_id ORDER BY id) AS before
+        FROM mensajes) AS pairs WHERE before > wamid";
+    assert_eq!(ask(&database, disorder).await, "0");
+}
+
+#[tokio::test]
+async fn two_routers_share_the_work_and_keep_the_order() {
+    let (database, router) = start(postgres::shared().await).await;
+    let second = Node::spawn(options(&database.url())).await.unwrap();
+    for number in 0..40 {
+        let id = format!("wamid.{number:03}");
+        let to = if number % 2 == 0 { &router } else { &second };
+        deliver(to, &text("111", &id, &id)).await;
+    }
+    becomes(&database, "SELECT count(*) FROM mensajes", "40").await;
+    assert_eq!(ask(&database, "SELECT count(*) FROM conversaciones").await, "1");
+    let disorder = "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (ORDER BY id) AS before FROM mensajes) AS p WHERE before > wamid";
+    assert_eq!(ask(&database, disorder).await, "0");
+}
+
+#[tokio::test]
+async fn while_postgres_is_away_senders_are_told_to_come_again() {
+    let mut server = Server::start(postgres::Options::default()).await.unwrap();
+    let (url, mut router) = {
+        let (database, router) = start(&server).await;
+        deliver(&router, &text("1", "wamid.1", "antes")).await;
+        finished(&database).await;
+        let url = database.url();
+        std::mem::forget(database);
+        (url, router)
+    };
+    server.kill9().await.unwrap();
+    let away = post(&router, text("1", "wamid.2", "durante").to_string().as_bytes())
+        .await
+        .unwrap();
+    assert_eq!((away.status(), away.header("retry-after").is_some()), (503, true));
+    server.restart().await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        let again = text("1", "wamid.2", "durante").to_string();
+        post(&router, again.as_bytes())
+            .await
+            .map(|answer| answer.status() == 200)
+            .unwrap_or(false)
+    })
+    .await
+    .unwrap();
+    let client = pregon_testkit::postgres::connect(&url).await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        let row = client
+            .query_one("SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes", &[])
+            .await?;
+        let said: String = row.try_get(0)?;
+        anyhow::ensure!(said == "antes,durante", "{said}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(router.sigterm().await.unwrap().unwrap().code(), Some(0));
+}

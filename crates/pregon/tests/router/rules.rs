@@ -1,0 +1,271 @@
+//! Rules: areas, agents, labels, replies, webhooks, channels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use parking_lot::Mutex;
+use pregon_testkit::{Database, Node, NodeOptions, eventually, postgres};
+use serde_json::{Value, json};
+
+use super::{ask, becomes, deliver, finished, sign, text, with_secrets};
+
+const RULES: &str = r#"
+[postgres]
+apply = "auto"
+[router]
+agents = "agentes"
+webhook_secret = "firma"
+[[router.rule]]
+when = "'precio' in message.palabras"
+area = "ventas"
+assign = "round_robin"
+labels = ["precio"]
+[[router.rule]]
+has = ["precio"]
+labels = ["volvió"]
+[[router.rule]]
+when = "message.texto.contains('ayuda')"
+area = "soporte"
+assign = "least_loaded"
+otherwise = "general"
+"#;
+
+/// Answers as told and keeps what it was asked: a stand-in for the Graph API, which no test may call.
+#[derive(Clone, Default)]
+struct Graph {
+    asked: Arc<Mutex<Vec<Value>>>,
+    /// Answers to come; afterwards it accepts.
+    answers: Arc<Mutex<Vec<(u16, Value)>>>,
+}
+
+impl Graph {
+    async fn start() -> (Self, String) {
+        let graph = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = axum::Router::new()
+            .fallback(Self::answer)
+            .with_state(graph.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        (graph, url)
+    }
+
+    async fn answer(State(graph): State<Self>, request: Request) -> (http::StatusCode, axum::Json<Value>) {
+        let (head, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let header = |name: &str| {
+            head.headers
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        let number = graph.asked.lock().len();
+        graph.asked.lock().push(json!({"path": head.uri.path(), "token": header("authorization"), "key": header("idempotency-key"),
+            "signature": header("x-pregon-signature-256"), "text": String::from_utf8_lossy(&body),
+            "body": serde_json::from_slice::<Value>(&body).unwrap()}));
+        let mut answers = graph.answers.lock();
+        let (status, answer) = if answers.is_empty() {
+            (200, json!({"messages": [{"id": format!("wamid.bot.{number}")}]}))
+        } else {
+            answers.remove(0)
+        };
+        (http::StatusCode::from_u16(status).unwrap(), axum::Json(answer))
+    }
+
+    async fn wait(&self, count: usize) -> Vec<Value> {
+        let enough = eventually(Duration::from_secs(30), || async {
+            let asked = self.asked.lock().clone();
+            if asked.len() >= count {
+                Ok(asked)
+            } else {
+                Err(format!("{asked:?}"))
+            }
+        });
+        enough.await.unwrap()
+    }
+}
+
+async fn with_rules<'a>(database: &Database<'a>, rules: &str, graph: &str) -> Node {
+    database
+        .execute(
+            "CREATE TABLE agentes (id int PRIMARY KEY, area text, en_linea boolean);
+             INSERT INTO agentes VALUES (1, 'ventas', true), (2, 'ventas', true), (3, 'ventas', false), (4, 'soporte', false)",
+        )
+        .await
+        .unwrap();
+    let options = with_secrets(NodeOptions::text(rules), &database.url())
+        .env("WHATSAPP_TOKEN", "token-graph")
+        .env("WHATSAPP_GRAPH_URL", graph);
+    Node::spawn(options).await.unwrap()
+}
+
+#[tokio::test]
+async fn areas_agents_and_labels_follow_the_words() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let router = with_rules(&database, RULES, "http://127.0.0.1:1").await;
+    for (from, body) in [
+        ("1", "¿Precio?"),
+        ("2", "precio"),
+        ("3", "hola"),
+        ("1", "sigo"),
+        ("4", "ayuda!"),
+    ] {
+        deliver(&router, &text(from, &format!("{from}{body}"), body)).await;
+        finished(&database).await;
+    }
+    let all = "SELECT string_agg(concat_ws(' ', telefono, area, agente, array_to_string(etiquetas, '+')), ';' ORDER BY telefono) FROM conversaciones";
+    assert_eq!(
+        ask(&database, all).await,
+        "1 ventas 1 precio+volvió;2 ventas 2 precio+volvió;3 general ;4 general "
+    );
+    // Somebody of the area comes, and with an agent gone the conversation goes to another.
+    database
+        .execute("UPDATE agentes SET en_linea = true WHERE id = 4; UPDATE agentes SET en_linea = false WHERE id = 1")
+        .await
+        .unwrap();
+    for (from, id, body) in [("4", "x", "ayuda"), ("1", "y", "precio")] {
+        deliver(&router, &text(from, id, body)).await;
+    }
+    finished(&database).await;
+    let some = "SELECT string_agg(concat_ws(' ', telefono, area, agente), ';' ORDER BY telefono) FROM conversaciones WHERE telefono IN ('1', '4')";
+    assert_eq!(ask(&database, some).await, "1 ventas 2;4 soporte 4");
+}
+
+#[tokio::test]
+async fn a_reply_goes_out_once_and_becomes_a_message_of_the_bot() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let (graph, url) = Graph::start().await;
+    // A passing error first, which is tried again.
+    graph
+        .answers
+        .lock()
+        .push((429, json!({"error": {"code": 130429, "message": "rate"}})));
+    let rules = "[postgres]\napply = \"auto\"\n[router]\n[[router.rule]]\nfirst = true\nreply = \"Hola {nombre}\"\nbuttons = [\"v: Ventas\"]";
+    let router = with_rules(&database, rules, &url).await;
+    let mut hello = text("111", "wamid.1", "buenas");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    hello["entry"][0]["changes"][0]["value"]["messages"][0]["timestamp"] = json!(now.to_string());
+    deliver(&router, &hello).await;
+    deliver(&router, &hello).await;
+    deliver(&router, &text("111", "wamid.2", "otra")).await;
+    becomes(
+        &database,
+        "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes WHERE remitente_tipo = 'bot'",
+        "Hola Ana",
+    )
+    .await;
+    let asked = graph.wait(2).await;
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(
+        (&asked[1]["path"], &asked[1]["token"]),
+        (&json!("/109/messages"), &json!("Bearer token-graph"))
+    );
+    let body = &asked[1]["body"];
+    assert_eq!(
+        (&body["to"], &body["biz_opaque_callback_data"]),
+        (&json!("111"), &json!("109/wamid.1/0"))
+    );
+    assert_eq!(body["interactive"]["body"]["text"], "Hola Ana");
+    assert_eq!(
+        ask(&database, "SELECT count(*) FROM pregon_router.outgoing").await,
+        "0"
+    );
+    assert_eq!(ask(&database, "SELECT count(*) FROM conversaciones").await, "1");
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_given_up_with_its_reason() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let (graph, url) = Graph::start().await;
+    graph.answers.lock().push((
+        400,
+        json!({"error": {"code": 131026, "message": "undeliverable"}}),
+    ));
+    let rules = "[postgres]\napply = \"auto\"\n[router]\n[[router.rule]]\nreply = \"eco {mensaje}\"";
+    let router = with_rules(&database, rules, &url).await;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let mut fresh = text("111", "wamid.1", "a");
+    fresh["entry"][0]["changes"][0]["value"]["messages"][0]["timestamp"] = json!(now.to_string());
+    deliver(&router, &fresh).await;
+    let mut old = text("222", "wamid.2", "b");
+    old["entry"][0]["changes"][0]["value"]["messages"][0]["timestamp"] = json!((now - 90_000).to_string());
+    deliver(&router, &old).await;
+    becomes(
+        &database,
+        "SELECT count(*) FROM pregon_router.outgoing WHERE dead",
+        "2",
+    )
+    .await;
+    let why = ask(
+        &database,
+        "SELECT string_agg(error, '|' ORDER BY id) FROM pregon_router.outgoing",
+    )
+    .await;
+    assert!(
+        why.contains("131026 undeliverable") && why.contains("24 hours"),
+        "{why}"
+    );
+    assert_eq!(graph.asked.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_webhook_is_signed_and_channels_hear_of_the_message() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let (graph, url) = Graph::start().await;
+    graph.answers.lock().push((503, json!({})));
+    let rules = format!(
+        "[postgres]\napply = \"auto\"\n[router]\nwebhook_secret = \"firma\"\n[[router.rule]]\nwebhook = \"{url}/crm\"\npublish = \"numero_{{numero}}\""
+    );
+    let router = with_rules(&database, &rules, &url).await;
+    let gateway = crate::support::node_on(&database, "[postgres]\n[auth]\nsecret = \"una-clave-solo-para-las-pruebas\"\n[[channel]]\nname = \"numero_{n}\"").await;
+    let mut client = crate::support::connect(&gateway, &json!({"sub": 1})).await;
+    client
+        .send_json(&json!({"id": 1, "type": "subscribe", "channel": "numero_109"}))
+        .await
+        .unwrap();
+    client.next_of_type("ok", crate::support::SOON).await.unwrap();
+    deliver(&router, &text("111", "wamid.1", "hola")).await;
+    let event = client.next_of_type("event", crate::support::SOON).await.unwrap();
+    assert_eq!(
+        (&event["event"], &event["data"]["wamid"]),
+        (&json!("message:new"), &json!("wamid.1"))
+    );
+    let asked = graph.wait(2).await;
+    for one in &asked {
+        let body = one["text"].as_str().unwrap();
+        assert_eq!(one["signature"], sign("firma", body.as_bytes()));
+        assert_eq!(
+            (&one["path"], &one["key"]),
+            (&json!("/crm"), &json!("109/wamid.1/0/webhook"))
+        );
+        assert_eq!(one["body"]["message"]["mensaje"], "hola");
+    }
+    becomes(&database, "SELECT count(*) FROM pregon_router.outgoing", "0").await;
+}
+
+#[tokio::test]
+async fn a_peak_turns_the_router_to_its_queue_and_nothing_is_done_twice() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let rules = "[postgres]\napply = \"auto\"\n[router]\nmode = \"auto\"\n[router.queue]\nper_minute = 10\ncalm = \"1h\"\npoll = \"50ms\"";
+    let router = with_rules(&database, rules, "http://127.0.0.1:1").await;
+    for number in 0..30 {
+        deliver(&router, &text("1", &format!("wamid.{number:02}"), "hola")).await;
+    }
+    router
+        .wait_for_log("\"mode\":\"queued\"", crate::support::SOON)
+        .await
+        .unwrap();
+    crate::support::metric(&router, "pregon_router_queued", |queued| queued == 1.0)
+        .await
+        .unwrap();
+    finished(&database).await;
+    let all = "SELECT string_agg(wamid, ',' ORDER BY id) FROM mensajes";
+    let wanted: Vec<String> = (0..30).map(|number| format!("wamid.{number:02}")).collect();
+    assert_eq!(ask(&database, all).await, wanted.join(","));
+}

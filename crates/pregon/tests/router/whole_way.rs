@@ -1,0 +1,108 @@
+//! The whole way: a signed webhook, the router, the row, the gateway, and socket.io-client in the inbox.
+
+use pregon_testkit::{Node, NodeOptions, postgres};
+use serde_json::json;
+
+use super::{ask, deliver, start, text};
+use crate::socketio::client;
+use crate::support::official::CLIENTS;
+use crate::support::{SECRET, binary, example};
+
+async fn gateway(url: &str) -> Node {
+    let options = NodeOptions::file(example("whatsapp-router/pregon.toml"))
+        .binary(binary())
+        .env("DATABASE_URL", url)
+        .env("JWT_SECRET", SECRET);
+    Node::spawn(options).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_message_of_whatsapp_reaches_the_screens_of_its_area() {
+    let server = postgres::shared().await;
+    let (database, router) = start(server).await;
+    let gateway = gateway(&database.url()).await;
+    let mut agent = client(
+        &gateway,
+        CLIENTS[0],
+        &["websocket"],
+        &json!({"sub": 1, "area": "general"}),
+    )
+    .await;
+    let mut other = client(
+        &gateway,
+        CLIENTS[0],
+        &["websocket"],
+        &json!({"sub": 2, "area": "ventas"}),
+    )
+    .await;
+    let mut leader = client(
+        &gateway,
+        CLIENTS[1],
+        &["websocket"],
+        &json!({"sub": 3, "area": "todas"}),
+    )
+    .await;
+    assert_eq!(
+        leader.ask("subscribe", &json!(["area_general"])).await[0]["ok"],
+        true
+    );
+
+    deliver(&router, &text("5491122334455", "wamid.A", "Hola, ¿están?")).await;
+    let line = agent.event("conversation:updated").await;
+    let conversation = line[0]["id"].as_i64().unwrap();
+    assert_eq!(
+        (&line[0]["telefono"], &line[0]["numero"], &line[0]["area"]),
+        (&json!("5491122334455"), &json!("109"), &json!("general"))
+    );
+    assert_eq!(
+        (&line[0]["ultimo_mensaje"], &line[0]["nombre"]),
+        (&json!("Hola, ¿están?"), &json!("Ana"))
+    );
+    assert_eq!(leader.event("conversation:updated").await[0]["id"], conversation);
+
+    let room = format!("conversacion_{conversation}");
+    assert_eq!(agent.ask("subscribe", &json!([room])).await[0]["ok"], true);
+    assert_eq!(
+        other.ask("subscribe", &json!([room])).await[0]["error"],
+        "forbidden"
+    );
+    assert_eq!(
+        other.ask("subscribe", &json!(["area_general"])).await[0]["error"],
+        "forbidden"
+    );
+    let long = "ñ".repeat(9000); // More than a NOTIFY takes.
+    deliver(&router, &text("5491122334455", "wamid.B", &long)).await;
+    let row = agent.event("message:new").await;
+    assert_eq!(
+        (
+            &row[0]["wamid"],
+            &row[0]["mensaje"],
+            &row[0]["remitente_tipo"],
+            &row[0]["tipo"]
+        ),
+        (&json!("wamid.B"), &json!(long), &json!("user"), &json!("text"))
+    );
+    assert_eq!(row[0]["conversacion_id"], conversation);
+    assert!(!other.lines().iter().any(|line| line["on"] == "event"));
+    assert_eq!(ask(&database, "SELECT count(*) FROM mensajes").await, "2");
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_there_first_hears_of_messages_too() {
+    let server = postgres::shared().await;
+    let database = pregon_testkit::Database::create(server).await.unwrap();
+    let gateway = gateway(&database.url()).await;
+    let router = Node::spawn(super::options(&database.url())).await.unwrap();
+    let mut agent = client(
+        &gateway,
+        CLIENTS[0],
+        &["websocket"],
+        &json!({"sub": 1, "area": "general"}),
+    )
+    .await;
+    deliver(&router, &text("1", "wamid.1", "hola")).await;
+    assert_eq!(
+        agent.event("conversation:updated").await[0]["ultimo_mensaje"],
+        "hola"
+    );
+}
