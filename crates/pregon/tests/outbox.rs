@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pregon_testkit::postgres::{Options, Server, connect};
 use pregon_testkit::{Database, Node, WsClient, eventually, http, postgres};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{RECOVERY, SOON, metric, options};
@@ -304,4 +304,60 @@ async fn another_outbox_is_a_gap() {
     ready.await.unwrap();
     database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
     while client.next_of_type("event", SOON).await.unwrap()["data"]["id"] != 2 {}
+}
+
+/// With a log that lasts, whatever is killed: every confirmed row once, in order, without a gap.
+#[tokio::test]
+async fn with_a_lasting_log_kills_lose_and_repeat_nothing() {
+    let mut server = Server::start(Options::default()).await.unwrap();
+    let url = database_on(&server).await;
+    let config = format!("{CONFIG}[log]\nkind = \"disk\"\n");
+    let mut node = Node::spawn(options(&config).env("DATABASE_URL", &url))
+        .await
+        .unwrap();
+    let stop = CancellationToken::new();
+    let writing = tokio::spawn(write(url.clone(), stop.clone()));
+    let (mut got, mut position): (Vec<i64>, Option<Value>) = (Vec::new(), None);
+    for round in 1..=6 {
+        let mut client = resumed(&node, position.as_ref()).await;
+        while got.len() < round * 150 {
+            take(&mut client, &mut got, &mut position).await;
+        }
+        if round % 3 == 0 {
+            server.kill9().await.unwrap();
+            server.restart().await.unwrap();
+        }
+        node.kill9().await.unwrap();
+        node.restart().await.unwrap();
+    }
+    stop.cancel();
+    let (sure, unsure) = writing.await.unwrap();
+    let mut client = resumed(&node, position.as_ref()).await;
+    while got.last() < sure.last() {
+        take(&mut client, &mut got, &mut position).await;
+    }
+    client.expect_silence().await.unwrap();
+    assert!(got.is_sorted_by(|a, b| a < b), "out of order or twice");
+    let got: BTreeSet<i64> = got.into_iter().collect();
+    let lost: Vec<_> = sure.difference(&got).collect();
+    assert!(lost.is_empty(), "lost {lost:?}");
+    assert!(got.iter().all(|id| sure.contains(id) || unsure.contains(id)));
+}
+
+async fn resumed(node: &Node, position: Option<&Value>) -> WsClient {
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.next_of_type("welcome", SOON).await.unwrap();
+    let since = position.cloned().unwrap_or_else(|| json!("10m"));
+    let subscribe = json!({"type": "subscribe", "channel": "pedidos", "since": since});
+    client.request(subscribe).await.unwrap();
+    client
+}
+
+async fn take(client: &mut WsClient, got: &mut Vec<i64>, position: &mut Option<Value>) {
+    let message = client.next_json(SOON).await.unwrap();
+    assert_ne!(message["type"], "gap", "{message}");
+    if message["type"] == "event" {
+        got.push(message["data"]["id"].as_i64().unwrap());
+        *position = Some(message["position"].clone());
+    }
 }
