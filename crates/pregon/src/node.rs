@@ -35,6 +35,7 @@ use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
+use crate::source::webhook;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
@@ -98,15 +99,7 @@ impl Node {
             pool.clone(),
             Arc::clone(&metrics),
         );
-        let desk = Desk::new(
-            tokio::runtime::Handle::current(),
-            Arc::clone(&verifier),
-            pool.clone(),
-            Arc::clone(&pipeline),
-            Arc::clone(&rights),
-            Arc::clone(&kept),
-            Past::of(&*log),
-        );
+        let desk = build_desk(&verifier, &pool, &pipeline, &rights, &kept, &*log);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
         let mut sources = sources::start(&Parts {
@@ -225,6 +218,25 @@ fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
     Ok(Some(Arc::new(Pool::new(options))))
 }
 
+fn build_desk(
+    verifier: &Arc<Verifier>,
+    pool: &Option<Arc<Pool>>,
+    pipeline: &Arc<Pipeline>,
+    rights: &Arc<ArcSwap<Rights>>,
+    kept: &Arc<Sessions>,
+    log: &dyn Log,
+) -> Arc<Desk> {
+    Desk::new(
+        tokio::runtime::Handle::current(),
+        Arc::clone(verifier),
+        pool.clone(),
+        Arc::clone(pipeline),
+        Arc::clone(rights),
+        Arc::clone(kept),
+        Past::of(log),
+    )
+}
+
 fn start_hub(
     settings: hub::Settings,
     log: &Arc<dyn Log>,
@@ -319,6 +331,7 @@ fn build_api(
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
 ) -> axum::Router {
+    let webhooks = webhook::routes(config, &pipeline, metrics);
     api::router(Api {
         door: Arc::clone(door),
         pipeline,
@@ -329,6 +342,7 @@ fn build_api(
         limits: config.limits.clone(),
         key: config.server.api_key.clone(),
         serve_metrics: config.metrics.enabled,
+        webhooks,
     })
 }
 

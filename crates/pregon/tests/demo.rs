@@ -27,7 +27,16 @@ async fn the_page_shows_feeds_that_run_and_nothing_stays() {
         .await
         .unwrap();
     let names: Vec<_> = feeds.iter().map(|feed| feed["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["live-sales", "turnstile", "chat-inbox", "marketplace"]);
+    assert_eq!(
+        names,
+        [
+            "live-sales",
+            "turnstile",
+            "chat-inbox",
+            "marketplace",
+            "whatsapp-router"
+        ]
+    );
     for feed in &feeds {
         let event = first_event(feed).await;
         let path = format!("/{}", feed["key"].as_str().unwrap().replace('.', "/"));
@@ -46,7 +55,7 @@ async fn the_page_shows_feeds_that_run_and_nothing_stays() {
         assert_eq!(answer.status(), status, "{example} {origin}: {}", answer.body);
     }
     let mut said = Vec::new();
-    while !["INSERT INTO messages", "PUBLISH events"]
+    while !["INSERT INTO messages", "PUBLISH events", "POST /webhook"]
         .iter()
         .all(|start| said.iter().any(|text: &String| text.starts_with(start)))
     {
@@ -78,7 +87,10 @@ async fn first_event(feed: &Value) -> Value {
         } else if let Some(event) = packet.strip_prefix("42") {
             let event: Value = serde_json::from_str(event).unwrap();
             if event[0] == socketio["event"] {
-                let text = event[1]["message"].as_str().unwrap();
+                let text = event[1]["message"]
+                    .as_str()
+                    .or(event[1]["mensaje"].as_str())
+                    .unwrap();
                 assert!(!text.contains(':'), "it is decrypted: {text}");
                 return event[1].clone();
             }

@@ -241,6 +241,40 @@ async fn retention_removes_the_oldest_and_says_so_to_its_channels_alone() {
     assert_eq!(kept["recovered"], true, "{kept}");
 }
 
+/// The boot in the state is another one: the machine went down without closing the log, and may have lost what was delivered last.
+#[tokio::test]
+async fn after_an_unclean_stop_of_the_machine_everybody_is_told_and_what_is_there_stays() {
+    let mut node = node(PLAIN).await;
+    let first = publish(&node, "news", "n", json!(1)).await;
+    node.kill9().await.unwrap();
+    let state = node.folder().join("data/state");
+    let text = std::fs::read_to_string(&state).unwrap();
+    let other = text.lines().map(|line| match line.strip_prefix("boot ") {
+        Some(_) => "boot another",
+        None => line,
+    });
+    std::fs::write(&state, other.collect::<Vec<_>>().join("\n")).unwrap();
+    node.restart().await.unwrap();
+    let mut client = connect(&node, &json!({"sub": 1})).await;
+    assert_eq!(
+        since(&mut client, json!({"since": first})).await["recovered"],
+        false
+    );
+    let gap = client.next_of_type("gap", SOON).await.unwrap();
+    assert_eq!((&gap["reason"], &gap["from"]), (&json!("restart"), &json!(first)));
+    let mut client = connect(&node, &json!({"sub": 1})).await;
+    since(&mut client, json!({"since": "1h"})).await;
+    assert_eq!(numbers(&mut client, 1).await, [1]);
+    let gap = client.next_of_type("gap", SOON).await.unwrap();
+    assert_eq!(
+        (&gap["reason"], &gap["channel"]),
+        (&json!("restart"), &json!("news"))
+    );
+    let second = publish(&node, "news", "n", json!(2)).await;
+    assert_ne!(epoch(&first), epoch(&second));
+    assert_eq!(numbers(&mut client, 1).await, [2]);
+}
+
 #[tokio::test]
 async fn two_processes_on_one_folder_are_refused_and_the_first_is_named() {
     let first = node(PLAIN).await;

@@ -32,3 +32,4 @@ mod emitters;
 mod chat_inbox;
 mod marketplace;
 mod router;
+mod webhooks;

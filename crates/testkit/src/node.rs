@@ -148,10 +148,18 @@ impl Node {
         let seen = self.lines().len();
         let mut child = process::spawn(self.command(), process::SIGKILL)
             .with_context(|| format!("starting {}", self.binary.display()))?;
-        collect(child.stdout.take(), &self.lines);
-        collect(child.stderr.take(), &self.lines);
-        self.child = Some(child);
+        let collectors = [
+            collect(child.stdout.take(), &self.lines),
+            collect(child.stderr.take(), &self.lines),
+        ];
+        let pid = self.child.insert(child).id();
         let started = self.wait_started(seen).await;
+        if started.is_err() && !process::is_running(pid) {
+            // What it said last may still be on its way here.
+            for collector in collectors.into_iter().flatten() {
+                let _ = collector.join();
+            }
+        }
         started.with_context(|| format!("the node did not start; its log:\n{}", self.log()))
     }
 
@@ -330,15 +338,18 @@ impl Drop for Node {
     }
 }
 
-fn collect(stream: Option<impl Read + Send + 'static>, lines: &Arc<Mutex<Vec<String>>>) {
-    let Some(stream) = stream else { return };
+fn collect(
+    stream: Option<impl Read + Send + 'static>,
+    lines: &Arc<Mutex<Vec<String>>>,
+) -> Option<std::thread::JoinHandle<()>> {
+    let stream = stream?;
     let lines = Arc::clone(lines);
-    std::thread::spawn(move || {
+    Some(std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
             lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
-    });
+    }))
 }
 
 fn listening_port(line: &str) -> Option<u16> {

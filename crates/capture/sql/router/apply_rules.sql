@@ -48,6 +48,12 @@ BEGIN
               jsonb_build_object('event', 'message', 'message', stored, 'conversation', to_jsonb(talk)))
       ON CONFLICT (key) DO NOTHING;
     END IF;
+    IF rule ? 'bullmq' THEN
+      INSERT INTO pregon_router.outgoing (key, kind, target, pair, body)
+      VALUES ((rule ->> 'key') || '/bullmq', 'bullmq', rule ->> 'bullmq', 'bullmq/' || (rule ->> 'bullmq') || '/' || talk.id,
+              jsonb_build_object('message', stored, 'conversation', to_jsonb(talk)))
+      ON CONFLICT (key) DO NOTHING;
+    END IF;
     FOR channel IN SELECT jsonb_array_elements_text(coalesce(rule -> 'publish', '[]')) LOOP
       PERFORM pregon.publish(channel, 'message:new', stored);
     END LOOP;

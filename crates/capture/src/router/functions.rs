@@ -34,103 +34,51 @@ impl Function {
     }
 }
 
+/// Name, arguments, result and body.
+type Template = (&'static str, &'static str, &'static str, &'static str);
+
+const ASSIGN: &str = include_str!("../../sql/router/assign.sql");
+const NOBODY: &str = include_str!("../../sql/router/nobody.sql");
+
 /// All functions, callees first.
+#[rustfmt::skip]
+const TEMPLATES: [Template; 12] = [
+    ("state_of", "rank smallint, error jsonb", "text", include_str!("../../sql/router/state_of.sql")),
+    ("tell", "talk jsonb, message jsonb, name text, area text", "void", include_str!("../../sql/router/tell.sql")),
+    ("contact", "telefono text, user_id text, nombre text", "{{contactos}}", include_str!("../../sql/router/contact.sql")),
+    ("rename", "old text, new text", "void", include_str!("../../sql/router/rename.sql")),
+    ("assign", "area text, how text, present text", "text", ASSIGN),
+    ("apply_rules", "talk {{conversaciones}}, item jsonb, stored jsonb, fresh boolean", "{{conversaciones}}",
+        include_str!("../../sql/router/apply_rules.sql")),
+    ("store_message", "item jsonb", "jsonb", include_str!("../../sql/router/store_message.sql")),
+    ("store_status", "item jsonb", "jsonb", include_str!("../../sql/router/store_status.sql")),
+    ("store", "item jsonb, delivery bigint", "jsonb", include_str!("../../sql/router/store.sql")),
+    ("fail", "item_id bigint, reason text, patience integer", "jsonb", include_str!("../../sql/router/fail.sql")),
+    ("drain", "lanes integer[], most integer, patience integer", "jsonb", include_str!("../../sql/router/drain.sql")),
+    ("sent", "id bigint, wamid text", "void", include_str!("../../sql/router/sent.sql")),
+];
+
+/// The functions for these tables.
 pub(super) fn wanted(spec: &RouterSpec) -> Vec<Function> {
-    let make = |name, arguments: &str, result: &str, body: &str| Function {
+    let make = |(name, arguments, result, body): &Template| Function {
         name,
-        arguments: arguments.to_owned(),
-        result: result.to_owned(),
-        entry: ["drain", "sent"].contains(&name),
-        body: fill(spec, body),
+        arguments: fill(spec, arguments),
+        result: fill(spec, result),
+        entry: ["drain", "sent"].contains(name),
+        body: match (*name, &spec.agents) {
+            ("assign", None) => NOBODY.to_owned(),
+            _ => fill(spec, body),
+        },
     };
-    let (contact, conversation) = (spec.contacts.sql(), spec.conversations.sql());
-    vec![
-        make(
-            "state_of",
-            "rank smallint, error jsonb",
-            "text",
-            include_str!("../../sql/router/state_of.sql"),
-        ),
-        make(
-            "tell",
-            "talk jsonb, message jsonb, name text, area text",
-            "void",
-            include_str!("../../sql/router/tell.sql"),
-        ),
-        make(
-            "contact",
-            "telefono text, user_id text, nombre text",
-            &contact,
-            include_str!("../../sql/router/contact.sql"),
-        ),
-        make(
-            "rename",
-            "old text, new text",
-            "void",
-            include_str!("../../sql/router/rename.sql"),
-        ),
-        make(
-            "assign",
-            "area text, how text, present text",
-            "text",
-            match spec.agents {
-                Some(_) => include_str!("../../sql/router/assign.sql"),
-                None => include_str!("../../sql/router/nobody.sql"),
-            },
-        ),
-        make(
-            "apply_rules",
-            &format!("talk {conversation}, item jsonb, stored jsonb, fresh boolean"),
-            &conversation,
-            include_str!("../../sql/router/apply_rules.sql"),
-        ),
-        make(
-            "store_message",
-            "item jsonb",
-            "jsonb",
-            include_str!("../../sql/router/store_message.sql"),
-        ),
-        make(
-            "store_status",
-            "item jsonb",
-            "jsonb",
-            include_str!("../../sql/router/store_status.sql"),
-        ),
-        make(
-            "store",
-            "item jsonb, delivery bigint",
-            "jsonb",
-            include_str!("../../sql/router/store.sql"),
-        ),
-        make(
-            "fail",
-            "item_id bigint, reason text, patience integer",
-            "jsonb",
-            include_str!("../../sql/router/fail.sql"),
-        ),
-        make(
-            "drain",
-            "lanes integer[], most integer, patience integer",
-            "jsonb",
-            include_str!("../../sql/router/drain.sql"),
-        ),
-        make(
-            "sent",
-            "id bigint, wamid text",
-            "void",
-            include_str!("../../sql/router/sent.sql"),
-        ),
-    ]
+    TEMPLATES.iter().map(make).collect()
 }
 
-fn fill(spec: &RouterSpec, body: &str) -> String {
-    body.replace("{{contactos}}", &spec.contacts.sql())
+fn fill(spec: &RouterSpec, text: &str) -> String {
+    let agents = spec.agents.as_ref().map(TableName::sql).unwrap_or_default();
+    text.replace("{{contactos}}", &spec.contacts.sql())
         .replace("{{conversaciones}}", &spec.conversations.sql())
         .replace("{{mensajes}}", &spec.messages.sql())
-        .replace(
-            "{{agentes}}",
-            &spec.agents.as_ref().map(TableName::sql).unwrap_or_default(),
-        )
+        .replace("{{agentes}}", &agents)
         .replace("{{area}}", &literal(&spec.area))
         .replace("{{lock}}", &LOCK.to_string())
 }

@@ -30,11 +30,14 @@ pub const ACCEPT: &str = include_str!("../../sql/router/accept.sql");
 /// Drains lanes: `$1` lanes as `int[]`, `$2` most items, `$3` attempts before an item is a dead letter; gives one JSON object.
 pub const DRAIN: &str = "SELECT pregon_router.drain($1::int[], $2::int, $3::int)::text";
 
-/// Takes what is to be sent: `$1` how many; gives id, kind, target, key, body, attempts and whether it is too late.
+/// Takes what is to be sent: `$1` how many, `$2` kinds as `text[]`; gives id, kind, target, key, body, attempts and whether it is too late.
 pub const CLAIM: &str = include_str!("../../sql/router/claim.sql");
 
 /// Notes that something was sent: `$1` its id, `$2` the new message's id.
 pub const SENT: &str = "SELECT pregon_router.sent($1::bigint, $2::text)::text";
+
+/// Notes what was handed over: `$1` ids that were, `$2` all that were taken.
+pub const SENT_ALL: &str = include_str!("../../sql/router/sent_all.sql");
 
 /// Notes that something was not sent: `$1` its id, `$2` why, `$3` whether for good.
 pub const UNSENT: &str = include_str!("../../sql/router/unsent.sql");

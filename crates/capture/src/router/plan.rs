@@ -128,6 +128,23 @@ async fn application_table(
             }
         }
     }
+    missing_columns(table, &has, plan, problems);
+    for (column, order) in table.indexes {
+        let (name, sql) = table.index(column, order);
+        if !indexes.contains(&name) {
+            plan.steps.push(step(
+                sql,
+                "the inbox is read by it",
+                format!("index {name}"),
+                StepKind::Create,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn missing_columns(table: &Table<'_>, has: &[&str], plan: &mut Plan, problems: &mut Vec<Problem>) {
+    let plain = table.name.plain();
     for column in table.columns.iter().filter(|column| !has.contains(&column.name)) {
         let Some(kind) = column.added else {
             problems.push(Problem::general(
@@ -148,18 +165,6 @@ async fn application_table(
             StepKind::Create,
         ));
     }
-    for (column, order) in table.indexes {
-        let (name, sql) = table.index(column, order);
-        if !indexes.contains(&name) {
-            plan.steps.push(step(
-                sql,
-                "the inbox is read by it",
-                format!("index {name}"),
-                StepKind::Create,
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The index that keeps a message from being stored twice.
@@ -214,18 +219,45 @@ async fn known_agents(
 
 /// What the router's role may do: fill the three tables, keep its own, publish. No DDL, no reading of anything else.
 async fn rights(client: &Client, spec: &RouterSpec, role: &str, plan: &mut Plan) -> Result<(), InstallError> {
-    let grantee = ident(role);
-    let own = "SELECT bool_and(has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, \
-               'SELECT, INSERT, UPDATE, DELETE')) FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid \
-               WHERE n.nspname = 'pregon_router' AND c.relkind = 'r'";
-    let functions = "SELECT bool_and(has_function_privilege(r.oid, p.oid, 'EXECUTE')) FROM pg_proc p JOIN pg_namespace n \
-                     ON n.oid = p.pronamespace WHERE n.nspname = 'pregon_router'";
-    let replaced = plan
-        .steps
-        .iter()
-        .any(|step| step.object.starts_with("function pregon_router"));
-    let lacks = facts::lacks(client, role, own).await? || facts::lacks(client, role, functions).await?;
-    if lacks || (replaced && facts::lacks(client, role, "NULL::boolean").await?) {
+    own_rights(client, role, plan).await?;
+    let filled = [&spec.contacts, &spec.conversations, &spec.messages];
+    for table in filled {
+        table_rights(client, role, table, &["SELECT", "INSERT", "UPDATE"], plan).await?;
+    }
+    if let Some(agents) = &spec.agents {
+        table_rights(client, role, agents, &["SELECT"], plan).await?;
+    }
+    for sequence in facts::sequences(client, spec).await? {
+        let question = format!(
+            "SELECT has_sequence_privilege(r.oid, {}, 'USAGE')",
+            literal(&sequence)
+        );
+        if facts::lacks(client, role, &question).await? {
+            plan.steps.push(step(
+                format!("GRANT USAGE ON SEQUENCE {sequence} TO {}", ident(role)),
+                "new rows take their ids from it",
+                format!("sequence {sequence}"),
+                StepKind::Grant,
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn own_rights(client: &Client, role: &str, plan: &mut Plan) -> Result<(), InstallError> {
+    const TABLES: &str = "
+        SELECT bool_and(has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'DELETE'))
+          FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+         WHERE n.nspname = 'pregon_router' AND c.relkind = 'r'";
+    const FUNCTIONS: &str = "
+        SELECT bool_and(has_function_privilege(r.oid, p.oid, 'EXECUTE'))
+          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pregon_router'";
+    let changes = plan.steps.iter().any(|step| step.object.contains(SCHEMA));
+    let lacks = facts::lacks(client, role, TABLES).await?
+        || facts::lacks(client, role, FUNCTIONS).await?
+        || (changes && facts::lacks(client, role, "NULL::boolean").await?);
+    if lacks {
+        let grantee = ident(role);
         let sql = format!(
             "GRANT USAGE ON SCHEMA {SCHEMA} TO {grantee};\n\
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {grantee};\n\
@@ -239,62 +271,41 @@ async fn rights(client: &Client, spec: &RouterSpec, role: &str, plan: &mut Plan)
             StepKind::Grant,
         ));
     }
-    for table in [&spec.contacts, &spec.conversations, &spec.messages] {
-        let question = format!(
-            "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'SELECT') \
-             AND has_table_privilege(r.oid, c.oid, 'INSERT') AND has_table_privilege(r.oid, c.oid, 'UPDATE') \
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
-            literal(&table.schema),
-            literal(&table.name)
+    Ok(())
+}
+
+async fn table_rights(
+    client: &Client,
+    role: &str,
+    table: &TableName,
+    wanted: &[&str],
+    plan: &mut Plan,
+) -> Result<(), InstallError> {
+    let each: Vec<String> = wanted
+        .iter()
+        .map(|right| format!("has_table_privilege(r.oid, c.oid, '{right}')"))
+        .collect();
+    let question = format!(
+        "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') AND {} FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
+        each.join(" AND "),
+        literal(&table.schema),
+        literal(&table.name)
+    );
+    if facts::lacks(client, role, &question).await? {
+        let sql = format!(
+            "GRANT USAGE ON SCHEMA {} TO {grantee};\nGRANT {} ON {} TO {grantee}",
+            ident(&table.schema),
+            wanted.join(", "),
+            table.sql(),
+            grantee = ident(role)
         );
-        if facts::lacks(client, role, &question).await? {
-            let sql = format!(
-                "GRANT USAGE ON SCHEMA {} TO {grantee};\nGRANT SELECT, INSERT, UPDATE ON {} TO {grantee}",
-                ident(&table.schema),
-                table.sql()
-            );
-            plan.steps.push(step(
-                sql,
-                "the router's role fills it",
-                format!("table {}", table.plain()),
-                StepKind::Grant,
-            ));
-        }
-    }
-    if let Some(agents) = &spec.agents {
-        let question = format!(
-            "SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') AND has_table_privilege(r.oid, c.oid, 'SELECT') \
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
-            literal(&agents.schema),
-            literal(&agents.name)
-        );
-        if facts::lacks(client, role, &question).await? {
-            let sql = format!(
-                "GRANT USAGE ON SCHEMA {} TO {grantee};\nGRANT SELECT ON {} TO {grantee}",
-                ident(&agents.schema),
-                agents.sql()
-            );
-            plan.steps.push(step(
-                sql,
-                "conversations are assigned to who is there",
-                format!("table {}", agents.plain()),
-                StepKind::Grant,
-            ));
-        }
-    }
-    for sequence in facts::sequences(client, spec).await? {
-        let question = format!(
-            "SELECT has_sequence_privilege(r.oid, {}, 'USAGE')",
-            literal(&sequence)
-        );
-        if facts::lacks(client, role, &question).await? {
-            plan.steps.push(step(
-                format!("GRANT USAGE ON SEQUENCE {sequence} TO {grantee}"),
-                "new rows take their ids from it",
-                format!("sequence {sequence}"),
-                StepKind::Grant,
-            ));
-        }
+        plan.steps.push(step(
+            sql,
+            "the router's role works with it",
+            format!("table {}", table.plain()),
+            StepKind::Grant,
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The application's three tables as the router wants them: columns, indexes, and what to do when they are there already.
 
-use crate::catalog::names::{ident, qualified, shorten};
+use crate::catalog::names::{ident, shorten};
 
 use super::{RouterSpec, TableName};
 
@@ -78,64 +78,72 @@ fn plain(name: &'static str, kind: &'static str) -> Column {
 
 /// The tables in the order of their creation.
 pub(super) fn tables(spec: &RouterSpec) -> [Table<'_>; 3] {
-    let reference = |to: &TableName| {
-        let target = qualified(&to.schema, &to.name);
-        format!("bigint NOT NULL REFERENCES {target} (id)")
-    };
-    [
-        Table {
-            name: &spec.contacts,
-            columns: vec![
-                own("id", IDENTITY),
-                plain("telefono", "text"),
-                plain("user_id", "text"),
-                plain("nombre", "text"),
-                plain("creado", "timestamptz DEFAULT now()"),
-            ],
-            indexes: &[("telefono", ""), ("user_id", "")],
-        },
-        Table {
-            name: &spec.conversations,
-            columns: vec![
-                own("id", IDENTITY),
-                own("contacto_id", &reference(&spec.contacts)),
-                plain("telefono", "text"),
-                plain("numero", "text"),
-                plain("area", "text"),
-                plain("agente", "text"),
-                plain("etiquetas", "text[] NOT NULL DEFAULT '{}'"),
-                plain("ts_ultimo_mensaje", "timestamptz"),
-            ],
-            indexes: &[
-                ("telefono", ""),
-                ("contacto_id", ""),
-                ("ts_ultimo_mensaje", " DESC"),
-            ],
-        },
-        Table {
-            name: &spec.messages,
-            columns: vec![
-                own("id", IDENTITY),
-                own("conversacion_id", &reference(&spec.conversations)),
-                plain("wamid", "text"),
-                plain("numero", "text"),
-                plain("mensaje", "text"),
-                Column {
-                    name: "remitente_tipo",
-                    definition: "text NOT NULL CHECK (remitente_tipo IN ('user', 'agent', 'bot', 'system'))"
-                        .into(),
-                    added: Some("text"),
-                },
-                plain("tipo", "text"),
-                plain("timestamp", "timestamptz"),
-                plain("raw", "jsonb"),
-                plain("estado", "text"),
-            ],
-            indexes: &[
-                ("conversacion_id", ""),
-                ("timestamp", " DESC"),
-                ("remitente_tipo", ""),
-            ],
-        },
-    ]
+    [contacts(spec), conversations(spec), messages(spec)]
+}
+
+fn reference(to: &TableName) -> String {
+    format!("bigint NOT NULL REFERENCES {} (id)", to.sql())
+}
+
+fn contacts(spec: &RouterSpec) -> Table<'_> {
+    Table {
+        name: &spec.contacts,
+        columns: vec![
+            own("id", IDENTITY),
+            plain("telefono", "text"),
+            plain("user_id", "text"),
+            plain("nombre", "text"),
+            plain("creado", "timestamptz DEFAULT now()"),
+        ],
+        indexes: &[("telefono", ""), ("user_id", "")],
+    }
+}
+
+fn conversations(spec: &RouterSpec) -> Table<'_> {
+    Table {
+        name: &spec.conversations,
+        columns: vec![
+            own("id", IDENTITY),
+            own("contacto_id", &reference(&spec.contacts)),
+            plain("telefono", "text"),
+            plain("numero", "text"),
+            plain("area", "text"),
+            plain("agente", "text"),
+            plain("etiquetas", "text[] NOT NULL DEFAULT '{}'"),
+            plain("ts_ultimo_mensaje", "timestamptz"),
+        ],
+        indexes: &[
+            ("telefono", ""),
+            ("contacto_id", ""),
+            ("ts_ultimo_mensaje", " DESC"),
+        ],
+    }
+}
+
+fn messages(spec: &RouterSpec) -> Table<'_> {
+    Table {
+        name: &spec.messages,
+        columns: vec![
+            own("id", IDENTITY),
+            own("conversacion_id", &reference(&spec.conversations)),
+            plain("wamid", "text"),
+            plain("numero", "text"),
+            plain("mensaje", "text"),
+            Column {
+                name: "remitente_tipo",
+                definition: "text NOT NULL CHECK (remitente_tipo IN ('user', 'agent', 'bot', 'system'))"
+                    .into(),
+                added: Some("text"),
+            },
+            plain("tipo", "text"),
+            plain("timestamp", "timestamptz"),
+            plain("raw", "jsonb"),
+            plain("estado", "text"),
+        ],
+        indexes: &[
+            ("conversacion_id", ""),
+            ("timestamp", " DESC"),
+            ("remitente_tipo", ""),
+        ],
+    }
 }

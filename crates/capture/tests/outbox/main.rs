@@ -1,5 +1,10 @@
 //! The outbox against a real PostgreSQL: order, losses, faults, rights.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod kit;
 mod stress;

@@ -178,6 +178,9 @@ async fn a_second_reader_waits_and_takes_over_from_one_that_was_killed() {
 /// A reader that vanished with its machine: the server frees its lock, and what it does later changes nothing.
 #[tokio::test]
 async fn a_reader_behind_a_dead_network_is_replaced_and_fenced() {
+    if pregon_testkit::postgres::shared().await.binaries().major() < 14 {
+        return; // It has no idle_session_timeout, and what stands between answers for the dead.
+    }
     let (database, writer) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
     let proxy = Proxy::start(database.server().address()).await.unwrap();
     let through = database

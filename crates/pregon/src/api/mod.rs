@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use http::StatusCode;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -37,13 +37,16 @@ pub struct Api {
     /// Key of the publishing API; without one it is closed.
     pub key: Option<config::Secret>,
     pub serve_metrics: bool,
+    /// Paths of webhooks, and who answers there.
+    pub webhooks: Vec<(String, MethodRouter)>,
 }
 
 /// All routes.
-pub fn router(api: Api) -> Router {
+pub fn router(mut api: Api) -> Router {
     let cors = cors(&api.door);
+    let webhooks = std::mem::take(&mut api.webhooks);
     let api = Arc::new(api);
-    Router::new()
+    let mut router = Router::new()
         .route("/api/publish", post(publish::publish))
         .route("/api/history", get(history::history))
         .route("/api/presence", get(presence::presence))
@@ -51,8 +54,11 @@ pub fn router(api: Api) -> Router {
         .route("/readyz", get(status::ready))
         .route("/metrics", get(status::metrics))
         .fallback(not_found)
-        .layer(cors)
-        .with_state(api)
+        .with_state(api);
+    for (path, handlers) in webhooks {
+        router = router.route(&path, handlers);
+    }
+    router.layer(cors)
 }
 
 /// Web pages of the allowed origins may read history with their token; publishing keys do not belong into pages.

@@ -110,8 +110,8 @@ fn sections() -> Vec<Section> {
     let schema = schema();
     let root = schema.as_value();
     let order = [
-        "server", "auth", "postgres", "watch", "listen", "redis", "route", "decrypt", "socketio", "endpoint",
-        "channel", "router", "limits", "log", "metrics",
+        "server", "auth", "postgres", "watch", "listen", "redis", "webhook", "route", "decrypt", "socketio",
+        "endpoint", "channel", "router", "limits", "log", "metrics",
     ];
     let mut sections = Vec::new();
     for name in order {

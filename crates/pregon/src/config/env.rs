@@ -24,6 +24,11 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
         let key = decrypt.key_env.as_deref().and_then(&variable);
         decrypt.key = key.map(Secret::new);
     }
+    for webhook in &mut config.webhook {
+        if let Some(secret) = webhook.secret_env.as_deref().and_then(&variable) {
+            webhook.secret = Some(Secret::new(secret));
+        }
+    }
     if let Some(router) = &mut config.router {
         overlay_router(router, &variable);
     }

@@ -13,6 +13,7 @@ mod data;
 mod redis;
 mod decrypt;
 mod router;
+mod webhook;
 pub mod net;
 mod tree;
 mod shape;
@@ -37,7 +38,9 @@ pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
 pub use router::{Assign, Mode, Queue, Router, RouterRule};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
 pub use socketio::{Emitter, Socketio};
+
 pub use units::{OneOrMany, Period, Secret, Size};
+pub use webhook::{Preset, Webhook};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +58,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Channels, patterns and streams of a Redis.
     pub redis: Option<Redis>,
+    /// Paths that take signed webhooks of other services.
+    pub webhook: Vec<Webhook>,
     /// Rules: which events go to which channels.
     pub route: Vec<Route>,
     /// Webhooks of WhatsApp, for `pregon router`.
@@ -129,13 +134,14 @@ impl Config {
         self.socketio.as_ref().unwrap_or(&ABSENT)
     }
 
-    /// The names of all sources: watches, then listens, then those of Redis.
+    /// The names of all sources: watches, then listens, then those of Redis, then webhooks.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.watch
             .iter()
             .map(|watch| watch.name.as_str())
             .chain(self.listen.iter().map(|listen| listen.name.as_str()))
             .chain(self.redis.iter().flat_map(Redis::names))
+            .chain(self.webhook.iter().map(|webhook| webhook.name.as_str()))
     }
 
     /// Fills what follows from something else: names of sources, the protocol's path, whole paths of files.

@@ -41,6 +41,8 @@ pub struct Router {
     pub timezone: String,
     /// Secret that outgoing webhooks are signed with; needed where a rule has one.
     pub webhook_secret: Option<Secret>,
+    /// What keys of BullMQ begin with, as in its option `prefix`; in a cluster in braces.
+    pub bullmq_prefix: String,
     /// Whether what was taken is processed at once (`direct`), by workers that look for it (`queued`), or as `[router.queue]` says (`auto`).
     pub mode: Mode,
     /// When `auto` changes to `queued` and back.
@@ -80,6 +82,7 @@ impl Default for Router {
             agents: None,
             timezone: "UTC".into(),
             webhook_secret: None,
+            bullmq_prefix: "bull".into(),
             mode: Mode::Direct,
             queue: Queue::default(),
             rule: Vec::new(),
@@ -158,6 +161,8 @@ pub struct RouterRule {
     pub buttons: Vec<String>,
     /// Address that gets message and conversation as JSON, signed with `webhook_secret`.
     pub webhook: Option<String>,
+    /// Queue of BullMQ that gets a job with message and conversation; in the Redis of `[redis]`.
+    pub bullmq: Option<String>,
     /// Further channels for `message:new`, as templates over the message.
     pub publish: OneOrMany,
     /// Whether later rules are passed over where this one matches.
@@ -188,10 +193,12 @@ impl Assign {
 impl Router {
     /// The secrets that deliveries may be signed with.
     pub fn secrets(&self) -> Vec<&str> {
-        let all = self.app_secret.as_ref().map_or("", Secret::reveal);
-        all.split(',')
-            .map(str::trim)
-            .filter(|secret| !secret.is_empty())
-            .collect()
+        listed(self.app_secret.as_ref())
     }
+}
+
+/// The secrets of a list with commas.
+pub(super) fn listed(secrets: Option<&Secret>) -> Vec<&str> {
+    let all = secrets.map_or("", Secret::reveal).split(',');
+    all.map(str::trim).filter(|secret| !secret.is_empty()).collect()
 }

@@ -12,6 +12,8 @@ pub(super) enum Deed {
     Row(fn(&MessageKey) -> anyhow::Result<String>),
     /// A message in Redis.
     Message(fn() -> Message),
+    /// A delivery of WhatsApp.
+    Webhook(fn() -> Delivery),
 }
 
 /// A message of the marketplace's services.
@@ -22,6 +24,16 @@ pub(super) struct Message {
     /// What the event carries under the example's key.
     pub(super) key: String,
 }
+
+/// A delivery, and what the event carries under the example's key.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) json: String,
+    pub(super) key: String,
+}
+
+/// The secret that the demo signs its deliveries with; its router is reachable from this machine only.
+pub(super) const APP_SECRET: &str = "demo";
 
 /// The key of the inbox's messages, made for one run of the demo.
 #[derive(Clone)]
@@ -139,6 +151,30 @@ pub(super) fn stats() -> Message {
         channel: "events",
         json: body.to_string(),
         key: order.to_string(),
+    }
+}
+
+/// Somebody writes by WhatsApp; whoever was put there by writers.sql.
+pub(super) fn delivery() -> Delivery {
+    let text = TEXTS
+        .choose(&mut rand::rng())
+        .copied()
+        .unwrap_or("¿Abren los domingos?");
+    let (number, who) = (
+        rand::random_range(10_000_000..1_000_000_000_u64),
+        rand::random_range(1..=CONVERSATIONS),
+    );
+    let from = format!("521550000000{who}");
+    let now = (super::traffic::now() / 1_000.0) as u64;
+    let message = json!({ "from": from, "id": format!("wamid.demo.{number}"), "timestamp": now.to_string(), "demo": number,
+        "type": "text", "text": { "body": text } });
+    let value = json!({ "messaging_product": "whatsapp", "metadata": { "phone_number_id": "109" },
+        "contacts": [{ "wa_id": from }], "messages": [message] });
+    let body = json!({ "object": "whatsapp_business_account",
+        "entry": [{ "id": "1", "changes": [{ "field": "messages", "value": value }] }] });
+    Delivery {
+        json: body.to_string(),
+        key: number.to_string(),
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Example {
     pub(super) deed: Deed,
     /// Its messages come from a Redis.
     pub(super) needs_redis: bool,
+    /// Its messages come through `pregon router`.
+    pub(super) needs_router: bool,
 }
 
 /// How the page is connected.
@@ -45,7 +47,7 @@ impl Wire {
     }
 }
 
-pub(super) static EXAMPLES: [Example; 4] = [
+pub(super) static EXAMPLES: [Example; 5] = [
     Example {
         name: "live-sales",
         config: include_str!("../../../../examples/live-sales/pregon.toml"),
@@ -56,6 +58,7 @@ pub(super) static EXAMPLES: [Example; 4] = [
         key: "id",
         deed: Deed::Row(deed::sale),
         needs_redis: false,
+        needs_router: false,
     },
     Example {
         name: "turnstile",
@@ -67,6 +70,7 @@ pub(super) static EXAMPLES: [Example; 4] = [
         key: "id_entrada",
         deed: Deed::Row(deed::entry),
         needs_redis: false,
+        needs_router: false,
     },
     Example {
         name: "chat-inbox",
@@ -81,6 +85,7 @@ pub(super) static EXAMPLES: [Example; 4] = [
         key: "id",
         deed: Deed::Row(deed::message),
         needs_redis: false,
+        needs_router: false,
     },
     Example {
         name: "marketplace",
@@ -92,5 +97,21 @@ pub(super) static EXAMPLES: [Example; 4] = [
         key: "metadata.order_id",
         deed: Deed::Message(deed::stats),
         needs_redis: true,
+        needs_router: false,
+    },
+    Example {
+        name: "whatsapp-router",
+        config: include_str!("../../../../examples/whatsapp-router/pregon.toml"),
+        schema: include_str!("../../../../examples/whatsapp-router/schema.sql"),
+        people: include_str!("writers.sql"),
+        wire: Wire::SocketIo {
+            rooms: &["conversacion_1", "conversacion_2", "conversacion_3"],
+            event: "message:new",
+        },
+        claims: Some(|| json!({"sub": 7, "area": "general"})),
+        key: "raw.demo",
+        deed: Deed::Webhook(deed::delivery),
+        needs_redis: false,
+        needs_router: true,
     },
 ];

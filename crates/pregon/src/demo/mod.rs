@@ -4,6 +4,7 @@
 //! ```text
 //!   traffic ──INSERT──▶ PostgreSQL ──triggers──▶ a gateway per example ──WebSocket, Socket.IO──▶ the page
 //!      ├──────PUBLISH─▶ Redis ─────────────────────▲                                               ▲
+//!      ├──────POST────▶ pregon router ──▶ PostgreSQL                                               │
 //!      └──────────────── the statement and when it was sent, by SSE ───────────────────────────────┘
 //! ```
 //!
@@ -52,6 +53,7 @@ struct Running<'a> {
     gateway: Node,
     token: Option<String>,
     redis: Option<Arc<Redis>>,
+    router: Option<Node>,
 }
 
 impl Running<'_> {
@@ -68,6 +70,7 @@ impl Running<'_> {
             example: self.example,
             url: self.database.url(),
             redis: self.redis.clone(),
+            webhook: self.router.as_ref().map(|router| router.url("/webhook")),
         }
     }
 }
@@ -144,6 +147,10 @@ async fn start_all(ground: &Ground) -> anyhow::Result<Vec<Running<'_>>> {
 async fn start<'a>(ground: &'a Ground, example: &'static Example) -> anyhow::Result<Running<'a>> {
     let database = Database::create(&ground.server).await?;
     database.execute(example.schema).await?;
+    let router = match example.needs_router {
+        true => Some(start_router(&database, example).await?),
+        false => None,
+    };
     database.execute(example.people).await?;
     let secret = format!("{:032x}", rand::random::<u128>());
     let redis = ground.redis.clone().filter(|_| example.needs_redis);
@@ -165,7 +172,18 @@ async fn start<'a>(ground: &'a Ground, example: &'static Example) -> anyhow::Res
         gateway,
         token,
         redis,
+        router,
     })
+}
+
+/// It makes its tables, so that it comes before the people.
+async fn start_router(database: &Database<'_>, example: &Example) -> anyhow::Result<Node> {
+    let options = NodeOptions::text(example.config)
+        .command("router")
+        .binary(std::env::current_exe()?)
+        .env("DATABASE_URL", database.url())
+        .env("WHATSAPP_APP_SECRET", deed::APP_SECRET);
+    Node::spawn(options).await
 }
 
 async fn serve(
@@ -196,6 +214,9 @@ async fn serve(
     tasks.close();
     tasks.wait().await;
     for one in &mut running {
+        if let Some(router) = &mut one.router {
+            router.sigterm().await?;
+        }
         one.gateway.sigterm().await?;
     }
     Ok(())

@@ -11,8 +11,9 @@ use pregon_testkit::Redis;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::deed::{Deed, Message, MessageKey};
+use super::deed::{APP_SECRET, Deed, Delivery, Message, MessageKey};
 use super::example::Example;
+use crate::source::webhook::signature::sign;
 
 /// Statements kept for a page that is slow for a moment: about a minute of traffic.
 const STATEMENTS: usize = 128;
@@ -39,6 +40,8 @@ pub(super) struct Target {
     /// Its database.
     pub(super) url: String,
     pub(super) redis: Option<Arc<Redis>>,
+    /// Where deliveries are posted.
+    pub(super) webhook: Option<String>,
 }
 
 /// What makes events; cheap to clone.
@@ -89,6 +92,7 @@ impl Traffic {
         let statement = match target.example.deed {
             Deed::Row(row) => target.insert(&row(&self.key)?).await?,
             Deed::Message(message) => target.publish(&message()).await?,
+            Deed::Webhook(delivery) => target.deliver(&delivery()).await?,
         };
         // No page is open: nobody needs to know.
         let _ = self.statements.send(Arc::new(statement));
@@ -113,6 +117,20 @@ impl Target {
         redis.publish(message.channel, &message.json).await?;
         let text = format!("PUBLISH {} '{}'", message.channel, message.json);
         Ok(self.said(text, message.key.clone(), sent))
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> anyhow::Result<Statement> {
+        let url = self.webhook.as_ref().context("this example has no router")?;
+        let signature = sign(APP_SECRET, delivery.json.as_bytes());
+        let headers = [("x-hub-signature-256", signature.as_str())];
+        let sent = now();
+        let answer = pregon_testkit::http::request("POST", url, &headers, delivery.json.as_bytes()).await?;
+        anyhow::ensure!(answer.status() == 200, "the router says {}", answer.status());
+        Ok(self.said(
+            format!("POST /webhook {}", delivery.json),
+            delivery.key.clone(),
+            sent,
+        ))
     }
 
     fn said(&self, text: String, key: String, sent: f64) -> Statement {

@@ -23,6 +23,12 @@ const PIECE: Most = Most {
     bytes: 64 * 1024,
 };
 
+/// One piece that has to be read, for a session whose link takes everything at once: reading costs the same for few and for many.
+const LARGE_PIECE: Most = Most {
+    entries: 2048,
+    bytes: 1024 * 1024,
+};
+
 /// Pieces that one session may send before others have their turn.
 const TURN: usize = 8;
 
@@ -156,6 +162,7 @@ fn turn(
         };
         backlog.flush(&mut conn.link).map_err(|_| Slowness::Gone)?;
         if backlog.blocked {
+            backlog.eager = false;
             return Ok((Turn::Blocked, sent));
         }
         if conn.phase == Phase::Closing {
@@ -165,7 +172,8 @@ fn turn(
             if replay.fetching {
                 return Ok((Turn::Blocked, sent));
             }
-            match replay.next(past, PIECE) {
+            let most = piece_to_read(&mut backlog.eager);
+            match replay.next(past, PIECE, most) {
                 Next::Piece(piece) => put(backlog, conn.variant, &piece, encoder, &mut sent),
                 Next::Fetch(fetch) => return Ok((Turn::Fetch(fetch), sent)),
                 Next::Gone => return Err(Slowness::Slow),
@@ -184,6 +192,15 @@ fn turn(
     Ok((Turn::More, sent))
 }
 
+/// How much to read for a session; a slow one holds little.
+fn piece_to_read(eager: &mut bool) -> Most {
+    if std::mem::replace(eager, true) {
+        LARGE_PIECE
+    } else {
+        PIECE
+    }
+}
+
 /// Sends a piece of the first replay.
 fn put(backlog: &mut Backlog, variant: Variant, piece: &Piece, encoder: &mut Encoder, sent: &mut Sent) {
     let Some(replay) = backlog.replays.front_mut() else {
@@ -198,6 +215,8 @@ fn put(backlog: &mut Backlog, variant: Variant, piece: &Piece, encoder: &mut Enc
     if piece.done {
         out.extend_from_slice(&replay.then);
         backlog.replays.pop_front();
+        // From here on the limit counts.
+        backlog.lag = 0;
     }
     push(&mut backlog.chunks, out);
 }
@@ -249,10 +268,12 @@ fn catch_up(
             Ok(None)
         }
         Found::Older => {
-            if let Some(backlog) = &mut conn.backlog {
-                backlog.fetching = true;
-            }
-            Ok(Some(Box::new(Fetch::missed(followed, cursor, head, PIECE))))
+            let Some(backlog) = &mut conn.backlog else {
+                return Ok(None);
+            };
+            backlog.fetching = true;
+            let most = piece_to_read(&mut backlog.eager);
+            Ok(Some(Box::new(Fetch::missed(followed, cursor, head, most))))
         }
         Found::Gone => Err(Slowness::Slow),
     }

@@ -71,6 +71,8 @@ pub struct Backlog {
     pub blocked: bool,
     /// Live entries that the window no longer has are being read.
     pub fetching: bool,
+    /// The link has taken everything since the last read: the next may bring more.
+    pub eager: bool,
 }
 
 /// The connection, unless it is gone: its place in the slab may have another by now.
@@ -105,6 +107,7 @@ impl Backlog {
             progress: Instant::now(),
             blocked: false,
             fetching: false,
+            eager: false,
         })
     }
 

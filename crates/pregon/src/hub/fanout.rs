@@ -283,7 +283,9 @@ impl Shard {
         }
         if let Some(backlog) = &mut conn.backlog {
             backlog.lag += bytes.len();
-            if backlog.blocked && backlog.lag > self.shared.limits.queue {
+            // Who gets a replay is behind on purpose; a client that takes nothing is found by its heartbeat.
+            let live = backlog.replays.is_empty();
+            if live && backlog.blocked && backlog.lag > self.shared.limits.queue {
                 self.failed.push((conn.key, Slowness::Slow));
             }
             return;

@@ -20,10 +20,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::inbox::Delivery;
 use super::metrics::{Answer, Metrics};
 use super::rules::Rules;
-use super::signature::Signers;
 use super::whatsapp;
-use crate::auth::same_key;
 use crate::config::Secret;
+use crate::source::webhook::challenge;
+use crate::source::webhook::signature::Signers;
 
 /// How long a body may take to come.
 const BODY: Duration = Duration::from_secs(10);
@@ -76,32 +76,16 @@ async fn metrics(State(webhook): State<Arc<Webhook>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], webhook.metrics.render()).into_response()
 }
 
-/// Confirms a subscription: the challenge comes back as plain text, so that no browser makes a page of it.
+/// Confirms a subscription.
 async fn subscribe(State(webhook): State<Arc<Webhook>>, uri: Uri) -> Response {
-    let query = uri.query().unwrap_or_default();
-    let asked = |name: &str| {
-        form_urlencoded::parse(query.as_bytes())
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
+    let response = challenge(webhook.verify_token.as_ref(), &uri);
+    let answer = if response.status().is_success() {
+        Answer::Verified
+    } else {
+        Answer::Refused
     };
-    let given = asked("hub.verify_token").unwrap_or_default();
-    let known = webhook
-        .verify_token
-        .as_ref()
-        .is_some_and(|token| same_key(&given, token.reveal()));
-    if !known || asked("hub.mode").as_deref() != Some("subscribe") {
-        webhook.metrics.answered(Answer::Refused, None);
-        return failure(
-            StatusCode::FORBIDDEN,
-            "the verify token is not the configured one",
-        );
-    }
-    webhook.metrics.answered(Answer::Verified, None);
-    let plain = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (plain, asked("hub.challenge").unwrap_or_default()).into_response()
+    webhook.metrics.answered(answer, None);
+    response
 }
 
 async fn deliver(State(webhook): State<Arc<Webhook>>, request: Request<Body>) -> Response {

@@ -29,7 +29,7 @@ impl Set {
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = u16> {
-        (0..LANES).filter(move |lane| self.0 >> lane & 1 == 1)
+        (0..LANES).filter(move |lane| (self.0 >> lane) & 1 == 1)
     }
 
     /// At most so many of its lanes.

@@ -18,7 +18,6 @@
 //! known to wait, at most for the drain time.
 
 pub mod whatsapp;
-mod signature;
 mod rules;
 mod http;
 mod door;
@@ -28,6 +27,7 @@ mod worker;
 mod sweep;
 mod mode;
 mod sender;
+mod bullmq;
 pub mod simulate;
 mod metrics;
 pub mod database;

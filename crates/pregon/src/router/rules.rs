@@ -132,6 +132,7 @@ impl Rule {
             rule.assign.is_some(),
         );
         set("webhook", json!(rule.webhook), rule.webhook.is_some());
+        set("bullmq", json!(rule.bullmq), rule.bullmq.is_some());
         let button = |text: &String| {
             let (id, title) = text.split_once(':').unwrap_or((text, text));
             json!({ "type": "reply", "reply": { "id": id.trim(), "title": title.trim() } })

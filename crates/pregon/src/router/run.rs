@@ -14,17 +14,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::bullmq::Bullmq;
 use super::http::{self, Webhook};
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
 use super::mode::Mode;
 use super::rules::Rules;
 use super::sender::Sender;
-use super::signature::Signers;
 use super::sweep::Sweep;
 use super::worker::Worker;
 use super::{database, door, inbox};
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::source::webhook::signature::Signers;
 
 /// Between attempts to reach the database at the start.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,16 +52,7 @@ impl Running {
     /// Opens the port. Deliveries are answered with 503 until [`Running::prepare`] has found the database.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let section = database::section(&config)?.clone();
-        let secrets = section.secrets();
-        anyhow::ensure!(
-            !secrets.is_empty(),
-            "[router] app_secret is missing: set it or WHATSAPP_APP_SECRET to the secret of the app that signs the webhooks"
-        );
-        if section.verify_token.is_none() {
-            tracing::warn!(
-                "no verify token is configured: a subscription cannot be confirmed, set WHATSAPP_VERIFY_TOKEN"
-            );
-        }
+        let signers = signers(&section)?;
         let metrics = Metrics::new();
         let lanes = Arc::new(Lanes::new(section.workers));
         let ready = Arc::new(AtomicBool::new(false));
@@ -77,7 +69,7 @@ impl Running {
             Arc::clone(&metrics),
         ));
         let webhook = Webhook {
-            signers: Signers::new(&secrets),
+            signers,
             verify_token: section.verify_token.clone(),
             limit: section.body.bytes(),
             inbox: deliveries,
@@ -143,6 +135,12 @@ impl Running {
             mode: Arc::clone(mode),
             rules,
         };
+        let bullmq = Bullmq::build(
+            &self.config,
+            &section,
+            database::pool(&self.config, "bullmq", 1)?,
+            metrics,
+        )?;
         let sender = Sender::build(&section, database::pool(&self.config, "sender", 2)?, metrics)?;
         let (ready, rest) = (Arc::clone(&self.ready), self.rest.clone());
         self.work.spawn(async move {
@@ -152,12 +150,17 @@ impl Running {
                     () = rest.cancelled() => return,
                 }
             }
-            match sender {
-                Some(sender) => {
-                    tokio::join!(sweep.run(rest.clone()), sender.run(rest));
+            let sending = async {
+                if let Some(sender) = sender {
+                    sender.run(rest.clone()).await;
                 }
-                None => sweep.run(rest).await,
-            }
+            };
+            let handing = async {
+                if let Some(bullmq) = bullmq {
+                    bullmq.run(rest.clone()).await;
+                }
+            };
+            tokio::join!(sweep.run(rest.clone()), sending, handing);
         });
         Ok(())
     }
@@ -223,6 +226,21 @@ impl Running {
         while self.work.join_next().await.is_some() {}
         tracing::info!("stopped");
     }
+}
+
+/// The secrets, without which nothing could be believed.
+fn signers(section: &config::Router) -> anyhow::Result<Signers> {
+    let secrets = section.secrets();
+    anyhow::ensure!(
+        !secrets.is_empty(),
+        "[router] app_secret is missing: set it or WHATSAPP_APP_SECRET to the secret of the app that signs the webhooks"
+    );
+    if section.verify_token.is_none() {
+        tracing::warn!(
+            "no verify token is configured: a subscription cannot be confirmed, set WHATSAPP_VERIFY_TOKEN"
+        );
+    }
+    Ok(Signers::new(&secrets))
 }
 
 /// Whether waiting for the database helps.

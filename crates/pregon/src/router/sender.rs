@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
-use super::signature::sign;
 use crate::config::{self, Secret};
+use crate::source::webhook::signature::sign;
 
 /// An answer of the Graph API or of a webhook; shorter than the minute that a claim lasts.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -105,7 +105,10 @@ impl Sender {
     }
 
     async fn claim(&self) -> Result<Vec<Letter>, QueryError> {
-        let rows = self.pool.query_texts(CLAIM, &[Some(AT_ONCE)]).await?;
+        let rows = self
+            .pool
+            .query_texts(CLAIM, &[Some(AT_ONCE), Some("{reply,webhook}")])
+            .await?;
         let letter = |row: Vec<Option<String>>| {
             let mut parts = row.into_iter().map(Option::unwrap_or_default);
             let mut next = || parts.next().unwrap_or_default();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::signature::sign;
+use crate::source::webhook::signature::sign;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 256;

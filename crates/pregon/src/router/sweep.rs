@@ -14,12 +14,13 @@ use super::rules::Rules;
 /// Between two removals of what is old.
 const PRUNE: Duration = Duration::from_secs(60);
 
-/// Lanes whose work is due, what waits and what is dead.
+/// Lanes whose work is due, what waits and what is dead; counted up to a point, because it is asked often.
 const LOOK: &str = "
     SELECT coalesce((SELECT string_agg(lane::text, ',') FROM (
              SELECT DISTINCT lane FROM (SELECT lane FROM pregon_router.work
               WHERE due IS NULL OR due <= clock_timestamp() ORDER BY id LIMIT 5000) AS first) AS lanes), ''),
-           (SELECT count(*) FROM pregon_router.work)::text, (SELECT count(*) FROM pregon_router.dead_letter)::text";
+           (SELECT count(*) FROM (SELECT FROM pregon_router.work LIMIT 100000) AS some)::text,
+           (SELECT count(*) FROM (SELECT FROM pregon_router.dead_letter LIMIT 100000) AS some)::text";
 
 /// Deliveries of which nothing is left to do, and what was noted beside them; a few at a time.
 const FORGET: &str = "
@@ -29,7 +30,7 @@ const FORGET: &str = "
          WHERE i.received < clock_timestamp() - make_interval(secs => $1::double precision)
            AND NOT EXISTS (SELECT 1 FROM pregon_router.work AS w WHERE w.delivery = i.id)
            AND NOT EXISTS (SELECT 1 FROM pregon_router.dead_letter AS d WHERE d.delivery = i.id)
-         ORDER BY i.id LIMIT 2000 FOR UPDATE SKIP LOCKED) RETURNING 1
+         LIMIT 2000 FOR UPDATE SKIP LOCKED) RETURNING 1
     ), statuses AS (
       DELETE FROM pregon_router.status WHERE (numero, wamid) IN (
         SELECT s.numero, s.wamid FROM pregon_router.status AS s
@@ -38,7 +39,7 @@ const FORGET: &str = "
     ), events AS (
       DELETE FROM pregon_router.event WHERE id IN (
         SELECT e.id FROM pregon_router.event AS e
-         WHERE e.received < clock_timestamp() - make_interval(secs => $1::double precision) ORDER BY e.id LIMIT 2000)
+         WHERE e.received < clock_timestamp() - make_interval(secs => $1::double precision) LIMIT 2000)
       RETURNING 1
     )
     , paces AS (DELETE FROM pregon_router.pace WHERE next < clock_timestamp() - interval '1 hour')

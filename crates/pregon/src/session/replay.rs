@@ -173,8 +173,8 @@ pub fn follows(channels: &[(Arc<str>, u64)]) -> Vec<Follow<'_>> {
 }
 
 impl Replay {
-    /// How it goes on. A replay that is being fetched is not asked.
-    pub fn next(&mut self, past: &Past, most: Most) -> Next {
+    /// How it goes on: at most so much of the window, or so much to be read. A replay that is being fetched is not asked.
+    pub fn next(&mut self, past: &Past, most: Most, read: Most) -> Next {
         let found = match self.last {
             Some(_) => Found::Older,
             None => past.find(&follows(&self.channels), self.cursor, self.upto, most),
@@ -190,7 +190,7 @@ impl Replay {
                     live: false,
                     cursor: self.cursor,
                     upto: self.upto,
-                    most,
+                    most: read,
                 }))
             }
         }

@@ -103,7 +103,7 @@ impl OutboxSource {
         let mut place = None;
         let mut told = String::new();
         while !stop.is_cancelled() {
-            let Err(ended) = self.session(&mut place, &mut backoff, &stop).await else {
+            let Err(ended) = Box::pin(self.session(&mut place, &mut backoff, &stop)).await else {
                 break;
             };
             self.set_attached(false);
@@ -154,7 +154,7 @@ impl OutboxSource {
         backoff.reset();
         self.set_attached(true);
         let mut taker = Taker::new(self, begun.place);
-        let ended = self.work(reader, clerk, &mut taker, stop).await;
+        let ended = Box::pin(self.work(reader, clerk, &mut taker, stop)).await;
         *place = Some(taker.logged);
         ended
     }

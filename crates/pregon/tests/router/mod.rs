@@ -1,5 +1,6 @@
 //! `pregon router`: webhooks in, conversations out, nothing lost between 200 and the row.
 
+mod bullmq;
 mod database;
 mod faults;
 mod rules;

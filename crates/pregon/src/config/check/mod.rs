@@ -8,6 +8,7 @@ mod redis;
 mod decrypt;
 mod socketio;
 mod router;
+mod webhook;
 
 use std::net::SocketAddr;
 
@@ -26,6 +27,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     data::watches(config, tree);
     data::listens(config, tree);
     redis::redis(config, tree);
+    webhook::webhooks(config, tree);
     data::routes(config, tree);
     decrypt::sections(config, tree);
     socketio::socketio(config, tree);

@@ -47,6 +47,7 @@ pub(super) fn router(config: &Config, tree: &mut Tree) {
     tables(router, tree);
     numbers(router, tree);
     for (index, rule) in router.rule.iter().enumerate() {
+        queue(config, rule, &format!("router.rule[{index}].bullmq"), tree);
         rule_parts(router, rule, &format!("router.rule[{index}]"), tree);
     }
 }
@@ -97,28 +98,7 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
             tree.report(&key, Some(text.clone()), error.to_string(), "");
         }
     }
-    let wrong = rule.buttons.iter().any(|button| {
-        button.split_once(':').is_none_or(|(id, title)| {
-            id.trim().is_empty() || !(1..=20).contains(&title.trim().chars().count())
-        })
-    });
-    if wrong || rule.buttons.len() > 3 {
-        let remedy = "write up to three, each `\"id: title\"` with a title of at most 20 characters";
-        tree.report(
-            &format!("{at}.buttons"),
-            None,
-            "WhatsApp takes no such buttons",
-            remedy,
-        );
-    }
-    if !rule.buttons.is_empty() && rule.reply.is_none() {
-        tree.report(
-            &format!("{at}.buttons"),
-            None,
-            "stand under no text",
-            "add a `reply`",
-        );
-    }
+    buttons(rule, at, tree);
     if let Some(url) = &rule.webhook {
         let web = reqwest::Url::parse(url).is_ok_and(|url| ["https", "http"].contains(&url.scheme()));
         if !web {
@@ -148,6 +128,46 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
     }
 }
 
+fn queue(config: &Config, rule: &RouterRule, key: &str, tree: &mut Tree) {
+    let Some(queue) = &rule.bullmq else { return };
+    if queue.is_empty() || queue.contains(':') {
+        tree.report(
+            key,
+            Some(queue.clone()),
+            "is no name of a queue",
+            "name it without `:`",
+        );
+    }
+    if config.redis.is_none() {
+        tree.report_key(key, "needs a Redis", "add a [redis] section");
+    }
+}
+
+fn buttons(rule: &RouterRule, at: &str, tree: &mut Tree) {
+    let wrong = rule.buttons.iter().any(|button| {
+        button.split_once(':').is_none_or(|(id, title)| {
+            id.trim().is_empty() || !(1..=20).contains(&title.trim().chars().count())
+        })
+    });
+    if wrong || rule.buttons.len() > 3 {
+        let remedy = "write up to three, each `\"id: title\"` with a title of at most 20 characters";
+        tree.report(
+            &format!("{at}.buttons"),
+            None,
+            "WhatsApp takes no such buttons",
+            remedy,
+        );
+    }
+    if !rule.buttons.is_empty() && rule.reply.is_none() {
+        tree.report(
+            &format!("{at}.buttons"),
+            None,
+            "stand under no text",
+            "add a `reply`",
+        );
+    }
+}
+
 fn numbers(router: &Router, tree: &mut Tree) {
     let zeros = [
         ("router.body", router.body.0 == 0),
@@ -168,5 +188,74 @@ fn numbers(router: &Router, tree: &mut Tree) {
             "must be at most 10000",
             "",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Problems;
+
+    fn read(text: &str, vars: &[(&str, &str)]) -> Result<Config, Problems> {
+        let text = format!("[postgres]\nurl = \"postgres://localhost/x\"\n[router]\n{text}");
+        let env = |name: &str| {
+            let found = vars.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::parse(&text, "pregon.toml", Path::new("."), &env)
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let vars = [
+            ("WHATSAPP_APP_SECRET", "uno, dos"),
+            ("WHATSAPP_VERIFY_TOKEN", "v"),
+            ("WHATSAPP_TOKEN", "t"),
+            ("WHATSAPP_GRAPH_URL", "http://127.0.0.1:9"),
+            ("PREGON_LISTEN", "127.0.0.1:0"),
+        ];
+        let config = read("app_secret = \"file\"", &vars).unwrap();
+        let router = config.router.unwrap();
+        assert_eq!(router.secrets(), ["uno", "dos"]);
+        assert_eq!(router.verify_token.unwrap().reveal(), "v");
+        assert_eq!(router.token.unwrap().reveal(), "t");
+        assert_eq!(
+            (router.graph_url.as_str(), router.listen.as_str()),
+            ("http://127.0.0.1:9", "127.0.0.1:0")
+        );
+        let ported = read("", &[("PORT", "81")]).unwrap().router.unwrap();
+        assert_eq!(
+            (ported.listen.as_str(), ported.secrets().len()),
+            ("0.0.0.0:81", 0)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_at_once_with_its_line() {
+        let text = "listen = \"x\"\npath = \"/metrics\"\ncontacts = \"a b\"\nmessages = \"conversaciones\"\nworkers = 0\n\
+                    graph_url = \"ftp://x\"\n[[router.rule]]\nwhen = \"mensaje ==\"\nbuttons = [\"x\"]\nassign = \"sticky\"\n\
+                    webhook = \"https://x\"";
+        let Err(Problems(problems)) = read(text, &[]) else {
+            panic!("nothing is wrong with it")
+        };
+        let keys: Vec<(usize, &str)> = problems.iter().map(|one| (one.line, one.key.as_str())).collect();
+        for (line, key) in [
+            (4, "router.listen"),
+            (5, "router.path"),
+            (6, "router.contacts"),
+            (7, "router.messages"),
+            (8, "router.workers"),
+            (9, "router.graph_url"),
+            (11, "router.rule[0].when"),
+            (12, "router.rule[0].buttons"),
+            (13, "router.rule[0].assign"),
+            (14, "router.rule[0].webhook"),
+        ] {
+            assert!(keys.contains(&(line, key)), "{line} {key}: {keys:?}");
+        }
     }
 }

@@ -239,7 +239,8 @@ impl Log for DiskLog {
             Ok(made) => made,
             Err(error) => return Receipt::ready(Err(error)),
         };
-        if let Err((job, error)) = self.core.queue.push(job) {
+        if let Err(refused) = self.core.queue.push(job) {
+            let (job, error) = *refused;
             // Later ones of its source must not pass it by.
             if error.is_passing() {
                 let mut ledger = self.core.ledger.lock();

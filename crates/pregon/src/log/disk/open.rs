@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 use super::codec;
 use super::folder::{self, Folder, State};
-use super::frame::{BadHeader, Frames, Header, Next, VERSION};
+use super::frame::{BadHeader, Frames, Header, Next, VERSION, any_record_after};
 use super::pruned::Pruned;
 use super::scan::{self, Scan};
 use super::segment::{Extent, Segment};
@@ -101,9 +101,7 @@ impl Found {
     /// The newest segment is read as a whole: it has no summary, and a crash may have cut it.
     fn load_newest(&mut self, first: u64, path: &Path) -> Result<Option<Extent>, OpenError> {
         let Some((header, scan, len)) = read(path)? else {
-            // It was being made when the process ended; nothing is in it.
-            tracing::warn!(path = %path.display(), "a segment without a whole header was removed");
-            std::fs::remove_file(path).map_err(|source| file_error(path, source))?;
+            remove_unmade(first, path)?;
             return Ok(None);
         };
         if header.first != first || scan.damaged {
@@ -208,6 +206,21 @@ fn judge(folder: &Folder, found: &Found) -> (State, Option<Position>) {
         offset: found.next - 1,
     };
     (state, Some(lost))
+}
+
+/// A file without a whole header was being made when the process ended, and nothing is in it; otherwise it is damaged.
+fn remove_unmade(first: u64, path: &Path) -> Result<(), OpenError> {
+    let failed = |source| file_error(path, source);
+    let file = File::open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    if any_record_after(&file, 0, len, first).map_err(failed)? {
+        return Err(OpenError::Damaged {
+            path: path.to_owned(),
+            at: 0,
+        });
+    }
+    tracing::warn!(path = %path.display(), "a segment without a whole header was removed");
+    std::fs::remove_file(path).map_err(failed)
 }
 
 /// A full segment: by its summary, which is made again where it is missing.

@@ -96,13 +96,13 @@ struct Inner {
 
 impl Queue {
     /// Adds a batch; one that there is no room for comes back.
-    pub(super) fn push(&self, job: Job) -> Result<(), (Job, LogError)> {
+    pub(super) fn push(&self, job: Job) -> Result<(), Box<(Job, LogError)>> {
         let mut inner = self.inner.lock();
         if inner.closed {
-            return Err((job, LogError::Closed));
+            return Err(Box::new((job, LogError::Closed)));
         }
         if !inner.jobs.is_empty() && inner.bytes + job.weight() > MOST {
-            return Err((job, LogError::Full));
+            return Err(Box::new((job, LogError::Full)));
         }
         inner.bytes += job.weight();
         inner.jobs.push_back(job);

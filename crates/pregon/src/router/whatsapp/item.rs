@@ -102,6 +102,6 @@ fn lane(who: &str) -> u16 {
     let hash = who.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    let mixed = (hash ^ hash >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    u16::try_from((mixed >> 32) * u64::from(LANES) >> 32).unwrap_or(0)
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    u16::try_from(((mixed >> 32) * u64::from(LANES)) >> 32).unwrap_or(0)
 }

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod connect;
+pub mod keys;
 pub mod subscription;
 mod glob;
 mod feed;

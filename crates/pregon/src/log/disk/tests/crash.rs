@@ -118,6 +118,24 @@ fn a_file_that_was_just_being_made_is_no_damage() {
 }
 
 #[test]
+fn a_header_that_is_damaged_does_not_take_its_entries_with_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let log = open(temp.path());
+    append(&log, vec![publication("a")]);
+    drop(log);
+    let path = segment_files(temp.path()).pop().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for byte in 0..20 {
+        let mut bytes = whole.clone();
+        bytes[byte] ^= 0x80;
+        std::fs::write(&path, &bytes).unwrap();
+        let opened = DiskLog::open(temp.path(), keeping(), Arc::new(Opened), watcher());
+        assert!(opened.is_err(), "byte {byte}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left for a repair");
+    }
+}
+
+#[test]
 fn a_summary_that_is_missing_or_damaged_is_made_again() {
     let temp = tempfile::tempdir().unwrap();
     let log = open_with(temp.path(), long());
