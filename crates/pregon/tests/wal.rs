@@ -340,7 +340,11 @@ async fn enrichment_never_sees_the_time_before_the_change() {
 #[tokio::test]
 async fn what_is_written_while_no_gateway_runs_arrives_afterwards() {
     let forgetful = "columns = [\"id\"]\n[log]\nkind = \"memory\"";
-    let (database, mut node, mut client) = shop(forgetful).await;
+    let server = Server::start(postgres::Options::default()).await.unwrap();
+    let database = Database::create(&server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let mut node = node_on(&database, &config(forgetful)).await;
+    let mut client = follow(&node, "pedidos").await;
     database.execute("INSERT INTO pedidos VALUES (1)").await.unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 1}));
     node.sigterm().await.unwrap();

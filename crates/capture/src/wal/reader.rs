@@ -235,7 +235,13 @@ impl Reader {
                         // Its sender lives as long as whoever takes the steps.
                         changed.map_err(|_| Trouble::Lost("nobody takes what is read".to_owned()))?;
                     }
-                    () = stop.cancelled() => return self.say_farewell(&mut stream).await,
+                    () = stop.cancelled() => {
+                        // The end of a transaction whose changes have been handed over already.
+                        if assembler.has_news() {
+                            self.hand_over(&mut stream, &mut assembler).await?;
+                        }
+                        return self.say_farewell(&mut stream).await;
+                    }
                     filled = stream.fill() => {
                         filled?;
                         heard = Instant::now();

@@ -216,10 +216,8 @@ impl Running {
                     ..
                 } => events.push(publish(&channel, &event, data, at)),
                 // Said once and before the batch, which has to go in as one with its place.
-                Captured::RenderError { watch, message } => {
-                    if failed.insert(Arc::clone(&watch)) {
-                        self.not_rendered(watch, &message).await;
-                    }
+                Captured::RenderError { watch, message } if failed.insert(Arc::clone(&watch)) => {
+                    self.not_rendered(watch, &message).await;
                 }
                 _ => {}
             }
