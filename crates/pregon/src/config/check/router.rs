@@ -171,6 +171,7 @@ fn buttons(rule: &RouterRule, at: &str, tree: &mut Tree) {
 fn numbers(router: &Router, tree: &mut Tree) {
     let zeros = [
         ("router.body", router.body.0 == 0),
+        ("router.media_limit", router.media_limit.0 == 0),
         ("router.connections", router.connections == 0),
         ("router.workers", router.workers == 0),
         ("router.batch", router.batch == 0),
