@@ -35,7 +35,7 @@ BEGIN
             answer := pregon_router.store(work.item, work.delivery);
           EXCEPTION WHEN OTHERS THEN
             -- What passes by itself is no fault of the item: the whole transaction is tried again.
-            IF left(SQLSTATE, 2) IN ('08', '40', '53', '55', '57', '58', 'XX') THEN
+            IF SQLSTATE IN ('40001', '40P01', '55P03') OR left(SQLSTATE, 2) IN ('08', '53', '57', '58') THEN
               RAISE;
             END IF;
             -- What cannot be read will not be readable later.
@@ -57,7 +57,7 @@ BEGIN
       DELETE FROM pregon_router.work AS w WHERE w.id = ANY (gone);
       EXIT;
     EXCEPTION WHEN OTHERS THEN
-      IF careful OR left(SQLSTATE, 2) IN ('08', '40', '53', '55', '57', '58', 'XX') THEN
+      IF careful OR SQLSTATE IN ('40001', '40P01', '55P03') OR left(SQLSTATE, 2) IN ('08', '53', '57', '58') THEN
         RAISE;
       END IF;
       careful := true;

@@ -12,6 +12,7 @@ BEGIN
   VALUES (item ->> 'numero', item ->> 'wamid', new_rank, to_timestamp((item ->> 'at')::double precision),
           CASE WHEN item ->> 'estado' = 'failed' THEN coalesce(item -> 'raw' -> 'errors', '[]') END)
   ON CONFLICT (numero, wamid) DO UPDATE SET rank = greatest(s.rank, EXCLUDED.rank), at = greatest(s.at, EXCLUDED.at),
+    heard = EXCLUDED.heard,
     error = coalesce(s.error, EXCLUDED.error)
   RETURNING s.* INTO heard;
   SELECT m.* INTO message FROM {{mensajes}} AS m WHERE m.numero = heard.numero AND m.wamid = heard.wamid;

@@ -40,10 +40,11 @@ CREATE TABLE IF NOT EXISTS pregon_router.status (
   wamid text NOT NULL,
   rank smallint NOT NULL,
   at timestamptz NOT NULL,
+  heard timestamptz NOT NULL DEFAULT clock_timestamp(),
   error jsonb,
   PRIMARY KEY (numero, wamid)
 );
-CREATE INDEX IF NOT EXISTS status_at ON pregon_router.status (at);
+CREATE INDEX IF NOT EXISTS status_heard ON pregon_router.status (heard);
 
 CREATE TABLE IF NOT EXISTS pregon_router.turn (
   area text PRIMARY KEY,

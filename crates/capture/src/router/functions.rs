@@ -42,7 +42,7 @@ const NOBODY: &str = include_str!("../../sql/router/nobody.sql");
 
 /// All functions, callees first.
 #[rustfmt::skip]
-const TEMPLATES: [Template; 12] = [
+const TEMPLATES: [Template; 13] = [
     ("state_of", "rank smallint, error jsonb", "text", include_str!("../../sql/router/state_of.sql")),
     ("tell", "talk jsonb, message jsonb, name text, area text", "void", include_str!("../../sql/router/tell.sql")),
     ("contact", "telefono text, user_id text, nombre text", "{{contactos}}", include_str!("../../sql/router/contact.sql")),
@@ -54,6 +54,7 @@ const TEMPLATES: [Template; 12] = [
     ("store_status", "item jsonb", "jsonb", include_str!("../../sql/router/store_status.sql")),
     ("store", "item jsonb, delivery bigint", "jsonb", include_str!("../../sql/router/store.sql")),
     ("fail", "item_id bigint, reason text, patience integer", "jsonb", include_str!("../../sql/router/fail.sql")),
+    ("give_up", "lanes integer[], reason text, patience integer", "void", include_str!("../../sql/router/give_up.sql")),
     ("drain", "lanes integer[], most integer, patience integer", "jsonb", include_str!("../../sql/router/drain.sql")),
     ("sent", "id bigint, wamid text", "void", include_str!("../../sql/router/sent.sql")),
 ];
@@ -64,7 +65,7 @@ pub(super) fn wanted(spec: &RouterSpec) -> Vec<Function> {
         name,
         arguments: fill(spec, arguments),
         result: fill(spec, result),
-        entry: ["drain", "sent"].contains(name),
+        entry: ["drain", "give_up", "sent"].contains(name),
         body: match (*name, &spec.agents) {
             ("assign", None) => NOBODY.to_owned(),
             _ => fill(spec, body),

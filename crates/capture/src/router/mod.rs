@@ -30,6 +30,9 @@ pub const ACCEPT: &str = include_str!("../../sql/router/accept.sql");
 /// Drains lanes: `$1` lanes as `int[]`, `$2` most items, `$3` attempts before an item is a dead letter; gives one JSON object.
 pub const DRAIN: &str = "SELECT pregon_router.drain($1::int[], $2::int, $3::int)::text";
 
+/// Sets the first item of lanes aside that takes too long by itself: `$1` lanes, `$2` why, `$3` attempts.
+pub const GIVE_UP: &str = "SELECT pregon_router.give_up($1::int[], $2::text, $3::int)::text";
+
 /// Takes what is to be sent: `$1` how many, `$2` kinds as `text[]`; gives id, kind, target, key, body, attempts and whether it is too late.
 pub const CLAIM: &str = include_str!("../../sql/router/claim.sql");
 

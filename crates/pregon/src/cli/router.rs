@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::settings::File;
 use super::{Usage, db, output, router_inbox};
 use crate::config::Config;
-use crate::router::{database, simulate};
+use crate::router::{database, media, simulate};
 
 /// Take webhooks of WhatsApp and store contacts, conversations and messages
 ///
@@ -31,6 +31,7 @@ enum Command {
     #[command(subcommand)]
     Inbox(router_inbox::Command),
     Simulate(Simulate),
+    Media(Media),
 }
 
 /// Post signed deliveries to a router, as Meta would
@@ -63,6 +64,39 @@ struct Simulate {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Fetch an image, a document or the like that a message names
+///
+/// Asks the Graph API with the configured token; [router] media_limit and media_types say what is taken.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  psql crm -Atc \"SELECT raw->'image'->>'id' FROM mensajes WHERE tipo = 'image' LIMIT 1\"
+  pregon router media 1166846181421424 --out foto.jpg")]
+struct Media {
+    /// Its id, as `raw` of the message has it
+    id: String,
+    /// Where to write it; standard output by default
+    #[arg(long, value_name = "FILE")]
+    out: Option<std::path::PathBuf>,
+}
+
+async fn media(args: &Media, config: &Config) -> anyhow::Result<ExitCode> {
+    let media = media::fetch(database::section(config)?, &args.id).await?;
+    match &args.out {
+        Some(path) => {
+            std::fs::write(path, &media.bytes).with_context(|| format!("cannot write {}", path.display()))?;
+            output::line(format_args!(
+                "{}: {} bytes of {}",
+                path.display(),
+                media.bytes.len(),
+                media.kind
+            ))?;
+        }
+        None => output::bytes(&media.bytes)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn simulate(args: &Simulate, config: &Config) -> anyhow::Result<ExitCode> {
@@ -143,7 +177,7 @@ Examples:
 impl Args {
     pub(super) fn wants_json(&self) -> bool {
         match &self.command {
-            None => false,
+            None | Some(Command::Media(_)) => false,
             Some(Command::Db(
                 DbCommand::Plan(args) | DbCommand::Apply(args) | DbCommand::Drop { json: args, .. },
             )) => args.wanted(),
@@ -167,6 +201,7 @@ pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
                 DbCommand::Drop { json, yes } => db::router_drop(&config, json.wanted(), *yes).await,
             }
         }),
+        Some(Command::Media(args)) => super::block_on(media(args, &config)),
         Some(Command::Simulate(args)) => super::block_on(simulate(args, &config)),
         Some(Command::Inbox(command)) => super::block_on(router_inbox::run(command, &config)),
     }

@@ -23,6 +23,10 @@ pub struct Router {
     pub token: Option<Secret>,
     /// The Graph API with its version. `WHATSAPP_GRAPH_URL` overrides it.
     pub graph_url: String,
+    /// Largest medium that `pregon router media` fetches.
+    pub media_limit: Size,
+    /// Kinds of media that it fetches; `image/*` is all images.
+    pub media_types: Vec<String>,
     /// Largest delivery; Meta sends up to 3 MB.
     pub body: Size,
     /// Most connections at once; Meta opens some hundred when it repeats what was not taken.
@@ -73,6 +77,10 @@ impl Default for Router {
             verify_token: None,
             token: None,
             graph_url: "https://graph.facebook.com/v23.0".into(),
+            media_limit: Size::mib(16),
+            media_types: ["image/*", "audio/*", "video/*", "application/pdf"]
+                .map(str::to_owned)
+                .into(),
             body: Size::mib(4),
             connections: 1024,
             contacts: "contactos".into(),

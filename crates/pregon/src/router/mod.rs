@@ -28,6 +28,7 @@ mod sweep;
 mod mode;
 mod sender;
 mod bullmq;
+pub mod media;
 pub mod simulate;
 mod metrics;
 pub mod database;

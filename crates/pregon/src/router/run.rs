@@ -200,7 +200,11 @@ impl Running {
 
     async fn attempt(&self, settings: &Settings) -> anyhow::Result<()> {
         let session = settings.open().await?;
-        database::prepare(&self.config, &session).await
+        match database::prepare(&self.config, &session).await {
+            // The server stopped meanwhile, and what it was doing is rolled back: the next attempt says how it is.
+            Err(_) if session.is_closed() => Err(Gone.into()),
+            done => done,
+        }
     }
 
     /// Stops in order; returns when everything has ended.
@@ -243,11 +247,15 @@ fn signers(section: &config::Router) -> anyhow::Result<Signers> {
     Ok(Signers::new(&secrets))
 }
 
+/// The connection was lost while the database was prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("the database connection was lost")]
+struct Gone;
+
 /// Whether waiting for the database helps.
 fn is_away(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<ConnectError>()
-        .is_some_and(|error| !error.is_permanent())
+    let refused = error.downcast_ref::<ConnectError>();
+    error.is::<Gone>() || refused.is_some_and(|error| !error.is_permanent())
 }
 
 /// Runs until SIGTERM or SIGINT. A second SIGINT ends at once; what was not processed stands in the inbox.

@@ -51,7 +51,9 @@ pub async fn run(plan: Plan) -> anyhow::Result<Report> {
         .pool_max_idle_per_host(AT_ONCE)
         .build()?;
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let (answers, mut answered) = mpsc::unbounded_channel();
+    // Its reader only counts, so that senders hardly ever wait for it.
+    let (answers, answered) = mpsc::channel(AT_ONCE);
+    let counting = tokio::spawn(count(answered));
     let began = Instant::now();
     let run = format!("{:08x}", rand::random::<u32>());
     let mut sent = 0;
@@ -71,26 +73,15 @@ pub async fn run(plan: Plan) -> anyhow::Result<Report> {
         tokio::spawn(async move {
             let began = Instant::now();
             let status = request.send().await.ok().map(|answer| answer.status().as_u16());
-            let _ = answers.send((status, began.elapsed())); // Nobody may be left to count it.
+            let _ = answers.send((status, began.elapsed())).await; // Nobody may be left to count it.
             drop(place);
         });
         sent += 1;
     }
     drop(answers);
-    let mut report = Report {
-        deliveries: sent,
-        messages: sent * plan.batch,
-        ..Report::default()
-    };
-    let mut times = Vec::new();
-    while let Some((status, took)) = answered.recv().await {
-        match status {
-            Some(200) => report.accepted += 1,
-            Some(_) => report.refused += 1,
-            None => report.failed += 1,
-        }
-        times.push(took.as_secs_f64() * 1000.0);
-    }
+    let (mut report, mut times) = counting.await?;
+    report.deliveries = sent;
+    report.messages = sent * plan.batch;
     report.seconds = began.elapsed().as_secs_f64();
     report.per_second = report.accepted as f64 * plan.batch as f64 / report.seconds;
     times.sort_by(f64::total_cmp);
@@ -103,6 +94,21 @@ pub async fn run(plan: Plan) -> anyhow::Result<Report> {
     (report.p50_ms, report.p99_ms) = (at(0.5).unwrap_or(0.0), at(0.99).unwrap_or(0.0));
     report.max_ms = times.last().copied().unwrap_or(0.0);
     Ok(report)
+}
+
+/// Statuses by kind, and milliseconds.
+async fn count(mut answered: mpsc::Receiver<(Option<u16>, Duration)>) -> (Report, Vec<f64>) {
+    let mut report = Report::default();
+    let mut times = Vec::new();
+    while let Some((status, took)) = answered.recv().await {
+        match status {
+            Some(200) => report.accepted += 1,
+            Some(_) => report.refused += 1,
+            None => report.failed += 1,
+        }
+        times.push(took.as_secs_f64() * 1000.0);
+    }
+    (report, times)
 }
 
 const TEXTS: [&str; 6] = [

@@ -19,8 +19,8 @@ const LOOK: &str = "
     SELECT coalesce((SELECT string_agg(lane::text, ',') FROM (
              SELECT DISTINCT lane FROM (SELECT lane FROM pregon_router.work
               WHERE due IS NULL OR due <= clock_timestamp() ORDER BY id LIMIT 5000) AS first) AS lanes), ''),
-           (SELECT count(*) FROM (SELECT FROM pregon_router.work LIMIT 100000) AS some)::text,
-           (SELECT count(*) FROM (SELECT FROM pregon_router.dead_letter LIMIT 100000) AS some)::text";
+           (SELECT count(*) FROM (SELECT FROM pregon_router.work LIMIT 100000) AS seen)::text,
+           (SELECT count(*) FROM (SELECT FROM pregon_router.dead_letter LIMIT 100000) AS seen)::text";
 
 /// Deliveries of which nothing is left to do, and what was noted beside them; a few at a time.
 const FORGET: &str = "
@@ -34,7 +34,7 @@ const FORGET: &str = "
     ), statuses AS (
       DELETE FROM pregon_router.status WHERE (numero, wamid) IN (
         SELECT s.numero, s.wamid FROM pregon_router.status AS s
-         WHERE s.at < clock_timestamp() - make_interval(secs => greatest($1::double precision, 2592000)) LIMIT 2000)
+         WHERE s.heard < clock_timestamp() - make_interval(secs => greatest($1::double precision, 2592000)) LIMIT 2000)
       RETURNING 1
     ), events AS (
       DELETE FROM pregon_router.event WHERE id IN (

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pregon_capture::query::{Pool, QueryError};
-use pregon_capture::router::DRAIN;
+use pregon_capture::router::{DRAIN, GIVE_UP};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -56,17 +56,29 @@ impl Worker {
     /// Works until `stop`; a batch that was begun is finished.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut pause = FIRST_PAUSE;
+        let mut batch = self.batch;
         loop {
             let lanes = tokio::select! {
                 lanes = self.lanes.take() => lanes,
                 () = stop.cancelled() => return,
             };
-            match self.drain(lanes).await {
+            match self.drain(lanes, batch).await {
                 Ok(more) => {
                     pause = FIRST_PAUSE;
+                    batch = self.batch.min(batch * 2);
                     self.finish(lanes, more);
                 }
+                // Less at once; what takes too long alone must not hold up the rest for ever.
+                Err(QueryError::Timeout) if batch > 1 => {
+                    tracing::warn!(batch, "a batch took too long, it is tried with less");
+                    batch /= 4;
+                    batch = batch.max(1);
+                    self.finish(lanes, true);
+                }
                 Err(error) => {
+                    if matches!(error, QueryError::Timeout) {
+                        self.give_up(lanes).await;
+                    }
                     tracing::warn!(%error, "work could not be done, it is tried again");
                     self.finish(lanes, true);
                     tokio::select! {
@@ -87,10 +99,9 @@ impl Worker {
     }
 
     /// One statement, one transaction; whether there is more to do in these lanes.
-    async fn drain(&self, lanes: Set) -> Result<bool, QueryError> {
-        let list: Vec<String> = lanes.iter().map(|lane| lane.to_string()).collect();
-        let list = format!("{{{}}}", list.join(","));
-        let (most, attempts) = (self.batch.to_string(), self.attempts.to_string());
+    async fn drain(&self, lanes: Set, batch: usize) -> Result<bool, QueryError> {
+        let list = list(lanes);
+        let (most, attempts) = (batch.to_string(), self.attempts.to_string());
         let answer = self
             .pool
             .query_text_value(DRAIN, &[Some(&list), Some(&most), Some(&attempts)])
@@ -106,4 +117,22 @@ impl Worker {
         }
         Ok(drained.more)
     }
+    /// One item alone took too long: it fails.
+    async fn give_up(&self, lanes: Set) {
+        let attempts = self.attempts.to_string();
+        let why = "it takes longer than [postgres] statement_timeout";
+        let given = self
+            .pool
+            .query_texts(GIVE_UP, &[Some(&list(lanes)), Some(why), Some(&attempts)])
+            .await;
+        if let Err(error) = given {
+            tracing::warn!(%error, "an item that takes too long could not be set aside");
+        }
+    }
+}
+
+/// As an array of PostgreSQL.
+fn list(lanes: Set) -> String {
+    let lanes: Vec<String> = lanes.iter().map(|lane| lane.to_string()).collect();
+    format!("{{{}}}", lanes.join(","))
 }

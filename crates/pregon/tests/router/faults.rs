@@ -87,6 +87,43 @@ async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
     .await;
 }
 
+#[tokio::test]
+async fn a_message_that_takes_too_long_holds_nobody_up_for_ever() {
+    let database = pregon_testkit::Database::create(postgres::shared().await)
+        .await
+        .unwrap();
+    let config =
+        "[postgres]\napply = \"auto\"\nstatement_timeout = \"500ms\"\n[router]\nattempts = 1\nworkers = 1";
+    let options = super::with_secrets(pregon_testkit::NodeOptions::text(config), &database.url());
+    let router = Node::spawn(options).await.unwrap();
+    database
+        .execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+             CREATE TRIGGER slow BEFORE INSERT ON mensajes FOR EACH ROW WHEN (NEW.mensaje = 'lento') EXECUTE FUNCTION slow();
+             CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'odd' USING ERRCODE = '55000'; END $$;
+             CREATE TRIGGER odd BEFORE INSERT ON mensajes FOR EACH ROW WHEN (NEW.mensaje = 'raro') EXECUTE FUNCTION odd()",
+        )
+        .await
+        .unwrap();
+    for (number, body) in ["uno", "lento", "dos", "raro", "tres"].iter().enumerate() {
+        deliver(&router, &text("1", &format!("wamid.{number}"), body)).await;
+    }
+    finished(&database).await;
+    assert_eq!(
+        ask(
+            &database,
+            "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes"
+        )
+        .await,
+        "uno,dos,tres"
+    );
+    let dead = "SELECT string_agg(item ->> 'mensaje' || ': ' || error, '; ' ORDER BY id) FROM pregon_router.dead_letter";
+    assert_eq!(
+        ask(&database, dead).await,
+        "lento: it takes longer than [postgres] statement_timeout; raro: 55000 odd"
+    );
+}
+
 /// A number from the environment, for long runs.
 fn budget(name: &str, usual: usize) -> usize {
     std::env::var(name)

@@ -269,3 +269,61 @@ async fn a_peak_turns_the_router_to_its_queue_and_nothing_is_done_twice() {
     let wanted: Vec<String> = (0..30).map(|number| format!("wamid.{number:02}")).collect();
     assert_eq!(ask(&database, all).await, wanted.join(","));
 }
+
+#[tokio::test]
+async fn a_medium_is_fetched_within_its_limits_only() {
+    let bytes: &[u8] = b"\xff\xd8 una foto";
+    let hash = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (own, sum) = (url.clone(), hash.clone());
+    let routes = axum::Router::new().fallback(move |request: Request| async move {
+        let token = request
+            .headers()
+            .get("authorization")
+            .is_some_and(|token| token == "Bearer t");
+        let about = |kind: &str, sum: &str| {
+            let body =
+                json!({"url": format!("{own}/bytes"), "mime_type": kind, "sha256": sum, "file_size": 3});
+            body.to_string().into_bytes()
+        };
+        let body = match request.uri().path() {
+            "/bytes" if token => bytes.to_vec(),
+            "/1" if token => about("image/jpeg", &sum),
+            "/2" if token => about("application/x-msdownload", &sum),
+            "/3" if token => about("audio/ogg; codecs=opus", "00"),
+            _ => return Err(http::StatusCode::NOT_FOUND),
+        };
+        Ok(body)
+    });
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let folder = tempfile::tempdir().unwrap();
+    let fetch = async |id: &str, limit: &str| {
+        let config = folder.path().join(format!("{limit}.toml"));
+        let text = format!(
+            "[postgres]\nurl = \"postgres://127.0.0.1:1/x\"\n[router]\ngraph_url = \"{url}\"\ntoken = \"t\"\nmedia_limit = \"{limit}\""
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = tokio::process::Command::new(crate::support::binary());
+        command.args(["router", "media", id, "--config"]).arg(&config);
+        let output = command.env_remove("WHATSAPP_GRAPH_URL").output().await.unwrap();
+        (
+            output.status.code(),
+            output.stdout,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (code, got, errors) = fetch("1", "1KiB").await;
+    assert_eq!((code, got.as_slice()), (Some(0), bytes), "{errors}");
+    for (id, limit, why) in [
+        ("1", "4B", "media_limit"),
+        ("2", "1KiB", "media_types"),
+        ("3", "1KiB", "not those"),
+        ("4", "1KiB", "404"),
+        ("../x", "1KiB", "no id"),
+    ] {
+        let (code, got, errors) = fetch(id, limit).await;
+        assert_eq!((code, got.len()), (Some(1), 0), "{id}");
+        assert!(errors.contains(why), "{id}: {errors}");
+    }
+}

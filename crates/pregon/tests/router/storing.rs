@@ -177,3 +177,31 @@ async fn a_contact_keeps_its_conversation_under_all_its_names() {
     .await;
     becomes(&database, "SELECT count(*) FROM contactos", "3").await;
 }
+
+#[tokio::test]
+async fn deliveries_are_kept_for_a_while_and_those_of_dead_letters_longer() {
+    let (database, mut router) = start(postgres::shared().await).await;
+    deliver(&router, &text("1", "wamid.1", "hola")).await;
+    deliver(
+        &router,
+        &json!({"entry": [{"changes": [{"field": "account_update", "value": {"event": "BAN"}}]}]}),
+    )
+    .await;
+    assert_eq!(super::post(&router, b"no json").await.unwrap().status(), 200);
+    finished(&database).await;
+    router.sigterm().await.unwrap();
+    database
+        .execute(
+            "UPDATE pregon_router.inbox SET received = received - interval '8 days';
+             UPDATE pregon_router.event SET received = received - interval '8 days'",
+        )
+        .await
+        .unwrap();
+    router.restart().await.unwrap();
+    becomes(&database, "SELECT count(*) FROM pregon_router.inbox", "1").await;
+    becomes(&database, "SELECT count(*) FROM pregon_router.event", "0").await;
+    assert_eq!(ask(&database, "SELECT count(*) FROM mensajes").await, "1");
+    let rest =
+        "SELECT error FROM pregon_router.dead_letter d JOIN pregon_router.inbox i ON i.id = d.delivery";
+    assert!(ask(&database, rest).await.contains("cannot be read"));
+}

@@ -106,3 +106,33 @@ async fn a_gateway_that_was_there_first_hears_of_messages_too() {
         "hola"
     );
 }
+
+#[tokio::test]
+async fn the_simulator_posts_what_the_router_takes() {
+    let server = postgres::shared().await;
+    let (database, router) = start(server).await;
+    let mut command = tokio::process::Command::new(binary());
+    command
+        .args([
+            "router", "simulate", "--rate", "0", "--for", "60s", "--most", "30", "--batch", "3",
+        ])
+        .args([
+            "--contacts",
+            "5",
+            "--json",
+            "--url",
+            &router.url("/webhook"),
+            "--config",
+        ])
+        .arg(example("whatsapp-router/pregon.toml"))
+        .env("WHATSAPP_APP_SECRET", super::APP_SECRET);
+    let output = command.output().await.unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &report["accepted"], &report["messages"]),
+        (Some(0), &json!(30), &json!(90)),
+        "{report}"
+    );
+    super::becomes(&database, "SELECT count(*) FROM mensajes", "90").await;
+    assert_eq!(ask(&database, "SELECT count(*) FROM contactos").await, "5");
+}

@@ -72,7 +72,7 @@ fn tables(router: &Router, tree: &mut Tree) {
             );
         }
     }
-    if router.area.trim().is_empty() || router.area.chars().any(char::is_control) {
+    if !is_area(&router.area) {
         tree.report(
             "router.area",
             Some(router.area.clone()),
@@ -118,6 +118,17 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
             );
         }
     }
+    for (key, area) in [("area", &rule.area), ("otherwise", &rule.otherwise)] {
+        let wrong = area.as_ref().filter(|area| !is_area(area));
+        if let Some(area) = wrong {
+            tree.report(
+                &format!("{at}.{key}"),
+                Some(area.clone()),
+                "is no name of an area",
+                "",
+            );
+        }
+    }
     if rule.assign.is_some() && router.agents.is_none() {
         let message = "needs to know the agents";
         tree.report_key(
@@ -141,6 +152,11 @@ fn queue(config: &Config, rule: &RouterRule, key: &str, tree: &mut Tree) {
     if config.redis.is_none() {
         tree.report_key(key, "needs a Redis", "add a [redis] section");
     }
+}
+
+/// What may stand in the name of a channel.
+fn is_area(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= 200 && !text.chars().any(char::is_control)
 }
 
 fn buttons(rule: &RouterRule, at: &str, tree: &mut Tree) {
@@ -171,6 +187,7 @@ fn buttons(rule: &RouterRule, at: &str, tree: &mut Tree) {
 fn numbers(router: &Router, tree: &mut Tree) {
     let zeros = [
         ("router.body", router.body.0 == 0),
+        ("router.media_limit", router.media_limit.0 == 0),
         ("router.connections", router.connections == 0),
         ("router.workers", router.workers == 0),
         ("router.batch", router.batch == 0),

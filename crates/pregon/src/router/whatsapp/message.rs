@@ -21,7 +21,7 @@ pub(super) fn message(raw: Value, place: &Place<'_>, ours: bool, items: &mut Vec
     } else {
         ("from", "from_user_id")
     };
-    let (telefono, user_id) = (digits(&raw, who), text(&raw, who_id));
+    let (telefono, user_id) = (digits(&raw, who), user_id(&raw, who_id, who));
     let contact = contact(place.contacts, telefono.as_deref(), user_id.as_deref());
     let telefono = telefono.or_else(|| digits(contact?, "wa_id"));
     let user_id = user_id.or_else(|| text(contact?, "user_id"));
@@ -60,7 +60,7 @@ pub(super) fn status(raw: Value, place: &Place<'_>) -> Item {
         wamid,
         estado,
         telefono: digits(&raw, "recipient_id"),
-        user_id: text(&raw, "recipient_user_id"),
+        user_id: user_id(&raw, "recipient_user_id", "recipient_id"),
         at: seconds(&raw, place.received),
         raw,
     })
@@ -132,9 +132,15 @@ fn text(value: &Value, key: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The digits of a number, however it is written.
+/// A business-scoped user id, in its own key or in the place of a number.
+fn user_id(value: &Value, key: &str, number: &str) -> Option<String> {
+    text(value, key).or_else(|| text(value, number).filter(|text| text.contains(char::is_alphabetic)))
+}
+
+/// The digits of a number, however it is written; what has letters is none.
 pub(super) fn digits(value: &Value, key: &str) -> Option<String> {
     let digits: String = match value.get(key)? {
+        Value::String(text) if text.contains(char::is_alphabetic) => return None,
         Value::String(text) => text.chars().filter(char::is_ascii_digit).collect(),
         Value::Number(number) => number.as_u64()?.to_string(),
         _ => return None,

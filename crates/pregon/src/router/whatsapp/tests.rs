@@ -150,6 +150,16 @@ fn users_without_a_number_and_echoes_have_their_contact() {
         );
         assert_eq!((message.nombre.as_deref(), message.at), (Some("ana"), NOW));
     }
+    let in_from = json!({"messages": [{"from": "US.134", "id": "w"}], "statuses": [{"id": "w", "status": "read", "recipient_id": "US.134"}]});
+    let items = read(&value("messages", in_from), NOW);
+    let [Item::Message(message), Item::Status(status)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!(
+        (&message.telefono, message.user_id.as_deref()),
+        (&None, Some("US.134"))
+    );
+    assert_eq!((&status.telefono, &status.user_id), (&None, &message.user_id));
     let echo = json!({"metadata": {"phone_number_id": "109"},
         "message_echoes": [{"from": "15550001111", "to": "549", "id": "e", "type": "text", "text": {"body": "ya voy"}}]});
     let items = read(&value("smb_message_echoes", echo), NOW);
