@@ -221,9 +221,7 @@ impl Reader {
                         if heard.elapsed() > SILENCE {
                             return Err(Trouble::Lost("the server no longer answers".to_owned()));
                         }
-                        if assembler.has_news() {
-                            self.hand_over(&mut stream, &mut assembler).await?;
-                        }
+                        self.hand_over_news(&mut stream, &mut assembler).await?;
                         self.tell(&mut stream).await?;
                     }
                     () = tokio::time::sleep_until(next_look) => {
@@ -237,9 +235,7 @@ impl Reader {
                     }
                     () = stop.cancelled() => {
                         // The end of a transaction whose changes have been handed over already.
-                        if assembler.has_news() {
-                            self.hand_over(&mut stream, &mut assembler).await?;
-                        }
+                        self.hand_over_news(&mut stream, &mut assembler).await?;
                         return self.say_farewell(&mut stream).await;
                     }
                     filled = stream.fill() => {
@@ -256,6 +252,17 @@ impl Reader {
             return Trouble::Lost("this gateway stops".to_owned());
         };
         trouble
+    }
+
+    async fn hand_over_news(
+        &mut self,
+        stream: &mut Copying,
+        assembler: &mut Assembler,
+    ) -> Result<(), Trouble> {
+        if assembler.has_news() {
+            self.hand_over(stream, assembler).await?;
+        }
+        Ok(())
     }
 
     /// Waits until what was handed over is kept and tells the server, so that the next one does not get it again.
