@@ -1,6 +1,6 @@
 # What to do with this repository; `make` alone explains.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench check conformance
+.PHONY: help setup build test demo bench check conformance chaos
 
 help: ## this text
 	@echo "pregón: the realtime gateway for PostgreSQL"
@@ -14,10 +14,13 @@ build: ## the release binary, target/release/pregon
 
 test: ## everything that is tested, against real servers and the release binary
 	@scripts/setup
-	@echo "== the release binary, which the black-box tests start"
-	cargo build --release -p pregon
+	@echo "== the release binary, which the black-box tests start, and the tests"
+	cargo test --release --workspace --no-run
 	@echo "== the tests of all crates"
 	cargo test --release --workspace
+	@echo "== the JavaScript clients, against the release binary"
+	@if [ -e clients/js/node_modules/.package-lock.json ]; then npm --prefix clients/js test --silent; \
+	else echo "skipped: clients/js/node_modules is missing, see scripts/setup"; fi
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup
@@ -35,3 +38,6 @@ check: ## format, lints, sizes, documentation
 conformance: build ## the official protocol suites against the release binary; what is missing here is named as skipped
 	conformance/suites
 	conformance/autobahn/run
+
+chaos: build ## kill, cut and fill everything while a million rows are written, then compare (long)
+	cargo run --release -p pregon-chaos -- --report bench/results/chaos.md

@@ -66,7 +66,8 @@ const server = createServer(async (request, response) => {
   response.end("{}");
 });
 server.keepAliveTimeout = 0; // Publishers are idle while others have their turn.
-const io = new Server(server, { cors: { origin: "*" } });
+// A server that is saturated for long must not cut clients whose answers it has not read.
+const io = new Server(server, { cors: { origin: "*" }, pingTimeout: 300_000 });
 io.on("connection", (socket) => {
   const { auth, query } = socket.handshake;
   const user = auth.user ?? query.user;

@@ -3,7 +3,8 @@ import { Server as Engine } from "@socket.io/bun-engine";
 import { Server } from "socket.io";
 
 const io = new Server();
-const engine = new Engine({ path: "/socket.io/", cors: { origin: "*" } });
+// A server that is saturated for long must not cut clients whose answers it has not read.
+const engine = new Engine({ path: "/socket.io/", cors: { origin: "*" }, pingTimeout: 300_000 });
 io.bind(engine);
 io.on("connection", (socket) => socket.join("bench"));
 

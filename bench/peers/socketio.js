@@ -10,6 +10,7 @@ const server = createServer(async (request, response) => {
   response.end("{}");
 });
 server.keepAliveTimeout = 0; // Publishers are idle while others have their turn.
-const io = new Server(server, { cors: { origin: "*" } });
+// A server that is saturated for long must not cut clients whose answers it has not read.
+const io = new Server(server, { cors: { origin: "*" }, pingTimeout: 300_000 });
 io.on("connection", (socket) => socket.join("bench"));
 server.listen(0, "127.0.0.1", 8192, () => console.log(`listening on http://127.0.0.1:${server.address().port}`));

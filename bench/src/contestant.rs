@@ -1,7 +1,9 @@
-//! The servers that are measured: how each is started, which path its clients take, and its end.
+//! The servers that are measured: how each is started, and its end. `kind` says which there are.
 //!
 //! A server is one process; it says `listening on http://ADDRESS` on its standard output, takes `POST /api/publish` and
 //! dies with the runner or when its value is dropped.
+
+mod kind;
 
 use std::{
     fs,
@@ -15,118 +17,11 @@ use std::{
 use anyhow::{Context, bail};
 use pregon_testkit::process;
 
-use crate::{
-    load::{API_KEY, Protocol},
-    usage,
-};
+pub(crate) use kind::{Kind, pregon};
+
+use crate::{load::API_KEY, usage};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Who is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Floor,
-    FloorJoined,
-    /// pregón, bare endpoint: the payload alone, as the floor sends it.
-    Ours,
-    /// pregón, the full protocol.
-    OursFull,
-    /// pregón, server-sent events.
-    OursSse,
-    Bun,
-    NodeWs,
-}
-
-impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Floor => "floor: one write per frame",
-            Self::FloorJoined => "floor: frames joined",
-            Self::Ours => "pregón, bare endpoint",
-            Self::OursFull => "pregón, full protocol",
-            Self::OursSse => "pregón, SSE",
-            Self::Bun => "bun server (µWebSockets)",
-            Self::NodeWs => "Node ws",
-        }
-    }
-
-    pub(crate) fn protocol(self) -> Protocol {
-        match self {
-            Self::OursFull => Protocol::Full,
-            Self::OursSse => Protocol::Sse,
-            _ => Protocol::Bare,
-        }
-    }
-
-    pub(crate) fn path(self) -> &'static str {
-        match self {
-            Self::OursFull => "/ws",
-            Self::OursSse => "/sse?channel=bench",
-            _ => "/ws/bench",
-        }
-    }
-
-    /// Why it cannot run here, if so.
-    pub(crate) fn obstacle(self) -> Option<String> {
-        let program = self.program();
-        let there = if program.is_absolute() {
-            program.is_file()
-        } else {
-            on_path(&program)
-        };
-        let modules = peers().join("node_modules/ws");
-        match self {
-            Self::NodeWs if there && !modules.is_dir() => Some("npm packages are not installed".into()),
-            _ if there => None,
-            _ => Some(format!("{} is not there", program.display())),
-        }
-    }
-
-    fn program(self) -> PathBuf {
-        match self {
-            Self::Floor | Self::FloorJoined => beside("pregon-floor"),
-            Self::Ours | Self::OursFull | Self::OursSse => pregon(),
-            // The package's own file: `bin/bun` needs an install script, and scripts of packages stay off.
-            Self::Bun => peers().join("node_modules/@oven/bun-linux-x64/bin/bun"),
-            Self::NodeWs => "node".into(),
-        }
-    }
-
-    fn arguments(self, config: &Path) -> Vec<PathBuf> {
-        match self {
-            Self::Floor => Vec::new(),
-            Self::FloorJoined => vec!["--joined".into()],
-            Self::Ours | Self::OursFull | Self::OursSse => {
-                vec!["serve".into(), "--config".into(), config.to_owned()]
-            }
-            Self::Bun => vec![peers().join("bun.js")],
-            Self::NodeWs => vec![peers().join("ws.js")],
-        }
-    }
-
-    pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Ours | Self::OursFull | Self::OursSse)
-    }
-}
-
-/// The folder of the peers' scripts.
-fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
-}
-
-/// Our binary: `PREGON_BIN`, or the one beside this program.
-pub(crate) fn pregon() -> PathBuf {
-    std::env::var_os("PREGON_BIN").map_or_else(|| beside("pregon"), PathBuf::from)
-}
-
-fn beside(name: &str) -> PathBuf {
-    std::env::current_exe().unwrap_or_default().with_file_name(name)
-}
-
-fn on_path(program: &Path) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-}
 
 /// A server that runs.
 pub(crate) struct Running {
@@ -138,32 +33,35 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a server; `extra` is added to our configuration, `core` is where it may run.
     pub(crate) fn start(kind: Kind, extra: &str, core: Option<usize>) -> anyhow::Result<Self> {
+        Self::start_with(kind, extra, core, &[])
+    }
+
+    /// Starts a server of ours on a log that outlives it.
+    pub(crate) fn start_on(
+        kind: Kind,
+        extra: &str,
+        core: Option<usize>,
+        data: &Path,
+    ) -> anyhow::Result<Self> {
+        let data = data.to_string_lossy().into_owned();
+        Self::start_with(kind, extra, core, &[("PREGON_DATA", data)])
+    }
+
+    /// As [`Running::start`], with variables of the environment: where a peer finds its database.
+    pub(crate) fn start_with(
+        kind: Kind,
+        extra: &str,
+        core: Option<usize>,
+        environment: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let folder = process::scratch("bench", None)?;
         let config = folder.join("pregon.toml");
-        fs::write(&config, configuration(extra))?;
-        let mut command = match core {
-            Some(core) if usage::cores() > 1 => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", &core.to_string()]).arg(kind.program());
-                command
-            }
-            _ => Command::new(kind.program()),
-        };
-        command.args(kind.arguments(&config)).current_dir(&folder);
-        for name in [
-            "DATABASE_URL",
-            "PREGON_ADMIN_URL",
-            "REDIS_URL",
-            "JWT_SECRET",
-            "PREGON_LISTEN",
-            "PORT",
-        ] {
-            command.env_remove(name);
-        }
+        fs::write(&config, configuration(kind, extra))?;
+        let mut command = command(kind, &config, core);
         command
+            .current_dir(&folder)
             .env("PREGON_DATA", folder.join("data"))
-            .env_remove("PREGON_API_KEY");
-        command
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(folder.join("stderr"))?);
@@ -223,11 +121,42 @@ impl Drop for Running {
     }
 }
 
-fn configuration(extra: &str) -> String {
+/// The program with its arguments, on its core, without what the environment might tell it.
+fn command(kind: Kind, config: &Path, core: Option<usize>) -> Command {
+    let mut command = match core {
+        Some(core) if usage::cores() > 1 => {
+            let mut command = Command::new("taskset");
+            command.args(["-c", &core.to_string()]).arg(kind.program());
+            command
+        }
+        _ => Command::new(kind.program()),
+    };
+    command.args(kind.arguments(config));
+    for name in [
+        "DATABASE_URL",
+        "PREGON_ADMIN_URL",
+        "REDIS_URL",
+        "REDIS_ADDR",
+        "REDIS_PASSWORD",
+        "JWT_SECRET",
+        "MESSAGE_KEY",
+        "PREGON_API_KEY",
+        "PREGON_LISTEN",
+        "PORT",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn configuration(kind: Kind, extra: &str) -> String {
     format!(
         r#"[server]
 listen = "127.0.0.1:0"
 api_key = "{API_KEY}"
+# Clients cannot answer while other servers have their turn.
+ping = "60s"
+pong_timeout = "60s"
 
 [limits]
 connections = 100000
@@ -242,8 +171,10 @@ token = "none"
 [[channel]]
 name = "bench"
 
+{}
 {extra}
-"#
+"#,
+        kind.configuration()
     )
 }
 

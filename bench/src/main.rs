@@ -8,7 +8,9 @@
 mod usage;
 mod load;
 mod postgres;
+mod redis;
 mod contestant;
+mod receiver;
 mod scenario;
 mod report;
 
@@ -27,15 +29,23 @@ struct Arguments {
     /// Passes of which the median is taken.
     #[arg(long)]
     passes: Option<usize>,
+    /// GiB of the log that a node starts on.
+    #[arg(long, default_value_t = 10)]
+    log_gib: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     Fanout,
+    Socketio,
     Latency,
+    Redis,
     Memory,
     Writers,
+    Wal,
     Decrypt,
+    Drain,
+    Log,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,8 +56,8 @@ fn main() -> anyhow::Result<()> {
     };
     for scenario in chosen {
         let usual = match scenario {
-            Scenario::Latency | Scenario::Decrypt => 5,
-            Scenario::Fanout | Scenario::Writers => 3,
+            Scenario::Latency | Scenario::Redis | Scenario::Decrypt | Scenario::Drain => 5,
+            Scenario::Fanout | Scenario::Socketio | Scenario::Writers | Scenario::Wal | Scenario::Log => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -59,10 +69,15 @@ fn main() -> anyhow::Result<()> {
         };
         let report = match scenario {
             Scenario::Fanout => scenario::fanout::run(effort),
+            Scenario::Socketio => scenario::socketio::run(effort),
             Scenario::Latency => scenario::latency::run(effort),
+            Scenario::Redis => scenario::redis::run(effort),
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
+            Scenario::Wal => scenario::wal::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),
+            Scenario::Drain => scenario::drain::run(effort),
+            Scenario::Log => scenario::log::run(effort, arguments.log_gib),
         };
         report?.publish()?;
     }

@@ -11,25 +11,15 @@ use mio::net::TcpStream;
 
 use super::{
     frames::{BINARY, CLOSE, Frames, PING, PONG, Sse, TEXT, client_frame},
+    greeting::{Protocol, Step},
     tally::PAYLOAD,
 };
-
-/// What a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// WebSocket that needs no word from the client.
-    Bare,
-    /// The full protocol: wait for the welcome, subscribe, wait for the answer.
-    Full,
-    /// Server-sent events.
-    Sse,
-}
 
 #[derive(Debug)]
 enum State {
     Head(Vec<u8>),
-    /// Messages of the full protocol that must come before deliveries.
-    Subscribing,
+    /// Words that must come before deliveries.
+    Greeting,
     Open,
 }
 
@@ -52,11 +42,11 @@ impl Client {
     pub(super) fn connect(address: SocketAddr, protocol: Protocol, path: &str) -> anyhow::Result<Self> {
         let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
-        stream.write_all(upgrade_request(address, protocol, path).as_bytes())?;
+        stream.write_all(protocol.request(address, path).as_bytes())?;
         stream.set_nonblocking(true)?;
         let parser = match protocol {
-            Protocol::Bare | Protocol::Full => Parser::WebSocket(Frames::default()),
             Protocol::Sse => Parser::Sse(Sse::default()),
+            _ => Parser::WebSocket(Frames::default()),
         };
         Ok(Self {
             stream: TcpStream::from_std(stream),
@@ -114,20 +104,18 @@ impl Client {
             return Ok(0);
         };
         let rest = head.split_off(end + 4);
-        let expected: &[u8] = match self.protocol {
-            Protocol::Sse => b"HTTP/1.1 200",
-            Protocol::Bare | Protocol::Full => b"HTTP/1.1 101",
-        };
         ensure!(
-            head.starts_with(expected),
+            head.starts_with(self.protocol.accepted()),
             "refused: {}",
             String::from_utf8_lossy(head)
         );
-        self.state = State::Open;
-        if self.protocol == Protocol::Full {
-            self.state = State::Subscribing;
-            let subscribe = client_frame(TEXT, br#"{"id":1,"type":"subscribe","channel":"bench"}"#);
-            self.stream.write_all(&subscribe)?;
+        self.state = if self.protocol.greets() {
+            State::Greeting
+        } else {
+            State::Open
+        };
+        if let Some(opening) = self.protocol.opening() {
+            self.stream.write_all(&opening)?;
         }
         self.messages(&rest)
     }
@@ -137,42 +125,29 @@ impl Client {
             Parser::Sse(sse) => return Ok(sse.feed(chunk)),
             Parser::WebSocket(frames) => frames,
         };
-        let (mut deliveries, mut closed, mut pong) = (0, None, None);
-        let state = &mut self.state;
+        let (mut deliveries, mut closed, mut answer) = (0, None, None);
+        let (state, protocol) = (&mut self.state, self.protocol);
         frames.feed(chunk, |(opcode, payload)| match opcode {
-            TEXT | BINARY if matches!(state, State::Subscribing) => {
-                let contains = |text: &[u8]| memchr::memmem::find(payload, text).is_some();
-                if contains(br#""id":1"#) && contains(br#""error""#) {
-                    closed = Some(payload.to_vec());
-                } else if contains(br#""id":1"#) {
-                    *state = State::Open;
-                }
-            }
-            // The full protocol's pings are shorter than any delivery.
-            TEXT | BINARY if payload.len() >= PAYLOAD => deliveries += 1,
-            PING => pong = Some(client_frame(PONG, payload)),
+            // Whatever else the protocols say is shorter than any delivery.
+            TEXT | BINARY if matches!(state, State::Open) && payload.len() >= PAYLOAD => deliveries += 1,
+            TEXT if protocol.is_farewell(payload) => closed = Some(payload.to_vec()),
+            TEXT if matches!(state, State::Greeting) => match protocol.step(payload) {
+                Step::Wait => {}
+                Step::Say(frame) => answer = Some(frame),
+                Step::In => *state = State::Open,
+                Step::Refused => closed = Some(payload.to_vec()),
+            },
+            TEXT => answer = protocol.pong(payload).or(answer.take()),
+            PING => answer = Some(client_frame(PONG, payload)),
             CLOSE => closed = Some(payload.to_vec()),
             _ => {}
         });
         if let Some(payload) = closed {
             bail!("closed or refused: {}", String::from_utf8_lossy(&payload));
         }
-        if let Some(pong) = pong {
-            self.stream.write_all(&pong).context("answering a ping")?;
+        if let Some(answer) = answer {
+            self.stream.write_all(&answer).context("answering the server")?;
         }
         Ok(deliveries)
-    }
-}
-
-/// The request that opens a stream.
-pub(crate) fn upgrade_request(address: SocketAddr, protocol: Protocol, path: &str) -> String {
-    match protocol {
-        Protocol::Sse => {
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n")
-        }
-        Protocol::Bare | Protocol::Full => format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ),
     }
 }

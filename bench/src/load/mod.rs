@@ -1,14 +1,15 @@
 //! The load generator: thousands of clients and their publishers on one epoll thread.
 //!
-//! One thread owns everything, so that a measurement costs one core and has no locks. `frames` cuts bytes, `client` is
-//! one receiving connection, `publisher` one keep-alive HTTP connection, `tally` knows which publish has arrived where.
+//! One thread owns everything, so that a measurement costs one core and has no locks. `frames` cuts bytes, `greeting` is
+//! what comes before deliveries, `client` one receiving connection, `publisher` one keep-alive HTTP connection, `tally` knows which publish has arrived where.
 
 pub(crate) mod frames;
+pub(crate) mod greeting;
 mod client;
 mod publisher;
 mod tally;
 
-pub(crate) use client::{Protocol, upgrade_request};
+pub(crate) use greeting::Protocol;
 pub(crate) use publisher::API_KEY;
 pub(crate) use tally::{Measured, PAYLOAD};
 
@@ -180,6 +181,12 @@ impl Load {
         Ok(())
     }
 
+    /// Answers pings that have come while another server had its turn.
+    pub(crate) fn attend(&mut self) -> anyhow::Result<()> {
+        while self.turn(Duration::ZERO)? > 0 {}
+        Ok(())
+    }
+
     fn need_publishers(&mut self, count: usize) -> anyhow::Result<()> {
         while self.crowd.publishers.len() < count {
             let publisher = self.crowd.new_publisher(self.crowd.publishers.len())?;
@@ -188,15 +195,16 @@ impl Load {
         Ok(())
     }
 
-    fn turn(&mut self, wait: Duration) -> anyhow::Result<()> {
+    /// Waits for sockets and does what they ask for; says how many there were.
+    fn turn(&mut self, wait: Duration) -> anyhow::Result<usize> {
         match self.poll.poll(&mut self.events, Some(wait)) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(0),
             other => other?,
         }
         for event in &self.events {
             self.crowd.ready(event.token().0)?;
         }
-        Ok(())
+        Ok(self.events.iter().count())
     }
 }
 

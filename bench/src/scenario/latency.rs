@@ -1,15 +1,12 @@
 //! From sending COMMIT to arrival at a client, at 100 transactions a second with fsync on: a bare LISTEN client, the
-//! same with our trigger, and a WebSocket client of pregón.
+//! same with our trigger, and clients of pregón: WebSocket by NOTIFY, by the outbox and from the WAL, and Socket.IO by NOTIFY.
 //!
-//! The three have a database each on one server and take turns every second, so that they meet the same disk. A
+//! The ways have a database each on one server and take turns every second, so that they meet the same disk. A
 //! contestant's reader is a thread with a blocking socket; it sends what arrived and when to the writer's thread.
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    net::TcpStream,
     process::Command,
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -19,9 +16,9 @@ use pregon_testkit::{Database, Server};
 use super::Effort;
 use crate::{
     contestant::{self, Kind, Running},
-    load::{Protocol, frames, upgrade_request},
     postgres::Connection,
-    report::{Bar, Figure, Report, Table, median, short},
+    receiver::{self, Arrivals},
+    report::{Bar, Figure, Report, Table, median, quantile, short},
 };
 
 const RATE: u32 = 100;
@@ -31,19 +28,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BARE: &str = "bare trigger, bare LISTEN client";
 const TRIGGER: &str = "our trigger, bare LISTEN client";
 const GATEWAY: &str = "our trigger, pregón, WebSocket client";
+const OUTBOX: &str = "outbox, pregón, WebSocket client";
+const WAL: &str = "the WAL, pregón, WebSocket client";
+const SOCKETIO: &str = "our trigger, pregón, Socket.IO client";
 
 const TABLE: &str = "CREATE TABLE public.bench (id bigint PRIMARY KEY, producto text, cantidad int, total numeric, nota text)";
 const BARE_TRIGGER: &str = "CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS \
     $$BEGIN PERFORM pg_notify('bare', row_to_json(NEW)::text); RETURN NEW; END$$; \
     CREATE TRIGGER tell AFTER INSERT ON public.bench FOR EACH ROW EXECUTE FUNCTION public.tell()";
 
-type Arrival = (u64, Instant);
-
 /// One way from a COMMIT to a client.
 struct Way {
     name: &'static str,
     writer: Connection,
-    arrivals: mpsc::Receiver<anyhow::Result<Arrival>>,
+    arrivals: Arrivals,
     next: u64,
     /// What keeps the other end alive.
     _server: Option<Running>,
@@ -64,22 +62,19 @@ struct Sample {
 }
 
 pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = super::runtime()?;
     let server = runtime.block_on(super::postgres_with_fsync())?;
     let databases: Vec<Database<'_>> = runtime.block_on(async {
         let mut all = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..6 {
             let database = Database::create(&server).await?;
             database.execute(TABLE).await?;
             all.push(database);
         }
         anyhow::Ok(all)
     })?;
-    let [bare, trigger, gateway] = databases.as_slice() else {
-        bail!("three databases")
+    let [bare, trigger, gateway, outbox, wal, socketio] = databases.as_slice() else {
+        bail!("six databases")
     };
     runtime.block_on(bare.execute(BARE_TRIGGER))?;
     let mut notes = notes(effort);
@@ -89,7 +84,16 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
         None => {
             install(trigger)?;
             ways.push(listening(TRIGGER, &server, trigger, "pregon")?);
-            ways.push(through_gateway(&server, gateway)?);
+            ways.push(through_gateway(GATEWAY, Kind::Ours, &server, gateway, "notify")?);
+            ways.push(through_gateway(OUTBOX, Kind::Ours, &server, outbox, "outbox")?);
+            ways.push(through_gateway(WAL, Kind::Ours, &server, wal, "wal")?);
+            ways.push(through_gateway(
+                SOCKETIO,
+                Kind::OursSocketIo,
+                &server,
+                socketio,
+                "notify",
+            )?);
         }
     }
     let rounds = if effort.quick { 3 } else { 8 };
@@ -97,7 +101,7 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
     let mut samples = BTreeMap::<&str, Vec<Sample>>::new();
     for _ in 0..effort.passes {
         for (name, times) in slice(&mut ways, rounds)? {
-            samples.entry(name).or_default().push(sample(times));
+            samples.entry(name).or_default().push(sample(&times));
         }
     }
     Ok(report(&samples, notes, effort.quick))
@@ -151,16 +155,7 @@ fn listening(
 ) -> anyhow::Result<Way> {
     let mut listener = Connection::open(server.port(), database.name())?;
     listener.run(&format!("LISTEN {channel}"))?;
-    let (sender, arrivals) = mpsc::channel();
-    std::thread::spawn(move || {
-        loop {
-            let arrival = listener.notification().and_then(|payload| identify(&payload));
-            let ended = arrival.is_err();
-            if sender.send(arrival).is_err() || ended {
-                return;
-            }
-        }
-    });
+    let arrivals = receiver::spawn(move || Ok(vec![receiver::identify(&listener.notification()?)?]));
     let writer = Connection::open(server.port(), database.name())?;
     Ok(Way {
         name,
@@ -171,45 +166,18 @@ fn listening(
     })
 }
 
-fn through_gateway(server: &Server, database: &Database<'_>) -> anyhow::Result<Way> {
-    let gateway = Running::start(Kind::Ours, &super::watch(&database.url()), None)?;
-    let mut stream = TcpStream::connect(gateway.address)?;
-    stream.set_nodelay(true)?;
-    let request = upgrade_request(gateway.address, Protocol::Bare, Kind::Ours.path());
-    stream.write_all(request.as_bytes())?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend(byte);
-    }
-    ensure!(
-        head.starts_with(b"HTTP/1.1 101"),
-        "refused: {}",
-        String::from_utf8_lossy(&head)
-    );
-    let (sender, arrivals) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut parser = frames::Frames::default();
-        let mut chunk = [0; 16 * 1024];
-        while let Ok(length @ 1..) = stream.read(&mut chunk) {
-            let mut pong = None;
-            parser.feed(
-                chunk.get(..length).unwrap_or_default(),
-                |(opcode, payload)| match opcode {
-                    frames::TEXT => drop(sender.send(identify(payload))), // No receiver: the run is over.
-                    frames::PING => pong = Some(frames::client_frame(frames::PONG, payload)),
-                    _ => {}
-                },
-            );
-            if pong.is_some_and(|pong| stream.write_all(&pong).is_err()) {
-                return;
-            }
-        }
-    });
+fn through_gateway(
+    name: &'static str,
+    kind: Kind,
+    server: &Server,
+    database: &Database<'_>,
+    capture: &str,
+) -> anyhow::Result<Way> {
+    let gateway = Running::start(kind, &super::watch(&database.url(), capture), None)?;
+    let arrivals = receiver::connect(&gateway, kind)?;
     let writer = Connection::open(server.port(), database.name())?;
     Ok(Way {
-        name: GATEWAY,
+        name,
         writer,
         arrivals,
         next: 0,
@@ -221,7 +189,7 @@ fn through_gateway(server: &Server, database: &Database<'_>) -> anyhow::Result<W
 fn install(database: &Database<'_>) -> anyhow::Result<()> {
     let folder = pregon_testkit::process::scratch("install", None)?;
     let config = folder.join("pregon.toml");
-    std::fs::write(&config, super::watch(&database.url()))?;
+    std::fs::write(&config, super::watch(&database.url(), "notify"))?;
     let output = Command::new(contestant::pregon())
         .args(["db", "apply", "--config"])
         .arg(&config)
@@ -235,25 +203,11 @@ fn install(database: &Database<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The row's number and the present.
-fn identify(payload: &[u8]) -> anyhow::Result<Arrival> {
-    let now = Instant::now();
-    let at = memchr::memmem::find(payload, b"\"id\":").context("a payload without an id")? + 5;
-    let digits = payload.iter().skip(at).skip_while(|byte| **byte == b' ');
-    let digits: Vec<u8> = digits.take_while(|byte| byte.is_ascii_digit()).copied().collect();
-    Ok((String::from_utf8(digits)?.parse()?, now))
-}
-
-fn sample(times: Times) -> Sample {
-    let at = |mut values: Vec<f64>, quantile: f64| {
-        values.sort_by(f64::total_cmp);
-        let index = ((values.len() as f64 * quantile).ceil() as usize).saturating_sub(1);
-        values.get(index).copied().unwrap_or(f64::NAN)
-    };
+fn sample(times: &Times) -> Sample {
     Sample {
-        p50: at(times.commit.clone(), 0.5),
-        p99: at(times.commit, 0.99),
-        insert_p50: at(times.insert, 0.5),
+        p50: quantile(&times.commit, 0.5),
+        p99: quantile(&times.commit, 0.99),
+        insert_p50: quantile(&times.insert, 0.5),
     }
 }
 
@@ -274,21 +228,42 @@ fn report(samples: &BTreeMap<&str, Vec<Sample>>, notes: Vec<String>, quick: bool
         let values: Vec<f64> = samples.get(name).into_iter().flatten().map(value).collect();
         median(&values)
     };
-    let figure = |what: &str, value: fn(&Sample) -> f64| Figure {
+    let figure = |what: &str, way: &str, value: fn(&Sample) -> f64, bar: Bar| Figure {
         what: what.to_owned(),
-        ours: middle(GATEWAY, value),
+        ours: middle(way, value),
         unit: "ms",
         against: BARE,
         theirs: middle(BARE, value),
-        bar: Bar::Ratio(1.3),
+        bar,
     };
+    let promised = Bar::Ratio(1.3);
     let mut figures = vec![
-        figure("COMMIT to client, p50", |s| s.p50),
-        figure("COMMIT to client, p99", |s| s.p99),
+        figure("COMMIT to client, p50", GATEWAY, |s| s.p50, promised),
+        figure("COMMIT to client, p99", GATEWAY, |s| s.p99, promised),
+        figure(
+            "COMMIT to client, outbox, p50",
+            OUTBOX,
+            |s| s.p50,
+            Bar::Ratio(2.0),
+        ),
+        figure("COMMIT to client, outbox, p99", OUTBOX, |s| s.p99, Bar::None),
+        figure("COMMIT to client, wal, p50", WAL, |s| s.p50, Bar::Ratio(2.0)),
+        figure(
+            "COMMIT to a Socket.IO client, p50",
+            SOCKETIO,
+            |s| s.p50,
+            Bar::None,
+        ),
+        figure(
+            "COMMIT to a Socket.IO client, p99",
+            SOCKETIO,
+            |s| s.p99,
+            Bar::None,
+        ),
     ];
     figures.retain(|figure| !figure.ours.is_nan());
     let mut table = Table::new(&["way", "p50 ms", "p99 ms", "p50 ms from the INSERT"]);
-    for name in [BARE, TRIGGER, GATEWAY]
+    for name in [BARE, TRIGGER, GATEWAY, OUTBOX, WAL, SOCKETIO]
         .into_iter()
         .filter(|name| samples.contains_key(name))
     {

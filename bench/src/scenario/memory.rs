@@ -17,13 +17,16 @@ const MIB: f64 = KIB * KIB;
 /// What an allocator needs to give pages back on its own clock.
 const SETTLING: Duration = Duration::from_secs(15);
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 9] = [
     Kind::Ours,
     Kind::OursFull,
     Kind::OursSse,
+    Kind::OursSocketIo,
     Kind::Floor,
     Kind::Bun,
     Kind::NodeWs,
+    Kind::SocketIo,
+    Kind::SocketIoBun,
 ];
 
 /// Bytes.
@@ -135,15 +138,19 @@ fn report(samples: &[(Kind, Vec<Sample>)], notes: Vec<String>, quick: bool) -> R
     };
     let mut figures = Vec::new();
     for kind in KINDS.into_iter().filter(|kind| kind.is_ours()) {
+        let (peer, most) = match kind {
+            Kind::OursSocketIo => (Kind::SocketIoBun, 5.0),
+            _ => (Kind::Bun, 4.0),
+        };
         let figure = |what: &str, unit, value: &dyn Fn(&Sample) -> f64, most| Figure {
             what: format!("{}: {what}", kind.name()),
             ours: middle(kind, value),
             unit,
-            against: Kind::Bun.name(),
-            theirs: middle(Kind::Bun, value),
+            against: peer.name(),
+            theirs: middle(peer, value),
             bar: Bar::Value(most),
         };
-        figures.push(figure("per idle connection", "KiB", &|s| s.per_idle / KIB, 4.0));
+        figures.push(figure("per idle connection", "KiB", &|s| s.per_idle / KIB, most));
         let left = |s: &Sample| (s.left - s.start) / MIB;
         figures.push(figure("left behind beyond start and window", "MiB", &left, 8.0));
     }

@@ -1,10 +1,16 @@
 //! The scenarios, each one question with its floor.
 
+mod slices;
 pub(crate) mod fanout;
+pub(crate) mod socketio;
 pub(crate) mod latency;
+pub(crate) mod redis;
 pub(crate) mod memory;
 pub(crate) mod writers;
+pub(crate) mod wal;
 pub(crate) mod decrypt;
+pub(crate) mod drain;
+pub(crate) mod log;
 
 use pregon_testkit::{Server, postgres::Options};
 
@@ -17,6 +23,14 @@ pub(crate) struct Effort {
     pub(crate) passes: usize,
 }
 
+/// What drives the test kit's servers.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+}
+
 /// A server that really writes, as an application's does.
 async fn postgres_with_fsync() -> anyhow::Result<Server> {
     let options = Options {
@@ -26,7 +40,9 @@ async fn postgres_with_fsync() -> anyhow::Result<Server> {
     Server::start(options).await
 }
 
-/// Our configuration for a watch of `public.bench`, whose changes go to the channel of that name.
-fn watch(url: &str) -> String {
-    format!("[postgres]\nurl = \"{url}\"\napply = \"auto\"\n\n[[watch]]\ntable = \"public.bench\"\n")
+/// Our configuration for a watch of `public.bench`, captured this way, whose changes go to the channel of that name.
+fn watch(url: &str, capture: &str) -> String {
+    format!(
+        "[postgres]\nurl = \"{url}\"\napply = \"auto\"\ncapture = \"{capture}\"\n\n[[watch]]\ntable = \"public.bench\"\n"
+    )
 }

@@ -26,10 +26,7 @@ const WATCHED: &str = "bench";
 type Rates = BTreeMap<(usize, &'static str), Vec<f64>>;
 
 pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = super::runtime()?;
     let server = runtime.block_on(super::postgres_with_fsync())?;
     let database = runtime.block_on(Database::create(&server))?;
     for table in [PLAIN, BARE, WATCHED] {
@@ -50,7 +47,11 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
         }
         None => {
             tables.push(WATCHED);
-            Some(Running::start(Kind::Ours, &super::watch(&database.url()), None)?)
+            Some(Running::start(
+                Kind::Ours,
+                &super::watch(&database.url(), "notify"),
+                None,
+            )?)
         }
     };
     let mut rates = Rates::new();

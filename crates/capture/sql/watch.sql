@@ -24,7 +24,7 @@ BEGIN
     END IF;
     IF octet_length(pregon_head) + octet_length(pregon_rest) < 7900 THEN
       pregon_payload := pregon_head || pregon_rest;
-    ELSIF pregon_op IN ({{unreadable}}) THEN
+    ELSIF pregon_op IN ({{with_old}}) THEN
       -- The old row cannot be read again by its key: the payload is kept whole.
       pregon_payload := pregon.fit(pregon_head, pregon_rest, NULL);
     ELSE

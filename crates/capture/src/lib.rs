@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  install ──▶ triggers ──NOTIFY──▶ listen ──▶ decode ──▶ Captured ──▶ the gateway
-//!  (once)                             │                      ▲
-//!                                     └── big rows ── fetch ─┘      query: enrichment and rights
+//!  (once)   │                         │                      ▲
+//!           │                         └── big rows ── fetch ─┘      query: enrichment and rights
+//!           └──▶ publication, slot ──────▶ wal ──▶ Captured
 //! ```
 //!
 //! Only this crate (and the test kit) imports the driver. [`connect`] makes every connection, [`listen`] owns the one that
@@ -17,6 +18,8 @@ pub mod decode;
 pub mod fetch;
 pub mod attachment;
 pub mod listen;
+pub mod outbox;
+pub mod wal;
 
 pub mod publish;
 pub mod query;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::{Config, Period, Size, Socketio};
+use crate::config::{Config, LogKind, Period, Size, Socketio};
 use crate::node::{Node, Options};
 
 /// Serves `/echo`, `/engine.io/` and `/socket.io/` on a port of this machine until interrupted.
@@ -23,6 +23,7 @@ pub async fn run(port: u16) -> anyhow::Result<ExitCode> {
 fn config(port: u16) -> Config {
     let mut config = Config::default();
     config.server.listen = format!("127.0.0.1:{port}");
+    config.log.kind = LogKind::Memory;
     config.server.origins = vec!["*".into()];
     config.server.ping = Period(Duration::from_millis(300));
     config.server.pong_timeout = Period(Duration::from_millis(200));

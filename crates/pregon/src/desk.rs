@@ -12,18 +12,25 @@ use pregon_capture::query::{Pool, QueryError};
 use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::room;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::auth::{Claims, Verifier};
 use crate::event::Event;
 use crate::hub::{Key, ShardHandle};
-use crate::log::{Append, Entry, Position};
+use crate::log::{Append, Entry, Past, Position};
+use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::route::grant::{Decision, Rights, SqlQuestion};
 use crate::session::command::{Answer, Question};
+use crate::session::history::History;
 use crate::session::recovery::{Recalled, Recovery, Sessions};
+use crate::session::replay::Fetch;
 
 /// At most one warning in this time that an event found nobody.
 const NOBODY_EVERY: Duration = Duration::from_secs(10);
+
+/// Reads of the log beyond its window at one time: more would only wait for the same disk, on threads that others need.
+const READERS: usize = 4;
 
 /// See the module.
 pub struct Desk {
@@ -33,6 +40,9 @@ pub struct Desk {
     pipeline: Arc<Pipeline>,
     rights: Arc<ArcSwap<Rights>>,
     kept: Arc<Sessions>,
+    past: Arc<Past>,
+    readers: Semaphore,
+    metrics: Arc<Metrics>,
     nobody: Mutex<Nobody>,
 }
 
@@ -50,7 +60,9 @@ impl Desk {
         pipeline: Arc<Pipeline>,
         rights: Arc<ArcSwap<Rights>>,
         kept: Arc<Sessions>,
+        past: Arc<Past>,
     ) -> Arc<Self> {
+        let metrics = Arc::clone(pipeline.metrics());
         Arc::new(Self {
             runtime,
             verifier,
@@ -58,6 +70,9 @@ impl Desk {
             pipeline,
             rights,
             kept,
+            past,
+            readers: Semaphore::new(READERS),
+            metrics,
             nobody: Mutex::default(),
         })
     }
@@ -70,6 +85,30 @@ impl Desk {
     /// The sessions that may come back.
     pub fn kept(&self) -> &Arc<Sessions> {
         &self.kept
+    }
+
+    /// All that the log still has.
+    pub fn past(&self) -> &Arc<Past> {
+        &self.past
+    }
+
+    /// Reads a piece of a replay that lies before the window.
+    pub fn fetch(self: &Arc<Self>, fetch: Fetch, shard: ShardHandle, key: Key) {
+        let desk = Arc::clone(self);
+        self.runtime.spawn(async move {
+            desk.metrics.log_reads.inc();
+            // Without an answer the node is stopping, and the session is closed with it.
+            if let Some(fetched) = desk.read(move |past| fetch.read(past)).await {
+                shard.fetched(key, fetched);
+            }
+        });
+    }
+
+    /// Runs what may read files; `None` if the node is stopping. A few run at a time, the others wait in order.
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Past) -> T + Send + 'static) -> Option<T> {
+        let _permit = self.readers.acquire().await.ok()?;
+        let past = Arc::clone(&self.past);
+        tokio::task::spawn_blocking(move || read(&past)).await.ok()
     }
 
     /// Answers `question` to the session `key` of a shard.
@@ -93,6 +132,10 @@ impl Desk {
             Question::Emit { event, claims } => Answer::Emitted(self.emit(*event, &claims).await),
             Question::Recover { recovery, claims } => {
                 Answer::Recovered(self.recover(&recovery, &claims).await.map(Box::new))
+            }
+            Question::History(request) => {
+                let history = self.read(move |past| request.read(past)).await;
+                Answer::History(history.unwrap_or_else(History::default))
             }
         }
     }

@@ -115,6 +115,20 @@ pub struct Args {
 }
 
 impl Args {
+    /// Arguments that were taken apart by the three methods below.
+    pub fn of_parts(list: Bytes, attachments: Vec<Bytes>, json: Bytes) -> Self {
+        Self {
+            list,
+            attachments,
+            json,
+        }
+    }
+
+    /// The arguments as one JSON value.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
     /// What a Socket.IO event carries behind its name.
     pub fn list(&self) -> &[u8] {
         &self.list

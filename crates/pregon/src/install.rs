@@ -1,11 +1,11 @@
 //! From the configuration's watches to what is installed in the database.
 
-use pregon_capture::catalog::names::split_qualified;
+use pregon_capture::catalog::names::{fingerprint, split_qualified};
 use pregon_capture::change::Op;
 use pregon_capture::connect::Settings;
-use pregon_capture::install::{Target, WatchSpec};
+use pregon_capture::install::{Mode, Target, WatchSpec};
 
-use crate::config::{Config, Operation};
+use crate::config::{Capture, Config, Operation, Postgres, Secret};
 
 /// The watches as the installer and the listener want them.
 pub fn specs(config: &Config) -> Vec<WatchSpec> {
@@ -43,16 +43,52 @@ fn split(table: &str) -> (String, String) {
 
 /// Everything that shall be in the database. The gateway's role is the user of its own connection.
 pub fn target(config: &Config) -> anyhow::Result<Target> {
-    let gateway = config
-        .postgres
+    let settings = |url: fn(&Postgres) -> Option<&Secret>| {
+        let url = config.postgres.as_ref().and_then(url);
+        url.map(|url| Settings::parse(url.reveal())).transpose()
+    };
+    let user = |settings: &Option<Settings>| settings.as_ref()?.user().map(str::to_owned);
+    let gateway = settings(|postgres| postgres.url.as_ref())?;
+    let replication = settings(Postgres::replication)?;
+    let database = replication
         .as_ref()
-        .and_then(|postgres| postgres.url.as_ref());
-    let gateway = gateway.map(|url| Settings::parse(url.reveal())).transpose()?;
+        .and_then(Settings::database)
+        .unwrap_or_default();
     Ok(Target {
         watches: specs(config),
-        gateway_role: gateway.as_ref().and_then(Settings::user).map(str::to_owned),
+        gateway_role: user(&gateway),
+        mode: mode(config),
+        slot: match config
+            .postgres
+            .as_ref()
+            .and_then(|postgres| postgres.slot.clone())
+        {
+            Some(slot) => slot,
+            None => slot_of(database),
+        },
+        replication_role: user(&replication),
         ..Target::default()
     })
+}
+
+/// How changes leave the database. Without a watch nothing has to be kept there: `pregon.publish` notifies whoever listens.
+pub fn mode(config: &Config) -> Mode {
+    match config.postgres.as_ref().map(|postgres| postgres.capture) {
+        Some(Capture::Outbox) if !config.watch.is_empty() => Mode::Outbox,
+        Some(Capture::Wal) => Mode::Wal,
+        _ => Mode::Notify,
+    }
+}
+
+/// Slots belong to the whole server, so a default name has to tell databases apart.
+fn slot_of(database: &str) -> String {
+    let plain = database
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain && database.len() <= 50 {
+        return format!("pregon_{database}");
+    }
+    format!("pregon_{}", fingerprint(database).to_lowercase())
 }
 
 #[cfg(test)]

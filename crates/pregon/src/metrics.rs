@@ -5,7 +5,9 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use pregon_capture::outbox::Report;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -141,6 +143,12 @@ pub struct Metrics {
     pub source_gaps: Family<SourceLabel, Counter>,
     pub malformed: Family<SourceLabel, Counter>,
     pub capture_lag: Histogram,
+    pub outbox_rows: Gauge,
+    pub outbox_bytes: Gauge,
+    pub outbox_lag: Gauge<f64, AtomicU64>,
+    pub outbox_stalled: Gauge<f64, AtomicU64>,
+    pub slot_retained: Gauge,
+    pub slot_alarm: Gauge,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
     pub decrypt_failures: Family<DecryptLabel, Counter>,
@@ -154,6 +162,14 @@ pub struct Metrics {
     pub gaps: Counter,
     pub window_bytes: Gauge,
     pub window_entries: Gauge,
+    pub log_bytes: Gauge,
+    pub log_segments: Gauge,
+    pub log_oldest: Gauge,
+    pub log_newest: Gauge,
+    pub log_sync: Histogram,
+    pub log_failures: Counter,
+    pub log_reads: Counter,
+    pub recovery_unsaved: Gauge,
 }
 
 /// From 100 µs to 10 s: a commit reaches a screen in about a millisecond, and trouble shows in seconds.
@@ -174,6 +190,12 @@ impl Metrics {
             source_gaps: Family::default(),
             malformed: Family::default(),
             capture_lag: seconds(),
+            outbox_rows: Gauge::default(),
+            outbox_bytes: Gauge::default(),
+            outbox_lag: Gauge::default(),
+            outbox_stalled: Gauge::default(),
+            slot_retained: Gauge::default(),
+            slot_alarm: Gauge::default(),
             routes: Family::default(),
             publications: Counter::default(),
             decrypt_failures: Family::default(),
@@ -187,8 +209,17 @@ impl Metrics {
             gaps: Counter::default(),
             window_bytes: Gauge::default(),
             window_entries: Gauge::default(),
+            log_bytes: Gauge::default(),
+            log_segments: Gauge::default(),
+            log_oldest: Gauge::default(),
+            log_newest: Gauge::default(),
+            log_sync: seconds(),
+            log_failures: Counter::default(),
+            log_reads: Counter::default(),
+            recovery_unsaved: Gauge::default(),
         };
         metrics.register_sources();
+        metrics.register_log();
         metrics.register_clients();
         Arc::new(metrics)
     }
@@ -213,6 +244,19 @@ impl Metrics {
         );
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
+        self.register_outbox();
+        let r = &mut self.registry;
+        r.register_with_unit(
+            "slot_retained",
+            "WAL that the server keeps for our slot",
+            Unit::Bytes,
+            self.slot_retained.clone(),
+        );
+        r.register(
+            "slot_alarm",
+            "1 while the slot has used up more than half of max_slot_wal_keep_size, beyond which it is lost",
+            self.slot_alarm.clone(),
+        );
         r.register(
             "route_matches",
             "Events that a route addressed",
@@ -228,6 +272,10 @@ impl Metrics {
             "Fields that went out as null because they could not be decrypted",
             self.decrypt_failures.clone(),
         );
+    }
+
+    fn register_log(&mut self) {
+        let r = &mut self.registry;
         r.register_with_unit(
             "window",
             "Memory that the recent log takes",
@@ -239,6 +287,51 @@ impl Metrics {
             "Entries of the recent log",
             self.window_entries.clone(),
         );
+        let help = "Disk that the log takes, 0 without one";
+        r.register_with_unit("log", help, Unit::Bytes, self.log_bytes.clone());
+        r.register("log_segments", "Files of the disk log", self.log_segments.clone());
+        r.register(
+            "log_oldest",
+            "Offset of the oldest entry that can be replayed",
+            self.log_oldest.clone(),
+        );
+        r.register(
+            "log_newest",
+            "Offset of the newest entry",
+            self.log_newest.clone(),
+        );
+        let help = "Time of one fsync of the disk log, which makes all batches durable that waited for it";
+        r.register_with_unit("log_sync", help, Unit::Seconds, self.log_sync.clone());
+        r.register(
+            "log_failures",
+            "Attempts to write or read the disk log that failed",
+            self.log_failures.clone(),
+        );
+        r.register(
+            "log_reads",
+            "Pieces that were read from the disk for replays beyond the window",
+            self.log_reads.clone(),
+        );
+        r.register(
+            "recovery_unsaved",
+            "Sessions of Socket.IO whose last change is not on the disk yet",
+            self.recovery_unsaved.clone(),
+        );
+    }
+
+    fn register_outbox(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "outbox_rows",
+            "Rows in the outbox, read ones that are kept for a while included",
+            self.outbox_rows.clone(),
+        );
+        let help = "About what the rows of the outbox weigh";
+        r.register_with_unit("outbox", help, Unit::Bytes, self.outbox_bytes.clone());
+        let help = "Age of the oldest row that is not in the log yet";
+        r.register_with_unit("outbox_lag", help, Unit::Seconds, self.outbox_lag.clone());
+        let help = "For how long delivery has waited for a transaction that is still open";
+        r.register_with_unit("outbox_stalled", help, Unit::Seconds, self.outbox_stalled.clone());
     }
 
     fn register_clients(&mut self) {
@@ -269,6 +362,19 @@ impl Metrics {
         );
         r.register("replayed", "Entries sent again on request", self.replayed.clone());
         r.register("gaps", "Gaps told to sessions", self.gaps.clone());
+    }
+
+    /// Takes over what the reader of the outbox reports.
+    pub fn outbox(&self, report: &Report) {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.outbox_rows.set(whole(report.rows));
+        self.outbox_bytes.set(whole(report.bytes));
+        self.outbox_lag.set(report.lag);
+        let stalled = report
+            .stall
+            .as_ref()
+            .map_or(0.0, |stall| stall.lasts.as_secs_f64());
+        self.outbox_stalled.set(stalled);
     }
 
     /// Counts one drop.

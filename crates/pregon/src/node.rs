@@ -4,6 +4,9 @@
 //! their sessions spread over the drain time; requests that are still answered are cut; the log closes last. Two nodes can
 //! live in one process: nothing here is global.
 
+mod log;
+mod sources;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,9 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
 use pregon_capture::connect::Settings;
-use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -21,31 +22,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
 use crate::auth::Verifier;
-use crate::config::{Config, Emitter};
+use crate::config::Config;
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::Connections;
-use crate::log::memory::MemoryLog;
-use crate::log::window::Retention;
-use crate::log::{Log, Open, Volatile};
+use crate::log::{Log, Past, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
-use crate::source::Attached;
-use crate::source::emitter::Emitters;
-use crate::source::postgres::PostgresSource;
-use crate::source::redis::RedisSource;
-use crate::source::triggers::Triggers;
 use crate::source::webhook;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
 use crate::transport::origin::Origins;
+use log::Opened;
+use sources::Parts;
 
 /// Time between lines about active connections, and between prunings of the log by age.
 const TICK: Duration = Duration::from_secs(10);
@@ -73,6 +69,7 @@ pub struct Node {
     hub: Arc<Hub>,
     health: Arc<Health>,
     log: Arc<dyn Log>,
+    kept: Arc<Sessions>,
     metrics: Arc<Metrics>,
     /// Stops sources and the accept loop.
     stop: CancellationToken,
@@ -87,13 +84,13 @@ impl Node {
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
-        let log = open_log(&config, &opener);
+        let settings = settings(&config, &options);
+        let Opened { log, kept, up } = log::open(&config, &settings, &opener, &metrics).await?;
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let verifier = Arc::new(Verifier::build(&config.auth)?);
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let kept = Arc::new(Sessions::new(config.socketio().recovery_window.0));
         let pipeline = Pipeline::new(
             Arc::clone(&router),
             Arc::clone(&rights),
@@ -109,11 +106,20 @@ impl Node {
             Arc::clone(&pipeline),
             Arc::clone(&rights),
             Arc::clone(&kept),
+            Past::of(&*log),
         );
-        let settings = settings(&config, &options);
         let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
         let stop = CancellationToken::new();
-        let (sources, health) = start_sources(&config, &pipeline, &metrics, &hub, pool.as_ref(), &stop)?;
+        let mut sources = sources::start(&Parts {
+            config: &config,
+            pipeline: &pipeline,
+            metrics: &metrics,
+            hub: &hub,
+            pool: pool.as_ref(),
+            stop: &stop,
+        })?;
+        sources.attached.push(("log", up));
+        let health = Health::new(sources.attached);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
@@ -122,7 +128,7 @@ impl Node {
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(Arc::clone(&hub), Arc::clone(&log), kept, stop.clone()));
+        tasks.spawn(tick(&hub, &log, &kept, &stop));
         Ok(Self {
             address,
             config,
@@ -133,10 +139,11 @@ impl Node {
             hub,
             health,
             log,
+            kept,
             metrics,
             stop,
             cut,
-            sources,
+            sources: sources.tasks,
             front: tasks,
         })
     }
@@ -193,6 +200,7 @@ impl Node {
         }
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
+        log::close(&self.log, &self.kept).await;
         tracing::info!(newest = self.log.window().head(), "stopped");
     }
 
@@ -202,18 +210,6 @@ impl Node {
         if tokio::time::timeout(patience, joined).await.is_err() {
             tracing::warn!("a source did not stop in time: what it had captured last is not delivered");
             self.sources.shutdown().await;
-        }
-    }
-}
-
-fn open_log(config: &Config, opener: &Arc<Opener>) -> Arc<dyn Log> {
-    let retention = Retention {
-        bytes: config.log.window.bytes(),
-        age: config.log.age.0,
-    };
-    match config.log.kind {
-        crate::config::LogKind::Memory => {
-            Arc::new(MemoryLog::new(retention, Arc::clone(opener) as Arc<dyn Open>))
         }
     }
 }
@@ -239,6 +235,7 @@ fn start_hub(
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
         window: Arc::clone(log.window()),
+        past: Arc::clone(desk.past()),
         rights: Arc::clone(desk.rights()),
         metrics: Arc::clone(metrics),
         desk: Arc::clone(desk),
@@ -286,86 +283,6 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
         conformance: options.echo,
         shards: u16::try_from(shards).unwrap_or(1),
     }
-}
-
-fn start_sources(
-    config: &Config,
-    pipeline: &Arc<Pipeline>,
-    metrics: &Arc<Metrics>,
-    hub: &Arc<Hub>,
-    pool: Option<&Arc<Pool>>,
-    stop: &CancellationToken,
-) -> anyhow::Result<(JoinSet<()>, Arc<Health>)> {
-    let mut tasks = JoinSet::new();
-    let mut attached = Vec::new();
-    let emitters = Emitters::build(config, pool.cloned(), metrics, hub);
-    if let Some(url) = config
-        .postgres
-        .as_ref()
-        .and_then(|postgres| postgres.url.as_ref())
-    {
-        let settings = Settings::parse(url.reveal())?;
-        let up = Attached::default();
-        attached.push(("postgres", up.clone()));
-        let names = config
-            .listen
-            .iter()
-            .map(|l| (l.channel.clone(), Arc::from(l.name.as_str())))
-            .collect::<HashMap<_, _>>();
-        let source = PostgresSource {
-            options: listen_options(config, settings),
-            names,
-            emitters: emitters
-                .clone()
-                .filter(|_| config.socketio().hears(Emitter::Postgres)),
-            pipeline: Arc::clone(pipeline),
-            metrics: Arc::clone(metrics),
-            attached: up.clone(),
-        };
-        let stopped = stop.clone();
-        tasks.spawn(async move {
-            if let Err(error) = source.run(stopped).await {
-                tracing::error!(%error, "postgres cannot be listened to");
-            }
-        });
-        if let Some(triggers) = Triggers::build(config, pool.map(Arc::as_ref), up, pipeline, metrics) {
-            attached.push(("postgres triggers", triggers.complete.clone()));
-            tasks.spawn(triggers.run(stop.clone()));
-        }
-    }
-    if let Some(redis) = &config.redis {
-        let source = RedisSource::build(redis, emitters.as_ref(), pipeline, metrics)?;
-        attached.extend(source.attached());
-        source.spawn(&mut tasks, stop);
-    }
-    Ok((tasks, Health::new(attached)))
-}
-
-/// What the listener needs to know of the configuration.
-pub fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
-    let mut options = ListenOptions::new(settings);
-    options.channels = config
-        .listen
-        .iter()
-        .map(|listen| listen.channel.clone())
-        .collect();
-    let emitters = config.socketio().postgres_channels();
-    options.channels.extend(emitters.map(|(channel, _)| channel));
-    options.publish = true;
-    options.node = format!("pregon-{:08x}", rand::random::<u32>());
-    if let Some(postgres) = &config.postgres {
-        options.heartbeat = postgres.heartbeat.0;
-    }
-    for spec in crate::install::specs(config) {
-        let table = WatchTable {
-            schema: spec.schema,
-            table: spec.table,
-            columns: spec.columns,
-            condition: spec.condition,
-        };
-        options.watches.insert(spec.name, table);
-    }
-    options
 }
 
 fn build_door(
@@ -459,19 +376,22 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Says how many are connected, and lets the log forget what is old.
-async fn tick(hub: Arc<Hub>, log: Arc<dyn Log>, kept: Arc<Sessions>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(TICK);
-    every.tick().await;
-    loop {
-        tokio::select! {
-            _ = every.tick() => {
-                tracing::info!(connections = hub.sessions(), "active connections");
-                kept.prune();
-                if let Err(error) = log.prune() {
-                    tracing::warn!(%error, "the log could not be pruned");
-                }
+fn tick(
+    hub: &Arc<Hub>,
+    log: &Arc<dyn Log>,
+    kept: &Arc<Sessions>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (hub, log, kept, stop) = (hub.clone(), log.clone(), kept.clone(), stop.clone());
+    async move {
+        let mut every = tokio::time::interval(TICK);
+        every.tick().await;
+        while stop.run_until_cancelled(every.tick()).await.is_some() {
+            tracing::info!(connections = hub.sessions(), "active connections");
+            kept.prune();
+            if let Err(error) = log.prune() {
+                tracing::warn!(%error, "the log could not be pruned");
             }
-            () = stop.cancelled() => return,
         }
     }
 }

@@ -18,6 +18,8 @@ pub async fn run(mut config: Config, config_path: Option<PathBuf>) -> anyhow::Re
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // A file that may not grow is an error of the log's write, as a full disk is, and not the end of the process.
+    let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     let waited_at = tokio::select! {
         installed = installation::install_triggers(&config) => installed?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),

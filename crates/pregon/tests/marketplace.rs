@@ -163,3 +163,22 @@ async fn every_wire_works_again_after_a_kill_of_the_gateway() {
         socket.event("ADMIN_STATS_UPDATED").await;
     }
 }
+
+#[tokio::test]
+async fn a_name_that_stands_for_channels_tells_by_which_names_events_arrive() {
+    let redis = Redis::start().await.unwrap();
+    let node = shop(&redis).await;
+    let url = node.ws_url(&format!(
+        "/connect?token={}",
+        token(&json!({"sub": 1, "role": "ADMIN", "rooms": ["fin"]}))
+    ));
+    let mut client = WsClient::connect(&url, &[]).await.unwrap();
+    client.next_of_type("welcome", SOON).await.unwrap();
+    let events = client.subscribe("events").await.unwrap();
+    assert_eq!(events["channels"], json!(["admin:ADMIN"]));
+    redis.publish("events", ADMIN).await.unwrap();
+    let event = client.next_of_type("event", SOON).await.unwrap();
+    assert_eq!(event["channel"], "admin:ADMIN");
+    let room = client.subscribe("ws:room:fin").await.unwrap();
+    assert_eq!((&room["recovered"], room.get("channels")), (&json!(false), None));
+}

@@ -134,3 +134,30 @@ async fn typing_is_not_kept() {
     let next = late.next_of_type("event", SOON).await.unwrap();
     assert_eq!(next["event"], "fin", "nothing else is kept");
 }
+
+/// Between two polls a client is not connected in any sense; it hears of everybody all the same.
+#[tokio::test]
+async fn a_client_that_polls_hears_of_everyone_and_of_every_keystroke() {
+    let node = rooms().await;
+    let mut luis = client(&node, CLIENTS[0], &["polling"], &json!({"sub": "luis"})).await;
+    luis.ask("subscribe", &json!(["chat_x"])).await;
+    let mut ana = connect(&node, &json!({"sub": "ana"})).await;
+    ana.subscribe("chat_x").await.unwrap();
+    for n in 0..10 {
+        let typing = json!({"type": "publish", "channel": "chat_x", "event": "typing", "data": n});
+        ana.request(typing).await.unwrap();
+        let mut other = connect(&node, &json!({"sub": format!("otra{n}")})).await;
+        other.subscribe("chat_x").await.unwrap();
+        other.close().await.unwrap();
+    }
+    for n in 0..10 {
+        luis.wait_for("typing", |line| line["event"] == "typing" && line["args"][0] == n)
+            .await;
+        for event in ["join", "leave"] {
+            luis.wait_for(event, |line| {
+                line["event"] == event && line["args"][0]["client"] == format!("otra{n}")
+            })
+            .await;
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! Connection state recovery of Socket.IO: the unmodified client gets its session back with what it missed, or learns that it did not.
 
-use pregon_testkit::{Database, Node, NodeOptions, postgres};
+use pregon_testkit::{Database, Node, NodeOptions, Proxy, postgres};
 use serde_json::{Value, json};
 
 use crate::socketio::ROOMS;
 use crate::support::official::{CLIENTS, Official, TRANSPORTS};
-use crate::support::{PLAIN, binary, node, publish, token};
+use crate::support::{PLAIN, binary, metric, node, publish, token};
 
 fn config() -> String {
     format!(
@@ -134,7 +134,7 @@ async fn another_user_does_not_get_the_session() {
 /// With the log in memory a process that was killed has forgotten everything: the client learns it and begins anew.
 #[tokio::test]
 async fn a_killed_process_with_its_log_in_memory_recovers_nobody_and_serves_everybody() {
-    let mut node = node(&config()).await;
+    let mut node = node(&format!("{}\n[log]\nkind = \"memory\"\n", config())).await;
     for transports in TRANSPORTS {
         let (mut client, _) = connect(&node, transports, &json!({"sub": "ana"})).await;
         publish(&node, "user_ana", "antes", json!(1)).await;
@@ -146,6 +146,50 @@ async fn a_killed_process_with_its_log_in_memory_recovers_nobody_and_serves_ever
         assert_eq!(after["recovered"], false);
         publish(&node, "user_ana", "después", json!(2)).await;
         client.event("después").await;
+    }
+}
+
+/// With the log on the disk any later process of it gives the session back, with what was missed.
+#[tokio::test]
+async fn after_a_kill_the_next_process_recovers_sessions_with_what_they_missed() {
+    let mut node = node(&config()).await;
+    let proxy = Proxy::start(node.address()).await.unwrap();
+    for transports in TRANSPORTS {
+        let more = json!({"auth": {"token": token(&json!({"sub": "ana", "rooms": ["1"]}))}});
+        let url = format!("http://{}", proxy.address());
+        let mut client = Official::client(CLIENTS[0], &url, transports, &more);
+        let before = client.wait("connect").await;
+        client.ask("subscribe", &json!(["room_1"])).await;
+        publish(&node, "room_1", "n", json!(0)).await;
+        assert_eq!(client.event("n").await[0], 0);
+        metric(&node, "pregon_recovery_unsaved", |unsaved| unsaved == 0.0)
+            .await
+            .unwrap();
+        proxy.refuse(true).await;
+        proxy.cut().await;
+        client.wait("disconnect").await;
+        for n in 1..=5 {
+            publish(&node, "room_1", "n", json!(n)).await;
+        }
+        node.kill9().await.unwrap();
+        node.restart().await.unwrap();
+        publish(&node, "user_ana", "n", json!(6)).await;
+        proxy.restore().await;
+        let after = client.wait("connect").await;
+        assert_eq!(
+            (&after["recovered"], &after["id"]),
+            (&json!(true), &before["id"]),
+            "{transports:?}"
+        );
+        for n in 1..=6 {
+            assert_eq!(client.event("n").await[0], n);
+        }
+        let all = client.lines();
+        assert_eq!(
+            all.iter().filter(|line| line["event"] == "n").count(),
+            7,
+            "each once"
+        );
     }
 }
 

@@ -77,7 +77,7 @@ async fn since_some_minutes_and_the_last_few() {
 
 #[tokio::test]
 async fn a_position_of_an_earlier_life_of_the_log_is_a_gap() {
-    let mut node = node(PLAIN).await;
+    let mut node = node(&format!("{PLAIN}\n[log]\nkind = \"memory\"\n")).await;
     let positions = say(&node, 1..=2).await;
     node.restart().await.unwrap();
     let mut client = connect(&node, &json!({"sub": 1})).await;
@@ -95,7 +95,10 @@ async fn a_position_of_an_earlier_life_of_the_log_is_a_gap() {
 
 #[tokio::test]
 async fn what_the_window_no_longer_holds_is_a_gap() {
-    let node = node(&format!("{PLAIN}\n[log]\nwindow = \"16KiB\"\n")).await;
+    let node = node(&format!(
+        "{PLAIN}\n[log]\nkind = \"memory\"\nwindow = \"16KiB\"\n"
+    ))
+    .await;
     let first = publish(&node, "news", "n", json!(1)).await;
     let long = "x".repeat(2000);
     for _ in 0..30 {
@@ -111,7 +114,10 @@ async fn what_the_window_no_longer_holds_is_a_gap() {
 
 #[tokio::test]
 async fn pruning_of_one_channel_is_no_gap_for_another() {
-    let node = node(&format!("{PLAIN}\n[log]\nwindow = \"16KiB\"\n")).await;
+    let node = node(&format!(
+        "{PLAIN}\n[log]\nkind = \"memory\"\nwindow = \"16KiB\"\n"
+    ))
+    .await;
     let first = publish(&node, "user_9", "n", json!(1)).await;
     for _ in 0..30 {
         publish(&node, "user_9", "n", json!("x".repeat(2000))).await;
@@ -123,6 +129,7 @@ async fn pruning_of_one_channel_is_no_gap_for_another() {
 
 const WATCHED: &str = r#"
 [postgres]
+capture = "notify"
 apply = "auto"
 [[watch]]
 table = "ventas"
@@ -187,7 +194,7 @@ async fn since_on_the_request_counts_with_a_first_message_token_too() {
 
 #[tokio::test]
 async fn a_gap_of_one_channel_does_not_move_the_position_past_the_replay_of_another() {
-    let node = node("[server]\napi_key = \"llave-de-prueba\"\n[log]\nwindow = \"8KiB\"\n[[channel]]\nname = \"news\"\n[[channel]]\nname = \"old\"\n").await;
+    let node = node("[server]\napi_key = \"llave-de-prueba\"\n[log]\nkind = \"memory\"\nwindow = \"8KiB\"\n[[channel]]\nname = \"news\"\n[[channel]]\nname = \"old\"\n").await;
     publish(&node, "old", "n", json!(0)).await;
     let since = publish(&node, "old", "n", json!(1)).await;
     publish(&node, "old", "n", json!(2)).await;

@@ -1,10 +1,12 @@
 //! Socket.IO as its official clients meet it: rooms, rights, publishing, emits of their own, namespaces, errors.
 
-use pregon_testkit::{Node, NodeOptions, http};
+use pregon_testkit::{Node, NodeOptions, WsClient, http};
 use serde_json::{Value, json};
 
 use crate::support::official::{CLIENTS, Official, TRANSPORTS, pass_suite};
-use crate::support::{PLAIN, Running, SOON, binary, in_seconds, metric, node, publish, refusal, token};
+use crate::support::{
+    PLAIN, Running, SOON, binary, connect, in_seconds, metric, node, post, publish, refusal, token,
+};
 
 /// Rooms by claims, a route for what clients emit, and a namespace.
 pub(crate) const ROOMS: &str = r#"
@@ -23,6 +25,11 @@ from = "clients"
 when = "event in ['say', 'typing']"
 to = "chat_{room}"
 event = "{event}"
+[[route]]
+from = "clients"
+when = "event == 'renamed'"
+to = "chat_{room}"
+event = "connect"
 "#;
 
 pub(crate) async fn rooms() -> Node {
@@ -390,4 +397,49 @@ async fn draining_lets_clients_go_to_another_node() {
             "clients come back by themselves"
         );
     }
+}
+
+/// A client of Socket.IO takes such a name for a broken packet and goes; one that recovers would meet it again and again.
+#[tokio::test]
+async fn names_of_the_protocol_reach_no_client_and_are_refused_where_somebody_can_be_told() {
+    let node = rooms().await;
+    let mut ana = person(&node, "ana", CLIENTS[0], "websocket").await;
+    let mut luis = person(&node, "luis", CLIENTS[1], "polling").await;
+    let mut plain = connect(&node, &json!({"sub": "plana"})).await;
+    plain.subscribe("chat_x").await.unwrap();
+    for client in [&mut ana, &mut luis] {
+        client.ask("subscribe", &json!(["chat_x"])).await;
+    }
+    for event in ["connect", "disconnect", "connect_error", "gap", "error", "join"] {
+        let publish = json!({"type": "publish", "channel": "chat_x", "event": event, "data": 1});
+        assert_eq!(plain.request(publish).await.unwrap()["type"], "error", "{event}");
+    }
+    let body = json!({"channel": "chat_x", "event": "disconnect", "data": 1});
+    assert_eq!(post(&node, &body, &[]).await.status(), 400);
+    // By a route, where nobody can be told: others get it.
+    let say = json!([{"room": "x"}]);
+    let routed = ana.ask("renamed", &say).await;
+    assert!(routed[0]["position"].is_string(), "{routed}");
+    assert_eq!(
+        plain.next_of_type("event", SOON).await.unwrap()["event"],
+        "connect"
+    );
+    ana.ask("say", &say).await;
+    for client in [&mut ana, &mut luis] {
+        client.event("say").await;
+        let heard = client.lines();
+        assert!(!heard.iter().any(|line| line["on"] == "disconnect"), "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_only_tries_to_connect_is_sent_away() {
+    let node = rooms().await;
+    let url = node.ws_url("/socket.io/?EIO=4&transport=websocket");
+    let mut socket = WsClient::connect(&url, &[]).await.unwrap();
+    for _ in 0..50 {
+        // What is sent behind the end is lost.
+        let _ = socket.send_text(r#"40{"token":"no.es.nada"}"#).await;
+    }
+    assert!(socket.close_code(SOON).await.unwrap().is_some());
 }

@@ -46,6 +46,44 @@ async fn without_channels_it_follows_those_that_the_claims_join() {
 }
 
 #[tokio::test]
+async fn in_the_format_of_the_protocol_messages_name_their_channels() {
+    let node = node(PLAIN).await;
+    let first = publish(&node, "news", "n", json!(1)).await;
+    publish(&node, "room_a", "n", json!(2)).await;
+    let query = format!("format=protocol&channel=news&channel=room_a&since={first}");
+    let mut client = open(&node, &query).await;
+    let welcome = client.next_event(SOON).await.unwrap().json().unwrap();
+    assert_eq!(
+        (&welcome["type"], &welcome["channels"]),
+        (&json!("welcome"), &json!(["news", "room_a"]))
+    );
+    publish(&node, "news", "n", json!(3)).await;
+    for (channel, data, replayed) in [("room_a", json!(2), json!(true)), ("news", json!(3), json!(null))] {
+        let event = client.next_event(SOON).await.unwrap();
+        assert_eq!((event.id, event.event), (None, None));
+        let message: serde_json::Value = serde_json::from_str(&event.data.unwrap()).unwrap();
+        assert_eq!(message["type"], "event");
+        assert_eq!(
+            (&message["channel"], &message["data"], &message["replayed"]),
+            (&json!(channel), &data, &replayed)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refused_channel_and_an_unknown_format_are_named() {
+    let node = node(PLAIN).await;
+    let forbidden = http::get(&url(&node, "channel=news&channel=room_b"))
+        .await
+        .unwrap();
+    assert_eq!(forbidden.status(), 403);
+    let body: serde_json::Value = serde_json::from_str(&forbidden.body).unwrap();
+    assert_eq!(body["channel"], "room_b");
+    let unknown = http::get(&url(&node, "channel=news&format=xml")).await.unwrap();
+    assert_eq!(unknown.status(), 400);
+}
+
+#[tokio::test]
 async fn last_event_id_brings_what_was_missed_in_order() {
     let node = node(PLAIN).await;
     let first = publish(&node, "news", "n", json!(1)).await;
@@ -71,7 +109,7 @@ async fn last_event_id_brings_what_was_missed_in_order() {
 
 #[tokio::test]
 async fn an_id_of_an_earlier_life_is_a_gap_event() {
-    let mut node = node(PLAIN).await;
+    let mut node = node(&format!("{PLAIN}\n[log]\nkind = \"memory\"\n")).await;
     let first = publish(&node, "news", "n", json!(1)).await;
     node.restart().await.unwrap();
     let address = url(&node, "channel=news");

@@ -10,7 +10,7 @@ const TABLE: &str =
 
 fn config(watch: &str) -> String {
     format!(
-        "[postgres]\napply = \"auto\"\n[[channel]]\nname = \"pedidos\"\n[[channel]]\nname = \"avisos\"\n\
+        "[postgres]\napply = \"auto\"\ncapture = \"notify\"\n[[channel]]\nname = \"pedidos\"\n[[channel]]\nname = \"avisos\"\n\
          [[watch]]\ntable = \"pedidos\"\n{watch}\n"
     )
 }

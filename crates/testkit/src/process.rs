@@ -87,6 +87,21 @@ pub fn signal(pid: u32, signal: i32) {
     }
 }
 
+/// Limits the size of files that a running process may write, as `ulimit -f` does; `None` lifts it. Stands for a full disk.
+#[cfg(target_os = "linux")]
+pub fn limit_file_size(pid: u32, bytes: Option<u64>) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: bytes.unwrap_or(libc::RLIM_INFINITY),
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: the new limit is whole and outlives the call; no old one is asked for.
+    match unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Whether the process exists and is not a zombie.
 pub fn is_running(pid: u32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {

@@ -7,7 +7,7 @@ mod parse;
 pub(crate) mod encode;
 
 pub use encode::{
-    error, event, gap, gap_object, join, leave, member, ok, ok_presence, ok_published, ok_subscribed, ping,
-    welcome, write_json_str,
+    error, event, gap, gap_object, join, leave, lost, member, ok, ok_presence, ok_published, ok_subscribed,
+    ping, welcome, write_json_str,
 };
 pub use parse::{ParseError, Request, parse};

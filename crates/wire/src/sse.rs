@@ -18,6 +18,12 @@ pub fn event(id: &str, event: Option<&str>, data: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// One unnamed message without an id: JSON of the full protocol, which carries its own positions.
+pub fn message(json: &[u8], out: &mut Vec<u8>) {
+    data_lines(json, out);
+    out.push(b'\n');
+}
+
 /// Something up to `to` may be missing; the block's id is `to`, so the client resumes behind the gap.
 pub fn gap(channel: Option<&str>, from: Option<&str>, to: &str, reason: GapReason, out: &mut Vec<u8>) {
     line("id", to, out);

@@ -1,6 +1,7 @@
 //! What PostgreSQL's catalogue says about tables. Reads only, and works for a role without any privilege on the tables.
 
 pub mod names;
+pub mod shape;
 
 use tokio_postgres::{Client, Row};
 

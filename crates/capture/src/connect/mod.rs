@@ -7,6 +7,7 @@
 mod dsn;
 mod error;
 mod wire;
+mod replication;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use crate::tls::{self, Verify};
 use dsn::Dsn;
 pub(crate) use error::chain;
 pub use error::{ConnectError, ConnectErrorKind};
+pub(crate) use replication::{Duplex, Replication};
 use wire::Connector;
 pub use wire::Wire;
 

@@ -38,6 +38,14 @@ impl Connector {
         }
     }
 
+    /// The same for a socket that stays bare.
+    pub(super) fn without_tls(&self) -> Self {
+        Self {
+            plain: true,
+            ..self.clone()
+        }
+    }
+
     /// A copy for one attempt, and where it notes what the server asked for.
     pub(super) fn fresh(&self) -> (Self, Arc<AtomicBool>) {
         let md5 = Arc::<AtomicBool>::default();

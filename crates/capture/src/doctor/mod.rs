@@ -1,11 +1,14 @@
 //! Named checks of a database, each with what to do about it. Reads only, apart from one notification to itself; works for the
 //! least-privileged role, which sees less: what may not be read is skipped, never guessed.
 //!
-//! The order of the checks is the order in which to repair: server (C), watches (W), rights (P), notifications (N).
+//! The order of the checks is the order in which to repair: server (C), watches (W), the WAL (L), rights (P), the outbox (O),
+//! notifications (N).
 
 mod notify;
+mod outbox;
 mod server;
 mod statements;
+mod wal;
 mod watches;
 
 use std::time::Duration;
@@ -64,6 +67,8 @@ pub struct DoctorInput {
     pub statements: Vec<(String, String)>,
     /// For the round trip through a second connection; without it that check is skipped.
     pub settings: Option<Settings>,
+    /// How the slot is read.
+    pub replication: Option<Settings>,
     /// How often the listener proves that it is alive.
     pub heartbeat: Duration,
     /// For how long writes are counted; zero skips the check.
@@ -77,6 +82,7 @@ impl Default for DoctorInput {
             listen: Vec::new(),
             statements: Vec::new(),
             settings: None,
+            replication: None,
             heartbeat: Duration::from_secs(5),
             sample: Duration::from_secs(1),
         }
@@ -87,7 +93,9 @@ impl Default for DoctorInput {
 pub async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
     let mut checks = server::run(client, input).await;
     checks.extend(watches::run(client, input).await);
+    checks.extend(wal::run(client, input).await);
     checks.extend(statements::run(client, input).await);
+    checks.extend(outbox::run(client, input).await);
     checks.extend(notify::run(client, input).await);
     checks
 }

@@ -6,6 +6,7 @@ use super::server::texts;
 use super::{Check, DoctorInput, Id};
 use crate::catalog::names::MAX_NAME;
 use crate::decode::CHANNEL;
+use crate::install::Mode;
 
 const QUEUE: Id = Id("N1", "notification queue");
 const LOCK: Id = Id("N2", "commit lock");
@@ -79,7 +80,7 @@ async fn stalled(client: &Client) -> Outcome {
 }
 
 async fn rate(client: &Client, input: &DoctorInput) -> Outcome {
-    if input.target.watches.is_empty() || input.sample.is_zero() {
+    if input.target.watches.is_empty() || input.sample.is_zero() || input.target.mode != Mode::Notify {
         return Ok(RATE.skip("nothing to count"));
     }
     let before = written(client, input).await?;
@@ -128,8 +129,12 @@ async fn channels(client: &Client, input: &DoctorInput) -> Outcome {
           FROM pg_database d WHERE d.datname = current_database()";
     let row = client.query_one(OPEN, &[]).await?;
     let (database, open): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
-    let ours = std::iter::once(CHANNEL);
+    // The outbox carries nothing there.
+    let ours = (input.target.mode == Mode::Notify).then_some(CHANNEL).into_iter();
     let names: Vec<&str> = ours.chain(input.listen.iter().map(String::as_str)).collect();
+    if names.is_empty() {
+        return Ok(CHANNELS.ok("none: changes do not travel by NOTIFY"));
+    }
     let mut detail = format!(
         "{}: any role that may connect can notify them, which forges events, and read them",
         names.join(", ")

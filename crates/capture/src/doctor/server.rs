@@ -7,6 +7,7 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::{Check, DoctorInput, Id};
 use crate::connect::Settings;
+use crate::install::Mode;
 
 const VERSION: Id = Id("C1", "server");
 const TLS: Id = Id("C2", "encryption");
@@ -27,7 +28,7 @@ pub(super) async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
     vec![
         VERSION.settle(version(client, input).await),
         TLS.settle(tls(client).await),
-        ROLE.settle(role(client).await),
+        ROLE.settle(role(client, input).await),
         TIMEOUTS.settle(timeouts(client, input).await),
         FREE.settle(free_connections(client).await),
         LONG.settle(long_transactions(client).await),
@@ -97,7 +98,7 @@ async fn tls(client: &Client) -> Outcome {
     ))
 }
 
-async fn role(client: &Client) -> Outcome {
+async fn role(client: &Client, input: &DoctorInput) -> Outcome {
     const SQL: &str =
         "SELECT rolname::text, rolsuper, rolreplication, rolbypassrls, rolcreaterole, rolconnlimit
         FROM pg_roles WHERE rolname = current_user";
@@ -106,7 +107,9 @@ async fn role(client: &Client) -> Outcome {
     let powers = ["SUPERUSER", "REPLICATION", "BYPASSRLS", "CREATEROLE"];
     let mut has = Vec::new();
     for (index, power) in powers.into_iter().enumerate() {
-        if row.try_get(index + 1)? {
+        // The one that reads the slot has to have it.
+        let needed = power == "REPLICATION" && input.target.mode == Mode::Wal;
+        if row.try_get(index + 1)? && !needed {
             has.push(power);
         }
     }
@@ -143,7 +146,9 @@ async fn timeouts(client: &Client, input: &DoctorInput) -> Outcome {
                     "idle_session_timeout is {number} ms, which ends the listening connection"
                 ));
             }
-            "max_prepared_transactions" if number > 0 && !input.target.watches.is_empty() => {
+            "max_prepared_transactions"
+                if number > 0 && !input.target.watches.is_empty() && input.target.mode == Mode::Notify =>
+            {
                 findings
                     .push("PREPARE TRANSACTION fails for transactions that touch a watched table".to_owned());
             }

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::server::texts;
 use super::{Check, DoctorInput, Id};
 use crate::catalog;
-use crate::install::{self, InstallError, PUBLISHER_ROLE, Plan, StepKind};
+use crate::install::{self, InstallError, Mode, PUBLISHER_ROLE, Plan, StepKind};
 
 const TABLES: Id = Id("W1", "watched tables");
 const LIMITS: Id = Id("W2", "limits of the watches");
@@ -78,9 +78,13 @@ async fn limits(client: &Client, input: &DoctorInput, plan: &Plan) -> Outcome {
     for watch in &input.target.watches {
         let facts = catalog::table_facts(client, &watch.schema, &watch.table).await?;
         if facts.is_some_and(|table| table.row_security) {
+            let more = match input.target.mode {
+                Mode::Notify => ", and rows too big for NOTIFY are read with the gateway's policies",
+                Mode::Outbox => "",
+                Mode::Wal => ", and values that the WAL leaves out are read with the gateway's policies",
+            };
             findings.push(format!(
-                "watch \"{}\": {}.{} has row security, which triggers do not know: the routes decide who sees a row, and rows \
-                 too big for NOTIFY are read with the gateway's policies",
+                "watch \"{}\": {}.{} has row security, which triggers do not know: the routes decide who sees a row{more}",
                 watch.name, watch.schema, watch.table
             ));
         }

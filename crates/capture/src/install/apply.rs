@@ -9,13 +9,15 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::error::server_words;
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Step, StepKind};
 use super::{ADVISORY_LOCK, InstallError};
 
 /// 0.1 s, 0.2 s … 3 s between attempts: about half a minute in all.
 const ATTEMPTS: u32 = 14;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// A longer write than that should be known to whoever installs.
+const SLOT_TIMEOUT: &str = "SET statement_timeout = '20s'";
 
 /// Applies the steps, all or none, and calls `log` for each of them once they are committed.
 pub async fn apply(
@@ -26,11 +28,65 @@ pub async fn apply(
     if plan.is_empty() {
         return Ok(());
     }
+    slots(client, plan, StepKind::DropSlot, log).await?;
+    transaction(client, plan, log).await?;
+    slots(client, plan, StepKind::CreateSlot, log).await
+}
+
+/// Slots know no transactions: one after the other, each for good. A new one waits until the running writes have ended.
+async fn slots(
+    client: &Client,
+    plan: &Plan,
+    kind: StepKind,
+    log: &mut (dyn FnMut(&Step) + Send),
+) -> Result<(), InstallError> {
+    for step in plan.steps.iter().filter(|step| step.kind == kind) {
+        client.batch_execute(SLOT_TIMEOUT).await?;
+        let done = client.batch_execute(&step.sql).await;
+        client.batch_execute("RESET statement_timeout").await?;
+        match done {
+            Ok(()) => log(step),
+            Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                return Err(InstallError::SlotWaits {
+                    running: running(client).await,
+                });
+            }
+            // Another node was quicker.
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => {}
+            Err(error) => {
+                let object = step.object.clone();
+                return Err(Failure { object, error }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The transactions that a new slot waits for.
+async fn running(client: &Client) -> String {
+    const SQL: &str = "
+        SELECT coalesce(string_agg(format('pid %s of %s since %s', pid, coalesce(usename, '?'), xact_start), ', '), '')
+          FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()";
+    let row = client.query_one(SQL, &[]).await;
+    row.and_then(|row| row.try_get(0)).unwrap_or_default()
+}
+
+async fn transaction(
+    client: &Client,
+    plan: &Plan,
+    log: &mut (dyn FnMut(&Step) + Send),
+) -> Result<(), InstallError> {
+    if plan.steps.iter().all(|step| step.kind.is_apart()) {
+        return Ok(());
+    }
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=ATTEMPTS {
         let failure = match attempt_once(client, plan).await {
             Ok(()) => {
-                plan.steps.iter().for_each(&mut *log);
+                plan.steps
+                    .iter()
+                    .filter(|step| !step.kind.is_apart())
+                    .for_each(&mut *log);
                 return Ok(());
             }
             Err(failure) => failure,
@@ -90,7 +146,7 @@ async fn attempt_once(client: &Client, plan: &Plan) -> Result<(), Failure> {
         .batch_execute("SET LOCAL lock_timeout = '500ms'")
         .await
         .map_err(fail("the lock timeout"))?;
-    for step in &plan.steps {
+    for step in plan.steps.iter().filter(|step| !step.kind.is_apart()) {
         client
             .batch_execute(&step.sql)
             .await

@@ -2,8 +2,9 @@
 
 use crate::catalog::names::{ident, literal};
 
-use super::found::{Found, FunctionFacts};
-use super::plan::{Step, StepKind};
+use super::found::{Found, FunctionFacts, RelationFacts};
+use super::plan::{Step, StepKind, drop_function};
+use super::spec::Mode;
 use super::watch::{FunctionSql, function_sql, mark};
 use super::{InstallError, MARK, OWNER_ROLE, PUBLISHER_ROLE, Problem, SCHEMA};
 
@@ -17,25 +18,175 @@ pub(crate) struct BaseFunction {
     pub(crate) body: &'static str,
 }
 
-/// In the order of creation: `publish` calls `fit`.
-pub(crate) const FUNCTIONS: [BaseFunction; 2] = [
-    BaseFunction {
-        name: "fit",
-        arguments: "head text, rest text, key text",
-        result: "text",
-        definer: false,
-        settings: &["search_path=pg_catalog, pg_temp"],
-        body: include_str!("../../sql/fit.sql"),
+const PATH: &[&str] = &["search_path=pg_catalog, pg_temp"];
+
+const FIT: BaseFunction = BaseFunction {
+    name: "fit",
+    arguments: "head text, rest text, key text",
+    result: "text",
+    definer: false,
+    settings: PATH,
+    body: include_str!("../../sql/fit.sql"),
+};
+
+/// The gateway calls it too, and may not write into the outbox itself.
+const TRIM: BaseFunction = BaseFunction {
+    name: "trim",
+    arguments: "at_most bigint",
+    result: "bigint",
+    definer: true,
+    settings: PATH,
+    body: include_str!("../../sql/trim.sql"),
+};
+
+const RING: BaseFunction = BaseFunction {
+    name: "ring",
+    arguments: "written bigint",
+    result: "void",
+    definer: false,
+    settings: PATH,
+    body: include_str!("../../sql/ring.sql"),
+};
+
+const PUBLISH: BaseFunction = BaseFunction {
+    name: "publish",
+    arguments: "channel text, event text, data jsonb",
+    result: "void",
+    definer: true,
+    settings: PATH,
+    body: concat!(
+        "\n-- Publishes `data` as `event` on `channel`; whoever may execute this may publish on every channel.\n",
+        "DECLARE\n  head text;\n  rest text;\n",
+        include_str!("../../sql/publish_names.sql"),
+        include_str!("../../sql/publish_notify.sql"),
+    ),
+};
+
+const PUBLISH_TO_OUTBOX: BaseFunction = BaseFunction {
+    body: concat!(
+        "\n-- Publishes `data` as `event` on `channel`; whoever may execute this may publish on every channel.\n",
+        include_str!("../../sql/publish_names.sql"),
+        include_str!("../../sql/publish_outbox.sql"),
+    ),
+    ..PUBLISH
+};
+
+const PUBLISH_TO_WAL: BaseFunction = BaseFunction {
+    body: concat!(
+        "\n-- Publishes `data` as `event` on `channel`; whoever may execute this may publish on every channel.\n",
+        "DECLARE\n  message text;\n",
+        include_str!("../../sql/publish_names.sql"),
+        include_str!("../../sql/publish_wal.sql"),
+    ),
+    ..PUBLISH
+};
+
+/// All names, whatever the mode: no watch may take one of them.
+pub(crate) const NAMES: [&str; 4] = ["fit", "publish", "ring", "trim"];
+
+/// In the order of creation: each after those that it calls.
+pub(crate) fn wanted_functions(mode: Mode) -> &'static [BaseFunction] {
+    match mode {
+        Mode::Notify => const { &[FIT, PUBLISH] },
+        Mode::Outbox => const { &[TRIM, RING, PUBLISH_TO_OUTBOX] },
+        Mode::Wal => const { &[PUBLISH_TO_WAL] },
+    }
+}
+
+/// A table or sequence that belongs to every installation, or to those of one mode.
+pub(crate) struct BaseRelation {
+    pub(crate) name: &'static str,
+    /// As `pg_class.relkind` says it.
+    pub(crate) kind: &'static str,
+    pub(crate) word: &'static str,
+    create: &'static str,
+    reason: &'static str,
+}
+
+/// In the order of creation.
+const COMMON: [BaseRelation; 3] = [
+    BaseRelation {
+        name: "seq",
+        kind: "S",
+        word: "sequence",
+        create: "CREATE SEQUENCE IF NOT EXISTS pregon.seq",
+        reason: "numbers the payloads",
     },
-    BaseFunction {
-        name: "publish",
-        arguments: "channel text, event text, data jsonb",
-        result: "void",
-        definer: true,
-        settings: &["search_path=pg_catalog, pg_temp"],
-        body: include_str!("../../sql/publish.sql"),
+    BaseRelation {
+        name: "stored",
+        kind: "r",
+        word: "table",
+        create: include_str!("../../sql/stored.sql"),
+        reason: "keeps payloads too big for NOTIFY",
+    },
+    BaseRelation {
+        name: "meta",
+        kind: "r",
+        word: "table",
+        create: include_str!("../../sql/meta.sql"),
+        reason: "remembers the installation",
     },
 ];
+
+/// The outbox last: its creation resets the cursor.
+const OUTBOX: [BaseRelation; 3] = [
+    BaseRelation {
+        name: "bell",
+        kind: "r",
+        word: "table",
+        create: include_str!("../../sql/bell.sql"),
+        reason: "says whether the gateway has to be woken",
+    },
+    BaseRelation {
+        name: "cursor",
+        kind: "r",
+        word: "table",
+        create: include_str!("../../sql/cursor.sql"),
+        reason: "remembers how far the outbox was read",
+    },
+    BaseRelation {
+        name: "outbox",
+        kind: "r",
+        word: "table",
+        create: include_str!("../../sql/outbox.sql"),
+        reason: "keeps changes until they are in the log",
+    },
+];
+
+impl BaseRelation {
+    /// What a mode needs.
+    pub(crate) fn wanted(mode: Mode) -> impl Iterator<Item = &'static Self> {
+        let of_mode: &[Self] = match mode {
+            Mode::Notify | Mode::Wal => &[],
+            Mode::Outbox => &OUTBOX,
+        };
+        COMMON.iter().chain(of_mode)
+    }
+
+    /// What any mode may have left, in the reverse of the order of creation.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
+        COMMON.iter().chain(&OUTBOX).rev()
+    }
+
+    /// The one of a name that is of this mode and not of the other.
+    pub(crate) fn is_wanted(&self, mode: Mode) -> bool {
+        Self::wanted(mode).any(|wanted| wanted.name == self.name)
+    }
+
+    /// The step that removes it.
+    pub(crate) fn drop_step(&self, reason: &str) -> Step {
+        Step {
+            sql: format!(
+                "DROP {} IF EXISTS {SCHEMA}.{}",
+                self.word.to_uppercase(),
+                self.name
+            ),
+            reason: reason.to_owned(),
+            object: format!("{} {SCHEMA}.{}", self.word, self.name),
+            kind: StepKind::Drop,
+        }
+    }
+}
 
 impl BaseFunction {
     fn signature(&self) -> String {
@@ -145,33 +296,23 @@ fn create_role(role: &str, reason: &str) -> Step {
 }
 
 /// Steps for schema, sequence and tables.
-pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+pub(crate) fn relations(
+    found: &Found,
+    mode: Mode,
+    owner: &Owner,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) {
     schema(found, owner, steps);
     let quoted = ident(&owner.name);
-    let wanted = [
-        (
-            "seq",
-            "S",
-            "sequence",
-            format!("CREATE SEQUENCE IF NOT EXISTS {SCHEMA}.seq"),
-            "numbers the payloads",
-        ),
-        (
-            "stored",
-            "r",
-            "table",
-            trimmed(include_str!("../../sql/stored.sql")),
-            "keeps payloads too big for NOTIFY",
-        ),
-        (
-            "meta",
-            "r",
-            "table",
-            trimmed(include_str!("../../sql/meta.sql")),
-            "remembers the installation",
-        ),
-    ];
-    for (name, kind, word, create, reason) in wanted {
+    for BaseRelation {
+        name,
+        kind,
+        word,
+        create,
+        reason,
+    } in BaseRelation::wanted(mode)
+    {
         let hand_over = format!("ALTER {} {SCHEMA}.{name} OWNER TO {quoted}", word.to_uppercase());
         let step = |sql, reason: &str, kind| Step {
             sql,
@@ -179,9 +320,13 @@ pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
             object: format!("{word} {SCHEMA}.{name}"),
             kind,
         };
-        match found.relations.iter().find(|relation| relation.name == name) {
-            None => steps.push(step(format!("{create};\n{hand_over}"), reason, StepKind::Create)),
-            Some(relation) if relation.kind != kind => problems.push(Problem::general(
+        match found.relations.iter().find(|relation| relation.name == *name) {
+            None => steps.push(step(
+                format!("{};\n{hand_over}", create.trim_end()),
+                reason,
+                StepKind::Create,
+            )),
+            Some(relation) if relation.kind != *kind => problems.push(Problem::general(
                 format!("{SCHEMA}.{name} exists and is no {word}"),
                 "rename or drop it",
             )),
@@ -189,6 +334,27 @@ pub(crate) fn relations(found: &Found, owner: &Owner, steps: &mut Vec<Step>, pro
                 steps.push(step(hand_over, "its owner differs", StepKind::Replace));
             }
             Some(_) => {}
+        }
+    }
+}
+
+/// Steps that remove what only another mode needs. After those of the watches: until then their functions use it.
+pub(crate) fn stale(found: &Found, mode: Mode, steps: &mut Vec<Step>) {
+    let reason = "this way of capturing does not use it";
+    for function in found
+        .functions
+        .iter()
+        .filter(|one| one.is_ours() && one.schema == SCHEMA)
+    {
+        let wanted = |name: &str| wanted_functions(mode).iter().any(|wanted| wanted.name == name);
+        if NAMES.contains(&function.name.as_str()) && !wanted(&function.name) {
+            steps.push(drop_function(function, reason));
+        }
+    }
+    for relation in BaseRelation::all().filter(|relation| !relation.is_wanted(mode)) {
+        let there = |found: &&RelationFacts| found.name == relation.name && found.kind == relation.kind;
+        if found.relations.iter().any(|found| there(&found)) {
+            steps.push(relation.drop_step(reason));
         }
     }
 }
@@ -227,13 +393,15 @@ fn schema(found: &Found, owner: &Owner, steps: &mut Vec<Step>) {
     }
 }
 
-fn trimmed(sql: &str) -> String {
-    sql.trim_end().to_owned()
-}
-
 /// Steps for the functions that every installation has.
-pub(crate) fn functions(found: &Found, owner: &Owner, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
-    for function in &FUNCTIONS {
+pub(crate) fn functions(
+    found: &Found,
+    mode: Mode,
+    owner: &Owner,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) {
+    for function in wanted_functions(mode) {
         let existing = found.functions.iter().find(|other| {
             other.schema == SCHEMA && other.name == function.name && other.arguments == function.arguments
         });

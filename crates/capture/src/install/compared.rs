@@ -6,9 +6,10 @@ use super::base;
 use super::found::{self, Found};
 use super::plan::trigger_difference;
 use super::spec::Target;
-use super::status::{FunctionStatus, State, Status, TriggerStatus};
+use super::status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus};
+use super::wal::WalFacts;
 use super::watch::{DesiredTrigger, DesiredWatch, function_name};
-use super::{InstallError, SCHEMA, validate};
+use super::{InstallError, Mode, SCHEMA, validate};
 
 /// Like [`super::status`], and what the target wants beyond that. A table that is missing is no error here: what its watch
 /// needs is missing with it.
@@ -22,21 +23,27 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut watches = Vec::new();
     for spec in &target.watches {
-        if let Some(table) = validate::table(client, spec, &mut problems, &mut warnings).await? {
-            watches.push(DesiredWatch::new(spec, table));
+        if let Some(table) = validate::table(client, spec, target.mode, &mut problems, &mut warnings).await? {
+            watches.push(DesiredWatch::new(spec, table, target.mode));
         }
     }
-    let names: Vec<_> = target.watches.iter().map(function_name).collect();
+    let mut names: Vec<_> = target.watches.iter().map(function_name).collect();
     let found = found::read(client, &names, &[]).await?;
     let mut status = Status::new(&found);
     if !status.is_installed() {
         return Ok(status);
     }
-    for function in &base::FUNCTIONS {
+    for function in base::wanted_functions(target.mode) {
         let wanted = Wanted::new(SCHEMA, function.name, None, Some(function.body));
         wanted.compare(&found, &mut status);
     }
-    for spec in &target.watches {
+    if target.mode == Mode::Wal {
+        wal(client, target, &mut status).await?;
+        watches.clear();
+        names.clear();
+    }
+    let triggered = target.watches.iter().filter(|_| target.mode != Mode::Wal);
+    for spec in triggered {
         let (schema, name) = function_name(spec);
         let body = watches.iter().find(|watch| watch.spec.name == spec.name);
         let body = body.map(|watch| watch.body.as_str());
@@ -49,6 +56,31 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
         unwanted(&names, &watches, &mut status);
     }
     Ok(status)
+}
+
+/// Publication and slot of the target.
+async fn wal(client: &Client, target: &Target, status: &mut Status) -> Result<(), InstallError> {
+    let facts = WalFacts::read(client).await?;
+    let present = |there: bool| if there { State::Ok } else { State::Missing };
+    for (word, there) in [
+        (
+            "publication",
+            facts
+                .publications
+                .iter()
+                .any(|one| one.name == target.slot && one.ours),
+        ),
+        ("slot", facts.slots.iter().any(|one| one.name == target.slot)),
+    ] {
+        let name = format!("{word} {}", target.slot);
+        if !status.schema.iter().any(|told| told.name == name) {
+            status.schema.push(ObjectStatus {
+                name,
+                state: present(there),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A function that should be there; without a body when nobody can say which.

@@ -3,9 +3,12 @@
 
 use tokio_postgres::Client;
 
+use super::base::BaseRelation;
 use super::found::{self, Found, RoleFacts};
 use super::grants::Granted;
+use super::identity::Identity;
 use super::plan::{Plan, Step, StepKind, check_server, drop_function};
+use super::wal::{self, WalFacts, revoke_replication};
 use super::{InstallError, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
 use crate::catalog::names::ident;
 
@@ -26,6 +29,7 @@ async fn removal(client: &Client) -> Result<Plan, InstallError> {
             .push(drop_function(function, "it is ours; its triggers go with it"));
     }
     revoke(client, &found, &mut plan).await?;
+    of_wal(client, &found, &mut plan).await?;
     schema(client, &found, &mut plan).await?;
     for (name, role) in [(PUBLISHER_ROLE, &found.publisher), (OWNER_ROLE, &found.owner)] {
         if let Some(role) = role {
@@ -68,23 +72,30 @@ async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
     Ok(())
 }
 
-async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
-    for (name, kind, word) in [
-        ("seq", "S", "SEQUENCE"),
-        ("stored", "r", "TABLE"),
-        ("meta", "r", "TABLE"),
-    ] {
-        if found
-            .relations
-            .iter()
-            .any(|relation| relation.name == name && relation.kind == kind)
+/// Publications of ours with their slots, replica identities that were changed, and the right to replicate.
+async fn of_wal(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
+    let facts = WalFacts::read(client).await?;
+    for publication in facts.publications.iter().filter(|one| one.ours) {
+        wal::removal(&facts, &publication.name, "it is ours", &mut plan.steps);
+    }
+    for (key, value) in found.meta.iter().flatten() {
+        if key.starts_with("identity:")
+            && let Ok(identity) = serde_json::from_str::<Identity>(value)
         {
-            plan.steps.push(Step {
-                sql: format!("DROP {word} IF EXISTS {SCHEMA}.{name}"),
-                reason: "it is ours".into(),
-                object: format!("{} {SCHEMA}.{name}", word.to_lowercase()),
-                kind: StepKind::Drop,
-            });
+            plan.steps.push(identity.restore());
+        }
+        if key.starts_with("replication:") && found.me.superuser {
+            plan.steps.push(revoke_replication(value));
+        }
+    }
+    Ok(())
+}
+
+async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
+    for ours in BaseRelation::all() {
+        let mut relations = found.relations.iter();
+        if relations.any(|relation| relation.name == ours.name && relation.kind == ours.kind) {
+            plan.steps.push(ours.drop_step("it is ours"));
         }
     }
     let Some(schema) = found.schema.as_ref() else {
@@ -93,7 +104,7 @@ async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
     // Row types and TOAST belong to their tables; what counts is what stands by itself.
     const FOREIGN: &str = "
         SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = $1 AND relkind <> 'i'
-                   AND relname <> ALL ('{seq,stored,meta,stored_id_seq}'))
+                   AND relname <> ALL ('{seq,stored,meta,stored_id_seq,outbox,outbox_id_seq,bell,cursor}'))
              + (SELECT count(*) FROM pg_proc p WHERE pronamespace = $1
                    AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE 'pregon: %')
              + (SELECT count(*) FROM pg_type WHERE typnamespace = $1 AND typtype IN ('e', 'd', 'r'))";

@@ -43,7 +43,7 @@ impl fmt::Display for Problem {
 pub enum InstallError {
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),
-    #[error("PostgreSQL {0} is too old: version 14 or newer is needed")]
+    #[error("PostgreSQL {0} is too old: version 13 or newer is needed")]
     TooOld(String),
     #[error("the server is a standby: connect to the primary, triggers cannot be made here")]
     Standby,
@@ -55,6 +55,8 @@ pub enum InstallError {
         "{object} stayed locked by other sessions during {attempts} attempts: find the long transaction on it, then try again"
     )]
     Locked { object: String, attempts: u32 },
+    #[error("the slot waits for running writes ({running}): end them or wait, then try again")]
+    SlotWaits { running: String },
     #[error("installing {object} failed ({message})")]
     Step {
         object: String,

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use super::found::Found;
 use super::plan::{Step, StepKind};
-use super::spec::Target;
+use super::spec::{Mode, Target};
 use super::watch::DesiredWatch;
 use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA};
 use crate::catalog::TableFacts;
@@ -95,7 +95,11 @@ pub(crate) async fn steps(
         ));
         return Ok(());
     }
-    gateway_own(client, found, role, steps).await?;
+    gateway_own(client, found, target.mode, role, steps).await?;
+    if target.mode == Mode::Outbox {
+        // Rows of any size are in the outbox: the gateway reads no table of the user.
+        return Ok(());
+    }
     conditions(client, role, watches, steps).await?;
     for watch in watches {
         gateway_table(client, role, watch, steps).await?;
@@ -192,8 +196,10 @@ async fn conditions(
             condition.contains(&format!("{schema}.")) || condition.contains(&format!("{}.", ident(&schema)))
         };
         let mut conditions = watches.iter().filter_map(|watch| watch.spec.condition.as_deref());
-        let inherits =
-            |watch: &DesiredWatch<'_>| !watch.table.heirs.is_empty() && watch.table.schema == schema;
+        // From the WAL a condition is asked about a row of the table's type.
+        let inherits = |watch: &DesiredWatch<'_>| {
+            (!watch.table.heirs.is_empty() || watch.triggers.is_empty()) && watch.table.schema == schema
+        };
         if conditions.any(named) || watches.iter().any(inherits) {
             let granted = Granted {
                 role: role.to_owned(),
@@ -210,61 +216,88 @@ async fn conditions(
 const MAY_USE: &str = "SELECT has_schema_privilege($1::name, $2::oid, 'USAGE')";
 const MAY_SEE: &str = "SELECT has_sequence_privilege($1::name, $2::oid, 'SELECT')";
 const MAY_READ: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT')";
+const MAY_DELETE: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'DELETE')";
+const MAY_UPDATE: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'UPDATE')";
+const MAY_CALL: &str = "SELECT has_function_privilege($1::name, $2::oid, 'EXECUTE')";
 
-/// What the gateway may do in our own schema: look, and nothing else.
+/// A right of the gateway in our own schema.
+struct Right {
+    /// Asks whether role `$1` has it on object `$2`.
+    query: &'static str,
+    oid: Option<u32>,
+    right: String,
+    object: String,
+}
+
+/// What the gateway may do in our own schema: look, keep its place in the outbox, and delete what is in the log.
+fn own_rights(found: &Found, mode: Mode) -> Vec<Right> {
+    let relation = |name: &str| {
+        let mut relations = found.relations.iter();
+        relations.find(|one| one.name == name).map(|one| one.oid)
+    };
+    let right = |query, oid, right: &str, object: &str| Right {
+        query,
+        oid,
+        right: right.to_owned(),
+        object: object.to_owned(),
+    };
+    let table = |query, verbs: &str, name: &str| {
+        let (on, object) = (
+            format!("{verbs} ON {SCHEMA}.{name}"),
+            format!("table {SCHEMA}.{name}"),
+        );
+        right(query, relation(name), &on, &object)
+    };
+    let schema = found.schema.as_ref().map(|schema| schema.oid);
+    let mut rights = vec![
+        right(MAY_USE, schema, "USAGE ON SCHEMA pregon", "schema pregon"),
+        right(
+            MAY_SEE,
+            relation("seq"),
+            "SELECT ON SEQUENCE pregon.seq",
+            "sequence pregon.seq",
+        ),
+        table(MAY_READ, "SELECT", "stored"),
+        table(MAY_READ, "SELECT", "meta"),
+    ];
+    if mode == Mode::Outbox {
+        let mut functions = found.functions.iter();
+        let trim = functions.find(|one| one.schema == SCHEMA && one.name == "trim");
+        rights.extend([
+            table(MAY_DELETE, "SELECT, DELETE", "outbox"),
+            table(MAY_UPDATE, "SELECT, UPDATE", "bell"),
+            table(MAY_UPDATE, "SELECT, UPDATE", "cursor"),
+            right(
+                MAY_CALL,
+                trim.map(|trim| trim.oid),
+                "EXECUTE ON FUNCTION pregon.trim(bigint)",
+                "function pregon.trim",
+            ),
+        ]);
+    }
+    rights
+}
+
 async fn gateway_own(
     client: &Client,
     found: &Found,
+    mode: Mode,
     role: &str,
     steps: &mut Vec<Step>,
 ) -> Result<(), InstallError> {
-    let oid = |name: &str| {
-        found
-            .relations
-            .iter()
-            .find(|one| one.name == name)
-            .map(|one| one.oid)
-    };
-    let schema = found.schema.as_ref().map(|schema| schema.oid);
-    let wanted = [
-        (
-            MAY_USE,
-            schema,
-            format!("USAGE ON SCHEMA {SCHEMA}"),
-            format!("schema {SCHEMA}"),
-        ),
-        (
-            MAY_SEE,
-            oid("seq"),
-            format!("SELECT ON SEQUENCE {SCHEMA}.seq"),
-            format!("sequence {SCHEMA}.seq"),
-        ),
-        (
-            MAY_READ,
-            oid("stored"),
-            format!("SELECT ON {SCHEMA}.stored"),
-            format!("table {SCHEMA}.stored"),
-        ),
-        (
-            MAY_READ,
-            oid("meta"),
-            format!("SELECT ON {SCHEMA}.meta"),
-            format!("table {SCHEMA}.meta"),
-        ),
-    ];
-    for (query, oid, right, object) in wanted {
-        let has = match oid {
+    for wanted in own_rights(found, mode) {
+        let has = match wanted.oid {
             Some(oid) => client
-                .query_one(query, &[&role, &oid])
+                .query_one(wanted.query, &[&role, &oid])
                 .await?
                 .try_get::<_, bool>(0)?,
             None => has_all_rights(client, role).await?,
         };
         if !has {
             steps.push(Step {
-                sql: format!("GRANT {right} TO {}", ident(role)),
-                reason: format!("the gateway's role {role} reads it"),
-                object,
+                sql: format!("GRANT {} TO {}", wanted.right, ident(role)),
+                reason: format!("the gateway's role {role} needs it"),
+                object: wanted.object,
                 kind: StepKind::Grant,
             });
         }

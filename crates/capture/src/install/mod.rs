@@ -19,6 +19,9 @@ mod found;
 mod grants;
 mod missing;
 mod plan;
+mod wal;
+mod identity;
+mod publication;
 mod spec;
 mod status;
 mod validate;
@@ -32,6 +35,7 @@ pub use missing::missing_triggers;
 pub use plan::{Plan, Step, StepKind, plan};
 pub use spec::{Mode, PublishSpec, Target, WatchSpec};
 pub use status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus, status};
+pub use wal::is_slot_name;
 
 /// The schema of everything that belongs to pregón.
 pub const SCHEMA: &str = "pregon";

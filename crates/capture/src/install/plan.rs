@@ -7,11 +7,11 @@ use tokio_postgres::Client;
 use super::found::{self, Found, FunctionFacts, TriggerFacts};
 use super::spec::Target;
 use super::watch::{DesiredTrigger, DesiredWatch, SETTINGS, function_name};
-use super::{InstallError, Problem, base, grants, validate};
+use super::{InstallError, Mode, Problem, base, grants, validate, wal};
 use crate::catalog::names::{ident, qualified};
 
-/// The oldest server with `CREATE OR REPLACE TRIGGER`.
-const OLDEST: i32 = 140_000;
+/// The oldest server whose catalogue tells the triggers of partitions apart from those of their root.
+const OLDEST: i32 = 130_000;
 
 /// What a step does to its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +20,26 @@ pub enum StepKind {
     Replace,
     Drop,
     Grant,
+    /// Made after the transaction: it could not be made inside of one that has written.
+    CreateSlot,
+    /// Dropped before the transaction; no rollback brings it back.
+    DropSlot,
 }
 
 impl StepKind {
     /// The word for logs and tables.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Create => "create",
+            Self::Create | Self::CreateSlot => "create",
             Self::Replace => "replace",
-            Self::Drop => "drop",
+            Self::Drop | Self::DropSlot => "drop",
             Self::Grant => "grant",
         }
+    }
+
+    /// Whether it stands outside of the transaction.
+    pub(crate) fn is_apart(self) -> bool {
+        matches!(self, Self::CreateSlot | Self::DropSlot)
     }
 }
 
@@ -64,9 +73,7 @@ impl Plan {
         for step in &self.steps {
             let kind = match step.kind {
                 StepKind::Grant => "right",
-                StepKind::Create | StepKind::Replace | StepKind::Drop => {
-                    step.object.split(' ').next().unwrap_or_default()
-                }
+                _ => step.object.split(' ').next().unwrap_or_default(),
             };
             match kinds.iter_mut().find(|(known, _)| *known == kind) {
                 Some((_, objects)) => objects.push(&step.object),
@@ -86,18 +93,32 @@ impl Plan {
         if self.steps.is_empty() {
             return String::new();
         }
-        let mut script = String::from("BEGIN;\nSET LOCAL lock_timeout = '500ms';\n");
-        for step in &self.steps {
-            script.push_str(&format!(
-                "\n-- {} {}: {}\n{};\n",
-                step.kind.as_str(),
-                one_line(&step.object),
-                one_line(&step.reason),
-                step.sql
-            ));
+        let mut script = String::new();
+        let add = |script: &mut String, wanted: fn(StepKind) -> bool| {
+            for step in self.steps.iter().filter(|step| wanted(step.kind)) {
+                script.push_str(&step.script());
+            }
+        };
+        add(&mut script, |kind| kind == StepKind::DropSlot);
+        if self.steps.iter().any(|step| !step.kind.is_apart()) {
+            script.push_str("BEGIN;\nSET LOCAL lock_timeout = '500ms';\n");
+            add(&mut script, |kind| !kind.is_apart());
+            script.push_str("\nCOMMIT;\n");
         }
-        script.push_str("\nCOMMIT;\n");
+        add(&mut script, |kind| kind == StepKind::CreateSlot);
         script
+    }
+}
+
+impl Step {
+    fn script(&self) -> String {
+        format!(
+            "\n-- {} {}: {}\n{};\n",
+            self.kind.as_str(),
+            one_line(&self.object),
+            one_line(&self.reason),
+            self.sql
+        )
     }
 }
 
@@ -124,9 +145,9 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     let mut warnings = Vec::new();
     let mut watches = Vec::new();
     for spec in &target.watches {
-        if let Some(table) = validate::table(client, spec, &mut problems, &mut warnings).await? {
+        if let Some(table) = validate::table(client, spec, target.mode, &mut problems, &mut warnings).await? {
             validate::condition(client, spec, &table, &mut problems, &mut warnings).await?;
-            watches.push(DesiredWatch::new(spec, table));
+            watches.push(DesiredWatch::new(spec, table, target.mode));
         }
     }
     let functions: Vec<_> = target.watches.iter().map(function_name).collect();
@@ -140,14 +161,18 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     let mut steps = Vec::new();
     let mut owner_warnings = Vec::new();
     base::roles(&found, &owner, &mut steps, &mut owner_warnings);
-    base::relations(&found, &owner, &mut steps, &mut problems);
-    base::functions(&found, &owner, &mut steps, &mut problems);
+    base::relations(&found, target.mode, &owner, &mut steps, &mut problems);
+    base::functions(&found, target.mode, &owner, &mut steps, &mut problems);
+    let triggered: &[DesiredWatch<'_>] = if target.mode == Mode::Wal { &[] } else { &watches };
     if target.prune {
-        drop_stale(&found, &watches, &mut steps);
+        drop_stale(&found, triggered, &mut steps);
     }
-    for watch in &watches {
+    for watch in triggered {
         function_step(&found, watch, &owner, &mut steps, &mut problems);
         trigger_steps(&found, watch, &mut steps, &mut problems);
+    }
+    if target.prune {
+        base::stale(&found, target.mode, &mut steps);
     }
     grants::steps(
         client,
@@ -160,6 +185,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     )
     .await?;
     base::meta(&found, &mut steps);
+    wal::steps(client, target, &watches, &mut steps, &mut problems, &mut warnings).await?;
     if !problems.is_empty() {
         return Err(InstallError::Invalid(problems));
     }
@@ -302,7 +328,7 @@ fn trigger_steps(
     for want in &watch.triggers {
         let existing = found.triggers.iter().find(|trigger| want.is_at(trigger));
         let step = |reason: &str, kind| Step {
-            sql: watch.trigger_sql(want),
+            sql: watch.trigger_sql(want, found.version),
             reason: reason.to_owned(),
             object: format!("trigger {} on {}", want.name, want.plain_table()),
             kind,

@@ -54,6 +54,10 @@ pub enum Mode {
     /// Triggers that NOTIFY.
     #[default]
     Notify,
+    /// Triggers that write into `pregon.outbox`, in the transaction of the write.
+    Outbox,
+    /// A logical slot and a publication; no triggers.
+    Wal,
 }
 
 /// Everything that should be installed.
@@ -64,6 +68,10 @@ pub struct Target {
     /// The role that the gateway connects with; it gets the least that it needs.
     pub gateway_role: Option<String>,
     pub mode: Mode,
+    /// Name of the slot and the publication of [`Mode::Wal`].
+    pub slot: String,
+    /// The role that reads the slot; the gateway's role if absent.
+    pub replication_role: Option<String>,
     /// Whether watches of ours that are not in `watches` are removed. Off where two configurations share a database.
     pub prune: bool,
 }
@@ -75,6 +83,8 @@ impl Default for Target {
             publish: PublishSpec::default(),
             gateway_role: None,
             mode: Mode::Notify,
+            slot: "pregon".to_owned(),
+            replication_role: None,
             prune: true,
         }
     }

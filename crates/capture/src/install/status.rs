@@ -3,7 +3,9 @@
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use super::base::BaseRelation;
 use super::found::{self, Found, FunctionFacts};
+use super::spec::Mode;
 use super::watch::SETTINGS;
 use super::{InstallError, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA};
 use crate::catalog::names::fingerprint;
@@ -115,13 +117,21 @@ fn objects(found: &Found) -> Vec<ObjectStatus> {
         name: format!("schema {SCHEMA}"),
         state: schema,
     }];
-    for (word, name) in [("sequence", "seq"), ("table", "stored"), ("table", "meta")] {
-        let there = found.relations.iter().any(|relation| relation.name == name);
-        list.push(ObjectStatus {
-            name: format!("{word} {SCHEMA}.{name}"),
-            state: present(there),
-        });
-    }
+    let there = |name: &str| found.relations.iter().any(|relation| relation.name == name);
+    // Without a configuration, what is there says how changes are captured.
+    let of_outbox = |relation: &&BaseRelation| !relation.is_wanted(Mode::Notify);
+    let mode = if BaseRelation::all()
+        .filter(of_outbox)
+        .any(|relation| there(relation.name))
+    {
+        Mode::Outbox
+    } else {
+        Mode::Notify
+    };
+    list.extend(BaseRelation::wanted(mode).map(|relation| ObjectStatus {
+        name: format!("{} {SCHEMA}.{}", relation.word, relation.name),
+        state: present(there(relation.name)),
+    }));
     list
 }
 

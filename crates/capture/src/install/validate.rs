@@ -5,8 +5,9 @@ use std::collections::HashSet;
 
 use tokio_postgres::{Client, error::SqlState};
 
+use super::base;
 use super::error::{Problem, server_words};
-use super::spec::{Target, WatchSpec};
+use super::spec::{Mode, Target, WatchSpec};
 use super::watch::{DesiredWatch, function_name};
 use super::{InstallError, SCHEMA};
 use crate::catalog::names::{MAX_NAME, ident, ident_list, spelt};
@@ -40,7 +41,7 @@ pub(crate) fn names(target: &Target) -> Vec<Problem> {
                 );
             }
         }
-        if schema == SCHEMA && ["fit", "publish"].contains(&function.as_str()) {
+        if schema == SCHEMA && base::NAMES.contains(&function.as_str()) {
             add(
                 format!("{schema}.{function} is a name that pregón needs itself"),
                 "choose another function name",
@@ -75,6 +76,7 @@ pub(crate) fn names(target: &Target) -> Vec<Problem> {
 pub(crate) async fn table(
     client: &Client,
     spec: &WatchSpec,
+    mode: Mode,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<TableFacts>, InstallError> {
@@ -112,12 +114,15 @@ pub(crate) async fn table(
     if spec.schema == SCHEMA || spec.schema == "pg_catalog" || spec.schema == "information_schema" {
         add(format!("{name} is a system table"), "watch a table of yours");
     }
-    columns(spec, &table, problems, warnings);
+    columns(spec, &table, problems);
+    if mode != Mode::Wal {
+        of_triggers(spec, mode, &table, warnings);
+    }
     inheritance(spec, &table, warnings);
     Ok((problems.len() == before).then_some(table))
 }
 
-fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>) {
     for name in spec.columns.iter().flatten() {
         if table.column(name).is_none() {
             let known: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
@@ -128,6 +133,10 @@ fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>, wa
             ));
         }
     }
+}
+
+/// What triggers cannot do.
+fn of_triggers(spec: &WatchSpec, mode: Mode, table: &TableFacts, warnings: &mut Vec<String>) {
     for column in table
         .columns
         .iter()
@@ -144,7 +153,7 @@ fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>, wa
             ));
         }
     }
-    if table.primary_key.is_empty() {
+    if mode == Mode::Notify && table.primary_key.is_empty() {
         warnings.push(format!(
             "watch \"{}\": {} has no primary key: rows too big for NOTIFY are stored for ten minutes instead of read by key",
             spec.name,

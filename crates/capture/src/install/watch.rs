@@ -10,7 +10,7 @@ use crate::catalog::{Kind, TableFacts};
 use crate::change::Op;
 
 use super::found::TriggerFacts;
-use super::spec::WatchSpec;
+use super::spec::{Mode, WatchSpec};
 use super::{MARK, SCHEMA};
 
 /// Rendering must not depend on the writer's session, nor names on the writer's search path.
@@ -29,6 +29,9 @@ const INSERT: i16 = 4;
 const DELETE: i16 = 8;
 const UPDATE: i16 = 16;
 pub(crate) const TRUNCATE: i16 = 32;
+
+/// The first version with `CREATE OR REPLACE TRIGGER`.
+const REPLACES: i32 = 140_000;
 
 const ROWS_ALIAS: &str = "pregon_rows";
 
@@ -78,14 +81,14 @@ pub(crate) fn function_name(spec: &WatchSpec) -> (String, String) {
 }
 
 impl<'a> DesiredWatch<'a> {
-    pub(crate) fn new(spec: &'a WatchSpec, table: TableFacts) -> Self {
+    pub(crate) fn new(spec: &'a WatchSpec, table: TableFacts, mode: Mode) -> Self {
         let (function_schema, function_name) = function_name(spec);
-        let triggers = triggers(spec, &table);
-        let body = body(
-            spec,
-            &table,
-            triggers.iter().any(|trigger| trigger.rows_alias.is_some()),
-        );
+        let triggers = match mode {
+            Mode::Wal => Vec::new(),
+            Mode::Notify | Mode::Outbox => triggers(spec, &table),
+        };
+        let per_statement = triggers.iter().any(|trigger| trigger.rows_alias.is_some());
+        let body = body(spec, &table, mode, per_statement);
         Self {
             spec,
             table,
@@ -117,8 +120,8 @@ impl<'a> DesiredWatch<'a> {
         format!("{} watch={}", mark(&self.body), self.spec.name)
     }
 
-    /// The statement that creates or replaces one of the triggers.
-    pub(crate) fn trigger_sql(&self, trigger: &DesiredTrigger) -> String {
+    /// The statements that create or replace one of the triggers on a server of this version.
+    pub(crate) fn trigger_sql(&self, trigger: &DesiredTrigger, version: i32) -> String {
         let rows = trigger
             .rows_alias
             .map(|alias| format!(" REFERENCING NEW TABLE AS {alias}"))
@@ -128,11 +131,15 @@ impl<'a> DesiredWatch<'a> {
         } else {
             "STATEMENT"
         };
+        let (name, table) = (ident(&trigger.name), qualified(&trigger.schema, &trigger.table));
+        let create = if version < REPLACES {
+            format!("DROP TRIGGER IF EXISTS {name} ON {table};\nCREATE TRIGGER")
+        } else {
+            "CREATE OR REPLACE TRIGGER".to_owned()
+        };
         format!(
-            "CREATE OR REPLACE TRIGGER {} AFTER {} ON {}{rows} FOR EACH {level} EXECUTE FUNCTION {}({})",
-            ident(&trigger.name),
+            "{create} {name} AFTER {} ON {table}{rows} FOR EACH {level} EXECUTE FUNCTION {}({})",
             events(trigger.type_bits).join(" OR "),
-            qualified(&trigger.schema, &trigger.table),
             self.function(),
             literal(&self.spec.name),
         )
@@ -288,12 +295,36 @@ fn insert_per_statement(table: &TableFacts, own: &[String]) -> bool {
         && table.row_insert_triggers.iter().all(|name| own.contains(name))
 }
 
-fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
-    // The beginning of every payload up to the sequence number; JSON inside an SQL literal.
+/// The templates of one mode.
+struct Templates {
+    body: &'static str,
+    statement: &'static str,
+}
+
+impl Templates {
+    fn of(mode: Mode) -> Self {
+        match mode {
+            // From the WAL there are no triggers that would run it.
+            Mode::Notify | Mode::Wal => Self {
+                body: include_str!("../../sql/watch.sql"),
+                statement: include_str!("../../sql/watch_statement.sql"),
+            },
+            Mode::Outbox => Self {
+                body: include_str!("../../sql/outbox_watch.sql"),
+                statement: include_str!("../../sql/outbox_statement.sql"),
+            },
+        }
+    }
+}
+
+fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode, per_statement: bool) -> String {
+    let templates = Templates::of(mode);
+    // The beginning of every notified payload up to the sequence number; JSON inside an SQL literal.
     let head = literal(&format!(
         "{{\"w\":{},\"s\":",
         serde_json::Value::from(spec.name.as_str())
     ));
+    let watch = literal(&spec.name);
     let alias = ident(&table.name);
     // The row of a table that inherits has more columns; the watch is about those of its own table.
     let [new, old] = ["NEW", "OLD"].map(|word| match table.heirs.is_empty() {
@@ -306,13 +337,14 @@ fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
             .replace("{{alias}}", &alias)
             .replace("{{new}}", &new)
             .replace("{{old}}", &old)
+            .replace("{{watch}}", watch.trim_start())
     };
     let condition = spec.condition.as_deref().map(str::trim);
     let statement = if per_statement {
         let filter = condition
             .map(|text| format!("\n       WHERE (\n{text}\n)"))
             .unwrap_or_default();
-        fill(include_str!("../../sql/watch_statement.sql"))
+        fill(templates.statement)
             .replace("{{key}}", &key(table, &alias))
             .replace("{{row}}", &row(spec, &alias, true))
             .replace("{{where}}", &filter)
@@ -332,11 +364,11 @@ fn body(spec: &WatchSpec, table: &TableFacts, per_statement: bool) -> String {
         .map(|text| fill(include_str!("../../sql/watch_condition.sql")).replace("{{condition}}", text))
         .unwrap_or_default();
     // User text goes in last, so that a template mark inside it stays what it is.
-    fill(include_str!("../../sql/watch.sql"))
+    fill(templates.body)
         .replace("{{update}}", &update)
         .replace("{{old_row}}", &row(spec, &old, false))
         .replace("{{new_row}}", &row(spec, &new, false))
-        .replace("{{unreadable}}", if spec.old { "'D', 'U'" } else { "'D'" })
+        .replace("{{with_old}}", if spec.old { "'D', 'U'" } else { "'D'" })
         .replace("{{new_key}}", &key(table, "NEW"))
         .replace("{{statement}}", &statement)
         .replace("{{condition}}", &filter)

@@ -10,13 +10,13 @@ const PERMANENT: Duration = Duration::from_secs(5);
 
 /// At once, then 100 ms × 2ⁿ up to 2 s, each time a random part of it, so that nodes do not come back in step.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     attempts: u32,
 }
 
 impl Backoff {
     /// The wait before the next attempt; `chance` is between 0 and 1.
-    pub(super) fn next(&mut self, permanent: bool, chance: f64) -> Duration {
+    pub fn next(&mut self, permanent: bool, chance: f64) -> Duration {
         let attempt = self.attempts;
         self.attempts = self.attempts.saturating_add(1);
         if permanent {
@@ -32,7 +32,7 @@ impl Backoff {
     }
 
     /// The connection worked.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.attempts = 0;
     }
 }

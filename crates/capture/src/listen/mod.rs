@@ -30,6 +30,7 @@ use crate::change::Change;
 use crate::connect::Settings;
 use crate::decode::Watches;
 pub use crate::decode::{CHANNEL, WatchTable};
+pub use backoff::Backoff;
 pub use prove::{ProveError, prove};
 
 /// NAMEDATALEN - 1. `LISTEN` cuts longer names silently, `pg_notify` refuses them.

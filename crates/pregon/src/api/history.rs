@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::{Api, asked_channel, refuse};
+use crate::log::Past;
 use crate::log::Since;
 use crate::log::window::{Follow, Most, Start};
 use crate::transport::admit::Refused;
@@ -44,20 +45,23 @@ async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
         .transpose()
         .map_err(|_| bad("last must be a number".into()))?;
     let most = last.unwrap_or(DEFAULT).min(api.limits.history);
-    Ok(render(api, &channel, since, last.is_some(), most))
+    let read = move |past: &Past| render(past, &channel, since, last.is_some(), most);
+    let answer = api.door.desk.read(read).await;
+    answer.ok_or_else(|| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the node is stopping"))
 }
 
-fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: usize) -> Vec<u8> {
-    let window = api.log.window();
+/// Blocks: what is asked for may lie before the window.
+fn render(past: &Past, channel: &str, since: Option<Since>, newest: bool, most: usize) -> Vec<u8> {
+    let window = past.window();
     // Read once: what is appended meanwhile belongs to the next request.
     let head = window.head();
-    let (after, mut complete) = match since.map(|since| window.start(channel, since)) {
+    let (after, mut complete) = match since.map(|since| past.start(channel, since)) {
         Some(Start::After(after)) => (after, true),
-        Some(Start::Pruned | Start::Foreign) => (window.pruned(channel), false),
-        None => (window.before_last(channel, most), true),
+        Some(Start::Pruned | Start::Foreign) => (past.pruned(channel), false),
+        None => (past.before_last(channel, most), true),
     };
     let after = if newest {
-        after.max(window.before_last(channel, most))
+        after.max(past.before_last(channel, most))
     } else {
         after
     };
@@ -67,7 +71,7 @@ fn render(api: &Api, channel: &str, since: Option<Since>, newest: bool, most: us
         entries: if counted { usize::MAX } else { most },
         bytes: usize::MAX,
     };
-    let merged = window.merge(&[Follow { channel, after }], after, head, limits);
+    let merged = past.read_all(&[Follow { channel, after }], after, head, limits);
     complete &= merged
         .as_ref()
         .is_some_and(|merged| !merged.entries.iter().any(|entry| entry.is_gap()));

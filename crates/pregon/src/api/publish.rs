@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Api, refuse};
+use pregon_wire::socketio::is_reserved;
+
 use crate::auth::{same_key, token};
 use crate::event::{Data, EventId, Publication};
 use crate::log::Append;
@@ -145,6 +147,13 @@ fn publication(
     for (what, name) in [("channel", &item.channel), ("event", &item.event)] {
         check_name(name)
             .map_err(|message| Refused::new(StatusCode::BAD_REQUEST, format!("{what}: {message}")))?;
+    }
+    if is_reserved(&item.event) {
+        let message = format!(
+            "event: Socket.IO keeps the name `{}` for itself, choose another",
+            item.event
+        );
+        return Err(Refused::new(StatusCode::BAD_REQUEST, message));
     }
     let data = Data::Json(bytes::Bytes::copy_from_slice(item.data.get().as_bytes()));
     Ok(Publication {

@@ -65,7 +65,13 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     if !api.serve_metrics {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let (bytes, entries) = api.log.window().size();
+    let window = api.log.window();
+    let (bytes, entries) = window.size();
+    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    api.metrics.log_newest.set(gauge(window.head()));
+    if api.log.history().is_none() {
+        api.metrics.log_oldest.set(gauge(window.oldest()));
+    }
     api.metrics
         .window_bytes
         .set(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -127,7 +127,7 @@ async fn apply(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     )
     .await?;
     if !json {
-        print_active(&install::status(&session).await?)?;
+        print_active(&install::status_of(&session, &crate::install::target(config)?).await?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -232,6 +232,10 @@ fn print_active(status: &Status) -> anyhow::Result<()> {
             trigger.name, trigger.table, trigger.function
         ))?;
     }
+    let read = |name: &str| name.starts_with("publication ") || name.starts_with("slot ");
+    for object in status.schema.iter().filter(|object| read(&object.name)) {
+        output::line(format_args!("active: {}", object.name))?;
+    }
     Ok(())
 }
 
@@ -294,7 +298,11 @@ fn print_status(status: &Status) -> anyhow::Result<()> {
 fn lacks_something(status: &Status) -> bool {
     let functions = status.functions.iter().map(|one| &one.state);
     let triggers = status.triggers.iter().map(|one| &one.state);
-    functions.chain(triggers).any(|state| *state == State::Missing)
+    let objects = status.schema.iter().map(|one| &one.state);
+    functions
+        .chain(triggers)
+        .chain(objects)
+        .any(|state| *state == State::Missing)
 }
 
 fn word(state: &State) -> &'static str {

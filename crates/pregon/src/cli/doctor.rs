@@ -129,6 +129,10 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
             .collect(),
         statements: statements(config),
         settings: Some(settings),
+        replication: postgres
+            .replication()
+            .map(|url| Settings::parse(url.reveal()))
+            .transpose()?,
         heartbeat: *postgres.heartbeat,
         sample,
     };

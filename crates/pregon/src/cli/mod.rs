@@ -13,6 +13,7 @@ mod token;
 mod publish;
 mod listen;
 mod route;
+mod types;
 mod router;
 mod router_inbox;
 mod completions;
@@ -63,6 +64,7 @@ enum Command {
     Listen(Box<listen::Args>),
     #[command(subcommand)]
     Route(route::Command),
+    Types(types::Args),
     Router(router::Args),
     Completions(completions::Args),
     Demo(demo::Args),
@@ -84,6 +86,7 @@ impl Command {
             // Their results are streams, logs or texts.
             Self::Serve(_)
             | Self::Listen(_)
+            | Self::Types(_)
             | Self::Completions(_)
             | Self::Demo(_)
             | Self::Conformance(_) => false,
@@ -129,6 +132,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => publish::run(&args, &file),
         Command::Listen(args) => listen::run(*args),
         Command::Route(command) => route::run(&command, &file),
+        Command::Types(args) => types::run(&args, &file),
         Command::Router(args) => router::run(&args, &file),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),

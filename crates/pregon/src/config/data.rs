@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::outbox::Outbox;
 use super::units::{OneOrMany, Period, Secret};
 
 /// The database.
@@ -18,14 +19,22 @@ pub struct Postgres {
     /// Whether `serve` may install functions and triggers itself (`auto`) or only says what is missing (`manual`):
     /// changing a schema is something to ask for.
     pub apply: Apply,
-    /// How changes are captured.
+    /// How changes of watches are captured: `outbox` and `wal` lose nothing, `outbox` by triggers that write a table of ours, `wal` from the
+    /// write-ahead log (needs `wal_level = logical`); `notify` tells at most once and needs neither.
     pub capture: Capture,
+    /// Name of the slot and of the publication of `capture = "wal"`: lower-case letters, digits and underscores; `pregon_` and the database's name by
+    /// default. Each gateway that is to get every change has a slot of its own; those that share one take turns.
+    pub slot: Option<String>,
+    /// Connection of the role that reads the slot, because REPLICATION is a powerful attribute; `url` by default.
+    pub replication_url: Option<Secret>,
     /// Connections for rows, enrichment and `allow_sql`; the LISTEN connection is extra. Small, because the application needs the others.
     pub pool: usize,
     /// Longest time that one of our statements may run.
     pub statement_timeout: Period,
     /// Pause between round trips that prove that the LISTEN connection still delivers.
     pub heartbeat: Period,
+    /// The table of captured changes.
+    pub outbox: Outbox,
 }
 
 impl Default for Postgres {
@@ -34,10 +43,13 @@ impl Default for Postgres {
             url: None,
             admin_url: None,
             apply: Apply::Manual,
-            capture: Capture::Notify,
+            capture: Capture::Outbox,
+            slot: None,
+            replication_url: None,
             pool: 4,
             statement_timeout: Period::seconds(5),
             heartbeat: Period::seconds(5),
+            outbox: Outbox::default(),
         }
     }
 }
@@ -46,6 +58,11 @@ impl Postgres {
     /// The connection for DDL: `admin_url`, otherwise `url`.
     pub fn admin(&self) -> Option<&Secret> {
         self.admin_url.as_ref().or(self.url.as_ref())
+    }
+
+    /// The connection that reads the slot.
+    pub fn replication(&self) -> Option<&Secret> {
+        self.replication_url.as_ref().or(self.url.as_ref())
     }
 }
 
@@ -60,9 +77,10 @@ pub enum Apply {
 /// How changes reach the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(extend("x-later" = ["outbox", "wal"]))]
 pub enum Capture {
     Notify,
+    Outbox,
+    Wal,
 }
 
 /// A table whose changes are captured.

@@ -22,7 +22,8 @@ pub fn schema_json() -> String {
 }
 
 /// Sections within sections: the outer one, the header, the struct.
-const NESTED: [(&str, &str, &str); 6] = [
+const NESTED: [(&str, &str, &str); 7] = [
+    ("postgres", "[postgres.outbox]", "Outbox"),
     ("redis", "[[redis.channel]]", "RedisChannel"),
     ("redis", "[[redis.pattern]]", "RedisPattern"),
     ("redis", "[[redis.stream]]", "RedisStream"),
@@ -55,7 +56,7 @@ pub fn reference_markdown() -> String {
          This page is made from the program (`UPDATE_DOCS=1 cargo test -p pregon config`).\n\n\
          Lengths of time are written `\"500ms\"`, `\"5s\"`, `\"2m\"`, `\"1h\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"1MiB\"`. Paths of files are relative to the \
          folder of `pregon.toml`.\n\nThe environment overrides the file: `DATABASE_URL`, `PREGON_ADMIN_URL`, `REDIS_URL` (or `REDIS_ADDR` and `REDIS_PASSWORD`), `JWT_SECRET`, \
-         `PREGON_LISTEN` (or `PORT` alone), `PREGON_API_KEY`, `WHATSAPP_APP_SECRET`, `WHATSAPP_VERIFY_TOKEN`, `WHATSAPP_TOKEN`, `WHATSAPP_GRAPH_URL`. A variable whose section the file does not have is ignored.\n",
+         `PREGON_LISTEN` (or `PORT` alone), `PREGON_API_KEY`, `PREGON_DATA`, `WHATSAPP_APP_SECRET`, `WHATSAPP_VERIFY_TOKEN`, `WHATSAPP_TOKEN`, `WHATSAPP_GRAPH_URL`. A variable whose section the file does not have is ignored.\n",
     );
     for section in sections() {
         let _ = write!(
@@ -171,10 +172,16 @@ fn section(root: &Value, header: String, body: &Value) -> Section {
     }
 }
 
-/// Whether a key is a list of sections, which have headers of their own.
+/// Whether a key is a section or a list of them, which have headers of their own.
 fn is_sections(root: &Value, property: &Value) -> bool {
-    let items = property.get("items").map(|items| resolve(root, items));
-    items.is_some_and(|items| items.get("properties").is_some())
+    let inner = property.get("items").or_else(|| {
+        property
+            .get("default")
+            .filter(|default| default.is_object())
+            .and(Some(property))
+    });
+    let inner = inner.map(|inner| resolve(root, inner));
+    inner.is_some_and(|inner| inner.get("properties").is_some())
 }
 
 /// A description on one line.

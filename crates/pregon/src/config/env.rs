@@ -35,6 +35,11 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
     if let Some(key) = variable("PREGON_API_KEY") {
         config.server.api_key = Some(Secret::new(key));
     }
+    if let Some(folder) = variable("PREGON_DATA") {
+        // Relative to where the program was started, unlike paths in the file.
+        let folder = std::path::absolute(&folder).unwrap_or_else(|_| folder.into());
+        config.log.path = Some(folder.display().to_string());
+    }
     if let Some(listen) = variable("PREGON_LISTEN") {
         if super::check::is_listen_address(&listen) {
             if let Some(router) = &mut config.router {

@@ -19,6 +19,7 @@ mod tree;
 mod shape;
 mod env;
 mod check;
+mod outbox;
 mod docs;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRul
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
 pub use decrypt::{Decrypt, Encoding, Format, KeyEncoding, Plain};
 pub use docs::{default_toml, reference_markdown, schema_json};
+pub use outbox::Outbox;
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
 pub use router::{Assign, Mode, Queue, Router, RouterRule};
@@ -167,11 +169,12 @@ impl Config {
             self.server.path = "/connect".into();
         }
         let keys = self.decrypt.iter_mut().map(|decrypt| &mut decrypt.key_file);
-        for path in [&mut self.auth.secret_file, &mut self.auth.public_key_file]
-            .into_iter()
-            .chain(keys)
-            .flatten()
-        {
+        let files = [
+            &mut self.auth.secret_file,
+            &mut self.auth.public_key_file,
+            &mut self.log.path,
+        ];
+        for path in files.into_iter().chain(keys).flatten() {
             *path = folder.join(&*path).display().to_string();
         }
     }

@@ -104,20 +104,30 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// Where publications are kept. `memory` forgets them when the node stops.
+    /// Where publications are kept: `disk` survives restarts and the death of the process, `memory` forgets them when the node stops.
     pub kind: LogKind,
-    /// Bytes of recent publications kept in memory for replay.
+    /// Folder of the disk log, one for each node; `PREGON_DATA` overrides it. Without either it is a folder in `pregon-data` of the working
+    /// folder, named after the port and the database.
+    pub path: Option<String>,
+    /// Bytes of recent publications kept in memory for replay; what is older is read from the disk.
     pub window: Size,
-    /// How long a publication is kept.
+    /// How long a publication is kept. A day, so that whoever closes a laptop in the evening misses nothing in the morning.
     pub age: Period,
+    /// Bytes that the disk log may take; the oldest is removed before its age. About four million publications of 200 bytes.
+    pub size: Size,
+    /// Bytes of one file of the disk log. Whole files are removed, so that this and `size` say how exact retention is.
+    pub segment: Size,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
-            kind: LogKind::Memory,
+            kind: LogKind::Disk,
+            path: None,
             window: Size::mib(64),
-            age: Period::seconds(3600),
+            age: Period::seconds(86_400),
+            size: Size::mib(1024),
+            segment: Size::mib(64),
         }
     }
 }
@@ -125,8 +135,9 @@ impl Default for Log {
 /// The kinds of log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(extend("x-later" = ["disk", "redis"]))]
+#[schemars(extend("x-later" = ["redis"]))]
 pub enum LogKind {
+    Disk,
     Memory,
 }
 

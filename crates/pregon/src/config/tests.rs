@@ -138,7 +138,7 @@ origins = "*"
 join = ["user_{sub"]
 [postgres]
 url = "postgres://localhost/x"
-capture = "wal"
+capture = "walls"
 pool = -1
 [[watch]]
 operations = ["insert", "upsert"]
@@ -164,7 +164,7 @@ allow_sql = "SELECT true WHERE :channel.user = 1"
             "auth.join[0]",
             "`{` at character 6 is never closed; write `{{` for a brace",
         ),
-        (9, 11, "postgres.capture", "`wal` comes later"),
+        (9, 11, "postgres.capture", "must be one of"),
         (
             10,
             8,
@@ -244,7 +244,9 @@ fn templates_of_rooms_and_names_for_several_channels_are_read() {
         ("chat", "one channel for all rooms"),
         ("chat_{room", "is never closed"),
     ] {
-        let found = problems(&format!("[[endpoint]]\npath = '/x'\nchannels = []\nrooms = '{rooms}'\n"));
+        let found = problems(&format!(
+            "[[endpoint]]\npath = '/x'\nchannels = []\nrooms = '{rooms}'\n"
+        ));
         assert_eq!(
             (found.len(), found[0].0.as_str()),
             (1, "endpoint[0].rooms"),
@@ -559,6 +561,7 @@ fn the_environment_overrides_the_file() {
         ("PREGON_LISTEN", "0.0.0.0:0"),
         ("PORT", "99"),
         ("PREGON_API_KEY", "api"),
+        ("PREGON_DATA", "/data/here"),
     ];
     let config = read_with("[postgres]\n[auth]\nsecret_file='none'\n", &vars).unwrap();
     let postgres = config.postgres.unwrap();
@@ -568,6 +571,23 @@ fn the_environment_overrides_the_file() {
     assert_eq!(config.server.listen, "0.0.0.0:0");
     assert_eq!(config.server.api_key.unwrap().reveal(), "api");
     assert!(config.auth.required());
+    assert_eq!(config.log.path.as_deref(), Some("/data/here"));
+}
+
+#[test]
+fn the_folder_of_the_log_is_relative_to_the_file_and_in_the_environment_to_where_we_are() {
+    let log = read("[log]\npath='data'\n").log;
+    assert_eq!(log.path.as_deref(), Some("/nowhere/data"));
+    let here = std::env::current_dir()
+        .unwrap()
+        .join("data")
+        .display()
+        .to_string();
+    let log = read_with("[log]\npath='other'\n", &[("PREGON_DATA", "data")])
+        .unwrap()
+        .log;
+    assert_eq!(log.path, Some(here));
+    assert_eq!(wrong("[log]\nsegment='2GiB'\n")[0].2, "log.segment");
 }
 
 #[test]
@@ -576,7 +596,6 @@ fn a_variable_without_its_section_is_ignored() {
         ("DATABASE_URL", "nonsense"),
         ("JWT_SECRET", "key"),
         ("REDIS_URL", "redis://x"),
-        ("PREGON_DATA", "/x"),
     ];
     assert_eq!(read_with("", &vars).unwrap(), Config::default());
     assert_eq!(

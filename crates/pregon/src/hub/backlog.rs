@@ -1,4 +1,5 @@
-//! Sessions that are not live: replays and catching up from the window, piece by piece as the socket takes it.
+//! Sessions that are not live: replays and catching up, piece by piece as the socket takes it. Pieces come from the window, or from the
+//! desk where the window no longer has them.
 
 use std::sync::Arc;
 
@@ -10,9 +11,11 @@ use super::channels::Channels;
 use super::conn::{self, Backlog, Conn, Phase};
 use super::encoded::{Encoder, Variant};
 use super::shard::Shard;
-use crate::log::Window;
-use crate::log::window::{Follow, Most};
+use crate::log::Past;
+use crate::log::past::Found;
+use crate::log::window::{Merged, Most};
 use crate::metrics::Reason;
+use crate::session::replay::{Fetch, Fetched, Next, Piece, follows};
 
 /// One piece: enough to make the write cheap, little enough that many slow sessions hold little.
 const PIECE: Most = Most {
@@ -36,8 +39,10 @@ pub(super) enum Slowness {
 enum Turn {
     /// Nothing waits any more.
     Live,
-    /// The socket takes no more; its readiness continues.
+    /// The socket takes no more, or a piece is under way; readiness, or the piece, continues.
     Blocked,
+    /// The next piece has to be read.
+    Fetch(Box<Fetch>),
     /// More to send, after the others.
     More,
 }
@@ -65,31 +70,57 @@ impl Shard {
         };
         let outcome = turn(
             conn,
-            &self.shared.window,
+            &self.shared.past,
             self.head,
             &self.channels,
             &mut self.encoder,
         );
-        let sent = match outcome {
-            Ok((_, sent)) => sent,
+        let (turn, sent) = match outcome {
+            Ok(turn) => turn,
             Err(why) => return self.fail(key, why),
         };
+        let closing = conn.phase == Phase::Closing;
+        if matches!(turn, Turn::Live) {
+            conn.backlog = None;
+        }
+        self.count_sent(sent);
+        match turn {
+            Turn::Live if closing => self.finish(key),
+            Turn::Live => self.take_inbox(key),
+            Turn::More => self.ready.push_back(key),
+            Turn::Fetch(fetch) => self.shared.desk.fetch(*fetch, self.handle.clone(), key),
+            Turn::Blocked => {}
+        }
+    }
+
+    /// A piece that was read is there.
+    pub(super) fn fetched(&mut self, key: Key, fetched: Fetched) {
+        let conn = self
+            .conns
+            .get_mut(key.index as usize)
+            .filter(|conn| conn.key == key);
+        let Some(conn) = conn else { return };
+        let mut sent = Sent::default();
+        let outcome = if fetched.live {
+            missed(conn, fetched, &self.channels, &mut self.encoder, &mut sent).map(|()| Vec::new())
+        } else {
+            replayed(conn, fetched, &mut self.encoder, &mut sent)
+        };
+        self.count_sent(sent);
+        match outcome {
+            Ok(begins) => {
+                self.located(key, begins);
+                self.pump(key);
+            }
+            Err(why) => self.fail(key, why),
+        }
+    }
+
+    fn count_sent(&self, sent: Sent) {
         let metrics = &self.shared.metrics;
         metrics.replayed.inc_by(sent.replayed);
         metrics.deliveries.inc_by(sent.caught_up);
         metrics.delivered_bytes.inc_by(sent.bytes);
-        match outcome {
-            Ok((Turn::Live, _)) => {
-                conn.backlog = None;
-                if conn.phase == Phase::Closing {
-                    self.finish(key);
-                } else {
-                    self.take_inbox(key);
-                }
-            }
-            Ok((Turn::More, _)) => self.ready.push_back(key),
-            Ok((Turn::Blocked, _)) | Err(_) => {}
-        }
     }
 
     pub(super) fn fail(&mut self, key: Key, why: Slowness) {
@@ -113,7 +144,7 @@ struct Sent {
 
 fn turn(
     conn: &mut Conn,
-    window: &Window,
+    past: &Past,
     head: u64,
     channels: &Channels,
     encoder: &mut Encoder,
@@ -130,10 +161,22 @@ fn turn(
         if conn.phase == Phase::Closing {
             return Ok((Turn::Live, sent));
         }
-        if !backlog.replays.is_empty() {
-            replay(backlog, conn.variant, window, encoder, &mut sent)?;
+        if let Some(replay) = backlog.replays.front_mut() {
+            if replay.fetching {
+                return Ok((Turn::Blocked, sent));
+            }
+            match replay.next(past, PIECE) {
+                Next::Piece(piece) => put(backlog, conn.variant, &piece, encoder, &mut sent),
+                Next::Fetch(fetch) => return Ok((Turn::Fetch(fetch), sent)),
+                Next::Gone => return Err(Slowness::Slow),
+            }
         } else if backlog.cursor < head {
-            catch_up(conn, window, head, channels, encoder, &mut sent)?;
+            if backlog.fetching {
+                return Ok((Turn::Blocked, sent));
+            }
+            if let Some(fetch) = catch_up(conn, past, head, channels, encoder, &mut sent)? {
+                return Ok((Turn::Fetch(fetch), sent));
+            }
         } else {
             return Ok((Turn::Live, sent));
         }
@@ -141,18 +184,11 @@ fn turn(
     Ok((Turn::More, sent))
 }
 
-/// The next piece of the first replay.
-fn replay(
-    backlog: &mut Backlog,
-    variant: Variant,
-    window: &Window,
-    encoder: &mut Encoder,
-    sent: &mut Sent,
-) -> Result<(), Slowness> {
+/// Sends a piece of the first replay.
+fn put(backlog: &mut Backlog, variant: Variant, piece: &Piece, encoder: &mut Encoder, sent: &mut Sent) {
     let Some(replay) = backlog.replays.front_mut() else {
-        return Ok(());
+        return;
     };
-    let piece = replay.next(window, PIECE).ok_or(Slowness::Slow)?;
     let mut out = Vec::new();
     for (entry, channel) in &piece.entries {
         encoder.entry(variant, channel, entry, true, &mut out);
@@ -164,48 +200,100 @@ fn replay(
         backlog.replays.pop_front();
     }
     push(&mut backlog.chunks, out);
-    Ok(())
 }
 
-/// The next live entries after the session's cursor.
+/// Sends a piece of a replay that was read; returns where its channels have turned out to begin.
+fn replayed(
+    conn: &mut Conn,
+    fetched: Fetched,
+    encoder: &mut Encoder,
+    sent: &mut Sent,
+) -> Result<Vec<(Arc<str>, u64)>, Slowness> {
+    let variant = conn.variant;
+    let Some(backlog) = &mut conn.backlog else {
+        return Ok(Vec::new());
+    };
+    // The replay may be gone: the session is being closed then.
+    let Some(replay) = backlog.replays.front_mut().filter(|replay| replay.fetching) else {
+        return Ok(Vec::new());
+    };
+    let (piece, begins) = replay.take(fetched).ok_or(Slowness::Slow)?;
+    put(backlog, variant, &piece, encoder, sent);
+    Ok(begins)
+}
+
+/// What a connection follows, each channel with the offset after which. A subscription may begin after the cursor: its client had
+/// everything up to there before it connected.
+fn followed(conn: &Conn, cursor: u64, channels: &Channels) -> Vec<(Arc<str>, u64)> {
+    conn.subscriptions()
+        .map(|s| (channels.name(s.channel), s.after.max(cursor)))
+        .collect()
+}
+
+/// The next live entries after the session's cursor; what has to be read if the window has moved past it.
 fn catch_up(
     conn: &mut Conn,
-    window: &Window,
+    past: &Past,
     head: u64,
     channels: &Channels,
     encoder: &mut Encoder,
     sent: &mut Sent,
-) -> Result<(), Slowness> {
+) -> Result<Option<Box<Fetch>>, Slowness> {
     let Some(cursor) = conn.backlog.as_ref().map(|backlog| backlog.cursor) else {
-        return Ok(());
+        return Ok(None);
     };
-    // A subscription may begin after the cursor: its client had everything up to there before it connected.
-    let followed: Vec<(Arc<str>, u64)> = conn
-        .subscriptions()
-        .map(|s| (channels.name(s.channel), s.after.max(cursor)))
-        .collect();
-    let follows: Vec<Follow<'_>> = followed
-        .iter()
-        .map(|(channel, after)| Follow {
-            channel,
-            after: *after,
-        })
-        .collect();
-    let merged = window
-        .merge(&follows, cursor, head, PIECE)
-        .ok_or(Slowness::Slow)?;
+    let followed = followed(conn, cursor, channels);
+    match past.find(&follows(&followed), cursor, head, PIECE) {
+        Found::Here(merged) => {
+            deliver(conn, &followed, &merged, encoder, sent);
+            Ok(None)
+        }
+        Found::Older => {
+            if let Some(backlog) = &mut conn.backlog {
+                backlog.fetching = true;
+            }
+            Ok(Some(Box::new(Fetch::missed(followed, cursor, head, PIECE))))
+        }
+        Found::Gone => Err(Slowness::Slow),
+    }
+}
+
+/// Live entries that were read. If the connection follows others by now, or has replays to send first, they are read again later.
+fn missed(
+    conn: &mut Conn,
+    fetched: Fetched,
+    channels: &Channels,
+    encoder: &mut Encoder,
+    sent: &mut Sent,
+) -> Result<(), Slowness> {
     let Some(backlog) = &mut conn.backlog else {
         return Ok(());
     };
-    let last = merged.entries.last().map_or(head, |entry| entry.offset);
-    backlog.cursor = if merged.complete { head } else { last };
+    backlog.fetching = false;
+    let (cursor, first) = (backlog.cursor, backlog.replays.is_empty());
+    let merged = fetched.merged.ok_or(Slowness::Slow)?;
+    if first && conn.phase != Phase::Closing && followed(conn, cursor, channels) == fetched.channels {
+        deliver(conn, &fetched.channels, &merged, encoder, sent);
+    }
+    Ok(())
+}
+
+fn deliver(
+    conn: &mut Conn,
+    followed: &[(Arc<str>, u64)],
+    merged: &Merged,
+    encoder: &mut Encoder,
+    sent: &mut Sent,
+) {
+    let Some(backlog) = &mut conn.backlog else { return };
+    backlog.cursor = merged.reached;
     let mut out = Vec::new();
     for entry in &merged.entries {
         let excepted = entry
             .except()
             .iter()
             .any(|name| followed.iter().any(|(own, _)| own == name));
-        for channel in entry.through(&followed).into_iter().filter(|_| !excepted) {
+        for channel in entry.through(followed).into_iter().filter(|_| !excepted) {
             encoder.entry(conn.variant, channel, entry, false, &mut out);
         }
     }
@@ -213,7 +301,6 @@ fn catch_up(
     sent.caught_up += merged.entries.len() as u64;
     sent.bytes += out.len() as u64;
     push(&mut backlog.chunks, out);
-    Ok(())
 }
 
 fn push(chunks: &mut std::collections::VecDeque<Bytes>, bytes: Vec<u8>) {

@@ -93,11 +93,7 @@ impl Shard {
     pub(super) fn effect(&mut self, key: Key, effect: Effect) {
         match effect {
             Effect::Reply(asked, reply) => self.reply(key, asked, &reply),
-            Effect::Join {
-                asked,
-                channels,
-                from,
-            } => self.join(key, asked, &channels, from),
+            Effect::Join(asked, wish) => self.join(key, asked, &wish),
             Effect::Leave { asked, channels } => self.leave(key, asked, &channels),
             Effect::Members { asked, channel } => {
                 let members = self.shared.presence.members(&channel);
@@ -128,7 +124,7 @@ impl Shard {
         }
     }
 
-    fn ask(&mut self, key: Key, question: Question, then: Then) {
+    pub(super) fn ask(&mut self, key: Key, question: Question, then: Then) {
         let Some(conn) = self.conn(key) else { return };
         match &mut conn.waiting {
             Some(waiting) => waiting.then = Some(then),

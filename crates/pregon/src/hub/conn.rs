@@ -69,6 +69,8 @@ pub struct Backlog {
     pub progress: Instant,
     /// The link refused to take more.
     pub blocked: bool,
+    /// Live entries that the window no longer has are being read.
+    pub fetching: bool,
 }
 
 /// The connection, unless it is gone: its place in the slab may have another by now.
@@ -81,6 +83,18 @@ pub fn find_mut(conns: &mut Slab<Conn>, key: Key) -> Option<&mut Conn> {
     conns.get_mut(key.index as usize).filter(|conn| conn.key == key)
 }
 
+/// Bytes of what is not kept that may wait for a client that is behind.
+const PASSING: usize = 64 * 1024;
+
+/// How what is not kept may come to a client that is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    /// It has no position: members that come and go.
+    Anytime,
+    /// It names a position, before which nothing may be missing.
+    InPlace,
+}
+
 impl Backlog {
     pub fn new(cursor: u64) -> Box<Self> {
         Box::new(Self {
@@ -90,12 +104,22 @@ impl Backlog {
             lag: 0,
             progress: Instant::now(),
             blocked: false,
+            fetching: false,
         })
     }
 
     /// Bytes that wait in copies or shared pieces.
     pub fn queued(&self) -> usize {
         self.chunks.iter().map(Bytes::len).sum()
+    }
+
+    /// Lets what is not kept wait behind the bytes that wait already, as long as it is in its place and there is not too much of it.
+    /// A client between two polls is behind in this sense. `head`: what the entries' positions say.
+    pub fn pass(&mut self, bytes: &Bytes, head: u64, passing: Passing) {
+        let in_place = self.cursor >= head && self.replays.is_empty();
+        if (passing == Passing::Anytime || in_place) && self.queued() + bytes.len() <= PASSING {
+            self.chunks.push_back(bytes.clone());
+        }
     }
 
     /// Writes chunks until none is left or the link blocks.
@@ -112,7 +136,7 @@ impl Backlog {
 impl Conn {
     pub fn transport(&self) -> Transport {
         match (self.variant.codec, &self.link) {
-            (Codec::Sse, _) => Transport::Sse,
+            _ if self.variant.one_way() => Transport::Sse,
             (Codec::Engine, Link::Polling(_)) => Transport::Polling,
             (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
             _ => Transport::WebSocket,

@@ -42,15 +42,30 @@ pub enum Framing {
     Deflate,
     /// Packets of a polling body.
     Polling,
+    /// Blocks of an event stream.
+    Events,
 }
 
 /// How many variants there are; [`Variant::index`] is below it.
-pub const VARIANTS: usize = 8;
+pub const VARIANTS: usize = 9;
 
 impl Variant {
     pub fn new(codec: Codec, deflate: bool) -> Self {
         let framing = if deflate { Framing::Deflate } else { Framing::Plain };
         Self { codec, framing }
+    }
+
+    /// The full protocol as the data of server-sent events, for clients that get no WebSocket.
+    pub fn events() -> Self {
+        Self {
+            codec: Codec::Plain,
+            framing: Framing::Events,
+        }
+    }
+
+    /// Whether the client only listens: nothing that it sends counts, and it answers no ping.
+    pub fn one_way(self) -> bool {
+        self.codec == Codec::Sse || self.framing == Framing::Events
     }
 
     /// Whether what the client sends may be compressed.
@@ -64,8 +79,10 @@ impl Variant {
             (Codec::Bare, Framing::Deflate) => 1,
             (Codec::Bare, _) => 0,
             (Codec::Plain, Framing::Deflate) => 3,
+            (Codec::Plain, Framing::Events) => 8,
             (Codec::Plain, _) => 2,
-            (Codec::Engine, Framing::Plain) => 5,
+            // Engine.IO has no event streams.
+            (Codec::Engine, Framing::Plain | Framing::Events) => 5,
             (Codec::Engine, Framing::Deflate) => 6,
             (Codec::Engine, Framing::Polling) => 7,
             // Echoes and probes follow no channel, so they share the place.
@@ -91,6 +108,8 @@ pub struct Encoder {
     namespaces: Vec<String>,
     /// Whether events of Socket.IO carry their position, for connection state recovery.
     offsets: bool,
+    /// It was said that an event has a name that clients of Socket.IO cannot get.
+    reserved_said: bool,
 }
 
 impl Encoder {
@@ -100,6 +119,7 @@ impl Encoder {
             scratch: Vec::new(),
             namespaces,
             offsets,
+            reserved_said: false,
         }
     }
 
@@ -221,6 +241,7 @@ impl Encoder {
                 out.extend_from_slice(payload);
                 out.push(super::link::SEPARATOR);
             }
+            Framing::Events => sse::message(payload, out),
         }
     }
 }
@@ -229,8 +250,14 @@ fn plain_reply(id: Option<u64>, reply: &Reply, out: &mut Vec<u8>) {
     match reply {
         Reply::Done => plain::ok(id, out),
         Reply::Subscribed {
-            position, recovered, ..
-        } => plain::ok_subscribed(id, &position.to_string(), *recovered, out),
+            position,
+            recovered,
+            stands_for,
+            ..
+        } => {
+            let names = stands_for.as_ref().map(|names| names.iter().map(|name| &**name));
+            plain::ok_subscribed(id, &position.to_string(), *recovered, names, out);
+        }
         Reply::Published(position) => plain::ok_published(id, &position.to_string(), out),
         Reply::Members(clients) => plain::ok_presence(id, clients.iter().map(|client| &**client), out),
         Reply::Refused { code, message } => plain::error(id, code, message, out),

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::Key;
 use super::sid::Sid;
 use crate::auth::Claims;
+use crate::event::Data;
 
 /// See the module.
 pub struct Engine {
@@ -25,6 +26,10 @@ pub struct Engine {
     pub probe: Option<Key>,
     /// It has answered the probe: polls are ended with nothing, so that the client can leave them.
     pub upgrading: bool,
+    /// Connects that were refused: somebody who only tries is sent away.
+    pub refused: u8,
+    /// What conformance suites are still to be told, by namespace.
+    pub greetings: Option<Box<Vec<(u8, Data)>>>,
 }
 
 /// What stands above Engine.IO.

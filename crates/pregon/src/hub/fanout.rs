@@ -13,7 +13,7 @@ use super::Key;
 use super::backlog::Slowness;
 use super::batch::Batch;
 use super::channels::ChannelKey;
-use super::conn::{Backlog, Conn};
+use super::conn::{Backlog, Conn, Passing};
 use super::encoded::Variant;
 use super::shard::Shard;
 use crate::log::window::Tail;
@@ -31,8 +31,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 struct Sums {
     deliveries: u64,
     bytes: u64,
-    /// The batch is not kept: who is behind does without.
-    passing: bool,
+    /// The batch is not kept.
+    passing: Option<Passing>,
 }
 
 impl Shard {
@@ -56,8 +56,13 @@ impl Shard {
             .map(|passing| Arc::new(Entry::passing(self.head, epoch, passing.at, passing.body)));
         batch.entries.extend(entries);
         self.sort(&mut batch);
+        let is_member = |entry: &Arc<Entry>| matches!(entry.body, Body::Member { .. });
+        let passing = match batch.entries.iter().all(is_member) {
+            true => Passing::Anytime,
+            false => Passing::InPlace,
+        };
         let mut sums = Sums {
-            passing: true,
+            passing: Some(passing),
             ..Sums::default()
         };
         self.deliver_mixed(&mut batch, self.head, &mut sums);
@@ -75,15 +80,18 @@ impl Shard {
                 .shared
                 .window
                 .after(self.head, BATCH, BATCH_BYTES, &mut batch.entries);
+            // Behind the read: whoever gave an order did so before it appended what comes after.
+            let ordered = self.orders.cut(self.head, &mut batch.entries);
             if tail == Tail::Missed {
                 self.catch_up_with_window();
             } else if let Some(last) = batch.entries.last().map(|entry| entry.offset) {
                 self.deliver(&mut batch, last);
                 self.head = last;
             }
-            let more = tail == Tail::Missed || !batch.entries.is_empty();
+            let more = tail == Tail::Missed || !batch.entries.is_empty() || ordered;
             batch.clear();
             self.batch = batch;
+            self.carry_out_orders();
             if !more {
                 return;
             }
@@ -269,7 +277,8 @@ impl Shard {
         if bytes.is_empty() {
             return;
         }
-        if sums.passing && conn.backlog.is_some() {
+        if let (Some(backlog), Some(passing)) = (&mut conn.backlog, sums.passing) {
+            backlog.pass(bytes, last, passing);
             return;
         }
         if let Some(backlog) = &mut conn.backlog {

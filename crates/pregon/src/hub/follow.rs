@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pregon_wire::socketio::room;
 use pregon_wire::{codes, words::GapReason};
 
 use super::Key;
@@ -11,8 +10,9 @@ use super::conn::{self, Backlog};
 use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
 use crate::log::Position;
-use crate::log::window::{Follow, Most};
-use crate::session::command::{Asked, Reply};
+use crate::log::window::Most;
+use crate::session::command::{Asked, Question, Reply, Then, Wish};
+use crate::session::history::Request;
 use crate::session::recovery::Kept;
 use crate::session::replay::{From, Plan, Replay, plan};
 
@@ -21,7 +21,13 @@ const HISTORY: usize = 1 << 20;
 
 impl Shard {
     /// A subscribe: several channels where its name stands for several.
-    pub(super) fn join(&mut self, key: Key, asked: Asked, channels: &[Arc<str>], from: From) {
+    pub(super) fn join(&mut self, key: Key, asked: Asked, wish: &Wish) {
+        let Wish {
+            channels,
+            from,
+            alias,
+        } = wish;
+        let (channels, from) = (channels.as_slice(), *from);
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
@@ -30,11 +36,12 @@ impl Shard {
         }
         let plans = channels
             .iter()
-            .map(|channel| plan(&self.shared.window, channel, from));
+            .map(|channel| plan(&self.shared.past, channel, from));
         let (mut start, mut complete) = (now, !channels.is_empty());
         for plan in plans {
             match plan {
                 Plan::Replay { after } => start = start.min(after),
+                Plan::Last { .. } => {}
                 Plan::Live | Plan::Gap { .. } => complete = false,
             }
         }
@@ -43,6 +50,7 @@ impl Shard {
             position: self.shared.window.position(start),
             recovered: complete && matches!(from, From::Since(_)),
             history: None,
+            stands_for: alias.then(|| channels.to_vec()),
         };
         self.reply(key, asked, &reply);
         for channel in channels {
@@ -55,37 +63,30 @@ impl Shard {
         for channel in channels {
             self.follow(key, asked.namespace, channel, From::Now);
         }
-        let mut follows = Vec::with_capacity(channels.len());
-        let mut complete = true;
-        for channel in channels {
-            match plan(&self.shared.window, channel, from) {
-                Plan::Replay { after } => follows.push(Follow { channel, after }),
-                Plan::Live | Plan::Gap { .. } => complete = false,
-            }
-        }
-        let most = Most {
-            entries: self.shared.limits.history,
-            bytes: HISTORY,
+        let request = Request {
+            channels: channels.to_vec(),
+            from,
+            upto: now,
+            most: Most {
+                entries: self.shared.limits.history,
+                bytes: HISTORY,
+            },
         };
-        let merged = self.shared.window.merge(&follows, 0, now, most);
-        complete &= merged.as_ref().is_some_and(|merged| merged.complete);
-        let mut history = Vec::new();
-        for entry in merged.map(|merged| merged.entries).unwrap_or_default() {
-            complete &= !entry.is_gap();
-            if entry.is_gap() {
-                continue;
-            }
-            if !history.is_empty() {
-                history.push(b',');
-            }
-            let channel = entry.channels().iter().find(|named| channels.contains(named));
-            let channel = channel.map_or("", |channel| room::split(channel).1);
-            entry.write_event(channel, true, &mut history);
-        }
+        let position = self.shared.window.position(now);
+        let since = matches!(from, From::Since(_));
+        let Some(history) = request.here(&self.shared.past) else {
+            let then = Then::Subscribed {
+                asked,
+                position,
+                since,
+            };
+            return self.ask(key, Question::History(request), then);
+        };
         let reply = Reply::Subscribed {
-            position: self.shared.window.position(now),
-            recovered: complete && matches!(from, From::Since(_)),
-            history: Some(history),
+            position,
+            recovered: history.complete && since,
+            history: Some(history.json),
+            stands_for: None,
         };
         self.reply(key, asked, &reply);
     }
@@ -96,9 +97,10 @@ impl Shard {
         let Some(upto) = self.subscribe(key, namespace, channel, now) else {
             return;
         };
-        match plan(&self.shared.window, channel, from) {
+        match plan(&self.shared.past, channel, from) {
             Plan::Live => {}
             Plan::Replay { after } => self.replay(key, vec![(Arc::clone(channel), after)], upto, Vec::new()),
+            Plan::Last { n } => self.replay_last(key, std::slice::from_ref(channel), n, upto, Vec::new()),
             Plan::Gap { from, reason } => {
                 let gap = self.gap(key, channel, from, now, reason);
                 self.send(key, gap.into());
@@ -151,11 +153,52 @@ impl Shard {
         backlog.replays.push_back(Replay {
             channels,
             known,
+            last: None,
+            fetching: false,
             cursor,
             upto,
             then,
         });
         self.ready.push_back(key);
+    }
+
+    /// As [`Shard::replay`], with the newest entries of each channel, which are far back.
+    pub(super) fn replay_last(&mut self, key: Key, channels: &[Arc<str>], n: u32, upto: u64, then: Vec<u8>) {
+        let Some(now) = self.now_of(key) else { return };
+        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+            return;
+        };
+        let followed = conn
+            .subscriptions()
+            .map(|s| (self.channels.name(s.channel), s.after));
+        let known = followed.filter(|(name, _)| !channels.contains(name)).collect();
+        let backlog = conn.backlog.get_or_insert_with(|| Backlog::new(now));
+        backlog.replays.push_back(Replay {
+            channels: channels
+                .iter()
+                .map(|channel| (Arc::clone(channel), upto))
+                .collect(),
+            known,
+            last: Some(n),
+            fetching: false,
+            cursor: upto,
+            upto,
+            then,
+        });
+        self.ready.push_back(key);
+    }
+
+    /// Channels of a replay have turned out to begin there: from there on the session has them.
+    pub(super) fn located(&mut self, key: Key, begins: Vec<(Arc<str>, u64)>) {
+        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+            return;
+        };
+        for subscription in conn.subscriptions_mut() {
+            let name = self.channels.name(subscription.channel);
+            if let Some((_, after)) = begins.iter().find(|(channel, _)| *channel == name) {
+                subscription.after = subscription.after.min(*after);
+            }
+        }
     }
 
     /// The words for what a session could not be given; counted.
@@ -315,7 +358,7 @@ impl Shard {
             namespace,
             channels: channels.collect(),
         };
-        self.shared.kept.keep(pid, kept);
+        self.shared.kept.keep(pid, kept, self.owner(key));
     }
 
     fn codec(&mut self, key: Key) -> Option<Codec> {

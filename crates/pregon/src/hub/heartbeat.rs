@@ -42,6 +42,7 @@ impl Shard {
             Due::Expiry => self.expire(key),
             Due::Auth => self.check_authenticated(key),
             Due::Upgrade | Due::Linger => self.remove(key),
+            Due::Greeting => self.greet_suite(key),
             Due::Drain => self.close(key, &codes::CLOSE_SHUTDOWN, ""),
         }
     }
@@ -77,19 +78,21 @@ impl Shard {
         let Some(conn) = self.conn(key) else { return };
         // A connection that is behind has bytes under way that tell as much; but clients of Engine.IO count pings alone.
         let behind = conn.backlog.is_some();
-        let codec = conn.variant.codec;
-        conn.heard = behind || codec == Codec::Sse;
+        let variant = conn.variant;
+        conn.heard = behind || variant.one_way();
         let mut out = Vec::new();
-        match codec {
+        match variant.codec {
             Codec::Engine => self.say(key, engineio::PING),
             _ if behind => {}
             Codec::Sse => sse::keep_alive(&position, &mut out),
             Codec::Bare | Codec::Probe | Codec::Echo => frame::frame(Opcode::Ping, b"", &mut out),
             Codec::Plain => {
-                frame::frame(Opcode::Ping, b"", &mut out);
+                if !variant.one_way() {
+                    frame::frame(Opcode::Ping, b"", &mut out);
+                }
                 let mut json = Vec::new();
                 plain::ping(&position, &mut json);
-                frame::frame(Opcode::Text, &json, &mut out);
+                out.extend_from_slice(&self.encoder.message(variant, &json));
             }
         }
         self.send(key, out.into());

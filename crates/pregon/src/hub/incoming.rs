@@ -63,7 +63,7 @@ impl Shard {
                 _ => message,
             };
             let listens = conn.rooms.is_some();
-            if variant.codec == Codec::Sse {
+            if variant.one_way() {
                 return;
             }
             let mut taken = Taken::default();

@@ -13,7 +13,7 @@ use pregon_wire::{engineio, plain, sse};
 use smallvec::smallvec;
 
 use super::conn::{Conn, Phase};
-use super::encoded::Codec;
+use super::encoded::{Codec, Variant};
 use super::engine::{App, Engine};
 use super::link::Link;
 use super::shard::Shard;
@@ -22,6 +22,7 @@ use super::timers::Due;
 use super::{Key, Newcomer};
 use crate::metrics::{Transport, TransportLabel};
 use crate::session::Session;
+use crate::session::command::{Asked, Reply};
 use crate::session::replay::{From, Plan, plan};
 
 /// How long a client may take to finish the closing handshake.
@@ -77,6 +78,8 @@ impl Shard {
                 post: None,
                 probe: None,
                 upgrading: false,
+                refused: 0,
+                greetings: None,
             })
         });
         let sessions = match newcomer.variant.codec {
@@ -149,12 +152,13 @@ impl Shard {
         for channel in channels {
             self.subscribe(key, 0, channel, head);
         }
-        let mut start = head;
+        let (mut start, mut last) = (head, None);
         let mut replays = Vec::new();
         let mut gaps = Vec::new();
         for channel in channels {
-            match plan(&self.shared.window, channel, from) {
+            match plan(&self.shared.past, channel, from) {
                 Plan::Live => {}
+                Plan::Last { n } => last = Some(n),
                 Plan::Replay { after } => {
                     start = start.min(after);
                     replays.push((Arc::clone(channel), after));
@@ -164,7 +168,11 @@ impl Shard {
         }
         self.send(key, greeting.into());
         self.greet(key, start);
-        self.replay(key, replays, head, gaps);
+        match last {
+            // Where one begins is not known yet, so that all are looked for together.
+            Some(n) => self.replay_last(key, channels, n, head, gaps),
+            None => self.replay(key, replays, head, gaps),
+        }
     }
 
     /// The first words of a session. The position is where what follows begins.
@@ -222,9 +230,18 @@ impl Shard {
         }
         let session = conn.sessions.first().map(Session::name);
         tracing::debug!(session, code = code.number, name = code.name, "session closed");
-        match conn.variant.codec {
-            Codec::Sse => self.close_sse(key, code, message),
-            codec => {
+        match conn.variant {
+            Variant {
+                codec: Codec::Sse, ..
+            } => self.close_sse(key, code, message),
+            variant if variant.one_way() => {
+                let message = if message.is_empty() { code.help } else { message };
+                let last = self
+                    .encoder
+                    .reply(variant, Asked::default(), &Reply::refused(code, message));
+                self.last_words(key, last);
+            }
+            Variant { codec, .. } => {
                 // Who broke the protocol may try again as soon as it likes.
                 let for_good = !code.retry && *code != codes::CLOSE_BAD_PROTOCOL;
                 if codec == Codec::Engine && for_good {
@@ -311,7 +328,7 @@ impl Shard {
             .iter()
             .filter_map(|session| session.named.as_ref()?.pid.as_ref())
         {
-            self.shared.kept.left(pid);
+            self.shared.kept.left(pid, self.owner(key));
         }
         if let Some(main) = conn.probes.and_then(|main| self.conn(main))
             && let Some(engine) = &mut main.engine

@@ -46,18 +46,17 @@ use parking_lot::Mutex;
 use crate::auth::Claims;
 use crate::desk::Desk;
 use crate::limits::Permit;
-use crate::log::Volatile;
-use crate::log::Window;
+use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
 use crate::route::Template;
 use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
 use crate::session::recovery::Sessions;
-use crate::session::replay::From;
+use crate::session::replay::{Fetched, From};
 pub use encoded::{Codec, Framing, Variant};
 pub use engine::App;
 use link::{Link, Polled};
-use orders::Order;
+use orders::{Given, Order};
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
 use sid::Sid;
@@ -131,8 +130,7 @@ enum Message {
     PostGone(Sid),
     Post(Sid, Option<Vec<Incoming>>, Reply),
     Answer(Key, Answer),
-    /// With where the log was when it was given.
-    Order(Arc<Order>, u64),
+    Fetched(Key, Box<Fetched>),
     Drain(Duration),
     Recheck,
 }
@@ -141,6 +139,7 @@ enum Message {
 #[derive(Clone)]
 pub struct ShardHandle {
     inbox: mpsc::Sender<Message>,
+    orders: mpsc::Sender<Given>,
     waker: Arc<mio::Waker>,
     /// A wake-up is under way: no second system call for it.
     woken: Arc<AtomicBool>,
@@ -162,15 +161,30 @@ impl ShardHandle {
         }
     }
 
+    /// Before anything that is appended after `at` is seen by the shard.
+    fn order(&self, order: Arc<Order>, at: u64) {
+        // A shard that is gone has no sockets.
+        if self.orders.send(Given { order, at }).is_ok() {
+            self.wake();
+        }
+    }
+
     /// Brings the answer to a session's question.
     pub fn answer(&self, key: Key, answer: Answer) {
         self.tell(Message::Answer(key, answer));
+    }
+
+    /// Brings a piece of a session's replay.
+    pub fn fetched(&self, key: Key, fetched: Fetched) {
+        self.tell(Message::Fetched(key, Box::new(fetched)));
     }
 }
 
 /// What all shards share.
 pub struct Shared {
     pub window: Arc<Window>,
+    /// The window and what the log keeps beyond it.
+    pub past: Arc<Past>,
     pub rights: Arc<ArcSwap<Rights>>,
     pub metrics: Arc<Metrics>,
     pub desk: Arc<Desk>,
@@ -326,7 +340,7 @@ impl Hub {
     pub fn order(&self, order: Order) {
         let (order, at) = (Arc::new(order), self.shared.window.head());
         for shard in &self.shards {
-            shard.tell(Message::Order(Arc::clone(&order), at));
+            shard.order(Arc::clone(&order), at);
         }
     }
 

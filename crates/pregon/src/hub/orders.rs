@@ -4,7 +4,8 @@
 //! appended after it, however late a shard hears of it. A back end needs no right of the socket's; a fresh token or a reload asks
 //! for the room as for any other, so that a socket stays where its claims would not let it only until then.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, mpsc};
 
 use pregon_wire::codes;
 use pregon_wire::socketio::encode_disconnect;
@@ -12,8 +13,7 @@ use pregon_wire::socketio::encode_disconnect;
 use super::Key;
 use super::conn::Conn;
 use super::shard::Shard;
-use crate::log::Since;
-use crate::session::replay::From;
+use crate::log::Entry;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,19 +37,58 @@ pub enum Action {
     },
 }
 
+/// An order, and where the log was when it was given.
+pub(super) struct Given {
+    pub(super) order: Arc<Order>,
+    pub(super) at: u64,
+}
+
+/// The orders that a shard has not carried out yet.
+pub(super) struct Orders {
+    given: mpsc::Receiver<Given>,
+    next: VecDeque<Given>,
+}
+
+impl Orders {
+    pub(super) fn new(given: mpsc::Receiver<Given>) -> Self {
+        let next = VecDeque::new();
+        Self { given, next }
+    }
+
+    /// Leaves the entries up to the next order; whether there is one. `head`: what was delivered already.
+    pub(super) fn cut(&mut self, head: u64, entries: &mut Vec<Arc<Entry>>) -> bool {
+        self.next.extend(self.given.try_iter());
+        let Some(next) = self.next.front() else {
+            return false;
+        };
+        let keep = entries.partition_point(|entry| entry.offset <= next.at.max(head));
+        entries.truncate(keep);
+        true
+    }
+
+    fn due(&mut self, head: u64) -> Option<Given> {
+        self.next.front().filter(|given| given.at <= head)?;
+        self.next.pop_front()
+    }
+}
+
 impl Shard {
-    /// Carries an order out that was given when the log was at `at`.
-    pub(super) fn order(&mut self, order: &Order, at: u64) {
-        self.fan_out();
+    /// Carries out the orders that were given before anything behind the head.
+    pub(super) fn carry_out_orders(&mut self) {
+        while let Some(given) = self.orders.due(self.head) {
+            self.order(&given.order, given.at);
+        }
+    }
+
+    fn order(&mut self, order: &Order, at: u64) {
         let Some(namespace) = self.namespace_number(&order.namespace) else {
             return;
         };
-        let from = From::Since(Since::Position(self.shared.window.position(at)));
         for key in self.addressed(namespace, order) {
             match &order.action {
                 Action::Join(channels) => {
                     for channel in channels {
-                        self.follow(key, namespace, channel, from);
+                        self.subscribe(key, namespace, channel, at);
                     }
                 }
                 Action::Leave(channels) => {

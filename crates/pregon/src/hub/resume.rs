@@ -28,9 +28,9 @@ impl Shard {
         }
         let mut replays: Vec<(Arc<str>, u64)> = Vec::with_capacity(channels.len());
         for channel in &channels {
-            match plan(&self.shared.window, channel, From::Since(Since::Position(after))) {
+            match plan(&self.shared.past, channel, From::Since(Since::Position(after))) {
                 Plan::Replay { after } => replays.push((Arc::clone(channel), after)),
-                Plan::Live | Plan::Gap { .. } => return false,
+                Plan::Live | Plan::Last { .. } | Plan::Gap { .. } => return false,
             }
         }
         let name = self.encoder.namespace(namespace).to_owned();

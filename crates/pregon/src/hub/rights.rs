@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pregon_wire::codes;
 use pregon_wire::socketio::{command, room};
+use pregon_wire::{codes, plain};
 
 use super::Key;
 use super::encoded::Codec;
@@ -13,7 +13,6 @@ use crate::event::Data;
 use crate::metrics::Reason;
 use crate::route::grant::Decision;
 use crate::session::Session;
-use crate::session::command::{Asked, Reply};
 
 impl Shard {
     /// What the fresh claims do not grant is lost. What the database granted stays if it would be asked the same.
@@ -91,7 +90,8 @@ impl Shard {
             command::error(&codes::FORBIDDEN, &message, &mut json);
             return self.emit(key, namespace, "error", &Data::Json(json.into()));
         }
-        let refused = Reply::refused(&codes::FORBIDDEN, message);
-        self.reply(key, Asked::default(), &refused);
+        let mut json = Vec::new();
+        plain::lost(channel, &codes::FORBIDDEN, &message, &mut json);
+        self.say(key, &json);
     }
 }

@@ -16,8 +16,10 @@ use super::batch::Batch;
 use super::channels::Channels;
 use super::conn::{self, Conn};
 use super::encoded::Encoder;
+use super::orders::Orders;
 use super::timers::Timers;
 use super::{Key, Message, ShardHandle, Shared};
+use crate::session::recovery::Owner;
 
 /// The waker's token; connections have their slab index.
 const WAKER: Token = Token(usize::MAX);
@@ -58,14 +60,17 @@ pub(super) struct Shard {
     pub(super) handle: ShardHandle,
     inbox: mpsc::Receiver<Message>,
     waiting: VecDeque<Message>,
+    pub(super) orders: Orders,
 }
 
 impl Shard {
     pub(super) fn new(shared: Arc<Shared>, number: u16) -> io::Result<(ShardHandle, Self)> {
         let poll = Poll::new()?;
         let (sender, inbox) = mpsc::channel();
+        let (given, orders) = mpsc::channel();
         let handle = ShardHandle {
             inbox: sender,
+            orders: given,
             waker: Arc::new(mio::Waker::new(poll.registry(), WAKER)?),
             woken: Arc::new(AtomicBool::new(false)),
             sessions: Arc::new(AtomicUsize::new(0)),
@@ -95,6 +100,7 @@ impl Shard {
             handle: handle.clone(),
             inbox,
             waiting: VecDeque::new(),
+            orders: Orders::new(orders),
         };
         Ok((handle, shard))
     }
@@ -171,9 +177,9 @@ impl Shard {
                 Message::PostGone(sid) => self.post_given_up(sid),
                 Message::Post(sid, messages, reply) => self.post_request(sid, messages, reply),
                 Message::Answer(key, answer) => self.answered(key, answer),
+                Message::Fetched(key, fetched) => self.fetched(key, *fetched),
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),
-                Message::Order(order, at) => self.order(&order, at),
             }
         }
     }
@@ -183,6 +189,14 @@ impl Shard {
         while let Some((key, due)) = self.timers.pop(now) {
             self.fire(key, due, now);
         }
+    }
+
+    /// A connection as sessions that may come back know it.
+    pub(super) fn owner(&self, key: Key) -> Owner {
+        (
+            self.number,
+            u64::from(key.index) << 32 | u64::from(key.generation),
+        )
     }
 
     /// The connection, unless it is gone.

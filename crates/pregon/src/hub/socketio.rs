@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pregon_wire::Command;
@@ -16,6 +17,7 @@ use super::Key;
 use super::engine::App;
 use super::link::Link;
 use super::shard::Shard;
+use super::timers::Due;
 use crate::auth::Claims;
 use crate::event::Data;
 use crate::log::Position;
@@ -24,6 +26,12 @@ use crate::session::answer;
 use crate::session::command::{Asked, Reply};
 use crate::session::recovery::{Recalled, Recovery};
 use crate::session::{Named, Session};
+
+/// Refused connects of one connection.
+const REFUSED: u8 = 20;
+
+/// After this time a suite has taken the answer to its connect.
+const GREETING: Duration = Duration::from_millis(15);
 
 impl Shard {
     /// A text message of a client of Engine.IO.
@@ -108,6 +116,7 @@ impl Shard {
         let mut out = Vec::new();
         socketio::encode_connect_error(packet.namespace, "Invalid namespace", None, &mut out);
         self.say(key, &out);
+        self.count_refused(key);
     }
 
     /// A connect: whose session is it, and had it one before?
@@ -177,6 +186,24 @@ impl Shard {
         self.say(key, &out);
         if self.shared.conformance {
             let args = Data::Json(Bytes::copy_from_slice(auth.as_bytes()));
+            self.greet_suite_soon(key, namespace, args);
+        }
+    }
+
+    /// Suites listen for one message at a time: what comes with the answer to their connect is missed.
+    fn greet_suite_soon(&mut self, key: Key, namespace: u8, args: Data) {
+        let Some(engine) = self.conn(key).and_then(|conn| conn.engine.as_mut()) else {
+            return;
+        };
+        engine.greetings.get_or_insert_default().push((namespace, args));
+        self.timers.set(Instant::now() + GREETING, key, Due::Greeting);
+    }
+
+    /// What a suite sent with its connects comes back.
+    pub(super) fn greet_suite(&mut self, key: Key) {
+        let engine = self.conn(key).and_then(|conn| conn.engine.as_mut());
+        let greetings = engine.and_then(|engine| engine.greetings.take());
+        for (namespace, args) in greetings.into_iter().flat_map(|greetings| *greetings) {
             self.emit(key, namespace, "auth", &args);
         }
     }
@@ -205,6 +232,18 @@ impl Shard {
         let mut out = Vec::new();
         socketio::encode_connect_error(&name, message, Some(&data), &mut out);
         self.say(key, &out);
+        self.count_refused(key);
+    }
+
+    /// Each connect costs a signature check: who is refused again and again ends.
+    fn count_refused(&mut self, key: Key) {
+        let Some(engine) = self.conn(key).and_then(|conn| conn.engine.as_mut()) else {
+            return;
+        };
+        engine.refused = engine.refused.saturating_add(1);
+        if engine.refused > REFUSED {
+            self.protocol_error(key);
+        }
     }
 
     /// A client leaves a namespace; the connection stays. It does not come back for what it misses from now on.
@@ -216,7 +255,8 @@ impl Shard {
         };
         let session = conn.sessions.remove(place);
         if let Some(pid) = session.named.and_then(|named| named.pid) {
-            self.shared.kept.forget(&pid);
+            let owner = self.owner(key);
+            self.shared.kept.forget(&pid, owner);
         }
     }
 

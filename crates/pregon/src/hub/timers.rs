@@ -21,6 +21,8 @@ pub enum Due {
     Upgrade,
     /// The client did not finish the closing handshake.
     Linger,
+    /// Suites are told what they sent with their connect.
+    Greeting,
     /// The node is draining: this session's turn to go.
     Drain,
 }

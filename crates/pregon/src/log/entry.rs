@@ -9,6 +9,7 @@ use pregon_wire::socketio::room;
 use pregon_wire::words::GapReason;
 use smallvec::SmallVec;
 
+use super::Append;
 use super::position::{Epoch, Position};
 use crate::event::{Data, Publication};
 use crate::route::template::Pattern;
@@ -91,6 +92,23 @@ impl Entry {
 
     pub fn gap(offset: u64, epoch: Epoch, gap: Gap) -> Self {
         Self::new(offset, epoch, SystemTime::now(), Body::Gap(gap))
+    }
+
+    /// What was appended, at its offset.
+    pub fn of(offset: u64, epoch: Epoch, item: Append) -> Self {
+        match item {
+            Append::Publication(publication) => Self::publication(offset, epoch, publication),
+            Append::Gap(gap) => Self::gap(offset, epoch, gap),
+        }
+    }
+
+    /// What a log took at `time`, which was `appended` by our own clock.
+    pub fn stored(offset: u64, epoch: Epoch, item: Append, time: SystemTime, appended: Instant) -> Self {
+        let entry = match item {
+            Append::Publication(publication) => Self::publication(offset, epoch, publication),
+            Append::Gap(gap) => Self::new(offset, epoch, time, Body::Gap(gap)),
+        };
+        Self { appended, ..entry }
     }
 
     /// An entry that is not kept, for those who have everything up to `offset`.

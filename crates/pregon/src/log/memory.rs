@@ -7,24 +7,17 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::entry::{Body, Entry, Gap};
+use super::entry::Entry;
+use super::ledger::{Ledger, Number};
 use super::position::{Epoch, Position};
 use super::window::{Retention, Window};
 use super::{Append, Log, LogError, Open, Receipt, Taken};
-use crate::event::Publication;
 
 /// See the module.
 pub struct MemoryLog {
     window: Arc<Window>,
     opener: Arc<dyn Open>,
-    state: Mutex<State>,
-}
-
-struct State {
-    next: u64,
-    /// Offsets of the identities that are still in the window.
-    ids: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
-    taken: HashMap<Arc<str>, Taken>,
+    ledger: Mutex<Ledger>,
 }
 
 impl MemoryLog {
@@ -33,86 +26,37 @@ impl MemoryLog {
         Self {
             window,
             opener,
-            state: Mutex::new(State {
-                next: 1,
-                ids: HashMap::default(),
-                taken: HashMap::new(),
-            }),
+            ledger: Mutex::new(Ledger::new(1, HashMap::new())),
         }
     }
 
     fn append_now(&self, mut batch: Vec<Append>, taken: Option<Taken>) -> Result<Vec<Position>, LogError> {
         for item in &mut batch {
-            if let Append::Publication(publication) = item
-                && !publication.sealed.is_empty()
-            {
-                self.opener.open(publication);
-            }
+            item.open(&*self.opener);
         }
         let epoch = self.window.epoch();
         // The lock is held over the push, so that offsets reach the window in their order.
-        let mut state = self.state.lock();
+        let mut ledger = self.ledger.lock();
+        let mut draft = ledger.draft();
         if let Some(taken) = taken {
-            state.take_over(taken)?;
+            ledger.take_over(&mut draft, &taken)?;
         }
         let mut fresh = Vec::with_capacity(batch.len());
         let mut positions = Vec::with_capacity(batch.len());
         for item in batch {
-            let offset = match item {
-                Append::Publication(publication) => state.number(publication, epoch, &mut fresh),
-                Append::Gap(gap) => state.number_gap(gap, epoch, &mut fresh),
+            let offset = match ledger.number(&mut draft, item.id()) {
+                Number::Known(offset) => offset,
+                Number::Fresh(offset) => {
+                    fresh.push(Arc::new(Entry::of(offset, epoch, item)));
+                    offset
+                }
             };
             positions.push(Position { epoch, offset });
         }
+        ledger.commit(draft);
         let pruned = self.window.push(fresh);
-        state.forget(&pruned);
+        ledger.forget(&pruned);
         Ok(positions)
-    }
-}
-
-impl State {
-    fn take_over(&mut self, taken: Taken) -> Result<(), LogError> {
-        let known = self.taken.get(&taken.source);
-        if known.is_some_and(|known| taken.is_repeated(known)) {
-            let source_name = taken.source;
-            return Err(LogError::Repeated { source_name });
-        }
-        self.taken.insert(Arc::clone(&taken.source), taken);
-        Ok(())
-    }
-
-    fn number(&mut self, publication: Publication, epoch: Epoch, fresh: &mut Vec<Arc<Entry>>) -> u64 {
-        if let Some(id) = &publication.id.0 {
-            if let Some(&known) = self.ids.get(id) {
-                return known;
-            }
-            self.ids.insert(Arc::clone(id), self.next);
-        }
-        let offset = self.take();
-        fresh.push(Arc::new(Entry::publication(offset, epoch, publication)));
-        offset
-    }
-
-    fn number_gap(&mut self, gap: Gap, epoch: Epoch, fresh: &mut Vec<Arc<Entry>>) -> u64 {
-        let offset = self.take();
-        fresh.push(Arc::new(Entry::gap(offset, epoch, gap)));
-        offset
-    }
-
-    fn take(&mut self) -> u64 {
-        let offset = self.next;
-        self.next += 1;
-        offset
-    }
-
-    fn forget(&mut self, pruned: &[Arc<Entry>]) {
-        for entry in pruned {
-            if let Body::Publication { id: Some(id), .. } = &entry.body
-                && self.ids.get(id) == Some(&entry.offset)
-            {
-                self.ids.remove(id);
-            }
-        }
     }
 }
 
@@ -122,7 +66,7 @@ impl Log for MemoryLog {
     }
 
     fn taken(&self, source: &str) -> Option<Taken> {
-        self.state.lock().taken.get(source).cloned()
+        self.ledger.lock().taken(source)
     }
 
     fn window(&self) -> &Arc<Window> {
@@ -130,9 +74,9 @@ impl Log for MemoryLog {
     }
 
     fn prune(&self) -> Result<(), LogError> {
-        let mut state = self.state.lock();
+        let mut ledger = self.ledger.lock();
         let pruned = self.window.prune();
-        state.forget(&pruned);
+        ledger.forget(&pruned);
         Ok(())
     }
 }

@@ -1,12 +1,16 @@
 //! The ordered history of all publications: gives positions, keeps entries, serves replay.
 //!
 //! A [`Log`] numbers what is appended, pushes it into its [`Window`] in that order (which wakes the shards), and resolves
-//! the [`Receipt`] when the entries are as durable as the log makes them. Deliveries never wait for receipts.
+//! the [`Receipt`] when the entries are as durable as the log makes them. Deliveries never wait for receipts. What a log keeps
+//! beyond its window is its [`History`]; [`Past`] is both, as replay sees them.
 
 pub mod position;
 pub mod entry;
 pub mod window;
+pub mod past;
+pub mod ledger;
 pub mod memory;
+pub mod disk;
 pub mod volatile;
 #[cfg(test)]
 pub mod contract;
@@ -16,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub use entry::{Body, Entry, Gap};
+pub use past::{History, Past};
 pub use position::{Epoch, Position, Since};
 pub use volatile::Volatile;
 pub use window::Window;
@@ -27,6 +32,25 @@ use crate::event::Publication;
 pub enum Append {
     Publication(Publication),
     Gap(Gap),
+}
+
+impl Append {
+    /// The identity by which it is appended once.
+    pub fn id(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Publication(publication) => publication.id.0.as_ref(),
+            Self::Gap(_) => None,
+        }
+    }
+
+    /// Decrypts what is sealed, as entries of the window are.
+    pub fn open(&mut self, opener: &dyn Open) {
+        if let Self::Publication(publication) = self
+            && !publication.sealed.is_empty()
+        {
+            opener.open(publication);
+        }
+    }
 }
 
 /// How far a source was when a batch was made. The log keeps it with the batch, as one: a source that begins again after
@@ -62,6 +86,27 @@ pub enum LogError {
     /// The log was further already: somebody else reads the same source.
     #[error("the log has already taken this from {source_name}: another reader is at work")]
     Repeated { source_name: Arc<str> },
+    /// An earlier batch of the source was not kept; it has to come again first.
+    #[error("the log waits for a batch of {source_name} that it could not keep")]
+    Held { source_name: Arc<str> },
+    /// Nothing of the batch is kept. The log goes on by itself when it can be written again.
+    #[error("the log cannot be written: {0}")]
+    Unwritable(Arc<std::io::Error>),
+    /// More waits to be written than is good for the memory.
+    #[error("the log is written too slowly: too much waits for the disk")]
+    Full,
+    #[error("a publication is larger than a log can keep")]
+    TooLarge,
+    /// What was written may not be on the disk, and cannot be brought there any more.
+    #[error("the log could not be made durable, restart the node: {0}")]
+    Unsynced(Arc<std::io::Error>),
+}
+
+impl LogError {
+    /// Whether the same batch may be taken later by this same log.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unwritable(_) | Self::Full | Self::Held { .. })
+    }
 }
 
 /// The promise that a batch is in the log: resolves to one position for each item, in order.
@@ -74,7 +119,10 @@ pub struct Receipt {
 
 enum Inner {
     Ready(Result<Vec<Position>, LogError>),
-    Later(oneshot::Receiver<Result<Vec<Position>, LogError>>),
+    Later {
+        written: oneshot::Receiver<Result<Vec<Position>, LogError>>,
+        durable: oneshot::Receiver<Result<(), LogError>>,
+    },
 }
 
 impl Receipt {
@@ -82,8 +130,12 @@ impl Receipt {
         Self::of(Inner::Ready(outcome))
     }
 
-    pub fn later(outcome: oneshot::Receiver<Result<Vec<Position>, LogError>>) -> Self {
-        Self::of(Inner::Later(outcome))
+    /// Of a log that first writes a batch (it is delivered then) and later knows that it survives the machine.
+    pub fn later(
+        written: oneshot::Receiver<Result<Vec<Position>, LogError>>,
+        durable: oneshot::Receiver<Result<(), LogError>>,
+    ) -> Self {
+        Self::of(Inner::Later { written, durable })
     }
 
     fn of(inner: Inner) -> Self {
@@ -97,26 +149,43 @@ impl Receipt {
         self
     }
 
-    /// Waits until the log has the batch.
+    /// Waits until the log has the batch, as durably as it can.
     pub async fn wait(self) -> Result<Vec<Position>, LogError> {
         let outcome = match self.inner {
             Inner::Ready(outcome) => outcome,
-            Inner::Later(outcome) => outcome.await.unwrap_or(Err(LogError::Closed)),
-        };
-        outcome.map(|mut positions| {
-            for (place, position) in self.beside {
-                positions.insert(place.min(positions.len()), position);
+            Inner::Later { written, durable } => {
+                let positions = written.await.unwrap_or(Err(LogError::Closed))?;
+                let durable = durable.await.unwrap_or(Err(LogError::Closed));
+                durable.map(|()| positions)
             }
-            positions
-        })
+        };
+        Ok(insert(outcome?, self.beside))
     }
+
+    /// Waits until the batch has its positions and is on its way to clients: enough for a source that could not repeat it
+    /// anyway. The machine may still lose it.
+    pub async fn written(self) -> Result<Vec<Position>, LogError> {
+        let outcome = match self.inner {
+            Inner::Ready(outcome) => outcome,
+            Inner::Later { written, .. } => written.await.unwrap_or(Err(LogError::Closed)),
+        };
+        Ok(insert(outcome?, self.beside))
+    }
+}
+
+fn insert(mut positions: Vec<Position>, beside: Vec<(usize, Position)>) -> Vec<Position> {
+    for (place, position) in beside {
+        positions.insert(place.min(positions.len()), position);
+    }
+    positions
 }
 
 /// An ordered, numbered history. Every implementation passes the contract suite beside this module.
 pub trait Log: Send + Sync + 'static {
     /// Appends all of `batch` or nothing. A publication whose identity the log already has is not appended again: its
     /// position is the earlier one. With `taken`, the place of the source is kept in the same step, also without a batch; a place
-    /// that is not after the known one is refused as [`LogError::Repeated`]. Does not block.
+    /// that is not after the known one is refused as [`LogError::Repeated`]. After a batch of a source that could not be kept, later ones
+    /// of that source are refused as [`LogError::Held`] until the same comes again or the source asks where it was. Does not block.
     fn append(&self, batch: Vec<Append>, taken: Option<Taken>) -> Receipt;
 
     /// How far `source` was taken, as far as this log remembers.
@@ -127,4 +196,12 @@ pub trait Log: Send + Sync + 'static {
 
     /// Applies retention by age; called every few seconds.
     fn prune(&self) -> Result<(), LogError>;
+
+    /// What it keeps beyond the window, if it does.
+    fn history(&self) -> Option<Arc<dyn History>> {
+        None
+    }
+
+    /// Takes nothing more and makes everything durable; blocks until that is done. Called once nobody appends any more.
+    fn close(&self) {}
 }

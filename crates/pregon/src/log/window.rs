@@ -88,6 +88,8 @@ pub struct Merged {
     pub entries: Vec<Arc<Entry>>,
     /// Nothing up to the asked-for offset is left out.
     pub complete: bool,
+    /// Nothing up to this offset is left out.
+    pub reached: u64,
 }
 
 /// What [`Window::after`] found.
@@ -102,6 +104,11 @@ pub enum Tail {
 impl Window {
     /// An empty window at `offset` of `epoch`.
     pub fn new(epoch: Epoch, offset: u64, retention: Retention) -> Self {
+        Self::behind(epoch, offset, None, retention)
+    }
+
+    /// An empty window behind entries that it does not hold, the newest of which was appended at `newest`.
+    pub fn behind(epoch: Epoch, offset: u64, newest: Option<Instant>, retention: Retention) -> Self {
         let inner = Inner {
             retention,
             entries: VecDeque::new(),
@@ -112,7 +119,7 @@ impl Window {
             gaps: VecDeque::new(),
             floor: offset,
             gap_floor: 0,
-            newest_pruned: None,
+            newest_pruned: newest,
         };
         Self {
             inner: RwLock::new(inner),
@@ -216,6 +223,19 @@ impl Window {
         index.offsets.get(skip).map_or(self.head(), |first| first - 1)
     }
 
+    /// The offset after which the newest `n` entries of `channel` begin, if the window holds so many.
+    pub fn has_last(&self, channel: &str, n: usize) -> Option<u64> {
+        let inner = self.inner.read();
+        let offsets = &inner.channels.get(channel)?.offsets;
+        let skip = offsets.len().checked_sub(n)?;
+        Some(offsets.get(skip).map_or(self.head(), |first| first - 1))
+    }
+
+    /// The oldest offset held, or the next one.
+    pub fn oldest(&self) -> u64 {
+        self.inner.read().before + 1
+    }
+
     /// The newest offset of `channel` that is no longer held: what comes after it is.
     pub fn pruned(&self, channel: &str) -> u64 {
         self.inner.read().pruned_of(channel)
@@ -244,7 +264,7 @@ impl Window {
         }
         offsets.sort_unstable();
         offsets.dedup();
-        Some(inner.take(&offsets, most))
+        Some(inner.take(&offsets, upto, most))
     }
 }
 
@@ -271,23 +291,23 @@ impl Inner {
     }
 
     /// The entries at these offsets, up to the limits and at least one.
-    fn take(&self, offsets: &[u64], most: Most) -> Merged {
-        let mut entries: Vec<Arc<Entry>> = Vec::new();
+    fn take(&self, offsets: &[u64], upto: u64, most: Most) -> Merged {
+        let mut merged = Merged {
+            entries: Vec::new(),
+            complete: true,
+            reached: upto,
+        };
         let mut bytes = 0;
         for entry in offsets.iter().filter_map(|&offset| self.at(offset)) {
-            if entries.len() == most.entries || (bytes > 0 && bytes + entry.weight() > most.bytes) {
-                return Merged {
-                    entries,
-                    complete: false,
-                };
+            if merged.entries.len() == most.entries || (bytes > 0 && bytes + entry.weight() > most.bytes) {
+                merged.complete = false;
+                merged.reached = merged.entries.last().map_or(0, |entry| entry.offset);
+                break;
             }
             bytes += entry.weight();
-            entries.push(Arc::clone(entry));
+            merged.entries.push(Arc::clone(entry));
         }
-        Merged {
-            entries,
-            complete: true,
-        }
+        merged
     }
 
     fn at(&self, offset: u64) -> Option<&Arc<Entry>> {

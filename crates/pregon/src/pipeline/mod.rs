@@ -23,6 +23,9 @@ use crate::route::template::Pattern;
 const PUBLISH_INSTALLED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n \
      ON n.oid = p.pronamespace WHERE n.nspname = 'pregon' AND p.proname = 'publish') AS installed";
 
+/// Pause before a log that could not be written is asked again.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// See the module.
 pub struct Pipeline {
     router: Arc<ArcSwap<Router>>,
@@ -57,14 +60,25 @@ impl Pipeline {
         self.ingest_upto(events, None).await
     }
 
+    /// As [`Pipeline::append_surely`], after routing.
+    pub async fn ingest_surely(&self, events: Vec<Event>) -> Result<(), LogError> {
+        let batch = self.publications(&events).await;
+        self.append_surely(batch).await
+    }
+
     /// As [`Pipeline::ingest`]; the log keeps with them how far their source was taken, also where no route names them.
     pub async fn ingest_upto(&self, events: Vec<Event>, taken: Option<Taken>) -> Receipt {
-        for event in &events {
-            self.count(event);
-        }
-        let router = self.router.load_full();
-        let batch = enrich::publications(&router, &events, self.pool.as_deref(), &self.metrics).await;
+        let batch = self.publications(&events).await;
         self.append_upto(batch, taken)
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether a route of this source asks the database about its events.
+    pub fn asks(&self, source: &str) -> bool {
+        self.router.load().asks(source)
     }
 
     /// How far the log has taken `source`.
@@ -74,9 +88,13 @@ impl Pipeline {
 
     /// The publications of one event, as routes make them; nothing is appended.
     pub async fn route(&self, event: Event) -> Vec<Append> {
-        self.count(&event);
+        self.publications(&[event]).await
+    }
+
+    async fn publications(&self, events: &[Event]) -> Vec<Append> {
+        events.iter().for_each(|event| self.count(event));
         let router = self.router.load_full();
-        enrich::publications(&router, &[event], self.pool.as_deref(), &self.metrics).await
+        enrich::publications(&router, events, self.pool.as_deref(), &self.metrics).await
     }
 
     /// Appends what is addressed already, and passes on what is not kept; that has the position of what came before it.
@@ -84,11 +102,31 @@ impl Pipeline {
         self.append_upto(batch, None)
     }
 
+    /// Appends for a source that cannot repeat it: waits for as long as the log cannot be written; returns when it is on its way.
+    pub async fn append_surely(&self, batch: Vec<Append>) -> Result<(), LogError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (kept, _) = self.pass_on(batch);
+        loop {
+            match self.log.append(kept.clone(), None).written().await {
+                Err(error) if error.is_passing() => tokio::time::sleep(AGAIN).await,
+                outcome => return outcome.map(drop),
+            }
+        }
+    }
+
     fn append_upto(&self, batch: Vec<Append>, taken: Option<Taken>) -> Receipt {
+        let (kept, passed) = self.pass_on(batch);
+        self.log.append(kept, taken).with(passed)
+    }
+
+    /// Passes on what is not kept: the rest, and the places and positions of what went.
+    fn pass_on(&self, batch: Vec<Append>) -> (Vec<Append>, Vec<(usize, Position)>) {
         self.metrics.publications.inc_by(batch.len() as u64);
         let rights = self.rights.load();
         if rights.keeps_everything() {
-            return self.log.append(batch, taken);
+            return (batch, Vec::new());
         }
         let at = self.position();
         let mut kept = Vec::with_capacity(batch.len());
@@ -102,12 +140,7 @@ impl Pipeline {
                 item => kept.push(item),
             }
         }
-        let receipt = if kept.is_empty() && taken.is_none() {
-            Receipt::ready(Ok(Vec::new()))
-        } else {
-            self.log.append(kept, taken)
-        };
-        receipt.with(passed)
+        (kept, passed)
     }
 
     /// Passes a publication on to those who are connected; nobody may ask for it again.
@@ -147,8 +180,7 @@ impl Pipeline {
             patterns: patterns.into(),
             everything,
         };
-        let receipt = self.log.append(vec![Append::Gap(gap)], None);
-        receipt.wait().await.map(drop)
+        self.append_surely(vec![Append::Gap(gap)]).await
     }
 
     /// Whether `pregon.publish` is installed, so that anybody's publish may have been lost. Unknown counts as yes.

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Why a text is no template or pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -148,7 +150,7 @@ fn is_path(name: &str) -> bool {
     name.split('.').all(segment)
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Piece {
     /// The capture's name; `None` for a literal text.
     name: Option<Box<str>>,
@@ -158,7 +160,8 @@ struct Piece {
 /// A name with captures: `conversation_{id}` matches `conversation_42` with `id` = `42`.
 ///
 /// A capture takes at least one character and ends where the following text first appears; so the answer is always the same one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Gap entries of the log carry patterns in this form (JSON): other names of fields would be another version of its format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern {
     pieces: Box<[Piece]>,
 }

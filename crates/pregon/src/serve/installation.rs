@@ -8,7 +8,7 @@ use pregon_capture::connect::{ConnectError, ConnectErrorKind, Session, Settings}
 use pregon_capture::install;
 
 use super::waiting::WaitingRoom;
-use crate::config::{Apply, Config, Postgres};
+use crate::config::{Apply, Capture, Config, Postgres};
 
 /// Between attempts; with the last one a server that is back is found within the 5 s that delivery may take.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -44,7 +44,8 @@ impl From<ConnectError> for Trouble {
 /// Installs what the watches need, or refuses to start while the database differs. While PostgreSQL is away it tries again and
 /// the port answers already; its address comes back, free again. A configuration that only listens runs no DDL.
 pub(super) async fn install_triggers(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
-    let Some(postgres) = config.postgres.as_ref().filter(|_| !config.watch.is_empty()) else {
+    let installs = |postgres: &&Postgres| !config.watch.is_empty() || postgres.capture == Capture::Wal;
+    let Some(postgres) = config.postgres.as_ref().filter(installs) else {
         return Ok(None);
     };
     let url = postgres

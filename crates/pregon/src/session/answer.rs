@@ -68,9 +68,25 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
             auth,
             recalled,
         },
-        (then @ (Then::Join { .. } | Then::Members { .. } | Then::Publish { .. }), Answer::May(may)) => {
+        (then @ (Then::Join(..) | Then::Members { .. } | Then::Publish { .. }), Answer::May(may)) => {
             decided(then, may, env)
         }
+        (
+            Then::Subscribed {
+                asked,
+                position,
+                since,
+            },
+            Answer::History(history),
+        ) => Effect::Reply(
+            asked,
+            Reply::Subscribed {
+                position,
+                recovered: history.complete && since,
+                history: Some(history.json),
+                stands_for: None,
+            },
+        ),
         (Then::Confirm(asked), answer @ (Answer::Appended(_) | Answer::Emitted(_))) => {
             confirmed(asked, answer, env)
         }
@@ -124,15 +140,7 @@ fn decided(then: Then, may: Result<bool, String>, env: &Env<'_>) -> Effect {
         Ok(true) => {}
     }
     match then {
-        Then::Join {
-            asked,
-            channels,
-            from,
-        } => Effect::Join {
-            asked,
-            channels,
-            from,
-        },
+        Then::Join(asked, wish) => Effect::Join(asked, wish),
         Then::Members { asked, channel } => Effect::Members { asked, channel },
         Then::Publish { asked, publication } => ask(Question::Append(publication), Then::Confirm(asked)),
         then => misfit(&then),
@@ -168,7 +176,10 @@ impl Then {
     fn asked(&self) -> Asked {
         match self {
             Self::Authenticate(asked) | Self::Confirm(asked) => *asked,
-            Self::Join { asked, .. } | Self::Members { asked, .. } | Self::Publish { asked, .. } => *asked,
+            Self::Join(asked, _)
+            | Self::Members { asked, .. }
+            | Self::Publish { asked, .. }
+            | Self::Subscribed { asked, .. } => *asked,
             Self::Connect { namespace, .. } | Self::Recover { namespace, .. } => Asked {
                 id: None,
                 namespace: *namespace,

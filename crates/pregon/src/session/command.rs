@@ -7,9 +7,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use pregon_wire::Command;
 use pregon_wire::codes::{self, Code};
-use pregon_wire::socketio::elements;
+use pregon_wire::socketio::{elements, is_reserved};
 
 use super::Session;
+use super::history::{History, Request};
 use super::recovery::{Recalled, Recovery};
 use super::replay::From;
 use crate::auth::{AuthError, Claims};
@@ -40,6 +41,8 @@ pub enum Reply {
         recovered: bool,
         /// What was asked for of the past, where it travels with the reply: JSON objects with commas between.
         history: Option<Vec<u8>>,
+        /// The channels by whose names events arrive, where the name that was asked for is not one of them.
+        stands_for: Option<Vec<Arc<str>>>,
     },
     Published(Position),
     Members(Vec<Arc<str>>),
@@ -58,15 +61,19 @@ impl Reply {
     }
 }
 
+/// What a subscribe asks for.
+pub struct Wish {
+    /// More than one where the name stands for several.
+    pub channels: Vec<Arc<str>>,
+    pub from: From,
+    /// Whether the name stands for others.
+    pub alias: bool,
+}
+
 /// What the shard does for a command.
 pub enum Effect {
     Reply(Asked, Reply),
-    Join {
-        asked: Asked,
-        /// More than one where the name stands for several.
-        channels: Vec<Arc<str>>,
-        from: From,
-    },
+    Join(Asked, Wish),
     Leave {
         asked: Asked,
         channels: Vec<Arc<str>>,
@@ -121,6 +128,8 @@ pub enum Question {
         recovery: Recovery,
         claims: Claims,
     },
+    /// What lies before the window.
+    History(Request),
 }
 
 /// The node's answer to a [`Question`].
@@ -130,16 +139,13 @@ pub enum Answer {
     Appended(Result<Position, String>),
     Emitted(Result<Position, (&'static Code, String)>),
     Recovered(Option<Box<Recalled>>),
+    History(History),
 }
 
 /// How to go on when the answer is there.
 pub enum Then {
     Authenticate(Asked),
-    Join {
-        asked: Asked,
-        channels: Vec<Arc<str>>,
-        from: From,
-    },
+    Join(Asked, Wish),
     Members {
         asked: Asked,
         channel: Arc<str>,
@@ -160,6 +166,13 @@ pub enum Then {
         namespace: u8,
         auth: Box<str>,
         claims: Claims,
+    },
+    /// A subscribe whose past travels with its reply.
+    Subscribed {
+        asked: Asked,
+        position: Position,
+        /// A past that is complete means that the client has missed nothing.
+        since: bool,
     },
 }
 
@@ -265,21 +278,15 @@ fn subscribe(
     } else {
         From::Now
     };
+    let wish = Wish {
+        alias: !matches!(channels.as_slice(), [only] if **only == *channel),
+        channels,
+        from,
+    };
     match env.rights.subscribe(&session.claims, channel) {
-        Decision::Allow => Effect::Join {
-            asked,
-            channels,
-            from,
-        },
+        Decision::Allow => Effect::Join(asked, wish),
         Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(
-            Question::May(question),
-            Then::Join {
-                asked,
-                channels,
-                from,
-            },
-        ),
+        Decision::Ask(question) => ask(Question::May(question), Then::Join(asked, wish)),
     }
 }
 
@@ -350,7 +357,7 @@ fn emit(
 
 /// A bad name, or too many of them in a short time.
 fn refuse_event(session: &mut Session, asked: Asked, event: &str, env: &Env<'_>) -> Option<Effect> {
-    if let Err(message) = check_name(event) {
+    if let Err(message) = check_event(event) {
         return Some(refuse(asked, &codes::BAD_EVENT, message));
     }
     if session
@@ -371,6 +378,16 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
         _ if name.chars().any(char::is_control) => Err("the name has control characters"),
         _ => Ok(()),
     }
+}
+
+/// The name of an event that a client makes: it may not speak as the gateway does, nor as a library of Socket.IO does to its own
+/// application, whose parser ends the connection at such a name.
+fn check_event(name: &str) -> Result<(), &'static str> {
+    check_name(name)?;
+    if is_reserved(name) || matches!(name, "gap" | "error" | "join" | "leave") {
+        return Err("the name is one of the protocol's own: choose another");
+    }
+    Ok(())
 }
 
 pub(super) fn ask(question: Question, then: Then) -> Effect {

@@ -7,6 +7,7 @@
 pub mod command;
 pub mod answer;
 pub mod replay;
+pub mod history;
 pub mod recovery;
 pub mod rate;
 

@@ -4,6 +4,9 @@
 //! entries between the asked-for position and the join are sent, while live ones wait in the window behind the session's
 //! cursor, then the session is live. No entry is sent twice: one that also belongs to a channel which the session already
 //! followed at that offset is left out.
+//!
+//! What the window no longer holds and the log still has is fetched: the shard asks the desk, which may read files, and goes on with
+//! the piece that comes back.
 
 use std::sync::Arc;
 
@@ -11,8 +14,9 @@ use pregon_wire::words::GapReason;
 
 use smallvec::SmallVec;
 
-use crate::log::window::{Follow, Most, Start};
-use crate::log::{Entry, Position, Since, Window};
+use crate::log::past::Found;
+use crate::log::window::{Follow, Merged, Most, Start};
+use crate::log::{Entry, Past, Position, Since};
 
 /// What a client asked for when it subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum Plan {
     Live,
     /// Send the channel's entries after this offset first.
     Replay { after: u64 },
+    /// Send the newest entries of the channel first; where they begin, only a look at the disk can say.
+    Last { n: u32 },
     /// They are not all here: tell a gap, then live.
     Gap {
         from: Option<Position>,
@@ -37,12 +43,13 @@ pub enum Plan {
 }
 
 /// Decides how a subscription to `channel` begins.
-pub fn plan(window: &Window, channel: &str, from: From) -> Plan {
+pub fn plan(past: &Past, channel: &str, from: From) -> Plan {
     let since = match from {
         From::Now => return Plan::Live,
         From::Last(n) => {
-            return Plan::Replay {
-                after: window.before_last(channel, n as usize),
+            return match past.last(channel, n as usize) {
+                Some(after) => Plan::Replay { after },
+                None => Plan::Last { n },
             };
         }
         From::Since(since) => since,
@@ -51,7 +58,7 @@ pub fn plan(window: &Window, channel: &str, from: From) -> Plan {
         Since::Position(position) => Some(position),
         Since::Ago(_) | Since::Foreign => None,
     };
-    match window.start(channel, since) {
+    match past.start(channel, since) {
         Start::After(after) => Plan::Replay { after },
         Start::Pruned => Plan::Gap {
             from: position,
@@ -71,6 +78,10 @@ pub struct Replay {
     pub channels: Vec<(Arc<str>, u64)>,
     /// Channels that the session followed already, with the offset after which it did: their entries were sent.
     pub known: Vec<(Arc<str>, u64)>,
+    /// Begin with so many of the newest entries of each channel: where that is comes with the first fetched piece.
+    pub last: Option<u32>,
+    /// A piece is being fetched.
+    pub fetching: bool,
     /// Sent up to here.
     pub cursor: u64,
     /// The join: what comes after is live.
@@ -87,29 +98,127 @@ pub struct Piece {
     pub done: bool,
 }
 
+/// How a replay goes on.
+pub enum Next {
+    Piece(Piece),
+    /// The desk has to read it.
+    Fetch(Box<Fetch>),
+    /// The log no longer has all of it.
+    Gone,
+}
+
+/// Channels, each with the offset after which it begins.
+pub type Begins = Vec<(Arc<str>, u64)>;
+
+/// A piece that has to be read where reading may block.
+#[derive(Debug)]
+pub struct Fetch {
+    channels: Vec<(Arc<str>, u64)>,
+    last: Option<u32>,
+    live: bool,
+    cursor: u64,
+    upto: u64,
+    most: Most,
+}
+
+/// What was read for a [`Fetch`].
+pub struct Fetched {
+    /// For a session that is behind, not for a replay.
+    pub live: bool,
+    /// The channels as they were then, each with the offset after which it begins.
+    pub channels: Begins,
+    /// `None` if the log no longer has all of it.
+    pub merged: Option<Merged>,
+}
+
+impl Fetch {
+    /// What a session misses that is behind: everything of these channels between the two offsets.
+    pub fn missed(channels: Vec<(Arc<str>, u64)>, cursor: u64, upto: u64, most: Most) -> Self {
+        Self {
+            channels,
+            last: None,
+            live: true,
+            cursor,
+            upto,
+            most,
+        }
+    }
+
+    /// Reads the piece. Blocks.
+    pub fn read(mut self, past: &Past) -> Fetched {
+        if let Some(n) = self.last {
+            for (channel, after) in &mut self.channels {
+                *after = past.before_last(channel, n as usize).min(self.upto);
+            }
+            let earliest = self.channels.iter().map(|(_, after)| *after).min();
+            self.cursor = earliest.unwrap_or(self.upto);
+        }
+        let merged = past.read(&follows(&self.channels), self.cursor, self.upto, self.most);
+        Fetched {
+            live: self.live,
+            channels: self.channels,
+            merged,
+        }
+    }
+}
+
+/// Channels as a log is asked for them.
+pub fn follows(channels: &[(Arc<str>, u64)]) -> Vec<Follow<'_>> {
+    let mut follows = Vec::with_capacity(channels.len());
+    for (channel, after) in channels {
+        let after = *after;
+        follows.push(Follow { channel, after });
+    }
+    follows
+}
+
 impl Replay {
-    /// The next piece, or `None` if the window no longer holds all of it.
-    pub fn next(&mut self, window: &Window, most: Most) -> Option<Piece> {
-        let follows: Vec<_> = self
-            .channels
-            .iter()
-            .map(|(channel, after)| Follow {
-                channel,
-                after: *after,
-            })
-            .collect();
-        let merged = window.merge(&follows, self.cursor, self.upto, most)?;
-        let last = merged.entries.last().map_or(self.upto, |entry| entry.offset);
-        self.cursor = if merged.complete { self.upto } else { last };
+    /// How it goes on. A replay that is being fetched is not asked.
+    pub fn next(&mut self, past: &Past, most: Most) -> Next {
+        let found = match self.last {
+            Some(_) => Found::Older,
+            None => past.find(&follows(&self.channels), self.cursor, self.upto, most),
+        };
+        match found {
+            Found::Here(merged) => Next::Piece(self.piece(merged)),
+            Found::Gone => Next::Gone,
+            Found::Older => {
+                self.fetching = true;
+                Next::Fetch(Box::new(Fetch {
+                    channels: self.channels.clone(),
+                    last: self.last,
+                    live: false,
+                    cursor: self.cursor,
+                    upto: self.upto,
+                    most,
+                }))
+            }
+        }
+    }
+
+    /// A fetched piece is there; `None` if the log no longer has all of it. Says where channels have turned out to begin.
+    pub fn take(&mut self, fetched: Fetched) -> Option<(Piece, Begins)> {
+        self.fetching = false;
+        self.last = None;
+        for (channel, after) in &mut self.channels {
+            let begins = fetched.channels.iter().find(|(name, _)| name == channel);
+            *after = begins.map_or(*after, |(_, begins)| *begins);
+        }
+        let piece = fetched.merged.map(|merged| self.piece(merged))?;
+        Some((piece, fetched.channels))
+    }
+
+    fn piece(&mut self, merged: Merged) -> Piece {
+        self.cursor = merged.reached;
         let mut entries = Vec::with_capacity(merged.entries.len());
         for entry in merged.entries {
             let channels = self.through(&entry);
             entries.extend(channels.into_iter().map(|channel| (Arc::clone(&entry), channel)));
         }
-        Some(Piece {
+        Piece {
             entries,
             done: merged.complete,
-        })
+        }
     }
 
     /// The session no longer follows `channel`.

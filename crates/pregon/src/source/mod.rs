@@ -4,6 +4,8 @@
 pub mod pending;
 pub mod emitter;
 pub mod postgres;
+pub mod outbox;
+pub mod wal;
 pub mod triggers;
 pub mod redis;
 pub mod webhook;

@@ -45,21 +45,20 @@ impl Pending {
         self.pipeline.pass(publication);
     }
 
-    /// Appends everything; returns when the log has it. For sources that cannot be asked again.
+    /// Appends everything; returns when it is on its way to clients. For sources that cannot be asked again: while the log cannot be
+    /// written they wait here, and their own queues become gaps when they are full.
     pub async fn flush(&mut self) {
         let (events, addressed) = (
             std::mem::take(&mut self.events),
             std::mem::take(&mut self.addressed),
         );
-        let receipt = if !events.is_empty() {
-            self.pipeline.ingest(events).await
-        } else if !addressed.is_empty() {
-            self.pipeline.append(addressed)
+        let appended = if !events.is_empty() {
+            self.pipeline.ingest_surely(events).await
         } else {
-            return;
+            self.pipeline.append_surely(addressed).await
         };
-        // A log that refuses has closed, and the node is stopping.
-        if let Err(error) = receipt.wait().await {
+        // A log that refuses for good has closed, or the node needs a restart and has said so.
+        if let Err(error) = appended {
             tracing::warn!(%error, "captured events were not appended");
         }
     }

@@ -1,4 +1,4 @@
-//! PostgreSQL in `notify` mode: changes of watches, notifications on existing channels, and `pregon.publish`.
+//! What PostgreSQL notifies: existing channels in every mode, in `notify` mode also changes of watches and `pregon.publish`.
 //!
 //! The listener reads the socket and never waits; beside it, in the same task, events are routed and appended. NOTIFY has no history, so
 //! receipts are not awaited and every lost connection becomes a gap for the channels that the routes can render.
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Attached;
 use super::emitter::{self, Emitters, Taken};
 use super::pending::Pending;
+use crate::config::{Config, Emitter};
 use crate::event::{Event, EventId, Op};
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason, SourceLabel};
@@ -47,6 +48,8 @@ struct Running {
     names: HashMap<String, Arc<str>>,
     emitters: Option<Arc<Emitters>>,
     sources: Vec<Arc<str>>,
+    /// `pregon.publish` comes this way too.
+    publishes: bool,
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     attached: Attached,
@@ -56,6 +59,29 @@ struct Running {
 }
 
 impl PostgresSource {
+    /// The source of a configuration.
+    pub fn build(
+        config: &Config,
+        options: ListenOptions,
+        emitters: Option<&Arc<Emitters>>,
+        pipeline: &Arc<Pipeline>,
+        metrics: &Arc<Metrics>,
+        attached: Attached,
+    ) -> Self {
+        let listens = config.listen.iter();
+        let heard = config.socketio().hears(Emitter::Postgres);
+        Self {
+            options,
+            names: listens
+                .map(|listen| (listen.channel.clone(), Arc::from(listen.name.as_str())))
+                .collect(),
+            emitters: emitters.filter(|_| heard).cloned(),
+            pipeline: Arc::clone(pipeline),
+            metrics: Arc::clone(metrics),
+            attached,
+        }
+    }
+
     /// Captures until `stop`; the listener stops first, then what it captured is appended.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
         let Self {
@@ -70,11 +96,13 @@ impl PostgresSource {
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
         sources.extend(options.watches.keys().map(|name| Arc::from(name.as_str())));
         sources.extend(emitters.is_some().then(|| Arc::from(emitter::SOURCE)));
+        let publishes = options.publish;
         let listener = Listener::new(options, sink)?;
         let mut running = Running {
             names,
             emitters,
             sources,
+            publishes,
             pipeline,
             metrics,
             attached,
@@ -168,7 +196,8 @@ impl Running {
     /// Everything that comes over the connection may have been lost.
     async fn gap_of_all(&self, from: Position) {
         // An emitter names rooms of its own, as a publish of SQL does.
-        let everything = self.emitters.is_some() || self.pipeline.sql_may_publish().await;
+        let publishes = self.publishes && self.pipeline.sql_may_publish().await;
+        let everything = self.emitters.is_some() || publishes;
         self.gap(&self.sources, everything, from).await;
     }
 
@@ -201,7 +230,8 @@ impl Running {
     }
 }
 
-fn row(change: Change) -> Event {
+/// The event of a changed row.
+pub(super) fn row(change: Change) -> Event {
     let op = match change.op {
         ChangeOp::Insert => Op::Insert,
         ChangeOp::Update => Op::Update,
@@ -223,7 +253,8 @@ fn row(change: Change) -> Event {
     }
 }
 
-fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
+/// The event of a publish from SQL.
+pub(super) fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
     Event {
         name: Some(Arc::from(event)),
         at: at.unwrap_or_else(SystemTime::now),

@@ -261,6 +261,16 @@ impl Door {
             // The stream ended for good; 204 is how an `EventSource` is told (WHATWG HTML §9.2).
             return Err(Refused::new(StatusCode::NO_CONTENT, ""));
         }
+        let variant = match head.query_first("format").as_deref() {
+            None => Variant::new(Codec::Sse, false),
+            Some("protocol") => Variant::events(),
+            Some(_) => {
+                return Err(Refused::new(
+                    StatusCode::BAD_REQUEST,
+                    "format: only protocol is known",
+                ));
+            }
+        };
         let claims = self.claims(head, self.auth.required()).await?.unwrap_or_default();
         let asked = names(head.query_all("channel"));
         let channels = if asked.is_empty() {
@@ -284,7 +294,7 @@ impl Door {
             claims,
             channels,
             from: from(head)?,
-            ..Admitted::new(response, Variant::new(Codec::Sse, false))
+            ..Admitted::new(response, variant)
         })
     }
 
@@ -318,10 +328,12 @@ impl Door {
             return Ok(());
         }
         self.metrics.dropped(Reason::Forbidden);
-        Err(Refused::new(
-            StatusCode::FORBIDDEN,
-            format!("forbidden: the rights of channel {channel} do not include you"),
-        ))
+        let message = format!("forbidden: the rights of channel {channel} do not include you");
+        let body = serde_json::json!({ "error": "forbidden", "message": message, "channel": channel });
+        Err(Refused {
+            body: Some(body.to_string().into()),
+            ..Refused::new(StatusCode::FORBIDDEN, message)
+        })
     }
 
     /// The claims of the request's token, `None` without one.

@@ -133,32 +133,34 @@ impl Bridge {
         let post = self.front.hub.post(sid).await?;
         let patience = self.front.door.limits.handshake.0;
         let body = match tokio::time::timeout(patience, self.body(request)).await {
-            Ok(Some(body)) => body,
-            Ok(None) => {
+            Ok(Ok(Some(body))) => body,
+            Ok(Ok(None)) => {
                 self.front.metrics.dropped(Reason::TooLarge);
                 // The session cannot go on without what was too large; that it is over is all there is to know.
                 let _ = post.take(None).await;
                 return Err(Failure::TooLarge);
             }
-            Err(_) => return Err(Refusal::BadRequest.into()),
+            // Too slow, or cut: what is there may be the beginning of something else.
+            Ok(Err(_)) | Err(_) => return Err(Refusal::BadRequest.into()),
         };
         post.take(messages(&body).ok()).await?;
         // Not text/plain: a page that asks for this must not be read as one (as in the reference).
         Ok(text("text/html", b"ok".to_vec()))
     }
 
-    /// The whole body; `None` if it is larger than a message may be.
-    async fn body(&self, request: Request<Incoming>) -> Option<Vec<u8>> {
+    /// The whole body; `None` if it is larger than a message may be, an error if it broke off.
+    async fn body(&self, request: Request<Incoming>) -> Result<Option<Vec<u8>>, axum::Error> {
         let most = self.front.hub.payload();
         let mut pieces = Body::new(request.into_body()).into_data_stream();
         let mut whole = Vec::new();
-        while let Some(Ok(piece)) = pieces.next().await {
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
             if whole.len() + piece.len() > most {
-                return None;
+                return Ok(None);
             }
             whole.extend_from_slice(&piece);
         }
-        Some(whole)
+        Ok(Some(whole))
     }
 
     fn failed(&self, failure: Failure) -> Response<Body> {

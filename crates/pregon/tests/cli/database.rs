@@ -249,3 +249,131 @@ async fn publish_through_the_database_reaches_the_clients() {
         (&json!("tick"), &json!({"n": 1}))
     );
 }
+
+#[tokio::test]
+async fn doctor_and_status_say_what_capture_from_the_wal_needs() {
+    let server = Server::start(postgres::Options::default()).await.unwrap();
+    let database = Database::create(&server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let role = database.create_role("gateway").await.unwrap();
+    let config = file(&WATCHED.replace(
+        "[postgres]\n",
+        "[postgres]\ncapture = \"wal\"\nslot = \"mi_ranura\"\n",
+    ));
+    let (url, admin) = (database.url_as(&role), database.url());
+    let pregon = |words: &[&str]| {
+        let config = ["--config", config.to_str().unwrap()];
+        let env = [
+            ("DATABASE_URL", url.as_str()),
+            ("PREGON_ADMIN_URL", admin.as_str()),
+        ];
+        run(&[words, &config].concat(), &env)
+    };
+    let found = pregon(&["doctor"]);
+    for words in [
+        "L2  replication right",
+        "may not replicate",
+        "there is no publication mi_ranura",
+        "there is no slot mi_ranura",
+    ] {
+        assert!(
+            found.code == 1 && found.out.contains(words),
+            "{words} in {}",
+            found.out
+        );
+    }
+    let applied = pregon(&["db", "apply"]);
+    for words in [
+        "active: publication mi_ranura",
+        "active: slot mi_ranura",
+        "create slot mi_ranura",
+    ] {
+        assert!(
+            applied.code == 0 && applied.out.contains(words),
+            "{words} in {applied:?}"
+        );
+    }
+    let found = pregon(&["doctor", "--json"]);
+    for line in ["L1", "L2", "L3", "L4", "L6"] {
+        let ok = |check: &serde_json::Value| check["id"] == line && check["status"] == "ok";
+        assert!(
+            found
+                .out
+                .lines()
+                .any(|text| serde_json::from_str(text).is_ok_and(|check| ok(&check)))
+                || found.json().as_array().is_some_and(|all| all.iter().any(ok)),
+            "{line} in {}",
+            found.out
+        );
+    }
+    // Without a limit a gateway that is away could fill the disk.
+    assert!(found.out.contains("max_slot_wal_keep_size"), "{}", found.out);
+    let status = pregon(&["db", "status"]);
+    assert!(
+        status.code == 0 && status.out.contains("ok        slot mi_ranura"),
+        "{status:?}"
+    );
+    let dropped = pregon(&["db", "drop", "--yes"]);
+    assert!(
+        dropped.code == 0
+            && dropped.out.contains("drop slot mi_ranura")
+            && dropped.out.contains("drop publication mi_ranura"),
+        "{dropped:?}"
+    );
+    let nothing = pregon(&["db", "drop", "--yes"]);
+    assert!(nothing.out.contains("nothing to do"), "{nothing:?}");
+}
+
+const EVENTS: &str = include_str!("events.d.ts");
+
+/// The file beside this test is compiled, and used, by the tests of the JavaScript clients.
+#[tokio::test]
+async fn types_are_those_of_the_tables_and_the_routes() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let schema = "
+        CREATE TYPE estado AS ENUM ('open', 'it''s \"done\"');
+        CREATE DOMAIN precio AS numeric(10,2) NOT NULL;
+        CREATE DOMAIN etiquetas AS text[];
+        CREATE TYPE lugar AS (calle text, numero int);
+        CREATE TABLE pedidos (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, total precio, estado estado NOT NULL,
+          tags etiquetas, pagado boolean, extra jsonb, lugar lugar, creado timestamptz NOT NULL DEFAULT now(),
+          historia estado[] NOT NULL DEFAULT '{}', \"con espacio\" money, secreto text);
+        CREATE TABLE mensajes (id int PRIMARY KEY, sender text NOT NULL);";
+    database.execute(schema).await.unwrap();
+    let config = file(include_str!("events.toml"));
+    let types = run(
+        &["types", "--config", config.to_str().unwrap()],
+        &[("DATABASE_URL", &database.url())],
+    );
+    assert_eq!((types.code, types.out.as_str()), (0, EVENTS), "{types:?}");
+}
+
+#[tokio::test]
+async fn types_of_a_table_that_is_not_there_say_which() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let config = file(WATCHED);
+    let types = run(
+        &["types", "--config", config.to_str().unwrap()],
+        &[("DATABASE_URL", &database.url())],
+    );
+    assert!(
+        types.code == 1 && types.err.contains("no table public.ventas") && types.out.is_empty(),
+        "{types:?}"
+    );
+}
+
+#[test]
+fn types_of_messages_need_no_database() {
+    let config = file("[postgres]\n[[listen]]\nchannel = \"sales_channel\"\n");
+    let types = run(
+        &["types", "--config", config.to_str().unwrap()],
+        &[("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere")],
+    );
+    assert!(
+        types.code == 0
+            && types
+                .out
+                .ends_with("export interface Events {\n  message: any;\n}\n"),
+        "{types:?}"
+    );
+}

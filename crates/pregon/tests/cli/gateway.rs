@@ -73,7 +73,7 @@ async fn a_state_resumes_after_a_restart() {
 
 #[tokio::test]
 async fn comes_back_when_the_gateway_was_killed() {
-    let mut node = node(PLAIN).await;
+    let mut node = node(&format!("{PLAIN}\n[log]\nkind = \"memory\"\n")).await;
     let till = follow(&node.ws_url(""), &["news"]).await;
     say(&node, "news", 1..=1).await;
     till.wait_lines(1).await;

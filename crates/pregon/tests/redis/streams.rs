@@ -193,7 +193,7 @@ async fn a_group_that_was_destroyed_goes_on_where_it_was() {
 #[tokio::test]
 async fn entries_that_were_trimmed_away_unread_are_a_gap() {
     let redis = Redis::start().await.unwrap();
-    let mut node = node_at(CONFIG, &redis.url()).await;
+    let mut node = node_at(&format!("{CONFIG}[log]\nkind = \"memory\"\n"), &redis.url()).await;
     add(&redis, "data", "1").await;
     confirmed(&redis).await;
     metric(&node, "pregon_events_total{source=\"orders\"}", |n| n == 1.0)

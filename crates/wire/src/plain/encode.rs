@@ -24,15 +24,26 @@ pub fn ok(id: Option<u64>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// A subscribe was done; `recovered` tells whether everything since the asked position follows or came before.
-pub fn ok_subscribed(id: Option<u64>, position: &str, recovered: bool, out: &mut Vec<u8>) {
+/// A subscribe was done; `recovered` tells whether everything since the asked position follows or came before, `stands_for`
+/// by which channels' names events arrive, where the asked name is not one of them.
+pub fn ok_subscribed<'a>(
+    id: Option<u64>,
+    position: &str,
+    recovered: bool,
+    stands_for: Option<impl Iterator<Item = &'a str>>,
+    out: &mut Vec<u8>,
+) {
     open_reply(id, "ok", out);
     text_field("position", position, out);
     out.extend_from_slice(if recovered {
-        br#","recovered":true}"#
+        br#","recovered":true"#
     } else {
-        br#","recovered":false}"#
+        br#","recovered":false"#
     });
+    if let Some(channels) = stands_for {
+        list_field("channels", channels, out);
+    }
+    out.push(b'}');
 }
 
 /// A publish is in the log at `position`.
@@ -52,9 +63,15 @@ pub fn ok_presence<'a>(id: Option<u64>, clients: impl Iterator<Item = &'a str>, 
 /// A command failed.
 pub fn error(id: Option<u64>, code: &Code, message: &str, out: &mut Vec<u8>) {
     open_reply(id, "error", out);
-    let _ = write!(out, r#","code":{}"#, code.number);
-    text_field("name", code.name, out);
-    text_field("message", message, out);
+    error_fields(code, message, out);
+    out.push(b'}');
+}
+
+/// A channel was taken from the session, which had not asked anything.
+pub fn lost(channel: &str, code: &Code, message: &str, out: &mut Vec<u8>) {
+    open_reply(None, "error", out);
+    error_fields(code, message, out);
+    text_field("channel", channel, out);
     out.push(b'}');
 }
 
@@ -158,6 +175,12 @@ pub(crate) fn text_field(name: &'static str, value: &str, out: &mut Vec<u8>) {
     write_json_str(value, out);
 }
 
+fn error_fields(code: &Code, message: &str, out: &mut Vec<u8>) {
+    let _ = write!(out, r#","code":{}"#, code.number);
+    text_field("name", code.name, out);
+    text_field("message", message, out);
+}
+
 fn presence_change(kind: &'static str, channel: &str, client: &str, out: &mut Vec<u8>) {
     let _ = write!(out, r#"{{"type":"{kind}""#);
     text_field("channel", channel, out);
@@ -238,8 +261,12 @@ mod tests {
             (text(|out| ok(Some(3), out)), r#"{"id":3,"type":"ok"}"#),
             (text(|out| ok(None, out)), r#"{"type":"ok"}"#),
             (
-                text(|out| ok_subscribed(Some(2), "e-7", true, out)),
+                text(|out| ok_subscribed(Some(2), "e-7", true, None::<std::iter::Empty<_>>, out)),
                 r#"{"id":2,"type":"ok","position":"e-7","recovered":true}"#,
+            ),
+            (
+                text(|out| ok_subscribed(Some(2), "e-7", false, Some(["a"].into_iter()), out)),
+                r#"{"id":2,"type":"ok","position":"e-7","recovered":false,"channels":["a"]}"#,
             ),
             (
                 text(|out| ok_published(Some(4), "e-8", out)),
@@ -252,6 +279,10 @@ mod tests {
             (
                 text(|out| error(Some(2), &codes::FORBIDDEN, "no", out)),
                 r#"{"id":2,"type":"error","code":103,"name":"forbidden","message":"no"}"#,
+            ),
+            (
+                text(|out| lost("c", &codes::FORBIDDEN, "no", out)),
+                r#"{"type":"error","code":103,"name":"forbidden","message":"no","channel":"c"}"#,
             ),
             (
                 text(|out| join("c", "x", out)),

@@ -2,10 +2,11 @@
 
 use super::super::problem::nearest;
 use super::super::tree::Tree;
-use super::super::{Config, Route, Secret, Watch};
+use super::super::{Config, Outbox, Postgres, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
 use crate::route::rule::{CLIENTS, PUBLISH, kind};
 use crate::route::template::Template;
+use pregon_capture::install::is_slot_name;
 use pregon_capture::query::NamedSql;
 
 /// PostgreSQL cuts longer names (NAMEDATALEN - 1), and two that are cut alike would be one.
@@ -37,12 +38,14 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
     for (key, url) in [
         ("postgres.url", &postgres.url),
         ("postgres.admin_url", &postgres.admin_url),
+        ("postgres.replication_url", &postgres.replication_url),
     ] {
         if url.as_ref().is_some_and(|url| !is_database_url(url)) {
             let remedy = "write `postgres://user@host:5432/database` or `host=… user=… dbname=…`";
             tree.report(key, None, "is no address of a database", remedy);
         }
     }
+    slot(postgres, tree);
     if postgres.pool == 0 {
         tree.report(
             "postgres.pool",
@@ -51,9 +54,11 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
             "remove it for the default",
         );
     }
+    outbox(&postgres.outbox, tree);
     for (key, period) in [
         ("postgres.statement_timeout", postgres.statement_timeout),
         ("postgres.heartbeat", postgres.heartbeat),
+        ("postgres.outbox.retention", postgres.outbox.retention),
     ] {
         if period.is_zero() {
             tree.report(
@@ -63,6 +68,29 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
                 "remove it for the default",
             );
         }
+    }
+}
+
+/// Checks that the outbox has room for what it should keep.
+fn outbox(outbox: &Outbox, tree: &mut Tree) {
+    if outbox.max.0 < outbox.kept.0.saturating_mul(2) {
+        tree.report(
+            "postgres.outbox.max",
+            Some(outbox.max.to_string()),
+            format!("must be at least twice `kept` ({})", outbox.kept),
+            "raise it, or lower `kept`: rows that are not in the log yet need room too",
+        );
+    }
+}
+
+fn slot(postgres: &Postgres, tree: &mut Tree) {
+    if let Some(slot) = postgres.slot.as_ref().filter(|slot| !is_slot_name(slot)) {
+        tree.report(
+            "postgres.slot",
+            Some(slot.clone()),
+            "cannot name a slot",
+            "use lower-case letters, digits and underscores, at most 63",
+        );
     }
 }
 

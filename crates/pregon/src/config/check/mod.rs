@@ -155,8 +155,19 @@ fn limits(config: &Config, tree: &mut Tree) {
         ("limits.auth", limits.auth.is_zero()),
         ("log.age", config.log.age.is_zero()),
         ("log.window", config.log.window.0 == 0),
+        ("log.size", config.log.size.0 == 0),
+        ("log.segment", config.log.segment.0 == 0),
     ];
     for (key, _) in zeros.into_iter().filter(|(_, zero)| *zero) {
         tree.report(key, None, "must not be zero", "remove it for the default");
+    }
+    let log = &config.log;
+    if log.segment > log.size {
+        tree.report(
+            "log.segment",
+            Some(log.segment.to_string()),
+            "is larger than `size`",
+            "several segments have to fit: a sixteenth of `size` is usual",
+        );
     }
 }

@@ -19,6 +19,8 @@ impl Encoder {
         let (namespace, room) = room::split(channel);
         let offset = self.offsets.then_some(&*entry.position);
         match &entry.body {
+            // The client's parser would end the connection, and after a recovery again and again.
+            Body::Publication { event, .. } if socketio::is_reserved(event) => self.refuse_reserved(event),
             Body::Publication { event, data, .. } => {
                 self.event(variant, namespace, event, data, offset, out);
             }
@@ -32,6 +34,15 @@ impl Encoder {
                 let name = if *joined { "join" } else { "leave" };
                 self.event(variant, namespace, name, &Data::Json(json.into()), offset, out);
             }
+        }
+    }
+
+    fn refuse_reserved(&mut self, event: &str) {
+        if !std::mem::replace(&mut self.reserved_said, true) {
+            tracing::warn!(
+                event,
+                "an event has a name that Socket.IO keeps for itself: its clients do not get it, rename it in the route or the publish"
+            );
         }
     }
 
@@ -110,6 +121,7 @@ impl Encoder {
                 position,
                 recovered,
                 history,
+                ..
             } => command::ok_subscribed(&position.to_string(), *recovered, history.as_deref(), &mut json),
             Reply::Published(position) => command::ok_published(&position.to_string(), &mut json),
             Reply::Members(clients) => {

@@ -1,8 +1,3 @@
-
--- Publishes `data` as `event` on `channel`; whoever may execute this may publish on every channel.
-DECLARE
-  head text;
-  rest text;
 BEGIN
   IF coalesce(channel, '') = '' OR coalesce(event, '') = '' THEN
     RAISE EXCEPTION 'pregon.publish needs a channel and an event name' USING ERRCODE = 'invalid_parameter_value';
@@ -16,12 +11,3 @@ BEGIN
     RAISE EXCEPTION 'pregon.publish: a channel or event name has no control characters (line breaks, tabs)'
       USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  head := '{"c":' || to_json(channel)::text || ',"e":' || to_json(event)::text || ',"s":' || nextval('pregon.seq')
-    || ',"t":' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
-  rest := ',"d":' || coalesce(data::text, 'null') || '}';
-  IF octet_length(head) + octet_length(rest) < 7900 THEN
-    PERFORM pg_notify('pregon', head || rest);
-  ELSE
-    PERFORM pg_notify('pregon', pregon.fit(head, rest, NULL));
-  END IF;
-END

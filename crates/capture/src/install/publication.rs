@@ -1,0 +1,101 @@
+//! The publication: a plain list of the watched tables, every operation, through the partition root.
+
+use super::MARK;
+use super::error::Problem;
+use super::plan::{Step, StepKind};
+use super::wal::WalFacts;
+use super::watch::DesiredWatch;
+use crate::catalog::names::{ident, literal};
+
+const OPTIONS: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
+
+/// Makes the publication or brings it to what the watches want; whether it is made anew.
+pub(crate) fn step(
+    facts: &WalFacts,
+    name: &str,
+    watches: &[DesiredWatch<'_>],
+    tables: &[u32],
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let mut names: Vec<String> = watches.iter().map(|watch| watch.table.quoted()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut add = |sql: String, reason: &str, kind| {
+        steps.push(Step {
+            sql: format!("{}{sql}", preflight(&names)),
+            reason: reason.to_owned(),
+            object: format!("publication {name}"),
+            kind,
+        });
+    };
+    let Some(found) = facts.publication(name) else {
+        let reason = "it names the tables whose changes are read from the WAL";
+        add(create(name, &names), reason, StepKind::Create);
+        return true;
+    };
+    if !found.ours {
+        problems.push(Problem::general(
+            format!("publication {name} exists and is not ours"),
+            "choose another name with [postgres] slot",
+        ));
+        return false;
+    }
+    let mut wanted = tables.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut present = found.tables.clone();
+    present.sort_unstable();
+    if found.plain && wanted == present {
+        return false;
+    }
+    let quoted = ident(name);
+    let sql = match names.is_empty() {
+        // A list cannot be set to nothing.
+        true => format!("DROP PUBLICATION {quoted};\n{}", create(name, &names)),
+        false => format!(
+            "ALTER PUBLICATION {quoted} SET TABLE {};\nALTER PUBLICATION {quoted} SET ({OPTIONS})",
+            names.join(", ")
+        ),
+    };
+    let reason = "its tables or options differ from the watches";
+    add(sql, reason, StepKind::Replace);
+    names.is_empty()
+}
+
+fn create(name: &str, tables: &[String]) -> String {
+    let quoted = ident(name);
+    let list = match tables.is_empty() {
+        true => String::new(),
+        false => format!(" FOR TABLE {}", tables.join(", ")),
+    };
+    let comment = literal(&format!("{MARK}tables of the watches"));
+    format!(
+        "CREATE PUBLICATION {quoted}{list} WITH ({OPTIONS});\nCOMMENT ON PUBLICATION {quoted} IS {comment}"
+    )
+}
+
+/// Raises an error where a table's own UPDATE and DELETE would fail once it is published.
+fn preflight(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let tables: Vec<String> = names
+        .iter()
+        .map(|name| format!("{}::regclass", literal(name).trim_start()))
+        .collect();
+    format!(
+        "DO $pregon$ DECLARE broken text; BEGIN
+  WITH RECURSIVE covered AS (
+    SELECT unnest(ARRAY[{}])::oid AS oid UNION SELECT i.inhrelid FROM covered c JOIN pg_inherits i ON i.inhparent = c.oid)
+  SELECT string_agg(c.oid::regclass::text, ', ') INTO broken FROM covered JOIN pg_class c ON c.oid = covered.oid
+   WHERE c.relkind = 'r' AND c.relreplident <> 'f' AND NOT EXISTS (
+     SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid AND x.indisvalid
+        AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident)));
+  IF broken IS NOT NULL THEN
+    RAISE EXCEPTION 'UPDATE and DELETE would fail on %: it has no replica identity', broken USING ERRCODE = '55000';
+  END IF;
+END $pregon$;\n",
+        tables.join(", ")
+    )
+}

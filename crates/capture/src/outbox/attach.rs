@@ -1,0 +1,249 @@
+//! From a connection to a reader: alone (one lock for all gateways of a database), with a fencing number, and with the place from which
+//! to go on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, Client, Row};
+
+use super::bell::Bell;
+use super::clerk::Clerk;
+use super::reader::{Reader, Shared};
+use super::{LOCK, OutboxError, OutboxOptions, Place, Report, WAKE};
+use crate::catalog::names::fingerprint;
+use crate::connect::{Connection, chain};
+
+/// Between two attempts to be the reader, with a random part, so that waiting gateways do not ask in step.
+const RETRY: Duration = Duration::from_millis(1000);
+
+/// Longest wait for an answer. Rows come in pieces of a few MiB, so that a server that takes longer is not well.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For every session of ours. What it loses in a crash of the server is set anew, or only older than it was; the outbox has many dead
+/// rows and stale statistics, so that anything but its index is the wrong plan.
+const SETUP: &str = "SET synchronous_commit = off; SET default_transaction_isolation = 'read committed'; \
+    SET search_path = pg_catalog, pg_temp; SET statement_timeout = 10000; SET lock_timeout = 2000; SET jit = off; \
+    SET enable_seqscan = off; SET enable_bitmapscan = off; SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 2; \
+    SET tcp_keepalives_count = 2; SET tcp_user_timeout = 6000";
+
+/// The server frees the lock of a gateway that has not been heard of for so long (14 and later): the reader asks every second.
+const IDLE: &str = "SET idle_session_timeout = 8000";
+
+/// A session whose notifications wake somebody.
+#[derive(Debug)]
+pub(super) struct Link {
+    client: Client,
+    pub(super) woken: Arc<Notify>,
+    pub(super) pid: i32,
+    driver: JoinHandle<()>,
+}
+
+impl std::ops::Deref for Link {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The lock goes with the connection.
+        self.driver.abort();
+    }
+}
+
+/// What a server is.
+struct Server {
+    version: i32,
+    standby: bool,
+    prepares: bool,
+}
+
+/// An answer, if it comes in time.
+pub(super) async fn in_time<T>(
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, OutboxError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(OutboxError::Silent(PATIENCE)),
+    }
+}
+
+impl Link {
+    async fn open(options: &OutboxOptions, name: &str) -> Result<(Self, Server), OutboxError> {
+        let settings = options.settings.with_name(&format!("{}/{name}", options.node));
+        let (client, connection) = settings.connect().await?;
+        let woken = Arc::new(Notify::new());
+        let driver = tokio::spawn(drive(connection, Arc::clone(&woken)));
+        let mut link = Self {
+            client,
+            woken,
+            pid: 0,
+            driver,
+        };
+        const SERVER: &str = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), pg_backend_pid(), \
+             current_setting('max_prepared_transactions') <> '0'";
+        let row = in_time(link.query_typed_one(SERVER, &[])).await?;
+        let server = Server {
+            version: row.try_get(0)?,
+            standby: row.try_get(1)?,
+            prepares: row.try_get(3)?,
+        };
+        link.pid = row.try_get(2)?;
+        in_time(link.batch_execute(SETUP)).await?;
+        Ok((link, server))
+    }
+}
+
+async fn drive(mut connection: Connection, woken: Arc<Notify>) {
+    loop {
+        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => woken.notify_one(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::debug!(error = %chain(&error), "a connection to the outbox ended");
+                break;
+            }
+            None => break,
+        }
+    }
+    // Whoever waits finds out.
+    woken.notify_one();
+}
+
+/// Connects, waits until nobody else reads, and becomes the reader. Cancel-safe: dropped, it leaves nothing behind.
+pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), OutboxError> {
+    let (link, server) = Link::open(&options, "outbox").await?;
+    if server.standby {
+        return Err(OutboxError::Standby);
+    }
+    if server.version >= 140_000 {
+        in_time(link.batch_execute(IDLE)).await?;
+    }
+    const TABLE: &str = "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'pregon' AND c.relname = 'outbox' AND c.relkind = 'r'";
+    let table = in_time(link.query_typed_opt(TABLE, &[])).await?;
+    let table: u32 = table.ok_or(OutboxError::Missing)?.try_get(0)?;
+    wait_for_the_lock(&link).await?;
+    let claim = Claim::make(&link).await?;
+    in_time(link.batch_execute(&format!("LISTEN {WAKE}"))).await?;
+    let (clerk_link, _) = Link::open(&options, "clerk").await?;
+    let shared = Arc::new(Shared::new(clerk_link.pid, watch::Sender::new(Report::default())));
+    let clerk = Clerk::new(
+        clerk_link,
+        Arc::clone(&options),
+        Arc::clone(&shared),
+        claim.fence,
+        claim.position,
+        claim.pruned,
+    );
+    let bell = Bell::new(options.doorbell && !server.prepares, Instant::now());
+    Ok((Reader::new(link, options, shared, table, claim, bell), clerk))
+}
+
+async fn wait_for_the_lock(link: &Link) -> Result<(), OutboxError> {
+    const TRY: &str = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
+    let mut told = false;
+    loop {
+        let row = in_time(link.query_typed_one(TRY, &[(&LOCK, Type::INT8)])).await?;
+        if row.try_get::<_, i32>(1)? != link.pid {
+            return Err(OutboxError::Pooled);
+        }
+        if row.try_get(0)? {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut told, true) {
+            let reader = present_reader(link).await?;
+            tracing::info!(reader, "another gateway reads the outbox: waiting to take over");
+        }
+        tokio::time::sleep(RETRY.mul_f64(rand::random_range(0.8..1.2))).await;
+    }
+}
+
+/// Who has the lock, for the log.
+async fn present_reader(link: &Link) -> Result<String, OutboxError> {
+    const WHO: &str = "SELECT format('%s (pid %s)', coalesce(a.application_name, '?'), l.pid) FROM pg_locks l \
+         LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+         WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32) + l.objid::bigint = $1 AND l.objsubid = 1 \
+           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())";
+    let row = in_time(link.query_typed_opt(WHO, &[(&LOCK, Type::INT8)])).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
+/// What the database remembers of the reading, and who may change that.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// Only who carries the newest number may write.
+    pub(super) fence: i64,
+    /// Where the last gateway was.
+    pub(super) position: u64,
+    /// Everything up to here was deleted.
+    pub(super) pruned: u64,
+    /// Which server and which history of it.
+    server: String,
+    pub(super) epoch: u64,
+}
+
+const RENEW: &str =
+    "UPDATE pregon.cursor SET epoch = gen_random_uuid() WHERE reader = $1 RETURNING epoch::text";
+
+impl Claim {
+    async fn make(link: &Link) -> Result<Self, OutboxError> {
+        const TAKE: &str =
+            "UPDATE pregon.cursor SET reader = reader + 1 RETURNING reader, position, pruned, epoch::text";
+        let row = in_time(link.query_typed_one(TAKE, &[])).await?;
+        let server = server_identity(link).await?;
+        let epoch = epoch_of(&server, row.try_get(3)?);
+        Ok(Self {
+            fence: row.try_get(0)?,
+            position: number(&row, 1)?,
+            pruned: number(&row, 2)?,
+            server,
+            epoch,
+        })
+    }
+
+    /// From now on places of before mean nothing.
+    pub(super) async fn renew(&mut self, link: &Link) -> Result<(), OutboxError> {
+        let row = in_time(link.query_typed_opt(RENEW, &[(&self.fence, Type::INT8)])).await?;
+        let row = row.ok_or(OutboxError::Fenced)?;
+        self.epoch = epoch_of(&self.server, row.try_get(0)?);
+        Ok(())
+    }
+}
+
+/// System identifier and timeline: after a promotion ids may mean other rows. A role that may not ask has only the table's own epoch.
+async fn server_identity(link: &Link) -> Result<String, OutboxError> {
+    const IDENTITY: &str = "SELECT format('%s/%s', (SELECT system_identifier FROM pg_control_system()), \
+         substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))";
+    match in_time(link.query_typed_one(IDENTITY, &[])).await {
+        Ok(row) => Ok(row.try_get(0)?),
+        Err(OutboxError::Sql { code, .. }) if code == "42501" => Ok(String::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn epoch_of(server: &str, table: &str) -> u64 {
+    u64::from_str_radix(&fingerprint(&format!("{server}/{table}")), 16).unwrap_or_default()
+}
+
+/// Ids are never negative.
+pub(super) fn number(row: &Row, index: usize) -> Result<u64, tokio_postgres::Error> {
+    Ok(row
+        .try_get::<_, Option<i64>>(index)?
+        .unwrap_or(0)
+        .try_into()
+        .unwrap_or(0))
+}
+
+/// Where a session begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    pub place: Place,
+    /// Between what the caller knew and this place, something may be missing.
+    pub lost: bool,
+}

@@ -1,0 +1,429 @@
+//! Reads in passes and hands over what may go on. One task; it waits for its consumer, never the other way round.
+//!
+//! Memory is bounded: a pass reads a piece of the table, and while rows wait for an open transaction nothing more is read ahead than
+//! [`AHEAD`]. Every statement is a transaction of its own and sees what is committed then; the order of the statements of a pass is
+//! what the gate's proof rests on.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio_postgres::types::Type;
+use tokio_util::sync::CancellationToken;
+
+use super::attach::{Begun, Claim, Link, in_time, number};
+use super::bell::{Bell, Next, Seen};
+use super::gate::Gate;
+use super::ledger::Ledger;
+use super::row::{COLUMNS, Raw};
+use super::stall::{self, Stall};
+use super::{Batch, Item, OutboxError, OutboxOptions, Place, Report};
+
+/// Rows and bytes of one read: a few milliseconds of work.
+const ROWS: i64 = 2000;
+const BYTES: i64 = 4 << 20;
+
+/// Bytes that may wait behind a transaction that is still open.
+const AHEAD: usize = 16 << 20;
+
+/// Rows that are given on together, and their bytes.
+const BATCH: usize = 500;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// A transaction that stays open for this long is worth a line in the log.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// While the consumer has no room, the session must not look abandoned.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// Ids without a row that are told all the same, so that the place moves on.
+const SILENT: u64 = 1000;
+
+/// What the reader and the clerk of a session know of each other.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clerk: i32,
+    pub(super) ledger: Mutex<Ledger>,
+    /// Rows up to here were deleted before they were read.
+    pub(super) dropped: AtomicU64,
+    pub(super) report: watch::Sender<Report>,
+}
+
+impl Shared {
+    pub(super) fn new(clerk: i32, report: watch::Sender<Report>) -> Self {
+        Self {
+            clerk,
+            ledger: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            report,
+        }
+    }
+
+    pub(super) fn with_ledger<T>(&self, work: impl FnOnce(&mut Ledger) -> T) -> T {
+        work(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reader {
+    link: Link,
+    options: Arc<OutboxOptions>,
+    shared: Arc<Shared>,
+    table: u32,
+    claim: Claim,
+    bell: Bell,
+    gate: Gate<Raw>,
+    /// Bytes in the gate.
+    waiting: usize,
+    /// Place of the last batch.
+    sent: u64,
+    /// Rows up to here are known to be lost, and that was said.
+    told: u64,
+    /// Writers that may have read that the gateway is awake.
+    elders: HashSet<Box<str>>,
+    stall: Option<Waiting>,
+}
+
+/// Delivery waits at a place.
+#[derive(Debug)]
+struct Waiting {
+    place: u64,
+    since: Instant,
+    asked: Option<Instant>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        link: Link,
+        options: Arc<OutboxOptions>,
+        shared: Arc<Shared>,
+        table: u32,
+        claim: Claim,
+        bell: Bell,
+    ) -> Self {
+        let place = claim.position;
+        Self {
+            link,
+            options,
+            shared,
+            table,
+            claim,
+            bell,
+            gate: Gate::new(place),
+            waiting: 0,
+            sent: place,
+            told: 0,
+            elders: HashSet::new(),
+            stall: None,
+        }
+    }
+
+    /// What is worth knowing about the session; changes about every second.
+    pub fn report(&self) -> watch::Receiver<Report> {
+        self.shared.report.subscribe()
+    }
+
+    /// Finds the place to go on from: behind `known`, what the caller has in its log, if that is of this outbox; otherwise where the last
+    /// gateway was.
+    pub async fn begin(&mut self, known: Option<Place>) -> Result<Begun, OutboxError> {
+        let mut lost = false;
+        let mut start = self.claim.position;
+        match known {
+            Some(known) if known.epoch != self.claim.epoch => lost = true,
+            // The database is behind what it once committed: restored, or it lost its last moments in a crash.
+            Some(known) if known.upto > self.newest().await? => {
+                self.claim.renew(&self.link).await?;
+                lost = true;
+            }
+            Some(known) => start = known.upto,
+            None => {}
+        }
+        lost |= start < self.claim.pruned;
+        const LOST: &str = "SELECT max(row::bigint) FROM pregon.outbox WHERE op = 'X' AND id > $1";
+        let row = in_time(self.link.query_typed_one(LOST, &[(&signed(start), Type::INT8)])).await?;
+        self.told = number(&row, 0)?;
+        lost |= self.told > start;
+        self.gate = Gate::new(start);
+        self.sent = start;
+        let place = Place {
+            epoch: self.claim.epoch,
+            upto: start,
+        };
+        Ok(Begun { place, lost })
+    }
+
+    /// The highest id that is known to have been committed.
+    async fn newest(&self) -> Result<u64, OutboxError> {
+        const NEWEST: &str = "SELECT greatest(c.position, c.pruned, (SELECT max(o.id) FROM pregon.outbox o)) FROM pregon.cursor c";
+        Ok(number(
+            &in_time(self.link.query_typed_one(NEWEST, &[])).await?,
+            0,
+        )?)
+    }
+
+    /// Reads until `stop`, or until nobody takes what was read.
+    pub async fn run(
+        &mut self,
+        out: mpsc::Sender<Batch>,
+        stop: CancellationToken,
+    ) -> Result<(), OutboxError> {
+        while !stop.is_cancelled() {
+            let mut seen = self.pass().await?;
+            let items = self.gate.take();
+            seen.rows = !items.is_empty();
+            seen.writers |= self.gate.is_waiting();
+            if !self.hand_over(items, &out, &stop).await? {
+                break;
+            }
+            self.watch_stall().await?;
+            match self.bell.next(seen, Instant::now()) {
+                Next::Look(pause) => self.pause(pause, &stop).await,
+                Next::Sleep => {
+                    self.set_asleep(true).await?;
+                    let holders = in_time(stall::holders(&self.link, self.table, &self.ours())).await?;
+                    self.elders = holders.into_iter().map(|holder| holder.transaction).collect();
+                }
+                Next::Wake => {
+                    self.set_asleep(false).await?;
+                    self.elders.clear();
+                }
+            }
+        }
+        if self.bell.is_asleep() {
+            self.set_asleep(false).await?;
+        }
+        Ok(())
+    }
+
+    fn ours(&self) -> [i32; 2] {
+        [self.link.pid, self.shared.clerk]
+    }
+
+    async fn pause(&self, pause: Duration, stop: &CancellationToken) {
+        if pause.is_zero() {
+            return;
+        }
+        tokio::select! {
+            () = self.link.woken.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn set_asleep(&mut self, asleep: bool) -> Result<(), OutboxError> {
+        const BELL: &str = "UPDATE pregon.bell SET asleep = $1, alive = clock_timestamp() \
+             WHERE EXISTS (SELECT FROM pregon.cursor c WHERE c.reader = $2) RETURNING true";
+        let params: [Param<'_>; 2] = [(&asleep, Type::BOOL), (&self.claim.fence, Type::INT8)];
+        in_time(self.link.query_typed_opt(BELL, &params))
+            .await?
+            .ok_or(OutboxError::Fenced)?;
+        self.bell.set_asleep(asleep, Instant::now());
+        Ok(())
+    }
+
+    /// One pass; see the gate for why its steps stand in this order.
+    async fn pass(&mut self) -> Result<Seen, OutboxError> {
+        let mut seen = Seen::default();
+        if self.waiting < AHEAD {
+            let behind = signed(self.gate.seen());
+            let (rows, cut) = self.rows(READ, &[(&behind, Type::INT8)]).await?;
+            seen.more = cut.is_some();
+            self.gate.read(rows);
+        }
+        if !self.gate.is_waiting() && self.elders.is_empty() {
+            return Ok(seen);
+        }
+        let (first, last) = self.gate.missing();
+        let [first, last] = [first, last].map(|ids| ids.into_iter().map(signed).collect::<Vec<_>>());
+        let ours = self.ours();
+        let holders = in_time(stall::holders(&self.link, self.table, &ours)).await?;
+        if !self.elders.is_empty() {
+            self.elders
+                .retain(|elder| holders.iter().any(|holder| holder.transaction == *elder));
+            // What the last of them has committed may not be read yet.
+            seen.more |= self.elders.is_empty();
+            seen.writers |= !self.elders.is_empty();
+        }
+        self.gate.hold(holders);
+        if !first.is_empty() {
+            let ranges: [Param<'_>; 2] = [(&first, Type::INT8_ARRAY), (&last, Type::INT8_ARRAY)];
+            let (rows, cut) = self.rows(FILL, &ranges).await?;
+            seen.more |= cut.is_some();
+            self.gate.fill(rows, cut);
+        }
+        Ok(seen)
+    }
+
+    /// Rows in the order of their ids, and the last id where there are more.
+    async fn rows(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<(Vec<(u64, Raw)>, Option<u64>), OutboxError> {
+        let mut all = params.to_vec();
+        all.extend([(&ROWS as _, Type::INT8), (&BYTES as _, Type::INT8)]);
+        let found = in_time(self.link.query_typed(&sql.replace("{columns}", COLUMNS), &all)).await?;
+        let mut rows = Vec::with_capacity(found.len());
+        let mut bytes = 0;
+        for row in &found {
+            let (id, raw) = Raw::read(row)?;
+            bytes += raw.size();
+            rows.push((id, raw));
+        }
+        if !rows.is_sorted_by_key(|(id, _)| *id) {
+            return Err(OutboxError::Lost(
+                "rows came in another order than asked for".to_owned(),
+            ));
+        }
+        self.waiting += bytes;
+        let full = |limit: i64, number: usize| usize::try_from(limit).is_ok_and(|limit| number >= limit);
+        let cut = full(ROWS, rows.len()) || full(BYTES, bytes);
+        let last = rows.last().map(|(id, _)| *id);
+        Ok((rows, last.filter(|_| cut)))
+    }
+
+    /// Whether somebody still takes them.
+    async fn hand_over(
+        &mut self,
+        rows: Vec<(u64, Raw)>,
+        out: &mpsc::Sender<Batch>,
+        stop: &CancellationToken,
+    ) -> Result<bool, OutboxError> {
+        let dropped = self.shared.dropped.load(Ordering::Acquire);
+        if dropped > self.told {
+            self.told = dropped;
+            let batch = Batch {
+                items: vec![(self.sent, Item::Dropped { upto: dropped })],
+                upto: self.sent,
+                bytes: 0,
+            };
+            if !self.send(batch, out, stop).await? {
+                return Ok(false);
+            }
+        }
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let batch = self.batch(&mut rows);
+            if !self.send(batch, out, stop).await? {
+                return Ok(false);
+            }
+        }
+        let upto = self.gate.passed();
+        if upto >= self.sent + SILENT {
+            let batch = Batch {
+                items: Vec::new(),
+                upto,
+                bytes: 0,
+            };
+            return self.send(batch, out, stop).await;
+        }
+        Ok(true)
+    }
+
+    /// The first of these rows, as many as go together.
+    fn batch(&mut self, rows: &mut impl Iterator<Item = (u64, Raw)>) -> Batch {
+        let (mut items, mut upto) = (Vec::with_capacity(BATCH), self.sent);
+        let (mut count, mut bytes) = (0, 0);
+        while count < BATCH
+            && bytes < BATCH_BYTES
+            && let Some((id, raw)) = rows.next()
+        {
+            upto = id;
+            count += 1;
+            bytes += raw.size();
+            match raw.item(id, &self.options.watches) {
+                Some(Item::Dropped { upto }) if upto <= self.told => {}
+                Some(item) => items.push((id, item)),
+                None => {}
+            }
+        }
+        self.waiting = self.waiting.saturating_sub(bytes);
+        self.shared
+            .with_ledger(|ledger| ledger.add(upto, count as u64, bytes as u64));
+        Batch { items, upto, bytes }
+    }
+
+    async fn send(
+        &mut self,
+        batch: Batch,
+        out: &mpsc::Sender<Batch>,
+        stop: &CancellationToken,
+    ) -> Result<bool, OutboxError> {
+        self.sent = batch.upto;
+        loop {
+            tokio::select! {
+                biased;
+                room = out.reserve() => {
+                    let Ok(room) = room else { return Ok(false) };
+                    room.send(batch);
+                    return Ok(true);
+                }
+                () = stop.cancelled() => return Ok(false),
+                () = tokio::time::sleep(KEEPALIVE) => in_time(self.link.batch_execute("SELECT 1")).await?,
+            }
+        }
+    }
+
+    /// Notices, and tells the report, that delivery waits for somebody.
+    async fn watch_stall(&mut self) -> Result<(), OutboxError> {
+        let place = self.gate.passed();
+        let over = |stall: &Waiting| stall.place != place || !self.gate.is_waiting();
+        if let Some(stall) = self.stall.take_if(|stall| over(stall))
+            && stall.asked.is_some()
+        {
+            self.shared.report.send_modify(|report| report.stall = None);
+        }
+        if !self.gate.is_waiting() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let stall = self.stall.get_or_insert(Waiting {
+            place,
+            since: now,
+            asked: None,
+        });
+        let lasts = now.saturating_duration_since(stall.since);
+        if lasts < STALLED
+            || stall
+                .asked
+                .is_some_and(|asked| now.saturating_duration_since(asked) < STALLED)
+        {
+            return Ok(());
+        }
+        stall.asked = Some(now);
+        let blockers = in_time(stall::blockers(&self.link, self.table, &self.ours())).await?;
+        self.shared
+            .report
+            .send_modify(|report| report.stall = Some(Stall { lasts, blockers }));
+        Ok(())
+    }
+}
+
+pub(super) type Param<'a> = (&'a (dyn tokio_postgres::types::ToSql + Sync), Type);
+
+/// Ids come from a bigint.
+pub(super) fn signed(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+/// A piece of the rows behind `$1`: at most `$2` rows, and none that begins beyond `$3` bytes. The length of a stored value is known
+/// without reading it.
+const READ: &str = "SELECT {columns} FROM (
+      SELECT p.*, sum(coalesce(octet_length(p.row), 0) + coalesce(octet_length(p.old), 0))
+               OVER (ORDER BY p.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        FROM (SELECT * FROM pregon.outbox WHERE id > $1 ORDER BY id LIMIT $2) AS p) AS o
+     WHERE coalesce(o.before, 0) < $3 ORDER BY o.id";
+
+/// The same of ranges, which stand in rising order: a nested loop is the only plan there is and keeps it.
+const FILL: &str = "SELECT {columns} FROM (
+      SELECT p.*, sum(coalesce(octet_length(p.row), 0) + coalesce(octet_length(p.old), 0))
+               OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        FROM (SELECT r.* FROM unnest($1::bigint[], $2::bigint[]) AS g (first, last)
+                CROSS JOIN LATERAL (SELECT * FROM pregon.outbox WHERE id BETWEEN g.first AND g.last ORDER BY id) AS r
+               LIMIT $3) AS p) AS o
+     WHERE coalesce(o.before, 0) < $4";

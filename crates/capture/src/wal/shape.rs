@@ -1,0 +1,263 @@
+//! What a table's changes become for each watch of it: kinds of the columns, the chosen ones, and what the server has to be asked.
+//!
+//! Made once for each description of a table in the stream (the first, and one after every change of its definition).
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::ask::{Ask, Source};
+use super::json;
+use super::pgoutput::{Cell, Relation, Tuple};
+use super::types::{self, Kind};
+use crate::catalog::names::{ident, ident_list, qualified};
+use crate::install::WatchSpec;
+use crate::query::{Pool, QueryError};
+
+/// One column as the stream has it.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) key: bool,
+    /// `"name":`
+    label: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) relation: Arc<Relation>,
+    pub(super) columns: Vec<Column>,
+    pub(super) watches: Vec<Bound>,
+}
+
+/// One watch on this table.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) name: Arc<str>,
+    pub(super) spec: WatchSpec,
+    /// Places of the chosen columns.
+    pub(super) chosen: Vec<usize>,
+    /// What only the server can say.
+    pub(super) ask: Option<Ask>,
+    /// The condition reads no column outside of the replica identity, so it can be told from a key.
+    pub(super) key_condition: bool,
+}
+
+impl Bound {
+    /// Whether a value of this column matters.
+    pub(super) fn reads(&self, column: usize) -> bool {
+        self.ask.is_some() || self.chosen.contains(&column)
+    }
+}
+
+/// A column of the watched table today.
+#[derive(Debug, Deserialize)]
+struct Today {
+    name: String,
+    generated: bool,
+    /// How it is computed, where that runs nothing but functions of PostgreSQL.
+    expression: Option<String>,
+}
+
+/// A table that this one is, or inherits from.
+#[derive(Debug, Deserialize)]
+struct Above {
+    oid: u32,
+    schema: String,
+    name: String,
+}
+
+const ABOVE: &str = "
+    WITH RECURSIVE above AS (
+      SELECT $1::oid AS oid UNION SELECT i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.oid)
+    SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name
+      FROM above a JOIN pg_class c ON c.oid = a.oid JOIN pg_namespace n ON n.oid = c.relnamespace";
+
+// A function of somebody else's would run with the rights of the gateway.
+const TODAY: &str = "
+    SELECT a.attname::text AS name, a.attgenerated <> '' AS generated,
+           CASE WHEN NOT EXISTS (SELECT 1 FROM pg_depend p WHERE p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
+                                    AND p.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass))
+                THEN pg_get_expr(d.adbin, d.adrelid) END AS expression
+      FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+
+impl Shape {
+    /// Looks up what the stream does not say.
+    pub(super) async fn load(
+        pool: &Pool,
+        relation: &Arc<Relation>,
+        watches: &[WatchSpec],
+    ) -> Result<Self, QueryError> {
+        let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
+        let kinds = types::kinds(pool, &oids).await?;
+        let columns = relation.columns.iter().zip(kinds).map(|(column, kind)| {
+            let mut label = Vec::new();
+            json::string(&mut label, &column.name);
+            label.push(b':');
+            Column {
+                name: column.name.clone(),
+                kind,
+                key: column.key,
+                label,
+            }
+        });
+        let mut shape = Self {
+            relation: Arc::clone(relation),
+            columns: columns.collect(),
+            watches: Vec::new(),
+        };
+        let above: Vec<Above> = typed(pool, ABOVE, relation.oid).await?;
+        for spec in watches {
+            // By its name when it was changed, or through its parent; it may be gone or renamed by now.
+            let itself =
+                (relation.schema == spec.schema && relation.name == spec.table).then_some(relation.oid);
+            let parent = above.iter().find(|table| {
+                table.oid != relation.oid && table.schema == spec.schema && table.name == spec.table
+            });
+            if let Some(watched) = itself.or(parent.map(|table| table.oid)) {
+                let today: Vec<Today> = typed(pool, TODAY, watched).await?;
+                let bound = shape.bind(pool, spec, &today).await?;
+                shape.watches.push(bound);
+            }
+        }
+        Ok(shape)
+    }
+
+    async fn bind(&self, pool: &Pool, spec: &WatchSpec, today: &[Today]) -> Result<Bound, QueryError> {
+        let inherits = (&spec.schema, &spec.table) != (&self.relation.schema, &self.relation.name);
+        let wanted: Vec<&str> = match &spec.columns {
+            Some(chosen) => chosen.iter().map(String::as_str).collect(),
+            // The watch is about the columns of its own table.
+            None if inherits => today.iter().map(|column| column.name.as_str()).collect(),
+            None => self.columns.iter().map(|column| column.name.as_str()).collect(),
+        };
+        let place = |name: &str| self.columns.iter().position(|column| column.name == name);
+        let chosen: Vec<usize> = wanted.iter().filter_map(|name| place(name)).collect();
+        let foreign = chosen.iter().any(|place| {
+            self.columns
+                .get(*place)
+                .is_some_and(|column| column.kind.is_foreign())
+        });
+        let computed = |column: &Today| {
+            let wanted = spec
+                .columns
+                .as_ref()
+                .is_none_or(|chosen| chosen.contains(&column.name));
+            column.generated && column.expression.is_some() && wanted && place(&column.name).is_none()
+        };
+        let rendered = (foreign || today.iter().any(computed))
+            .then(|| expressions(spec, today, &|name| place(name).is_some()));
+        let ask = Ask::new(Source {
+            table: &qualified(&spec.schema, &spec.table),
+            alias: &ident(&spec.table),
+            condition: spec.condition.as_deref(),
+            row: rendered.as_deref(),
+        });
+        Ok(Bound {
+            name: Arc::from(spec.name.as_str()),
+            chosen,
+            key_condition: self.is_key_condition(pool, spec).await?,
+            ask,
+            spec: spec.clone(),
+        })
+    }
+
+    /// Whether the condition compiles with the columns of the replica identity alone.
+    async fn is_key_condition(&self, pool: &Pool, spec: &WatchSpec) -> Result<bool, QueryError> {
+        let Some(condition) = &spec.condition else {
+            return Ok(true);
+        };
+        let keys = self.columns.iter().filter(|column| column.key);
+        let sql = format!(
+            "SELECT (\n{}\n)::text FROM (SELECT {} FROM (SELECT (NULL::{}).*) AS pregon_all) AS {}",
+            condition.trim(),
+            ident_list(keys.map(|column| column.name.as_str())),
+            qualified(&spec.schema, &spec.table),
+            ident(&spec.table),
+        );
+        match pool.query_text(&sql, &[]).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_permanent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The row as JSON with the columns at `places`; of a key only those that it has.
+    pub(super) fn render(&self, tuple: &Tuple, places: &[usize]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + places.len() * 24);
+        out.push(b'{');
+        for place in places {
+            let (Some(column), Some(cell)) = (self.columns.get(*place), tuple.cells.get(*place)) else {
+                continue;
+            };
+            if tuple.key_only && !column.key {
+                continue;
+            }
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&column.label);
+            match cell.text() {
+                Some(text) => json::write(&mut out, &column.kind, &String::from_utf8_lossy(text)),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.push(b'}');
+        out
+    }
+
+    /// The row as `json_populate_record` reads it back without a loss: texts, which go through the types' own input.
+    pub(super) fn texts(&self, tuple: &Tuple, out: &mut Vec<u8>) {
+        out.push(b'{');
+        let mut first = true;
+        for (column, cell) in self.columns.iter().zip(&tuple.cells) {
+            let Cell::Text(text) = cell else { continue };
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            out.extend_from_slice(&column.label);
+            let text = String::from_utf8_lossy(text);
+            match column.kind {
+                // A text would become a JSON string.
+                Kind::Json => out.extend_from_slice(text.as_bytes()),
+                _ => json::string(out, &text),
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+/// The columns of the rendered row, computed ones with their expression.
+fn expressions(spec: &WatchSpec, today: &[Today], streamed: &dyn Fn(&str) -> bool) -> String {
+    let mut list: Vec<String> = Vec::new();
+    let mut add = |column: &Today| {
+        let name = ident(&column.name);
+        match (&column.expression, column.generated && !streamed(&column.name)) {
+            (Some(expression), true) => list.push(format!("({expression}) AS {name}")),
+            (None, true) => {}
+            _ => list.push(name),
+        }
+    };
+    match &spec.columns {
+        None => today.iter().for_each(&mut add),
+        Some(chosen) => {
+            let found = |name: &String| today.iter().find(|column| column.name == *name);
+            chosen.iter().filter_map(found).for_each(&mut add);
+        }
+    }
+    list.join(", ")
+}
+
+async fn typed<T: serde::de::DeserializeOwned>(
+    pool: &Pool,
+    sql: &str,
+    oid: u32,
+) -> Result<Vec<T>, QueryError> {
+    let rows = pool.query_json(sql, &[json!(oid)]).await?;
+    let read = |row| serde_json::from_value(row).map_err(|error| QueryError::Value(error.to_string()));
+    rows.into_iter().map(read).collect()
+}

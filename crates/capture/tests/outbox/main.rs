@@ -1,0 +1,10 @@
+//! The outbox against a real PostgreSQL: order, losses, faults, rights.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod kit;
+mod stress;
+mod reading;
+mod writes;
+mod keeping;
+mod rights;
+mod switching;

@@ -1,0 +1,188 @@
+//! Builds the sources that a configuration names and spawns their tasks.
+
+use std::sync::Arc;
+
+use pregon_capture::connect::{ConnectError, Settings};
+use pregon_capture::fetch::SEARCH_PATH;
+use pregon_capture::install::Mode;
+use pregon_capture::listen::{ListenOptions, WatchTable};
+use pregon_capture::query::{Pool, PoolOptions};
+use pregon_capture::wal::{Repair, WalOptions};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Apply, Config, Postgres};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::source::Attached;
+use crate::source::emitter::Emitters;
+use crate::source::outbox::OutboxSource;
+use crate::source::postgres::PostgresSource;
+use crate::source::redis::RedisSource;
+use crate::source::triggers::Triggers;
+use crate::source::wal::WalSource;
+
+/// What every source is built of.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) pipeline: &'a Arc<Pipeline>,
+    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) hub: &'a Arc<Hub>,
+    pub(super) pool: Option<&'a Arc<Pool>>,
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// The running sources, and what `/readyz` waits for.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) tasks: JoinSet<()>,
+    pub(super) attached: Vec<(&'static str, Attached)>,
+}
+
+/// Starts all of them; they attach in the background.
+pub(super) fn start(parts: &Parts<'_>) -> anyhow::Result<Sources> {
+    let mut sources = Sources::default();
+    let config = parts.config;
+    let emitters = Emitters::build(config, parts.pool.cloned(), parts.metrics, parts.hub);
+    if let Some(postgres) = &config.postgres
+        && let Some(url) = &postgres.url
+    {
+        let settings = Settings::parse(url.reveal())?;
+        let mode = crate::install::mode(config);
+        let watched = match mode {
+            Mode::Notify => None,
+            Mode::Outbox => Some(sources.outbox(parts, settings.clone())),
+            Mode::Wal => Some(sources.wal(parts, postgres, settings.clone())?),
+        };
+        let listening = sources.listen(parts, settings, emitters.as_ref());
+        if mode != Mode::Wal {
+            sources.triggers(parts, watched.unwrap_or(listening));
+        }
+    }
+    if let Some(redis) = &config.redis {
+        let source = RedisSource::build(redis, emitters.as_ref(), parts.pipeline, parts.metrics)?;
+        sources.attached.extend(source.attached());
+        source.spawn(&mut sources.tasks, parts.stop);
+    }
+    Ok(sources)
+}
+
+impl Sources {
+    fn outbox(&mut self, parts: &Parts<'_>, settings: Settings) -> Attached {
+        let source = OutboxSource::build(parts.config, settings, parts.pipeline, parts.metrics);
+        let up = source.attached.clone();
+        self.attached.push(("postgres outbox", up.clone()));
+        self.tasks.spawn(source.run(parts.stop.clone()));
+        up
+    }
+
+    fn wal(
+        &mut self,
+        parts: &Parts<'_>,
+        postgres: &Postgres,
+        settings: Settings,
+    ) -> anyhow::Result<Attached> {
+        let source = wal_source(parts, postgres, settings)?;
+        let up = source.attached.clone();
+        self.attached.push(("postgres wal", up.clone()));
+        self.attached
+            .push(("postgres publication", source.complete.clone()));
+        self.tasks.spawn(source.run(parts.stop.clone()));
+        Ok(up)
+    }
+
+    /// What is notified; where something else captures the changes there may be nothing to listen to.
+    fn listen(
+        &mut self,
+        parts: &Parts<'_>,
+        settings: Settings,
+        emitters: Option<&Arc<Emitters>>,
+    ) -> Attached {
+        let (config, up) = (parts.config, Attached::default());
+        let options = listen_options(config, settings);
+        if !options.publish && options.channels.is_empty() {
+            return up;
+        }
+        self.attached.push(("postgres", up.clone()));
+        let (pipeline, metrics) = (parts.pipeline, parts.metrics);
+        let source = PostgresSource::build(config, options, emitters, pipeline, metrics, up.clone());
+        let stopped = parts.stop.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = source.run(stopped).await {
+                tracing::error!(%error, "postgres cannot be listened to");
+            }
+        });
+        up
+    }
+
+    /// What looks after triggers of watches that come `up`.
+    fn triggers(&mut self, parts: &Parts<'_>, up: Attached) {
+        let pool = parts.pool.map(Arc::as_ref);
+        if let Some(triggers) = Triggers::build(parts.config, pool, up, parts.pipeline, parts.metrics) {
+            self.attached
+                .push(("postgres triggers", triggers.complete.clone()));
+            self.tasks.spawn(triggers.run(parts.stop.clone()));
+        }
+    }
+}
+
+fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> anyhow::Result<WalSource> {
+    let mut pool = PoolOptions::new(settings.clone().with_name("wal/query"));
+    pool.size = 2; // One batch at a time asks, and the reader looks after the slot.
+    pool.statement_timeout = postgres.statement_timeout.0;
+    pool.search_path = Some(SEARCH_PATH);
+    let pool = Pool::new(pool);
+    let replication = postgres.replication().map(|url| Settings::parse(url.reveal()));
+    let target = crate::install::target(parts.config)?;
+    let admin = postgres.admin().filter(|_| postgres.apply == Apply::Auto);
+    let repair = admin.map(|url| {
+        Ok::<_, ConnectError>(Repair {
+            settings: Settings::parse(url.reveal())?.with_name("install"),
+            target: target.clone(),
+        })
+    });
+    Ok(WalSource {
+        options: WalOptions {
+            settings: replication.transpose()?.unwrap_or(settings).with_name("wal"),
+            pool: pool.clone(),
+            slot: target.slot.clone(),
+            watches: target.watches.clone(),
+            repair: repair.transpose()?,
+            check: postgres.heartbeat.0 * 2,
+        },
+        pool,
+        pipeline: Arc::clone(parts.pipeline),
+        metrics: Arc::clone(parts.metrics),
+        attached: Attached::default(),
+        complete: Attached::default(),
+    })
+}
+
+/// What the listener needs to know of the configuration.
+fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
+    let mut options = ListenOptions::new(settings);
+    options.channels = config
+        .listen
+        .iter()
+        .map(|listen| listen.channel.clone())
+        .collect();
+    let emitters = config.socketio().postgres_channels();
+    options.channels.extend(emitters.map(|(channel, _)| channel));
+    options.publish = crate::install::mode(config) == Mode::Notify;
+    options.node = format!("pregon-{:08x}", rand::random::<u32>());
+    if let Some(postgres) = &config.postgres {
+        options.heartbeat = postgres.heartbeat.0;
+    }
+    let notified = crate::install::specs(config).into_iter();
+    for spec in notified.filter(|_| options.publish) {
+        let table = WatchTable {
+            schema: spec.schema,
+            table: spec.table,
+            columns: spec.columns,
+            condition: spec.condition,
+        };
+        options.watches.insert(spec.name, table);
+    }
+    options
+}

@@ -1,0 +1,367 @@
+//! PostgreSQL in `outbox` mode: changes of watches and what `pregon.publish` says, complete and in order.
+//!
+//! ```text
+//!  session: reader ──batches──▶ taker ──events, place──▶ pipeline ──▶ log
+//!              clerk ◀──────────── receipts, in order ◀──────────────┘
+//! ```
+//!
+//! One task runs one session after the other. The log keeps how far the outbox was taken with each batch, so that a new session begins
+//! where the log says and nothing comes twice; a log that remembers nothing begins where the last gateway was. Batches are appended
+//! before earlier ones are durable, at most [`UNRESOLVED`] of them; when the log refuses one, it refuses those behind it too, the session
+//! ends, and the next one reads them again. So a lost connection, a full disk or a restart is no gap. What is one: rows that a
+//! trigger could not render, that were dropped or deleted before they were read, and an outbox that is not the one that the log knows.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use pregon_capture::connect::Settings;
+use pregon_capture::listen::Backoff;
+use pregon_capture::outbox::{self, Batch, Clerk, Item, OutboxError, OutboxOptions, Place, Reader, Report};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Attached;
+use super::postgres::{publish, row};
+use crate::config::Config;
+use crate::event::Event;
+use crate::log::{LogError, Position, Taken};
+use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::pipeline::Pipeline;
+
+/// Its name in the log and in the metrics.
+const SOURCE: &str = "outbox";
+
+/// Batches between the reader and the taker: enough that neither waits for the other's next step.
+const BATCHES: usize = 4;
+
+/// Batches whose receipts are awaited, and their bytes: at 500 rows each, what a disk with slow fsyncs gets in a fifth of a second.
+const UNRESOLVED: usize = 64;
+const UNRESOLVED_BYTES: usize = 16 << 20;
+
+/// At most one line in this time about rows that a trigger could not render.
+const RENDER_EVERY: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub struct OutboxSource {
+    pub options: Arc<OutboxOptions>,
+    pub pipeline: Arc<Pipeline>,
+    pub metrics: Arc<Metrics>,
+    pub attached: Attached,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("{0}")]
+    Outbox(#[from] OutboxError),
+    #[error("what was read could not be appended: {0}")]
+    Log(#[from] LogError),
+}
+
+impl Ended {
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Outbox(error) => error.is_permanent(),
+            Self::Log(_) => false,
+        }
+    }
+}
+
+impl OutboxSource {
+    /// The source of a configuration whose watches go through the outbox.
+    pub fn build(
+        config: &Config,
+        settings: Settings,
+        pipeline: &Arc<Pipeline>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let outbox = config.postgres.clone().unwrap_or_default().outbox;
+        let names = config.watch.iter().map(|watch| Arc::from(watch.name.as_str()));
+        let options = OutboxOptions {
+            settings,
+            watches: names.collect(),
+            retention: outbox.retention.0,
+            kept: outbox.kept.0,
+            most: outbox.max.0,
+            doorbell: outbox.doorbell,
+            node: format!("pregon-{:08x}", rand::random::<u32>()),
+        };
+        Self {
+            options: Arc::new(options),
+            pipeline: Arc::clone(pipeline),
+            metrics: Arc::clone(metrics),
+            attached: Attached::default(),
+        }
+    }
+
+    /// Captures until `stop`; what was read is appended, and where that was is remembered.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut place = None;
+        let mut told = String::new();
+        while !stop.is_cancelled() {
+            let Err(ended) = self.session(&mut place, &mut backoff, &stop).await else {
+                break;
+            };
+            self.set_attached(false);
+            let reason = ended.to_string();
+            if reason != told {
+                if ended.is_permanent() {
+                    tracing::error!(reason, "the outbox cannot be read yet, trying again");
+                } else {
+                    tracing::warn!(reason, "the outbox is not read, trying again");
+                }
+                told = reason;
+            }
+            if matches!(ended, Ended::Log(LogError::Closed)) {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(ended.is_permanent(), rand::random())) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        self.set_attached(false);
+    }
+
+    /// From a connection to its end; `Ok` when stopped.
+    async fn session(
+        &self,
+        place: &mut Option<Place>,
+        backoff: &mut Backoff,
+        stop: &CancellationToken,
+    ) -> Result<(), Ended> {
+        let attached = tokio::select! {
+            attached = outbox::attach(Arc::clone(&self.options)) => attached?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let (mut reader, clerk) = attached;
+        let from = self.pipeline.position();
+        let known = self.pipeline.taken(SOURCE).map(|taken| Place {
+            epoch: taken.epoch,
+            upto: taken.upto.0,
+        });
+        let begun = reader.begin(known.or(*place)).await?;
+        *place = Some(begun.place);
+        if begun.lost {
+            tracing::warn!("rows of the outbox are missing, or it is another one than before");
+            self.gap_of_all(from).await?;
+        }
+        tracing::info!(place = begun.place.upto, "reading the outbox");
+        backoff.reset();
+        self.set_attached(true);
+        let mut taker = Taker::new(self, begun.place);
+        let ended = self.work(reader, clerk, &mut taker, stop).await;
+        *place = Some(taker.logged);
+        ended
+    }
+
+    /// Reader, taker and clerk side by side; whichever ends first ends the others in the order of the data path.
+    async fn work(
+        &self,
+        mut reader: Reader,
+        mut clerk: Clerk,
+        taker: &mut Taker<'_>,
+        stop: &CancellationToken,
+    ) -> Result<(), Ended> {
+        let halt = stop.child_token();
+        let (out, batches) = mpsc::channel(BATCHES);
+        let (logged, in_log) = watch::channel(taker.place.upto);
+        let last = logged.subscribe();
+        let report = reader.report();
+        let reading = reader.run(out, halt.clone());
+        let taking = async {
+            let taken = taker.run(batches, logged).await;
+            halt.cancel();
+            taken
+        };
+        // Ends when the taker has dropped its end.
+        let writing = async {
+            let written = clerk.run(in_log, CancellationToken::new()).await;
+            halt.cancel();
+            written
+        };
+        let all = async { tokio::join!(reading, taking, writing) };
+        let (read, taken, written) = tokio::select! {
+            all = all => all,
+            never = self.tell(report) => never,
+        };
+        taken?;
+        read?;
+        written?;
+        let place = *last.borrow();
+        Ok(clerk.save(place).await?)
+    }
+
+    /// Says what the session reports; ends never.
+    async fn tell<T>(&self, mut report: watch::Receiver<Report>) -> T {
+        let mut stalled = false;
+        while report.changed().await.is_ok() {
+            let report = report.borrow_and_update().clone();
+            self.metrics.outbox(&report);
+            match &report.stall {
+                Some(stall) if !stalled => {
+                    let blockers: Vec<String> = stall.blockers.iter().map(ToString::to_string).collect();
+                    tracing::warn!(
+                        blockers = blockers.join(", "),
+                        "delivery waits for a transaction that has written and is still open"
+                    );
+                }
+                None if stalled => tracing::info!("delivery goes on"),
+                _ => {}
+            }
+            stalled = report.stall.is_some();
+        }
+        std::future::pending().await
+    }
+
+    /// Whatever the outbox carries may be missing: changes of all watches, and publishes on any channel.
+    async fn gap_of_all(&self, from: Position) -> Result<(), LogError> {
+        let sources: Vec<Arc<str>> = self.options.watches.iter().map(Arc::clone).collect();
+        self.pipeline.gap(&sources, true, from).await
+    }
+
+    fn set_attached(&self, attached: bool) {
+        self.attached.set(attached);
+        let label = SourceLabel {
+            source: SOURCE.into(),
+        };
+        self.metrics
+            .source_up
+            .get_or_create(&label)
+            .set(i64::from(attached));
+    }
+}
+
+/// Appends batches in their order and follows their receipts.
+struct Taker<'a> {
+    source: &'a OutboxSource,
+    /// What was appended, and what of it is in the log.
+    place: Place,
+    logged: Place,
+    rendered: Option<Instant>,
+    receipts: FuturesOrdered<BoxFuture<'static, Result<Resolved, LogError>>>,
+    /// Bytes behind the receipts.
+    waiting: usize,
+}
+
+/// A batch that is in the log.
+struct Resolved {
+    upto: u64,
+    bytes: usize,
+}
+
+impl<'a> Taker<'a> {
+    fn new(source: &'a OutboxSource, place: Place) -> Self {
+        Self {
+            source,
+            place,
+            logged: place,
+            rendered: None,
+            receipts: FuturesOrdered::new(),
+            waiting: 0,
+        }
+    }
+
+    /// Until there are no more batches, or one is refused; tells `logged` up to where everything is in the log. Nothing is under way any
+    /// more when it returns, so that whoever asks the log then gets the last word.
+    async fn run(
+        &mut self,
+        batches: mpsc::Receiver<Batch>,
+        logged: watch::Sender<u64>,
+    ) -> Result<(), LogError> {
+        let ended = self.work(batches, &logged).await;
+        while self.receipts.next().await.is_some() {}
+        ended
+    }
+
+    async fn work(
+        &mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        logged: &watch::Sender<u64>,
+    ) -> Result<(), LogError> {
+        let mut open = true;
+        while open || !self.receipts.is_empty() {
+            let room = self.receipts.len() < UNRESOLVED && self.waiting < UNRESOLVED_BYTES;
+            tokio::select! {
+                biased;
+                Some(resolved) = self.receipts.next(), if !self.receipts.is_empty() => {
+                    let Resolved { upto, bytes } = resolved?;
+                    self.logged.upto = upto;
+                    self.waiting = self.waiting.saturating_sub(bytes);
+                    logged.send_replace(upto);
+                }
+                batch = batches.recv(), if open && room => match batch {
+                    Some(batch) => self.take(batch).await?,
+                    None => open = false,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, batch: Batch) -> Result<(), LogError> {
+        let mut events = Vec::with_capacity(batch.items.len());
+        for (id, item) in batch.items {
+            match item {
+                Item::Change(change) => events.push(row(change)),
+                Item::Published {
+                    channel,
+                    event,
+                    data,
+                    at,
+                } => events.push(publish(&channel, &event, data, Some(at))),
+                Item::RenderError { watch, message } => {
+                    self.flush(&mut events, id.saturating_sub(1), 0).await;
+                    self.not_rendered(&watch, &message);
+                    let from = self.source.pipeline.position();
+                    self.source.pipeline.gap(&[watch], false, from).await?;
+                }
+                Item::Dropped { .. } => {
+                    self.flush(&mut events, id.saturating_sub(1), 0).await;
+                    self.source.metrics.dropped(Reason::Overflow);
+                    self.source.gap_of_all(self.source.pipeline.position()).await?;
+                }
+            }
+        }
+        self.flush(&mut events, batch.upto, batch.bytes).await;
+        Ok(())
+    }
+
+    /// Appends events, and with them that the outbox was taken up to this id.
+    async fn flush(&mut self, events: &mut Vec<Event>, upto: u64, bytes: usize) {
+        if upto <= self.place.upto {
+            return;
+        }
+        let taken = Taken {
+            source: SOURCE.into(),
+            epoch: self.place.epoch,
+            upto: (upto, 0),
+        };
+        let receipt = self
+            .source
+            .pipeline
+            .ingest_upto(std::mem::take(events), Some(taken))
+            .await;
+        self.place.upto = upto;
+        self.waiting += bytes;
+        self.receipts.push_back(Box::pin(async move {
+            match receipt.wait().await {
+                // Another gateway on the same log was faster: what matters is that it is there.
+                Ok(_) | Err(LogError::Repeated { .. }) => Ok(Resolved { upto, bytes }),
+                Err(error) => Err(error),
+            }
+        }));
+    }
+
+    fn not_rendered(&mut self, watch: &str, message: &str) {
+        self.source.metrics.dropped(Reason::Render);
+        if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
+            tracing::warn!(watch, message, "a changed row could not be rendered");
+            self.rendered = Some(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! PostgreSQL in `wal` mode: changes of watches and `pregon.publish` from the write-ahead log.
+//!
+//! The reader and this consumer share one task. The log keeps the place in the WAL with each batch, and the server is told to forget only what
+//! a receipt says is kept: a kill at any moment loses and repeats nothing. Only a stream that cannot go on where it was left (a
+//! lost slot, another server) becomes a gap.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use pregon_capture::listen::Captured;
+use pregon_capture::query::{Pool, QueryError};
+use pregon_capture::wal::{
+    Finisher, Health, Kept, Known, Lsn, Place, RawBatch, Reader, Step, WalOptions, wait_visible,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Attached;
+use super::postgres::{publish, row};
+use crate::event::Event;
+use crate::log::{LogError, Taken};
+use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::pipeline::Pipeline;
+
+/// Batches between the reader and the router, each of 1 MiB at most or one row.
+const QUEUE: usize = 8;
+/// Batches that the log has not yet made durable.
+const UNKEPT: usize = 256;
+/// Pause after a query that failed for a passing reason, doubled up to a second.
+const PAUSE: Duration = Duration::from_millis(20);
+/// At most one line in this time about rows that could not be shown.
+const RENDER_EVERY: Duration = Duration::from_secs(10);
+
+/// The source with what it needs.
+pub struct WalSource {
+    pub options: WalOptions,
+    /// With the search path of conditions.
+    pub pool: Pool,
+    pub pipeline: Arc<Pipeline>,
+    pub metrics: Arc<Metrics>,
+    pub attached: Attached,
+    /// Every watched table is in the publication.
+    pub complete: Attached,
+}
+
+/// A batch on its way into the log, and what may be confirmed once it is there.
+type Unkept = BoxFuture<'static, (Option<Kept>, Result<(), LogError>)>;
+
+struct Running {
+    /// The source's name in the log.
+    name: Arc<str>,
+    watches: Vec<Arc<str>>,
+    finisher: Finisher,
+    pool: Pool,
+    pipeline: Arc<Pipeline>,
+    metrics: Arc<Metrics>,
+    attached: Attached,
+    complete: Attached,
+    /// Where the present stream began.
+    begun: Option<Known>,
+    unkept: FuturesOrdered<Unkept>,
+    kept: watch::Sender<Kept>,
+    again: watch::Sender<u64>,
+    health: Option<Health>,
+    rendered: Option<Instant>,
+}
+
+impl WalSource {
+    /// Captures until `stop`; the reader stops first, then what it read is appended.
+    pub async fn run(self, stop: CancellationToken) {
+        let (sink, steps) = mpsc::channel(QUEUE);
+        let (kept, kept_by_log) = watch::channel(Kept::default());
+        let (again, asked_again) = watch::channel(0);
+        let name: Arc<str> = format!("wal:{}", self.options.slot).into();
+        let watches = self.options.watches.clone();
+        let mut running = Running {
+            name,
+            watches: watches
+                .iter()
+                .map(|watch| Arc::from(watch.name.as_str()))
+                .collect(),
+            finisher: Finisher::new(self.pool.clone(), watches),
+            pool: self.pool,
+            pipeline: self.pipeline,
+            metrics: self.metrics,
+            attached: self.attached,
+            complete: self.complete,
+            begun: None,
+            unkept: FuturesOrdered::new(),
+            kept,
+            again,
+            health: None,
+            rendered: None,
+        };
+        let reader = Reader::new(self.options, sink, kept_by_log, asked_again);
+        tokio::join!(reader.run(stop), running.take_all(steps));
+        running.set_attached(false);
+    }
+}
+
+fn known(taken: Taken) -> Known {
+    let (lsn, index) = taken.upto;
+    Known {
+        epoch: taken.epoch,
+        place: Place { lsn: Lsn(lsn), index },
+    }
+}
+
+impl Running {
+    async fn take_all(&mut self, mut steps: mpsc::Receiver<Step>) {
+        loop {
+            tokio::select! {
+                biased;
+                Some((upto, outcome)) = self.unkept.next(), if !self.unkept.is_empty() => {
+                    if self.is_lost(upto, outcome) {
+                        self.gap(&self.watches, true).await;
+                    }
+                }
+                step = steps.recv(), if self.unkept.len() < UNKEPT => match step {
+                    Some(step) => self.take(step).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Where to begin: behind what the log has, once it has decided about everything.
+    async fn resume(&mut self) -> Option<Known> {
+        while let Some((upto, outcome)) = self.unkept.next().await {
+            if self.is_lost(upto, outcome) {
+                self.gap(&self.watches, true).await;
+            }
+        }
+        let kept = self.pipeline.taken(&self.name).map(known);
+        match (kept, self.begun) {
+            (Some(kept), Some(begun)) if kept.epoch == begun.epoch => Some(Known {
+                place: kept.place.max(begun.place),
+                ..kept
+            }),
+            (kept, begun) => kept.or(begun),
+        }
+    }
+
+    /// What became of a batch; true if it will never be in the log.
+    fn is_lost(&self, upto: Option<Kept>, outcome: Result<(), LogError>) -> bool {
+        let lost = match outcome {
+            // Another gateway on the same log was faster: what matters is that it is there.
+            Ok(()) | Err(LogError::Repeated { .. }) => false,
+            Err(error @ LogError::TooLarge) => {
+                tracing::error!(%error, "a change is left out: clients are told of a gap");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "captured changes were not kept, reading them again");
+                self.reconnect();
+                return false;
+            }
+        };
+        if let Some(upto) = upto {
+            self.kept.send_replace(upto);
+        }
+        lost
+    }
+
+    async fn take(&mut self, step: Step) {
+        match step {
+            Step::Attached { known, gap } => self.attached_at(known, gap).await,
+            Step::Batch(batch) => self.batch(batch).await,
+            Step::Resume(answer) => {
+                // A reader that does not wait for it is stopping.
+                let _ = answer.send(self.resume().await);
+            }
+            Step::Health(health) => self.health(health).await,
+            Step::Lost { reason, permanent } => {
+                if permanent {
+                    tracing::error!(reason, "the write-ahead log is not read, trying again");
+                } else {
+                    tracing::warn!(reason, "the write-ahead log is not read, trying again");
+                }
+                self.set_attached(false);
+            }
+        }
+    }
+
+    async fn attached_at(&mut self, known: Known, gap: Option<&str>) {
+        tracing::info!(slot = &*self.name, lsn = %known.place.lsn, "reading the write-ahead log");
+        self.begun = Some(known);
+        if let Some(reason) = gap {
+            tracing::warn!(reason, "changes may have been lost: clients are told");
+            self.gap(&self.watches, true).await;
+        }
+        let remembered = self.pipeline.taken(&self.name).map(|taken| taken.epoch);
+        if remembered != Some(known.epoch) {
+            // From here on this history counts, also if nothing comes before the next start.
+            self.append(Vec::new(), known.place, None).await;
+        }
+        self.set_attached(true);
+    }
+
+    async fn batch(&mut self, mut batch: RawBatch) {
+        let captured = self.finished(&mut batch).await;
+        let mut events = Vec::with_capacity(captured.len());
+        let mut failed = HashSet::new();
+        for captured in captured {
+            match captured {
+                Captured::Change(change) => events.push(row(change)),
+                Captured::Published {
+                    channel,
+                    event,
+                    data,
+                    at,
+                    ..
+                } => events.push(publish(&channel, &event, data, at)),
+                // Said once and before the batch, which has to go in as one with its place.
+                Captured::RenderError { watch, message } => {
+                    if failed.insert(Arc::clone(&watch)) {
+                        self.not_rendered(watch, &message).await;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.append(events, batch.upto, batch.confirm).await;
+    }
+
+    async fn append(&mut self, events: Vec<Event>, upto: Place, confirm: Option<Lsn>) {
+        let epoch = self.begun.map_or(0, |known| known.epoch);
+        let taken = Taken {
+            source: Arc::clone(&self.name),
+            epoch,
+            upto: upto.pair(),
+        };
+        let confirm = confirm.map(|lsn| Kept { epoch, lsn });
+        let receipt = self.pipeline.ingest_upto(events, Some(taken)).await;
+        self.unkept
+            .push_back(Box::pin(async move { (confirm, receipt.wait().await.map(drop)) }));
+    }
+
+    /// What the batch captured. Nothing is lost while the database does not answer: the WAL waits as well.
+    async fn finished(&mut self, batch: &mut RawBatch) -> Vec<Captured> {
+        let mut pause = PAUSE;
+        loop {
+            let error = match self.finish(batch).await {
+                Ok(captured) => return captured,
+                Err(error) => error,
+            };
+            if error.is_permanent() {
+                tracing::error!(%error, "captured changes could not be completed: clients are told of a gap");
+                self.gap(&self.watches, false).await;
+                return Vec::new();
+            }
+            if pause == PAUSE {
+                tracing::warn!(%error, "captured changes wait for the database");
+            }
+            // A server that stops waits for whoever streams from it.
+            self.reconnect();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn finish(&mut self, batch: &mut RawBatch) -> Result<Vec<Captured>, QueryError> {
+        let captured = self.finisher.finish(batch).await?;
+        let asks = captured.iter().any(|captured| match captured {
+            Captured::Change(change) => self.pipeline.asks(&change.watch),
+            _ => false,
+        });
+        if asks {
+            // A query must not see the rows as they were before the change.
+            let mut xids: Vec<u32> = batch.changes.iter().map(|change| change.xid).collect();
+            xids.dedup();
+            wait_visible(&self.pool, &xids).await?;
+        }
+        Ok(captured)
+    }
+
+    async fn not_rendered(&mut self, watch: Arc<str>, message: &str) {
+        self.metrics.dropped(Reason::Render);
+        if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
+            tracing::warn!(watch = &*watch, message, "a changed row could not be shown");
+            self.rendered = Some(Instant::now());
+        }
+        self.gap(&[watch], false).await;
+    }
+
+    async fn health(&mut self, health: Health) {
+        let before = self.health.replace(health.clone()).unwrap_or_default();
+        self.metrics
+            .slot_retained
+            .set(i64::try_from(health.retained).unwrap_or(i64::MAX));
+        self.metrics.slot_alarm.set(i64::from(health.is_alarming()));
+        if health.is_alarming() && !before.is_alarming() {
+            tracing::warn!(
+                retained = health.retained,
+                safe = health.safe,
+                status = health.status,
+                "the slot has used up more than half of max_slot_wal_keep_size and will be lost beyond it: is the gateway too slow, or a \
+                 transaction open for long?"
+            );
+        }
+        if health.missing != before.missing {
+            if health.missing.is_empty() {
+                tracing::info!("the publication has all watched tables again");
+                self.gap(&self.watches, false).await;
+            } else {
+                let tables = health.missing.join(", ");
+                tracing::error!(
+                    tables,
+                    "watched tables are not in the publication, their changes are not captured: run `pregon db apply`"
+                );
+            }
+        }
+        self.complete.set(health.missing.is_empty());
+    }
+
+    /// Borrows nothing of this, because what is not kept yet is of no use to other threads.
+    fn gap(&self, sources: &[Arc<str>], everything: bool) -> impl Future<Output = ()> + Send + use<> {
+        let (pipeline, sources) = (Arc::clone(&self.pipeline), sources.to_vec());
+        async move {
+            let from = pipeline.position();
+            if let Err(error) = pipeline.gap(&sources, everything, from).await {
+                tracing::warn!(%error, "a gap was not appended");
+            }
+        }
+    }
+
+    fn reconnect(&self) {
+        self.again.send_modify(|count| *count += 1);
+    }
+
+    fn set_attached(&self, attached: bool) {
+        self.attached.set(attached);
+        let label = SourceLabel { source: "wal".into() };
+        self.metrics
+            .source_up
+            .get_or_create(&label)
+            .set(i64::from(attached));
+    }
+}
