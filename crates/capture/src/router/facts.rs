@@ -87,6 +87,12 @@ pub(super) async fn table(
     Ok(Some(facts))
 }
 
+/// Whether `pregon.publish` is there, of whatever way of capturing.
+pub(super) async fn publishes(client: &Client) -> Result<bool, Error> {
+    const THERE: &str = "SELECT to_regprocedure('pregon.publish(text, text, jsonb)') IS NOT NULL";
+    client.query_one(THERE, &[]).await?.try_get(0)
+}
+
 /// Whether a number has a message twice, so that the unique index could not be made.
 pub(super) async fn has_repeats(client: &Client, messages: &TableName) -> Result<bool, Error> {
     let sql = format!(

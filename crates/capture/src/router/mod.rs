@@ -91,6 +91,8 @@ pub struct RouterSpec {
     pub agents: Option<TableName>,
     /// The area of conversations that no rule gave to another.
     pub area: String,
+    /// How the gateway captures, for the installation of `pregon.publish` where there is none yet.
+    pub mode: crate::install::Mode,
     /// The role that the router connects with; it gets the least that it needs.
     pub role: Option<String>,
 }

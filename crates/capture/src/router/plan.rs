@@ -7,20 +7,14 @@ use super::functions;
 use super::schema::{self, Table};
 use super::{MARK, RouterSpec, SCHEMA, TableName};
 use crate::catalog::names::{ident, literal};
-use crate::install::{self, InstallError, Plan, Problem, PublishSpec, Step, StepKind, Target};
+use crate::install::{
+    self, InstallError, Mode, PUBLISHER_ROLE, Plan, Problem, PublishSpec, Step, StepKind, Target,
+};
 
 /// Compares the database with what the router needs, `pregon.publish` included. Everything wrong is reported at once.
 pub async fn plan(client: &Client, spec: &RouterSpec) -> Result<Plan, InstallError> {
-    let target = Target {
-        publish: PublishSpec {
-            roles: spec.role.iter().cloned().collect(),
-        },
-        gateway_role: spec.role.clone(),
-        prune: false,
-        ..Target::default()
-    };
-    let mut plan = install::plan(client, &target).await?;
     let mut problems = Vec::new();
+    let mut plan = publisher(client, spec, &mut problems).await?;
     let facts = facts::read(client).await?;
     own_schema(&facts, &mut plan, &mut problems);
     for table in schema::tables(spec) {
@@ -48,6 +42,47 @@ pub async fn plan(client: &Client, spec: &RouterSpec) -> Result<Plan, InstallErr
     } else {
         Err(InstallError::Invalid(problems))
     }
+}
+
+/// `pregon.publish`. One that is there stays as it is: it is the gateway's, whose way of capturing it serves.
+async fn publisher(
+    client: &Client,
+    spec: &RouterSpec,
+    problems: &mut Vec<Problem>,
+) -> Result<Plan, InstallError> {
+    let mut plan = Plan::default();
+    if !facts::publishes(client).await? {
+        if spec.mode == Mode::Wal {
+            problems.push(Problem::general(
+                "pregon.publish is not installed, and with capture = \"wal\" it belongs to the gateway's slot",
+                "run `pregon db apply` first",
+            ));
+            return Ok(plan);
+        }
+        let target = Target {
+            publish: PublishSpec {
+                roles: spec.role.iter().cloned().collect(),
+            },
+            gateway_role: spec.role.clone(),
+            mode: spec.mode,
+            prune: false,
+            ..Target::default()
+        };
+        return install::plan(client, &target).await;
+    }
+    let Some(role) = &spec.role else { return Ok(plan) };
+    const MAY: &str = "
+        SELECT has_schema_privilege(r.oid, 'pregon', 'USAGE')
+           AND has_function_privilege(r.oid, 'pregon.publish(text, text, jsonb)', 'EXECUTE')";
+    if facts::lacks(client, role, MAY).await? {
+        plan.steps.push(step(
+            format!("GRANT {PUBLISHER_ROLE} TO {}", ident(role)),
+            "the router publishes what it stores",
+            format!("role {role}"),
+            StepKind::Grant,
+        ));
+    }
+    Ok(plan)
 }
 
 fn step(sql: String, reason: &str, object: String, kind: StepKind) -> Step {

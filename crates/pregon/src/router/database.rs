@@ -25,6 +25,7 @@ pub fn spec(config: &Config) -> anyhow::Result<RouterSpec> {
         messages: TableName::parse(&router.messages),
         agents: router.agents.as_deref().map(TableName::parse),
         area: router.area.clone(),
+        mode: crate::install::mode(config),
         role: settings(config)?.user().map(str::to_owned),
     })
 }

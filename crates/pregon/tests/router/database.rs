@@ -173,3 +173,47 @@ async fn without_permission_nothing_is_installed_and_the_remedy_is_said() {
         "{failed:#}"
     );
 }
+
+#[tokio::test]
+async fn a_gateway_that_captures_otherwise_keeps_its_own_publish() {
+    let server = postgres::shared().await;
+    let database = Database::create(server).await.unwrap();
+    database
+        .execute("CREATE TABLE otra (id int PRIMARY KEY)")
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pregon.toml");
+    std::fs::write(
+        &file,
+        "[postgres]\ncapture = \"outbox\"\n[[watch]]\ntable = \"otra\"\n",
+    )
+    .unwrap();
+    let apply = |words: &[&str]| {
+        let mut command = std::process::Command::new(binary());
+        command
+            .args(words)
+            .arg("--config")
+            .arg(&file)
+            .env("DATABASE_URL", database.url());
+        let output = command.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    apply(&["db", "apply"]);
+    let publish =
+        "SELECT md5(prosrc) FROM pg_proc WHERE oid = 'pregon.publish(text, text, jsonb)'::regprocedure";
+    let before = ask(&database, publish).await;
+    let role = database.create_role("router").await.unwrap();
+    let options = options(&database.url_as(&role)).env("PREGON_ADMIN_URL", database.url());
+    let router = Node::spawn(options).await.unwrap();
+    deliver(&router, &text("1", "wamid.1", "hola")).await;
+    becomes(&database, "SELECT count(*) FROM mensajes", "1").await;
+    assert_eq!(ask(&database, publish).await, before);
+    becomes(&database, "SELECT count(*) FROM pregon.outbox", "2").await;
+    // The gateway finds everything as it left it.
+    apply(&["db", "plan"]);
+}
