@@ -411,14 +411,12 @@ async fn a_restart_and_a_kill_of_postgres_lose_and_repeat_nothing() {
 async fn a_slot_that_was_dropped_is_made_anew_and_is_a_gap() {
     let (database, node, mut client) = shop("columns = [\"id\"]").await;
     let slot = format!("pregon_{}", database.name());
-    database
-        .execute(&format!(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}'"
-        ))
-        .await
-        .unwrap();
+    // The gateway is quick to take it again: each attempt ends its reader first.
     eventually(SOON, || async {
-        let drop = format!("SELECT pg_drop_replication_slot('{slot}')");
+        let drop = format!(
+            "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = '{slot}' AND active; \
+             SELECT pg_drop_replication_slot('{slot}')"
+        );
         database.execute(&drop).await
     })
     .await
