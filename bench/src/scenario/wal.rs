@@ -145,7 +145,8 @@ fn through_gateway(server: &Server, database: &Database<'_>, first: u64, rows: u
     // The next pass begins with a slot that keeps nothing.
     let free = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
     let deadline = Instant::now() + PATIENCE;
-    while admin.run(&format!("DO $$ BEGIN IF EXISTS (SELECT 1 FROM pg_replication_slots WHERE active) THEN RAISE 'active'; END IF; END $$")).is_err() {
+    let idle = "DO $$ BEGIN IF EXISTS (SELECT FROM pg_replication_slots WHERE active) THEN RAISE 'active'; END IF; END $$";
+    while admin.run(idle).is_err() {
         ensure!(Instant::now() < deadline, "the slot stays active");
         std::thread::sleep(Duration::from_millis(20));
     }
