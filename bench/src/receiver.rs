@@ -57,6 +57,36 @@ pub(crate) fn open(address: SocketAddr, protocol: Protocol, path: &str) -> anyho
     Ok(stream)
 }
 
+/// Reads until so many events have come.
+pub(crate) fn count(client: &mut TcpStream, wanted: u64) -> anyhow::Result<()> {
+    let mut parser = Frames::default();
+    let mut chunk = vec![0; 256 * 1024];
+    let mut seen = 0;
+    while seen < wanted {
+        let length = client
+            .read(&mut chunk)
+            .with_context(|| format!("{seen} of {wanted} rows came"))?;
+        ensure!(
+            length > 0,
+            "the gateway closed the connection after {seen} of {wanted} rows"
+        );
+        let mut pong = None;
+        parser.feed(
+            chunk.get(..length).unwrap_or_default(),
+            |(opcode, payload)| match opcode {
+                TEXT => seen += 1,
+                PING => pong = Some(client_frame(PONG, payload)),
+                _ => {}
+            },
+        );
+        if let Some(pong) = pong {
+            client.write_all(&pong)?;
+        }
+    }
+    ensure!(seen == wanted, "{seen} rows came instead of {wanted}");
+    Ok(())
+}
+
 /// The deliveries on a stream of WebSocket frames that is open.
 pub(crate) fn listen(mut stream: TcpStream, mut frames: Frames, protocol: Protocol) -> Arrivals {
     spawn(move || receive(&mut stream, &mut frames, protocol))

@@ -1,18 +1,14 @@
 //! How fast the outbox empties, from the table to one WebSocket client: rows that wait behind an open transaction are let go at once.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use pregon_testkit::Database;
 
 use super::Effort;
 use crate::{
     contestant::{Kind, Running},
-    load::{Protocol, frames},
+    load::Protocol,
     postgres::Connection,
     receiver,
     report::{Bar, Figure, Report, Table, median, short},
@@ -49,41 +45,11 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
         ))?;
         let begun = Instant::now();
         blocker.run("COMMIT")?;
-        receive(&mut client, rows + 1).with_context(|| gateway.log())?;
+        receiver::count(&mut client, rows + 1).with_context(|| gateway.log())?;
         rates.push((rows + 1) as f64 / begun.elapsed().as_secs_f64());
         first = last + 1;
     }
     Ok(report(&rates, rows, effort))
-}
-
-/// Reads until so many events have come.
-fn receive(client: &mut TcpStream, wanted: u64) -> anyhow::Result<()> {
-    let mut parser = frames::Frames::default();
-    let mut chunk = vec![0; 256 * 1024];
-    let mut seen = 0;
-    while seen < wanted {
-        let length = client
-            .read(&mut chunk)
-            .with_context(|| format!("{seen} of {wanted} rows came"))?;
-        ensure!(
-            length > 0,
-            "the gateway closed the connection after {seen} of {wanted} rows"
-        );
-        let mut pong = None;
-        parser.feed(
-            chunk.get(..length).unwrap_or_default(),
-            |(opcode, payload)| match opcode {
-                frames::TEXT => seen += 1,
-                frames::PING => pong = Some(frames::client_frame(frames::PONG, payload)),
-                _ => {}
-            },
-        );
-        if let Some(pong) = pong {
-            client.write_all(&pong)?;
-        }
-    }
-    ensure!(seen == wanted, "{seen} rows came instead of {wanted}");
-    Ok(())
 }
 
 fn report(rates: &[f64], rows: u64, effort: Effort) -> Report {

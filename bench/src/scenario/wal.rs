@@ -3,7 +3,6 @@
 //! Both begin when the transaction has been committed and end with its last row, on the same server, one after the other.
 
 use std::{
-    io::Read,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -14,7 +13,7 @@ use pregon_testkit::{Database, Server};
 use super::Effort;
 use crate::{
     contestant::{Kind, Running},
-    load::{Protocol, frames},
+    load::Protocol,
     postgres::Connection,
     receiver,
     report::{Bar, Figure, Report, Table, median, short},
@@ -123,16 +122,7 @@ fn through_gateway(server: &Server, database: &Database<'_>, first: u64, rows: u
     let mut stream = receiver::open(gateway.address, Protocol::Bare, Kind::Ours.path())?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let reader = std::thread::spawn(move || -> anyhow::Result<Instant> {
-        let mut parser = frames::Frames::default();
-        let mut chunk = vec![0; 256 * 1024];
-        let mut seen = 0;
-        while seen < rows {
-            let length = stream.read(&mut chunk).context("waiting for rows")?;
-            ensure!(length > 0, "the gateway closed the connection after {seen} rows");
-            parser.feed(chunk.get(..length).unwrap_or_default(), |(opcode, _)| {
-                seen += u64::from(opcode == frames::TEXT);
-            });
-        }
+        receiver::count(&mut stream, rows)?;
         Ok(Instant::now())
     });
     let committed = write(server, database, first, rows)?;

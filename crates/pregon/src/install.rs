@@ -1,5 +1,6 @@
 //! From the configuration's watches to what is installed in the database.
 
+use anyhow::Context as _;
 use pregon_capture::catalog::names::{fingerprint, split_qualified};
 use pregon_capture::change::Op;
 use pregon_capture::connect::Settings;
@@ -39,6 +40,16 @@ fn split(table: &str) -> (String, String) {
     let (schema, table) = split_qualified(table);
     let schema = schema.filter(|schema| !schema.is_empty());
     (schema.unwrap_or_else(|| "public".into()), table)
+}
+
+/// The own connection of a gateway or a router.
+pub fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let url = config
+        .postgres
+        .as_ref()
+        .and_then(|postgres| postgres.url.as_ref());
+    let url = url.context("no database is configured: add [postgres] with url, or set DATABASE_URL")?;
+    Ok(Settings::parse(url.reveal())?)
 }
 
 /// Everything that shall be in the database. The gateway's role is the user of its own connection.

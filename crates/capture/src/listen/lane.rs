@@ -112,7 +112,7 @@ impl Lane {
 }
 
 /// What needs no reading; `None` if it is not for us.
-pub(super) fn ready(decoded: Decoded) -> Option<Captured> {
+pub(crate) fn ready(decoded: Decoded) -> Option<Captured> {
     match decoded {
         Decoded::Change(change) => Some(Captured::Change(change)),
         Decoded::Published {

@@ -12,7 +12,7 @@
 
 mod backoff;
 mod heartbeat;
-mod lane;
+pub(crate) mod lane;
 mod outlet;
 mod prove;
 mod reader;

@@ -12,9 +12,10 @@ use super::transaction::{RawBatch, RawChange, What};
 use super::unchanged;
 use super::visible::wait_visible;
 use crate::change::{Change, Op};
-use crate::decode::{Decoded, Watches, decode};
+use crate::decode::{Watches, decode};
 use crate::install::WatchSpec;
 use crate::listen::Captured;
+use crate::listen::lane::ready;
 use crate::query::{Pool, QueryError};
 
 /// A change, a watch of its table, and whether the old row is meant.
@@ -231,25 +232,15 @@ fn address(relation: &Arc<Relation>) -> usize {
     Arc::as_ptr(relation) as usize
 }
 
+/// Any role may emit messages: what is no publication is passed over.
 fn published(content: &Bytes, change: &RawChange) -> Option<Captured> {
     let text = std::str::from_utf8(content).ok()?;
-    match decode(text, &Watches::new()) {
-        Decoded::Published {
-            channel,
-            event,
-            data,
-            seq,
-            at,
-        } => Some(Captured::Published {
-            channel,
-            event,
-            data,
-            seq,
-            at: at.or(Some(change.at)),
-        }),
-        // Any role may emit messages.
-        _ => None,
-    }
+    let mut captured = ready(decode(text, &Watches::new()))?;
+    let Captured::Published { at, .. } = &mut captured else {
+        return None;
+    };
+    at.get_or_insert(change.at);
+    Some(captured)
 }
 
 /// One change for one watch.

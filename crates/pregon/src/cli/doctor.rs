@@ -9,7 +9,7 @@ use pregon_capture::doctor::{self, CheckStatus, DoctorInput};
 use pregon_capture::query::NamedSql;
 use serde::Serialize;
 
-use super::settings::{self, File};
+use super::settings::File;
 use super::{block_on, output};
 use crate::config::{Config, Emitter, Problems};
 
@@ -118,7 +118,7 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
     let Some(session) = connection(config, &mut findings).await? else {
         return Ok(findings);
     };
-    let settings = settings::gateway(config)?;
+    let settings = crate::install::settings(config)?;
     let input = DoctorInput {
         target: crate::install::target(config)?,
         listen: config
@@ -185,7 +185,7 @@ async fn connection(
     config: &Config,
     findings: &mut Vec<Finding>,
 ) -> anyhow::Result<Option<pregon_capture::connect::Session>> {
-    let settings = match settings::gateway(config) {
+    let settings = match crate::install::settings(config) {
         Ok(settings) => settings,
         Err(error) => {
             let remedy = "correct [postgres] url or DATABASE_URL";

@@ -93,16 +93,6 @@ pub(super) async fn admin(config: &Config) -> anyhow::Result<Session> {
     open(url.reveal(), "admin").await
 }
 
-/// The gateway's own connection.
-pub(super) fn gateway(config: &Config) -> anyhow::Result<Settings> {
-    let url = config
-        .postgres
-        .as_ref()
-        .and_then(|postgres| postgres.url.as_ref());
-    let url = url.context("no database is configured: add [postgres] with url, or set DATABASE_URL")?;
-    Ok(Settings::parse(url.reveal())?)
-}
-
 async fn open(url: &str, name: &str) -> anyhow::Result<Session> {
     let settings = Settings::parse(url)?.with_name(name);
     settings

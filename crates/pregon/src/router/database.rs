@@ -1,7 +1,7 @@
 //! From the configuration to the router's part of the database: who connects, and what shall be there.
 
 use anyhow::Context as _;
-use pregon_capture::connect::{Session, Settings};
+use pregon_capture::connect::Session;
 use pregon_capture::install::{self, Plan};
 use pregon_capture::query::{Pool, PoolOptions};
 use pregon_capture::router::{self, RouterSpec, TableName};
@@ -26,24 +26,14 @@ pub fn spec(config: &Config) -> anyhow::Result<RouterSpec> {
         agents: router.agents.as_deref().map(TableName::parse),
         area: router.area.clone(),
         mode: crate::install::mode(config),
-        role: settings(config)?.user().map(str::to_owned),
+        role: crate::install::settings(config)?.user().map(str::to_owned),
     })
-}
-
-/// The connection of the router's role.
-pub fn settings(config: &Config) -> anyhow::Result<Settings> {
-    let url = config
-        .postgres
-        .as_ref()
-        .and_then(|postgres| postgres.url.as_ref());
-    let url = url.context("no database is configured: add [postgres] with url, or set DATABASE_URL")?;
-    Ok(Settings::parse(url.reveal())?)
 }
 
 /// A pool for one purpose.
 pub fn pool(config: &Config, name: &str, size: usize) -> anyhow::Result<Pool> {
     let postgres = config.postgres.clone().unwrap_or_default();
-    let mut options = PoolOptions::new(settings(config)?.with_name(name));
+    let mut options = PoolOptions::new(crate::install::settings(config)?.with_name(name));
     options.size = size;
     options.statement_timeout = postgres.statement_timeout.0;
     options.pooler = section(config)?.pooler;

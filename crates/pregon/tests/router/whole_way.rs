@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{ask, deliver, start, text};
 use crate::socketio::client;
-use crate::support::official::CLIENTS;
+use crate::support::official::{CLIENTS, Official};
 use crate::support::{SECRET, binary, example};
 
 async fn gateway(url: &str) -> Node {
@@ -16,32 +16,25 @@ async fn gateway(url: &str) -> Node {
     Node::spawn(options).await.unwrap()
 }
 
+/// Somebody whose token names an area.
+async fn of_area(gateway: &Node, driver: &str, sub: u32, area: &str) -> Official {
+    client(
+        gateway,
+        driver,
+        &["websocket"],
+        &json!({"sub": sub, "area": area}),
+    )
+    .await
+}
+
 #[tokio::test]
 async fn a_message_of_whatsapp_reaches_the_screens_of_its_area() {
     let server = postgres::shared().await;
     let (database, router) = start(server).await;
     let gateway = gateway(&database.url()).await;
-    let mut agent = client(
-        &gateway,
-        CLIENTS[0],
-        &["websocket"],
-        &json!({"sub": 1, "area": "general"}),
-    )
-    .await;
-    let mut other = client(
-        &gateway,
-        CLIENTS[0],
-        &["websocket"],
-        &json!({"sub": 2, "area": "ventas"}),
-    )
-    .await;
-    let mut leader = client(
-        &gateway,
-        CLIENTS[1],
-        &["websocket"],
-        &json!({"sub": 3, "area": "todas"}),
-    )
-    .await;
+    let mut agent = of_area(&gateway, CLIENTS[0], 1, "general").await;
+    let mut other = of_area(&gateway, CLIENTS[0], 2, "ventas").await;
+    let mut leader = of_area(&gateway, CLIENTS[1], 3, "todas").await;
     assert_eq!(
         leader.ask("subscribe", &json!(["area_general"])).await[0]["ok"],
         true
@@ -93,13 +86,7 @@ async fn a_gateway_that_was_there_first_hears_of_messages_too() {
     let database = pregon_testkit::Database::create(server).await.unwrap();
     let gateway = gateway(&database.url()).await;
     let router = Node::spawn(super::options(&database.url())).await.unwrap();
-    let mut agent = client(
-        &gateway,
-        CLIENTS[0],
-        &["websocket"],
-        &json!({"sub": 1, "area": "general"}),
-    )
-    .await;
+    let mut agent = of_area(&gateway, CLIENTS[0], 1, "general").await;
     deliver(&router, &text("1", "wamid.1", "hola")).await;
     assert_eq!(
         agent.event("conversation:updated").await[0]["ultimo_mensaje"],

@@ -11,7 +11,6 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::OpenError;
 use crate::log::position::Epoch;
@@ -39,21 +38,6 @@ pub(super) struct State {
     pub(super) next: u64,
 }
 
-/// A process that ends, or one that is just being started by it, may hold the lock a moment longer.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-fn locked(lock: &File) -> Result<(), TryLockError> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(20))
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
 impl Folder {
     /// Makes the folder if it is not there, and takes it for this process.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
@@ -70,7 +54,7 @@ impl Folder {
             .truncate(false)
             .mode(0o600);
         let mut lock = options.open(path.join("lock")).map_err(failed)?;
-        match locked(&lock) {
+        match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();

@@ -93,9 +93,7 @@ fn damage_before_the_end_is_an_error_that_says_where_and_what_to_do() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     std::fs::write(&path, bytes).unwrap();
-    let error = DiskLog::open(temp.path(), keeping(), Arc::new(Opened), watcher())
-        .err()
-        .unwrap();
+    let error = try_open(temp.path(), keeping()).err().unwrap();
     let text = error.to_string();
     assert!(
         text.contains("is damaged at byte") && text.contains("move this file"),
@@ -129,7 +127,7 @@ fn a_header_that_is_damaged_does_not_take_its_entries_with_it() {
         let mut bytes = whole.clone();
         bytes[byte] ^= 0x80;
         std::fs::write(&path, &bytes).unwrap();
-        let opened = DiskLog::open(temp.path(), keeping(), Arc::new(Opened), watcher());
+        let opened = try_open(temp.path(), keeping());
         assert!(opened.is_err(), "byte {byte}");
         assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left for a repair");
     }
@@ -197,7 +195,7 @@ proptest! {
             bytes.extend(std::iter::repeat_n(0xa5, 37));
         }
         std::fs::write(&path, bytes).unwrap();
-        let log = DiskLog::open(temp.path(), keeping(), Arc::new(Opened), watcher());
+        let log = try_open(temp.path(), keeping());
         // A header that is garbage is damage; a shorter one is a file that was being made.
         let log = match log {
             Err(OpenError::Damaged { .. }) if garbage && cut < 0.1 => return Ok(()),

@@ -203,9 +203,7 @@ fn a_later_version_is_refused_and_named() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[8] = 2;
     std::fs::write(&path, bytes).unwrap();
-    let error = DiskLog::open(temp.path(), keeping(), Arc::new(Opened), watcher())
-        .err()
-        .unwrap();
+    let error = try_open(temp.path(), keeping()).err().unwrap();
     assert!(error.to_string().contains("version 2"), "{error}");
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{DiskLog, Keeping, Watcher};
+use super::super::{DiskLog, Keeping, OpenError, Watcher};
 use crate::event::{Data, EventId, Publication, Sealed};
 use crate::log::entry::{Body, Entry};
 use crate::log::position::Position;
@@ -64,8 +64,19 @@ pub(super) fn open(folder: &Path) -> DiskLog {
     open_with(folder, keeping())
 }
 
+/// Opens a log that was just let go of. Another test of this process may be starting a child, which holds the lock until it is one.
+pub(super) fn try_open(folder: &Path, keeping: Keeping) -> Result<DiskLog, OpenError> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match DiskLog::open(folder, keeping, Arc::new(Opened), watcher()) {
+            Err(OpenError::Locked { .. }) if Instant::now() < end => std::thread::yield_now(),
+            outcome => return outcome,
+        }
+    }
+}
+
 pub(super) fn open_with(folder: &Path, keeping: Keeping) -> DiskLog {
-    DiskLog::open(folder, keeping, Arc::new(Opened), watcher()).unwrap()
+    try_open(folder, keeping).unwrap()
 }
 
 pub(super) fn wait(receipt: Receipt) -> Result<Vec<Position>, LogError> {
