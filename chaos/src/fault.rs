@@ -60,7 +60,10 @@ impl Fault {
             _ => true,
         };
         let drawn = std::iter::from_fn(|| FAULTS.choose(random).copied());
-        drawn.take(FAULTS.len()).find(possible).unwrap_or(Self::KillGateway)
+        drawn
+            .take(FAULTS.len())
+            .find(possible)
+            .unwrap_or(Self::KillGateway)
     }
 
     /// Lets it happen, and ends it.

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::{Api, asked_channel, refuse};
-use crate::log::{Entry, Past, Since};
 use crate::log::window::{Follow, Most, Start};
+use crate::log::{Entry, Past, Since};
 use crate::transport::admit::Refused;
 use crate::transport::head::Head;
 
@@ -90,7 +90,11 @@ impl Asked {
         let merged = merged.unwrap_or_default();
         let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
         for entry in &merged.entries {
-            if let Some(channel) = entry.channels().iter().find(|named| self.channels.contains(named)) {
+            if let Some(channel) = entry
+                .channels()
+                .iter()
+                .find(|named| self.channels.contains(named))
+            {
                 entry.write_event(channel, true, &mut out);
                 out.push(b',');
             }
@@ -120,7 +124,14 @@ impl Asked {
             let after = if self.newest { after.max(newest()) } else { after };
             Follow { channel, after }
         };
-        (self.channels.iter().map(|channel| &**channel).map(follow).collect(), complete)
+        (
+            self.channels
+                .iter()
+                .map(|channel| &**channel)
+                .map(follow)
+                .collect(),
+            complete,
+        )
     }
 }
 

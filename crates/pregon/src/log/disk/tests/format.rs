@@ -226,5 +226,9 @@ fn a_batch_of_many_records_is_one() {
     let log = open(temp.path());
     let left = entries(&log);
     assert!(left.iter().all(|entry| entry.is_gap()), "{left:?}");
-    assert_eq!(offsets(&left), [12], "what is there says that something is missing");
+    assert_eq!(
+        offsets(&left),
+        [12],
+        "what is there says that something is missing"
+    );
 }
