@@ -6,6 +6,7 @@ mod support;
 mod live_sales;
 mod turnstile;
 mod listen;
+mod pos;
 mod cli;
 mod protocol;
 mod replay;
