@@ -62,7 +62,6 @@ fn shown(lines: &[String]) -> Vec<u32> {
     numbers.collect()
 }
 
-/// The file is written behind the line: who is killed between the two shows that entry again.
 fn saved(state: &Path) -> String {
     std::fs::read_to_string(state).unwrap_or_default()
 }
