@@ -24,6 +24,7 @@ mod decrypt;
 mod lifecycle;
 mod demo;
 mod docs;
+mod deploy;
 mod official;
 mod socketio;
 mod recovery;

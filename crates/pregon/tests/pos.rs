@@ -142,7 +142,7 @@ async fn with_a_child_nothing_is_missed_when_the_child_is_killed() {
         .await
         .unwrap();
 
-    signal(child(&till), process::SIGKILL);
+    process::signal(child(&till), process::SIGKILL);
     enter(&gym, "miembro").await;
     says(&till, "runs as process", 2).await;
     enter(&gym, "miembro").await;
@@ -161,11 +161,4 @@ fn child(till: &Running) -> u32 {
     let errors = till.errors();
     let (_, rest) = errors.rsplit_once("runs as process ").unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-fn signal(process: u32, signal: i32) {
-    let status = Command::new("kill")
-        .args([format!("-{signal}"), process.to_string()])
-        .status();
-    assert!(status.unwrap().success());
 }
