@@ -17,6 +17,24 @@ fn the_page_of_codes_is_the_table() {
 }
 
 #[test]
+fn the_codes_of_the_asyncapi_document_are_the_table() {
+    const BEGIN: &str = "    # From here on: made from crates/wire/src/codes.rs.";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/asyncapi.yaml");
+    let written = std::fs::read_to_string(&path).unwrap();
+    let (own, generated) = written.split_once(BEGIN).unwrap();
+    let (words, _) = generated.split_once('\n').unwrap();
+    let wanted = format!("{own}{BEGIN}{words}\n{}", pregon_wire::codes::asyncapi());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    assert!(
+        written == wanted,
+        "docs/asyncapi.yaml is out of date: UPDATE_DOCS=1 cargo test --release --workspace --test main docs"
+    );
+}
+
+#[test]
 fn every_example_is_a_valid_configuration() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let key = |name: &str| (name == "MESSAGE_KEY").then(|| "0".repeat(64));
