@@ -1,6 +1,11 @@
 //! Pages that are made from the program are what the program says. `UPDATE_DOCS=1` writes them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use pregon::metrics::{
+    DecryptLabel, Metrics, Reason, ReasonLabel, RouteLabel, SourceLabel, Transport, TransportLabel,
+};
 
 #[test]
 fn the_page_of_codes_is_the_table() {
@@ -31,6 +36,64 @@ fn the_codes_of_the_asyncapi_document_are_the_table() {
     assert!(
         written == wanted,
         "docs/asyncapi.yaml is out of date: UPDATE_DOCS=1 cargo test --release --workspace --test main docs"
+    );
+}
+
+/// Names of metrics in a text: `pregon_` and what a name may have.
+fn names(text: &str) -> BTreeSet<String> {
+    let word = |rest: &str| {
+        let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        format!(
+            "pregon_{}",
+            rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
+        )
+    };
+    text.split("pregon_").skip(1).map(word).collect()
+}
+
+#[test]
+fn the_page_of_operations_lists_every_metric_and_no_other() {
+    let metrics = Metrics::new();
+    // A family without a label's value is not shown.
+    let source = SourceLabel { source: "s".into() };
+    for family in [&metrics.events, &metrics.source_gaps, &metrics.malformed] {
+        family.get_or_create(&source).inc();
+    }
+    metrics.source_up.get_or_create(&source).set(1);
+    metrics
+        .routes
+        .get_or_create(&RouteLabel { route: "r".into() })
+        .inc();
+    let decrypt = DecryptLabel { decrypt: "d".into() };
+    metrics.decrypt_failures.get_or_create(&decrypt).inc();
+    let transport = TransportLabel {
+        transport: Transport::Sse,
+    };
+    metrics.sessions.get_or_create(&transport).set(1);
+    metrics.sessions_opened.get_or_create(&transport).inc();
+    let reason = ReasonLabel { reason: Reason::Slow };
+    metrics.drops.get_or_create(&reason).inc();
+
+    let rendered = metrics.render();
+    let shown: BTreeSet<_> = rendered
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(names)
+        .map(|name| {
+            let ends = ["_bucket", "_sum", "_count"];
+            let plain = ends.iter().find_map(|end| name.strip_suffix(end));
+            plain.map(str::to_owned).unwrap_or(name)
+        })
+        .collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let table = page
+        .split_once("## Metrics")
+        .and_then(|(_, rest)| rest.split_once("\n## "));
+    assert_eq!(
+        names(table.unwrap().0),
+        shown,
+        "left docs/operations.md, right the program"
     );
 }
 
