@@ -37,6 +37,11 @@ test("every link and every anchor of our pages leads somewhere", (t) => {
   for (const { source, title } of pages) assert.notEqual(title, source, `${source} has no title`);
 });
 
+test("every page that the menu names is there", () => {
+  const missing = SECTIONS.flatMap(({ pages }) => pages).filter((page) => !fs.existsSync(path.join(ROOT, page)));
+  assert.deepEqual(missing, []);
+});
+
 test("the site asks no other server for anything", (t) => {
   const out = scratch(t);
   build(ROOT, SECTIONS, out);
