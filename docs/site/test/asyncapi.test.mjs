@@ -17,6 +17,7 @@ import { WebSocket } from "ws";
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
 const SECRET = "0123456789abcdef0123456789abcdef";
 const KEY = "llave";
+const LIMIT = { timeout: 60_000 };
 const CONFIG = `
 [server]
 listen = "127.0.0.1:0"
@@ -60,7 +61,7 @@ test("a schema says no to what is of another kind", () => {
   assert.throws(() => judge("ping", { type: "ping", position: "a-1", more: 1 }));
 });
 
-test("each frame of a gateway is of its schema", async (t) => {
+test("each frame of a gateway is of its schema", LIMIT, async (t) => {
   const gateway = await start(t);
   const socket = await Socket.open(t, `${gateway.ws}/ws?token=${token("ana")}`);
   assert.equal((await socket.next("welcome")).channels[0], "user_ana");
@@ -83,7 +84,7 @@ test("each frame of a gateway is of its schema", async (t) => {
   await socket.next("leave");
 });
 
-test("a stream's messages are those of the protocol", async (t) => {
+test("a stream's messages are those of the protocol", LIMIT, async (t) => {
   const gateway = await start(t);
   const stop = new AbortController();
   t.after(() => stop.abort());
@@ -169,14 +170,12 @@ class Socket {
     this.waiting.splice(0).forEach((wake) => wake());
   }
 
-  /** The next frame that holds; all that come before it are judged as well. */
+  /** The first frame that holds and was not found before, whatever came before it; every frame is judged. */
   async find(holds) {
-    for (;;) {
-      while (this.frames.length > 0) {
-        const frame = this.frames.shift();
-        judge(frame.type, frame);
-        if (holds(frame)) return frame;
-      }
+    for (let judged = 0; ; ) {
+      for (; judged < this.frames.length; judged++) judge(this.frames[judged].type, this.frames[judged]);
+      const at = this.frames.findIndex(holds);
+      if (at >= 0) return this.frames.splice(at, 1)[0];
       await new Promise((wake) => this.waiting.push(wake));
     }
   }
