@@ -6,6 +6,9 @@ use std::path::Path;
 use pregon::metrics::{
     DecryptLabel, Metrics, Reason, ReasonLabel, RouteLabel, SourceLabel, Transport, TransportLabel,
 };
+use pregon_testkit::{Database, SseClient, eventually, postgres};
+
+use crate::support::{Running, SOON, node_on};
 
 #[test]
 fn the_page_of_codes_is_the_table() {
@@ -106,6 +109,39 @@ fn every_example_is_a_valid_configuration() {
         if file.is_file() {
             pregon::config::Config::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
         }
+    }
+}
+
+/// The README's own file, and what it says happens with it.
+#[tokio::test]
+async fn the_first_five_minutes_are_as_the_readme_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for name in ["README.md", "README.es.md"] {
+        let page = std::fs::read_to_string(root.join(name)).unwrap();
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let (config, rest) = rest.split_once("```").unwrap();
+        let (_, rest) = rest.split_once("-c \"CREATE TABLE").unwrap();
+        let (table, rest) = rest.split_once('"').unwrap();
+        let (_, rest) = rest.split_once("-c \"INSERT").unwrap();
+        let (insert, _) = rest.split_once('"').unwrap();
+
+        let database = Database::create(postgres::shared().await).await.unwrap();
+        database.execute(&format!("CREATE TABLE{table}")).await.unwrap();
+        let mut node = node_on(&database, config).await;
+        let listener = Running::start(&["listen", "--url", &node.ws_url(""), "orders"]);
+        eventually(SOON, || async { listener.errors().contains("following") })
+            .await
+            .unwrap();
+        node.kill9().await.unwrap();
+        database.execute(&format!("INSERT{insert}")).await.unwrap();
+        node.restart().await.unwrap();
+        assert!(listener.wait_lines(1).await[0].contains("café"));
+        let stream = node.url("/sse?channel=orders&last=1");
+        let mut stream = SseClient::connect(&stream, &[]).await.unwrap();
+        assert_eq!(
+            stream.next_event(SOON).await.unwrap().event.as_deref(),
+            Some("insert")
+        );
     }
 }
 
