@@ -17,7 +17,7 @@ function sources(folder) {
 
 const GATEWAY = sources("crates/pregon/tests");
 const functions = new Map();
-for (const file of [...GATEWAY, ...sources("crates/capture/tests")]) {
+for (const file of [...GATEWAY, ...sources("crates/capture/tests"), "crates/pregon/src/auth/tests.rs"]) {
   for (const [, name] of read(file).matchAll(/\bfn (\w+)\(/g)) functions.set(name, [...(functions.get(name) ?? []), file]);
 }
 
