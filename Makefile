@@ -1,6 +1,6 @@
 # What to do with this repository; `make` alone explains.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test test-postgres demo bench check conformance chaos
+.PHONY: help setup build test test-postgres demo docs bench check conformance chaos
 
 help: ## this text
 	@echo "pregón: the realtime gateway for PostgreSQL"
@@ -23,10 +23,17 @@ test: ## everything that is tested, against real servers and the release binary
 	@echo "== the JavaScript clients, against the release binary"
 	@if [ -e clients/js/node_modules/.package-lock.json ]; then npm --prefix clients/js test --silent; \
 	else echo "skipped: clients/js/node_modules is missing, see scripts/setup"; fi
+	@echo "== the pages, AsyncAPI, the dashboard and alerts, the files of deploy/"
+	@if [ -e docs/site/node_modules/.package-lock.json ]; then npm --prefix docs/site test --silent; \
+	else echo "skipped: docs/site/node_modules is missing, see scripts/setup"; fi
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup
 	cargo run --release -p pregon -- demo
+
+docs: ## the documentation as a site, target/docs/index.html; every link is followed
+	@scripts/setup
+	@npm --prefix docs/site run build --silent
 
 bench: ## our figures beside the floor's and the peers'
 	@bench/run
