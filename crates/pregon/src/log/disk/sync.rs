@@ -1,11 +1,12 @@
-//! The thread that makes durable what is written, in groups: one fsync for all batches that came while the last one ran.
+//! The thread that makes durable what is written, in groups: one fsync for all batches that came while the last one ran, or a little
+//! later where only sources wait that can be asked again. An fsync of ours costs whoever writes to the same disk, PostgreSQL above all.
 //!
 //! It also does what may wait and takes the disk: summaries of full segments, and retention.
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -15,7 +16,24 @@ use super::folder::State;
 use super::segment::Segment;
 use crate::log::LogError;
 
-type Durable = oneshot::Sender<Result<(), LogError>>;
+/// How long an fsync waits for more if nobody is in a hurry.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// Batches that are not kept waiting any longer: half of those that a source has under way.
+const MANY: usize = 32;
+
+/// Who is told when a batch is durable.
+pub(super) struct Durable {
+    pub(super) told: oneshot::Sender<Result<(), LogError>>,
+    /// Its source has a place of its own and goes on meanwhile.
+    pub(super) patient: bool,
+}
+
+impl Durable {
+    fn is_urgent(&self) -> bool {
+        !self.patient && !self.told.is_closed()
+    }
+}
 
 /// The inbox of the thread. Bounded by what the writer has written since the last fsync.
 #[derive(Default)]
@@ -29,6 +47,8 @@ struct Work {
     files: Vec<Arc<File>>,
     receipts: Vec<Durable>,
     sealed: Vec<Arc<Segment>>,
+    /// When what is written is made durable at the latest.
+    due: Option<Instant>,
     prune: bool,
     closed: bool,
 }
@@ -37,10 +57,14 @@ impl Syncer {
     /// Something was written to `file`.
     pub(super) fn sync(&self, file: &Arc<File>, receipts: Vec<Durable>) {
         let mut work = self.work.lock();
+        let idle = work.due.is_none();
         work.add(file);
         work.receipts.extend(receipts);
+        let due = work.is_due();
         drop(work);
-        self.wake.notify_one();
+        if idle || due {
+            self.wake.notify_one();
+        }
     }
 
     /// A segment is full: another one has begun.
@@ -63,8 +87,11 @@ impl Syncer {
 
     fn take(&self) -> Work {
         let mut work = self.work.lock();
-        while work.files.is_empty() && !work.prune && !work.closed {
-            self.wake.wait(&mut work);
+        while !work.is_due() {
+            match work.due {
+                None => self.wake.wait(&mut work),
+                Some(due) => drop(self.wake.wait_until(&mut work, due)),
+            }
         }
         let closed = work.closed;
         let taken = std::mem::take(&mut *work);
@@ -78,6 +105,15 @@ impl Work {
         if !self.files.iter().any(|known| Arc::ptr_eq(known, file)) {
             self.files.push(Arc::clone(file));
         }
+        self.due.get_or_insert_with(|| Instant::now() + LINGER);
+    }
+
+    fn is_due(&self) -> bool {
+        self.prune
+            || self.closed
+            || self.receipts.len() >= MANY
+            || self.due.is_some_and(|due| due <= Instant::now())
+            || self.receipts.iter().any(Durable::is_urgent)
     }
 }
 
@@ -94,7 +130,7 @@ pub(super) fn run(core: &Core) {
                 Err(error) => Err(LogError::Unsynced(Arc::clone(error))),
             };
             // Whoever dropped the receipt does not want to know.
-            let _ = receipt.send(outcome);
+            let _ = receipt.told.send(outcome);
         }
         if synced.is_ok() {
             summarize(core, &work.sealed);

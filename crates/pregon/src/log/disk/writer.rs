@@ -16,6 +16,7 @@ use super::codec::{self, channel_number};
 use super::frame::{Header, Records};
 use super::queue::{Job, Waited};
 use super::segment::{Mark, Notes};
+use super::sync::Durable;
 use super::{Active, Core, PROBE};
 use crate::log::entry::Entry;
 use crate::log::ledger::{Draft, Ledger, Number};
@@ -222,7 +223,10 @@ impl Writer {
         for accepted in group.accepted {
             // Whoever dropped the receipt does not want to know.
             let _ = accepted.written.send(Ok(accepted.positions));
-            receipts.push(accepted.durable);
+            receipts.push(Durable {
+                told: accepted.durable,
+                patient: accepted.taken.is_some(),
+            });
         }
         self.core.syncer.sync(&self.active.file, receipts);
     }
