@@ -1,0 +1,51 @@
+// Buttons that kill -9 a part of the demo; it comes back after two seconds, and nothing is missed.
+
+import { useState } from "react";
+import type { Facts, Victim } from "../demo.js";
+import { count } from "../format.js";
+import { useLanguage, useText } from "../text.js";
+
+const names: Record<Victim, string> = { postgres: "PostgreSQL", redis: "Redis", gateway: "gateway" };
+
+export function KillButtons({ facts }: { facts: Facts }) {
+  const [language] = useLanguage();
+  const [down, setDown] = useState<Victim>();
+  const [said, setSaid] = useState("");
+  const t = useText({
+    es: {
+      kill: "Matar",
+      down: (name: string) => `${name} cayó (kill -9)…`,
+      back: (name: string, seconds: string) => `${name} volvió a los ${seconds} s`,
+      failed: (why: string) => `no se pudo: ${why}`,
+    },
+    en: {
+      kill: "Kill",
+      down: (name: string) => `${name} was killed (kill -9)…`,
+      back: (name: string, seconds: string) => `${name} is back after ${seconds} s`,
+      failed: (why: string) => `that failed: ${why}`,
+    },
+  });
+  const kill = async (victim: Victim) => {
+    setDown(victim);
+    setSaid(t.down(names[victim]));
+    const before = performance.now();
+    const answer = await fetch(`/demo/kill/${victim}?example=${facts.name}`, { method: "POST" }).catch(() => undefined);
+    const took = count((performance.now() - before) / 1_000, language, 1);
+    setSaid(answer?.ok ? t.back(names[victim], took) : t.failed((await answer?.text()) ?? "?"));
+    setDown(undefined);
+  };
+  return (
+    <div className="kill">
+      <div className="kill-buttons" role="group" aria-label={t.kill}>
+        {facts.kill.map((victim) => (
+          <button key={victim} type="button" className="danger" disabled={down !== undefined} onClick={() => void kill(victim)}>
+            {t.kill} {names[victim]}
+          </button>
+        ))}
+      </div>
+      <p className="kill-said" role="status">
+        {said}
+      </p>
+    </div>
+  );
+}
