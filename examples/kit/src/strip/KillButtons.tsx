@@ -14,12 +14,14 @@ export function KillButtons({ facts }: { facts: Facts }) {
   const t = useText({
     es: {
       kill: "Matar",
+      hint: "kill -9; vuelve a los dos segundos y no se pierde nada.",
       down: (name: string) => `${name} cayó (kill -9)…`,
       back: (name: string, seconds: string) => `${name} volvió a los ${seconds} s`,
       failed: (why: string) => `no se pudo: ${why}`,
     },
     en: {
       kill: "Kill",
+      hint: "kill -9; it is back after two seconds, and nothing is lost.",
       down: (name: string) => `${name} was killed (kill -9)…`,
       back: (name: string, seconds: string) => `${name} is back after ${seconds} s`,
       failed: (why: string) => `that failed: ${why}`,
@@ -44,7 +46,7 @@ export function KillButtons({ facts }: { facts: Facts }) {
         ))}
       </div>
       <p className="kill-said" role="status">
-        {said}
+        {said || t.hint}
       </p>
     </div>
   );
