@@ -4,10 +4,10 @@ import { useState } from "react";
 import type { Facts, Victim } from "../demo.js";
 import { count } from "../format.js";
 import { useLanguage, useText } from "../text.js";
-
-const names: Record<Victim, string> = { postgres: "PostgreSQL", redis: "Redis", gateway: "gateway" };
+import { useNames } from "./names.js";
 
 export function KillButtons({ facts }: { facts: Facts }) {
+  const names = useNames();
   const [language] = useLanguage();
   const [down, setDown] = useState<Victim>();
   const [said, setSaid] = useState("");
@@ -15,8 +15,8 @@ export function KillButtons({ facts }: { facts: Facts }) {
     es: {
       kill: "Matar",
       hint: "kill -9; vuelve a los dos segundos y no se pierde nada.",
-      down: (name: string) => `${name} cayó (kill -9)…`,
-      back: (name: string, seconds: string) => `${name} volvió a los ${seconds} s`,
+      down: (name: string) => `Cayó ${name} (kill -9)…`,
+      back: (name: string, seconds: string) => `Volvió ${name} a los ${seconds} s`,
       failed: (why: string) => `no se pudo: ${why}`,
     },
     en: {
