@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::deeds::{self, Deed};
 
+/// What a token says.
+type Claims = fn() -> Value;
+
 /// An example and how its page follows it.
 #[derive(Debug)]
 pub(super) struct Example {
@@ -15,7 +18,7 @@ pub(super) struct Example {
     pub(super) people: &'static str,
     pub(super) wire: Wire,
     /// Roles of its page and what their tokens say; none where the example asks for none.
-    pub(super) tokens: &'static [(&'static str, fn() -> Value)],
+    pub(super) tokens: &'static [(&'static str, Claims)],
     /// What can happen in it; the first is what traffic does.
     pub(super) deeds: &'static [Deed],
     /// Its messages come from a Redis.
