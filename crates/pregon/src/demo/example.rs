@@ -74,7 +74,7 @@ pub(super) static EXAMPLES: [Example; 5] = [
     },
     Example {
         name: "turnstile",
-        config: include_str!("../../../../examples/turnstile/page.toml"),
+        config: include_str!("../../../../examples/turnstile/nothing-missed.toml"),
         schema: &[include_str!("../../../../examples/turnstile/schema.sql")],
         people: include_str!("deeds/members.sql"),
         wire: Wire::Full,
