@@ -1,0 +1,53 @@
+// The shop's words.
+
+const es = {
+  title: "Ventas en vivo",
+  lead: "Cada venta que se confirma en PostgreSQL está aquí unos milisegundos después.",
+  today: "Hoy",
+  sales: "Ventas",
+  average: "Promedio",
+  chart: "Últimos diez minutos",
+  chartIs: (total: string) => `Ventas de los últimos diez minutos en tramos de veinte segundos: ${total} en total`,
+  now: "ahora",
+  before: "hace 10 min",
+  low: "Se acaban",
+  allWell: "Hay de todo.",
+  left: (n: number) => (n === 0 ? "agotado" : n === 1 ? "queda 1" : `quedan ${n}`),
+  restock: (what: string) => `Reponer ${what}`,
+  restockShort: "Reponer",
+  table: "Las últimas",
+  product: "Producto",
+  quantity: "Cantidad",
+  total: "Total",
+  when: "Hora",
+  none: "Todavía no se vende nada.",
+  sell: "Vender algo",
+  failed: "No se pudo:",
+};
+
+const en: typeof es = {
+  title: "Live sales",
+  lead: "Every sale that is committed to PostgreSQL is here a few milliseconds later.",
+  today: "Today",
+  sales: "Sales",
+  average: "Average",
+  chart: "The last ten minutes",
+  chartIs: (total) => `Sales of the last ten minutes by twenty seconds: ${total} in all`,
+  now: "now",
+  before: "10 min ago",
+  low: "Running low",
+  allWell: "There is enough of everything.",
+  left: (n) => (n === 0 ? "sold out" : `${n} left`),
+  restock: (what) => `Restock ${what}`,
+  restockShort: "Restock",
+  table: "The newest",
+  product: "Product",
+  quantity: "Quantity",
+  total: "Total",
+  when: "Time",
+  none: "Nothing has been sold yet.",
+  sell: "Sell something",
+  failed: "That failed:",
+};
+
+export const words = { es, en };

@@ -1,0 +1,53 @@
+// The till's words.
+
+const es = {
+  title: "Torniquete",
+  lead: "Cada miembro que entra aparece aquí en el mismo instante, y ninguno se pierde.",
+  newest: "Última entrada",
+  nobody: "Todavía no ha entrado nadie.",
+  list: "Entradas",
+  when: "Hora",
+  member: "Miembro",
+  plan: "Plan",
+  state: "Membresía",
+  away: (n: number) => (n === 1 ? "1 entrada mientras no estaba" : `${n} entradas mientras no estaba`),
+  seen: "Enterado",
+  gap: "La pasarela no puede decir qué más pasó; revise registro_entradas.",
+  unknown: "Miembro desconocido",
+  states: { valid: "vigente", ending: "por vencer", expired: "vencida", unknown: "sin registro" },
+  left: (days: number) => (days === 0 ? "vence hoy" : days === 1 ? "vence mañana" : `vence en ${days} días`),
+  ago: (days: number) => (days === 1 ? "venció ayer" : `venció hace ${days} días`),
+  soundOn: "Sonido",
+  desktop: "Avisos de escritorio",
+  denied: "Avisos bloqueados por el navegador",
+  enter: "Que entre alguien",
+  enterExpired: "Que entre alguien con membresía vencida",
+  failed: "No se pudo:",
+};
+
+const en: typeof es = {
+  title: "Turnstile",
+  lead: "Every member who comes in appears here at that very moment, and nobody is missed.",
+  newest: "Newest entry",
+  nobody: "Nobody has come in yet.",
+  list: "Entries",
+  when: "Time",
+  member: "Member",
+  plan: "Plan",
+  state: "Membership",
+  away: (n) => (n === 1 ? "1 entry while you were away" : `${n} entries while you were away`),
+  seen: "Got it",
+  gap: "The gateway cannot tell what else happened; look into registro_entradas.",
+  unknown: "Unknown member",
+  states: { valid: "valid", ending: "ends soon", expired: "expired", unknown: "not on file" },
+  left: (days) => (days === 0 ? "ends today" : days === 1 ? "ends tomorrow" : `ends in ${days} days`),
+  ago: (days) => (days === 1 ? "ended yesterday" : `ended ${days} days ago`),
+  soundOn: "Sound",
+  desktop: "Desktop notifications",
+  denied: "Notifications are blocked by the browser",
+  enter: "Let somebody in",
+  enterExpired: "Let in somebody whose membership has expired",
+  failed: "That failed:",
+};
+
+export const words = { es, en };
