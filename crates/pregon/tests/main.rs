@@ -33,3 +33,4 @@ mod chat_inbox;
 mod marketplace;
 mod router;
 mod webhooks;
+mod admin;

@@ -51,6 +51,8 @@ struct Running<'a> {
     /// Dropped with the demo, and the data with it.
     database: Database<'a>,
     gateway: Node,
+    /// Address of its dashboard, with the token in the part that no server sees.
+    dashboard: String,
     token: Option<String>,
     redis: Option<Arc<Redis>>,
     router: Option<Node>,
@@ -153,11 +155,13 @@ async fn start<'a>(ground: &'a Ground, example: &'static Example) -> anyhow::Res
     };
     database.execute(example.people).await?;
     let secret = format!("{:032x}", rand::random::<u128>());
+    let operator = format!("{:032x}", rand::random::<u128>());
     let redis = ground.redis.clone().filter(|_| example.needs_redis);
     let mut options = NodeOptions::text(example.config)
         .binary(std::env::current_exe()?)
         .env("DATABASE_URL", database.url())
         .env("JWT_SECRET", secret.as_str())
+        .env("PREGON_ADMIN_TOKEN", operator.as_str())
         .env("MESSAGE_KEY", ground.key.hex());
     if let Some(redis) = &redis {
         options = options.env("REDIS_URL", redis.url());
@@ -169,6 +173,7 @@ async fn start<'a>(ground: &'a Ground, example: &'static Example) -> anyhow::Res
     Ok(Running {
         example,
         database,
+        dashboard: gateway.url(&format!("/admin/#token={operator}")),
         gateway,
         token,
         redis,
@@ -228,6 +233,7 @@ fn introduce(url: &str, server: &Server, running: &[Running<'_>]) -> anyhow::Res
         let address = one.gateway.ws_url(one.example.wire.path());
         text.push_str(&format!("  {:<12} {address}\n", one.example.name));
         text.push_str(&format!("  {:<12} {}\n", "", one.shell()));
+        text.push_str(&format!("  {:<12} {}\n", "", one.dashboard));
     }
     text.push_str(&format!(
         "  {:<12} {}, port {}\n",
