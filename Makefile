@@ -21,6 +21,9 @@ test: ## everything that is tested, against real servers and the release binary
 	@echo "== the JavaScript clients, against the release binary"
 	@if [ -e clients/js/node_modules/.package-lock.json ]; then npm --prefix clients/js test --silent; \
 	else echo "skipped: clients/js/node_modules is missing, see scripts/setup"; fi
+	@echo "== the dashboard, in Chromium against the release binary"
+	@if [ -e dashboard/node_modules/.package-lock.json ]; then npm --prefix dashboard test --silent; \
+	else echo "skipped: dashboard/node_modules is missing, see scripts/setup"; fi
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup
