@@ -191,3 +191,24 @@ async fn an_event_is_found_by_its_own_id() {
         (&json!("written"), &json!(1))
     );
 }
+
+/// The window is small, the disk has it still.
+#[tokio::test]
+async fn an_entry_that_left_memory_is_found_with_its_channel() {
+    let node = node_with("[log]\nwindow = \"64KiB\"\n").await;
+    let _client = member(&node).await;
+    let first = publish(&node, "room_a", "n", json!({"n": 1})).await;
+    let long = "x".repeat(30_000);
+    let batch: Vec<_> = (0..5)
+        .map(|_| json!({"channel": "news", "event": "n", "data": long}))
+        .collect();
+    post(&node, &json!(batch), &[]).await;
+    assert_eq!(explain(&node, "7", &first).await["verdict"], "not_found");
+    let told = get(&node, &format!("explain?user=7&event={first}&channel=room_a")).await;
+    assert_eq!(
+        (&told["verdict"], &told["event"]["data"]),
+        (&json!("written"), &json!({"n": 1}))
+    );
+    let told = get(&node, &format!("explain?user=7&event={first}&channel=news")).await;
+    assert_eq!(told["verdict"], "not_found");
+}

@@ -1,6 +1,6 @@
 //! A revoked user is out at once, stays out with the old tokens, and comes back with a newer one.
 
-use pregon_testkit::{Node, SseClient};
+use pregon_testkit::{Node, SseClient, eventually, http};
 use serde_json::json;
 
 use super::{get, node_with, post};
@@ -79,4 +79,31 @@ async fn nobody_can_be_revoked_where_everybody_is_anonymous() {
     let node = options(&open).env("PREGON_ADMIN_TOKEN", super::TOKEN);
     let node = Node::spawn(node).await.unwrap();
     assert_eq!(post(&node, "revoke", &json!({"user": "7"})).await.0, 409);
+}
+
+/// There is no socket that could be closed: the next request learns it.
+#[tokio::test]
+async fn a_client_that_polls_is_out_too() {
+    let node = node_with("[socketio]\n").await;
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let opened = http::get(&node.url(path)).await.unwrap().body;
+    let opened: serde_json::Value = serde_json::from_str(&opened[1..]).unwrap();
+    let url = node.url(&format!("{path}&sid={}", opened["sid"].as_str().unwrap()));
+    let connect = format!("40{}", json!({"token": token(&json!({"sub": 7}))}));
+    http::request("POST", &url, &[], connect.as_bytes())
+        .await
+        .unwrap();
+    assert!(http::get(&url).await.unwrap().body.starts_with("40"));
+    let found = get(&node, "sessions?user=7").await;
+    assert_eq!(found["sessions"][0]["transport"], "polling");
+    let (_, answer) = post(&node, "revoke", &json!({"user": "7"})).await;
+    assert_eq!(answer["closed"], 1);
+    let gone = eventually(SOON, || async {
+        let status = http::get(&url).await?.status();
+        anyhow::ensure!(status == 400, "{status}");
+        anyhow::Ok(())
+    });
+    gone.await.unwrap();
+    let closed = get(&node, "sessions?state=closed&user=7").await;
+    assert_eq!(closed["sessions"][0]["reason"], "revoked");
 }
