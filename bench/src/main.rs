@@ -8,6 +8,7 @@
 mod usage;
 mod load;
 mod postgres;
+mod pgbench;
 mod redis;
 mod contestant;
 mod receiver;
@@ -43,6 +44,7 @@ enum Scenario {
     Memory,
     Writers,
     Wal,
+    Slot,
     Decrypt,
     Drain,
     Log,
@@ -57,7 +59,12 @@ fn main() -> anyhow::Result<()> {
     for scenario in chosen {
         let usual = match scenario {
             Scenario::Latency | Scenario::Redis | Scenario::Decrypt | Scenario::Drain => 5,
-            Scenario::Fanout | Scenario::Socketio | Scenario::Writers | Scenario::Wal | Scenario::Log => 3,
+            Scenario::Fanout
+            | Scenario::Socketio
+            | Scenario::Writers
+            | Scenario::Wal
+            | Scenario::Slot
+            | Scenario::Log => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -75,6 +82,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Memory => scenario::memory::run(effort),
             Scenario::Writers => scenario::writers::run(effort),
             Scenario::Wal => scenario::wal::run(effort),
+            Scenario::Slot => scenario::slot::run(effort),
             Scenario::Decrypt => scenario::decrypt::run(effort),
             Scenario::Drain => scenario::drain::run(effort),
             Scenario::Log => scenario::log::run(effort, arguments.log_gib),

@@ -8,6 +8,7 @@ pub(crate) mod redis;
 pub(crate) mod memory;
 pub(crate) mod writers;
 pub(crate) mod wal;
+pub(crate) mod slot;
 pub(crate) mod decrypt;
 pub(crate) mod drain;
 pub(crate) mod log;

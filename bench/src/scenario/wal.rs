@@ -67,37 +67,35 @@ fn rate(rows: u64, since: Instant) -> f64 {
     rows as f64 / since.elapsed().as_secs_f64()
 }
 
-fn alone(server: &Server, database: &Database<'_>, first: u64, rows: u64) -> anyhow::Result<f64> {
+/// `pg_recvlogical` on a slot and a publication of its own, ready to be started.
+pub(super) fn recvlogical(server: &Server, database: &Database<'_>) -> anyhow::Result<Command> {
     let mut admin = Connection::open(server.port(), database.name())?;
     // Fails where it is there already.
     let _ = admin.run("CREATE PUBLICATION floor FOR TABLE public.bench");
     admin.run("SELECT pg_create_logical_replication_slot('floor', 'pgoutput')")?;
-    let program = server.binaries().program("pg_recvlogical");
     let url = server.url_for("postgres", database.name());
-    let mut reader = Command::new(program);
+    let mut reader = Command::new(server.binaries().program("pg_recvlogical"));
     reader
-        .args([
-            "--start",
-            "--slot",
-            "floor",
-            "--file",
-            "/dev/null",
-            "--no-loop",
-            "--dbname",
-            &url,
-        ])
-        .args(["-o", "proto_version=1", "-o", "publication_names=floor"]);
+        .args(["--start", "--slot", "floor", "--file", "/dev/null"])
+        .args(["--no-loop", "--dbname", &url])
+        .args(["-o", "proto_version=1", "-o", "publication_names=floor"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    Ok(reader)
+}
+
+fn alone(server: &Server, database: &Database<'_>, first: u64, rows: u64) -> anyhow::Result<f64> {
+    let mut reader = recvlogical(server, database)?;
     // It ends with the first message at or behind this place: a marker behind the rows.
     let committed = write(server, database, first, rows)?;
     let end = marker(server, database)?;
     let status = reader
         .args(["--endpos", &end])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .status()
         .context("pg_recvlogical")?;
     ensure!(status.success(), "pg_recvlogical failed");
     let rate = rate(rows, committed);
+    let mut admin = Connection::open(server.port(), database.name())?;
     admin.run("SELECT pg_drop_replication_slot('floor')")?;
     Ok(rate)
 }

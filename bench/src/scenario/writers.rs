@@ -1,13 +1,13 @@
 //! What a watch costs the application's writers: pgbench inserts with it (by NOTIFY and by the outbox), without, and with the barest NOTIFY trigger.
 
-use std::{collections::BTreeMap, process::Command};
+use std::collections::BTreeMap;
 
-use anyhow::{Context, ensure};
-use pregon_testkit::{Database, Server};
+use pregon_testkit::Database;
 
 use super::Effort;
 use crate::{
     contestant::{Kind, Running},
+    pgbench,
     report::{Bar, Figure, Report, Table, median, short},
 };
 
@@ -65,7 +65,7 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
                     table => (&database, table),
                 };
                 let seconds = if effort.quick { 1 } else { 5 };
-                let rate = pgbench(&server, database, name, clients, seconds)?;
+                let rate = pgbench::inserts(&server, database, name, clients, seconds)?;
                 rates.entry((clients, table)).or_default().push(rate);
             }
         }
@@ -81,50 +81,6 @@ const REASON: &str = "Why: PostgreSQL takes one lock for the whole cluster when 
     wakes and which runs on the same cores. What our trigger adds to a bare one is the sequence number, the clock, the \
     JSON and the guarded block. The outbox avoids the lock: its transactions notify only while few of them write. It costs \
     one more row for each, and the gateway that reads them on the same cores.";
-
-fn pgbench(
-    server: &Server,
-    database: &Database<'_>,
-    table: &str,
-    clients: usize,
-    seconds: u32,
-) -> anyhow::Result<f64> {
-    let folder = pregon_testkit::process::scratch("pgbench", None)?;
-    let script = folder.join("insert.sql");
-    let sql = format!(
-        "INSERT INTO public.{table} (producto, cantidad, total) VALUES ('Café de olla', 3, 87.50);\n"
-    );
-    std::fs::write(&script, sql)?;
-    let output = Command::new(server.binaries().program("pgbench"))
-        .args([
-            "-n",
-            "-h",
-            "127.0.0.1",
-            "-U",
-            "postgres",
-            "-p",
-            &server.port().to_string(),
-        ])
-        .args([
-            "-c",
-            &clients.to_string(),
-            "-j",
-            &clients.min(2).to_string(),
-            "-T",
-            &seconds.to_string(),
-        ])
-        .arg("-f")
-        .arg(&script)
-        .arg(database.name())
-        .output()
-        .context("starting pgbench")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "pgbench: {text}{errors}");
-    let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));
-    let number = rate.and_then(|rest| rest.split(' ').next());
-    Ok(number.with_context(|| format!("no rate in {text}"))?.parse()?)
-}
 
 fn report(rates: &Rates, notes: Vec<String>, quick: bool) -> Report {
     let rate = |clients, table| median(rates.get(&(clients, table)).map_or(&[][..], Vec::as_slice));

@@ -121,6 +121,63 @@ async fn a_killed_postgres_loses_and_repeats_nothing() {
     client.expect_silence().await.unwrap();
 }
 
+/// Writers that do not wait for the disk, and a server that is in no hurry to write: what a client got is there after a crash.
+#[tokio::test]
+async fn what_was_delivered_durably_survives_a_crash() {
+    let mut options = Options {
+        fsync: true,
+        ..Options::default()
+    };
+    options.settings = vec![("wal_writer_delay".into(), "10s".into())];
+    let mut server = Server::start(options).await.unwrap();
+    let url = database_on(&server).await;
+    let durable = format!("{CONFIG}[postgres.outbox]\ndurable_delivery = true\n");
+    let node = crate::support::options(&durable).env("DATABASE_URL", &url);
+    let node = Node::spawn(node).await.unwrap();
+    let mut client = follow(&node).await;
+    let writer = connect(&url).await.unwrap();
+    writer
+        .batch_execute("SET synchronous_commit = off")
+        .await
+        .unwrap();
+    let writing = tokio::spawn(async move {
+        for number in 1_i64.. {
+            let insert = format!("INSERT INTO pedidos VALUES ({number})");
+            if writer.batch_execute(&insert).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut got = Vec::new();
+    while got.len() < 500 {
+        got.push(id(&mut client, SOON).await.unwrap());
+    }
+    server.kill9().await.unwrap();
+    writing.await.unwrap();
+    server.restart().await.unwrap();
+    // What was on its way when the server died counts too.
+    while let Ok(Some(number)) = tokio::time::timeout(Duration::from_millis(300), id(&mut client, SOON))
+        .await
+        .map(Result::ok)
+    {
+        got.push(number);
+    }
+    let admin = connect(&url).await.unwrap();
+    let there: BTreeSet<i64> = admin
+        .query("SELECT id::bigint FROM pedidos", &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let phantoms: Vec<_> = got.iter().filter(|number| !there.contains(number)).collect();
+    assert!(
+        phantoms.is_empty(),
+        "delivered and not there: {phantoms:?} of {}",
+        got.len()
+    );
+}
+
 /// With a log that forgets: each process begins at the latest behind what the one before it had in its log, and shows every row from
 /// there on, in order and once. Whoever comes back is told that the log is another one.
 #[tokio::test]

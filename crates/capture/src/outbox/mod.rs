@@ -52,6 +52,8 @@ pub struct OutboxOptions {
     pub kept: u64,
     /// Bytes of the whole outbox; beyond that the oldest rows go, read or not.
     pub most: u64,
+    /// Whether rows wait until their commit is on the server's disk, also those of writers that did not wait for it.
+    pub durable: bool,
     /// Whether writers may ring.
     pub doorbell: bool,
     /// Name of this node, for `pg_stat_activity`.

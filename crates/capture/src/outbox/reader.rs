@@ -177,6 +177,9 @@ impl Reader {
             let items = self.gate.take();
             seen.rows = !items.is_empty();
             seen.writers |= self.gate.is_waiting();
+            if self.options.durable && !items.is_empty() {
+                self.make_durable().await?;
+            }
             if !self.hand_over(items, &out, &stop).await? {
                 break;
             }
@@ -224,6 +227,23 @@ impl Reader {
             .ok_or(OutboxError::Fenced)?;
         self.bell.set_asleep(asleep, Instant::now());
         Ok(())
+    }
+
+    /// Returns when everything that this session has seen is on the server's disk: a commit of ours that waits for the disk comes behind
+    /// all of them in the WAL.
+    async fn make_durable(&self) -> Result<(), OutboxError> {
+        const TOUCH: &str = "UPDATE pregon.bell SET alive = clock_timestamp() \
+             WHERE EXISTS (SELECT FROM pregon.cursor c WHERE c.reader = $1) RETURNING true";
+        in_time(
+            self.link
+                .batch_execute("BEGIN; SET LOCAL synchronous_commit = local"),
+        )
+        .await?;
+        let fence: [Param<'_>; 1] = [(&self.claim.fence, Type::INT8)];
+        in_time(self.link.query_typed_opt(TOUCH, &fence))
+            .await?
+            .ok_or(OutboxError::Fenced)?;
+        in_time(self.link.batch_execute("COMMIT")).await
     }
 
     /// One pass; see the gate for why its steps stand in this order.

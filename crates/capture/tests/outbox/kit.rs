@@ -56,6 +56,7 @@ pub(crate) fn options(url: &str, watches: &[&str]) -> OutboxOptions {
         retention: Duration::from_secs(600),
         kept: 256 << 20,
         most: 1 << 30,
+        durable: false,
         doorbell: true,
         node: "test".into(),
     }

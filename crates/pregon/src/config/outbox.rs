@@ -16,6 +16,9 @@ pub struct Outbox {
     /// Bytes of the whole outbox. Beyond that the oldest rows go, also unread ones, which becomes a gap: a gateway that is away for days, or a
     /// transaction that nobody ends, must not fill the application's disk. About five million rows of 200 bytes.
     pub max: Size,
+    /// Whether a change is delivered only once its commit is on the server's disk. Changes of writers with `synchronous_commit = off` are
+    /// visible before that, and a crash takes them back. Costs one fsync for each look that finds something.
+    pub durable_delivery: bool,
     /// Whether writers wake the gateway with a notification while few transactions write. Off, it looks 20 times a second when idle.
     pub doorbell: bool,
 }
@@ -26,6 +29,7 @@ impl Default for Outbox {
             retention: Period::seconds(600),
             kept: Size::mib(256),
             max: Size::mib(1024),
+            durable_delivery: false,
             doorbell: true,
         }
     }

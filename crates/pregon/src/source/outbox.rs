@@ -86,6 +86,7 @@ impl OutboxSource {
             retention: outbox.retention.0,
             kept: outbox.kept.0,
             most: outbox.max.0,
+            durable: outbox.durable_delivery,
             doorbell: outbox.doorbell,
             node: format!("pregon-{:08x}", rand::random::<u32>()),
         };
