@@ -26,6 +26,9 @@ test: ## everything that is tested, against real servers and the release binary
 	@echo "== the examples' pages in Chromium, served by the release binary"
 	@if [ -e examples/node_modules/.package-lock.json ]; then npm --prefix examples test --silent; \
 	else echo "skipped: examples/node_modules is missing, see scripts/setup"; fi
+	@echo "== the dashboard, in Chromium against the release binary"
+	@if [ -e dashboard/node_modules/.package-lock.json ]; then npm --prefix dashboard test --silent; \
+	else echo "skipped: dashboard/node_modules is missing, see scripts/setup"; fi
 	@echo "== the pages, AsyncAPI, the dashboard and alerts, the files of deploy/"
 	@if [ -e docs/site/node_modules/.package-lock.json ]; then npm --prefix docs/site test --silent; \
 	else echo "skipped: docs/site/node_modules is missing, see scripts/setup"; fi

@@ -82,6 +82,15 @@ impl Desk {
         &self.rights
     }
 
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether tokens are verified here: otherwise everybody is anonymous.
+    pub fn verifies(&self) -> bool {
+        self.verifier.configured()
+    }
+
     /// The sessions that may come back.
     pub fn kept(&self) -> &Arc<Sessions> {
         &self.kept

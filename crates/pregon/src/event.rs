@@ -258,6 +258,8 @@ pub struct Publication {
     pub data: Data,
     /// Which fields of the data are encrypted; opened when the entry enters the window.
     pub sealed: Box<[Sealed]>,
+    /// The fields that were encrypted and have been opened.
+    pub opened: Box<[Arc<str>]>,
     pub id: EventId,
     pub at: SystemTime,
 }
@@ -271,6 +273,7 @@ impl Publication {
             event: event.into(),
             data,
             sealed: Box::default(),
+            opened: Box::default(),
             id: EventId::unique(),
             at: SystemTime::now(),
         }

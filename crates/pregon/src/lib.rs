@@ -27,6 +27,7 @@ pub mod desk;
 pub mod limits;
 pub mod auth;
 pub mod api;
+pub mod admin;
 pub mod config;
 pub mod install;
 pub mod router;

@@ -65,6 +65,11 @@ impl Permit {
         counted.then_some(another)
     }
 
+    /// Whose place it is, as far as that is known: an address, or a network of IPv6.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.address.get().copied()
+    }
+
     /// Counts the connection for `address`; false if that has too many. Told twice, the first one stays.
     #[must_use]
     pub fn is_of(&self, address: IpAddr) -> bool {
@@ -72,10 +77,15 @@ impl Permit {
             connections,
             address: own,
         } = &*self.0;
-        if connections.per_address == 0 || own.get().is_some() {
+        if own.get().is_some() {
             return true;
         }
         let address = network(address);
+        if connections.per_address == 0 {
+            // It is not counted, but it is known.
+            let _ = own.set(address);
+            return true;
+        }
         let mut addresses = connections.addresses.lock();
         let count = addresses.entry(address).or_insert(0);
         if *count >= connections.per_address {

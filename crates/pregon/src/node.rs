@@ -6,6 +6,7 @@
 
 mod log;
 mod sources;
+mod admin;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,10 +22,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Health};
-use crate::auth::Verifier;
+use crate::auth::{Revoked, Verifier};
 use crate::config::Config;
 use crate::decrypt::Decryptor;
 use crate::desk::Desk;
+use crate::hub::closed::Closed;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::Connections;
@@ -40,7 +42,6 @@ use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
 use crate::transport::origin::Origins;
-use log::Opened;
 use sources::Parts;
 
 /// Time between lines about active connections, and between prunings of the log by age.
@@ -85,37 +86,35 @@ impl Node {
         let metrics = Metrics::new();
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
         let settings = settings(&config, &options);
-        let Opened { log, kept, up } = log::open(&config, &settings, &opener, &metrics).await?;
+        let opened = log::open(&config, &settings, &opener, &metrics).await?;
+        let (log, kept) = (opened.log, opened.kept);
         let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
-        let verifier = Arc::new(Verifier::build(&config.auth)?);
+        let revoked = Arc::new(Revoked::open(opened.folder.as_deref())?);
+        let verifier = Arc::new(Verifier::build(&config.auth)?.without(&revoked));
         let pool = open_pool(&config)?;
         let volatile = Arc::new(Volatile::default());
-        let pipeline = Pipeline::new(
-            Arc::clone(&router),
-            Arc::clone(&rights),
-            Arc::clone(&log),
-            Arc::clone(&volatile),
-            pool.clone(),
-            Arc::clone(&metrics),
-        );
+        let pipeline = build_pipeline(&router, &rights, &log, &volatile, &pool, &metrics);
         let desk = build_desk(&verifier, &pool, &pipeline, &rights, &kept, &*log);
-        let hub = Arc::new(start_hub(settings, &log, &metrics, &desk, volatile)?);
+        let closed = admin::closed(&config);
+        let hub = Arc::new(start_hub(settings, &log, &desk, volatile, revoked, closed)?);
         let stop = CancellationToken::new();
-        let mut sources = sources::start(&Parts {
+        let parts = Parts {
             config: &config,
             pipeline: &pipeline,
             metrics: &metrics,
             hub: &hub,
             pool: pool.as_ref(),
             stop: &stop,
-        })?;
-        sources.attached.push(("log", up));
+        };
+        let mut sources = sources::start(&parts)?;
+        sources.attached.push(("log", opened.up));
         let health = Health::new(sources.attached);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
-        let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
+        let dashboard = admin::routes(&parts, address, &health);
+        let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics).merge(dashboard);
         let front = Arc::new(build_front(&config, door, &hub, api, &metrics));
         let cut = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -218,6 +217,24 @@ fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
     Ok(Some(Arc::new(Pool::new(options))))
 }
 
+fn build_pipeline(
+    router: &Arc<ArcSwap<Router>>,
+    rights: &Arc<ArcSwap<Rights>>,
+    log: &Arc<dyn Log>,
+    volatile: &Arc<Volatile>,
+    pool: &Option<Arc<Pool>>,
+    metrics: &Arc<Metrics>,
+) -> Arc<Pipeline> {
+    Pipeline::new(
+        Arc::clone(router),
+        Arc::clone(rights),
+        Arc::clone(log),
+        Arc::clone(volatile),
+        pool.clone(),
+        Arc::clone(metrics),
+    )
+}
+
 fn build_desk(
     verifier: &Arc<Verifier>,
     pool: &Option<Arc<Pool>>,
@@ -240,19 +257,22 @@ fn build_desk(
 fn start_hub(
     settings: hub::Settings,
     log: &Arc<dyn Log>,
-    metrics: &Arc<Metrics>,
     desk: &Arc<Desk>,
     volatile: Arc<Volatile>,
+    revoked: Arc<Revoked>,
+    closed: Option<Arc<Closed>>,
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
         window: Arc::clone(log.window()),
         past: Arc::clone(desk.past()),
         rights: Arc::clone(desk.rights()),
-        metrics: Arc::clone(metrics),
+        metrics: Arc::clone(desk.metrics()),
         desk: Arc::clone(desk),
         presence: Presence::new(Arc::clone(&volatile)),
         volatile,
         kept: Arc::clone(desk.kept()),
+        revoked,
+        closed,
         settings,
     };
     Hub::start(shared).context("the shards could not be started")

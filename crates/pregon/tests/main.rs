@@ -35,3 +35,4 @@ mod chat_inbox;
 mod marketplace;
 mod router;
 mod webhooks;
+mod admin;

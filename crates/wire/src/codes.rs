@@ -68,6 +68,7 @@ codes! {
     CLOSE_FORBIDDEN = 3503 "forbidden" false "The token does not grant this endpoint or room.";
     CLOSE_TOO_LARGE = 3504 "too_large" false "The client sent more than this server accepts.";
     CLOSE_DISCONNECTED = 3505 "disconnected" false "An operator closed this connection.";
+    CLOSE_REVOKED = 3506 "revoked" false "An operator revoked this user's tokens: sign in anew for one that is newer.";
 }
 
 /// The table as a Markdown page (`docs/codes.md`).

@@ -95,7 +95,7 @@ async fn not_found() -> Response {
 }
 
 /// A refusal as JSON.
-fn refuse(refused: Refused) -> Response {
+pub(crate) fn refuse(refused: Refused) -> Response {
     let reason = refused
         .status
         .canonical_reason()

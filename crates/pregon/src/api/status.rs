@@ -30,6 +30,18 @@ impl Health {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// Everything that has to be attached, and whether it is.
+    pub fn sources(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        self.sources
+            .iter()
+            .map(|(name, attached)| (*name, attached.get()))
+    }
+
+    /// Whether the node takes nobody new.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     /// What keeps the node from being ready; empty when it is.
     fn missing(&self) -> Vec<&'static str> {
         let mut missing: Vec<_> = self

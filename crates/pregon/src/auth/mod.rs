@@ -9,8 +9,10 @@ pub mod jwks;
 pub mod verify;
 pub mod claims;
 pub mod mint;
+pub mod revoked;
 
 pub use claims::Claims;
+pub use revoked::Revoked;
 pub use token::{Token, Via, same_key};
 pub use verify::{AuthError, SetupError, Verifier};
 

@@ -3,6 +3,7 @@
 //! `exp` is optional but enforced where present; `exp` or `nbf` that are no numbers are refused, not ignored. Errors carry a message
 //! that may be shown to clients; it never contains the token.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
@@ -13,6 +14,7 @@ use super::claims::Claims;
 use super::jwks::Jwks;
 pub use super::keys::SetupError;
 use super::keys::{self, Keys};
+use super::revoked::Revoked;
 use crate::config;
 
 /// Why a token is refused.
@@ -38,6 +40,8 @@ pub enum AuthError {
     Audience,
     #[error("the token is from another issuer")]
     Issuer,
+    #[error("the token was revoked: sign in again")]
+    Revoked,
 }
 
 impl AuthError {
@@ -64,6 +68,7 @@ pub struct Verifier {
     issuer: Option<String>,
     leeway: u64,
     required: bool,
+    revoked: Arc<Revoked>,
 }
 
 impl Verifier {
@@ -82,7 +87,16 @@ impl Verifier {
             issuer: auth.issuer.clone(),
             leeway: auth.leeway.as_secs(),
             required: auth.required(),
+            revoked: Arc::default(),
         })
+    }
+
+    /// Refuses the tokens of these users too.
+    pub fn without(self, revoked: &Arc<Revoked>) -> Self {
+        Self {
+            revoked: Arc::clone(revoked),
+            ..self
+        }
     }
 
     #[cfg(test)]
@@ -128,7 +142,11 @@ impl Verifier {
         };
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let closes = self.check_time(&claims, seconds)?;
-        Ok(Claims::new(claims, closes))
+        let claims = Claims::new(claims, closes);
+        match self.revoked.refuses(&claims) {
+            true => Err(AuthError::Revoked),
+            false => Ok(claims),
+        }
     }
 
     fn check_header(&self, header: &Header) -> Result<(), AuthError> {

@@ -1,20 +1,17 @@
 //! `pregon route explain`: what the rules would do with a sample row, and why.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::SystemTime;
 
-use bytes::Bytes;
 use clap::ValueEnum;
+use serde::de::DeserializeOwned;
 
 use super::settings::File;
 use super::{Usage, output};
-use crate::auth::Claims;
 use crate::config::Config;
-use crate::event::{Event, EventId, Op};
+use crate::event::{Event, Op};
 use crate::route::Router;
 use crate::route::explain::{Explanation, RuleExplanation};
-use crate::route::rule::CLIENTS;
+use crate::route::sample::Sample;
 
 /// Understand the routes
 #[derive(Debug, clap::Subcommand)]
@@ -99,74 +96,28 @@ pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
 }
 
 fn event(args: &Explain, config: &Config) -> anyhow::Result<Event> {
-    let source = args.source.as_str();
-    let listen = config.listen.iter().find(|listen| listen.name == source);
-    let listen = listen.map(|listen| listen.channel.as_str());
-    let origin = listen.or_else(|| config.redis.as_ref()?.origin(source));
-    if source == CLIENTS && config.socketio.is_some() {
-        return emitted(args);
-    }
-    if origin.is_none() && !config.watch.iter().any(|watch| watch.name == source) {
-        let clients = config.socketio.is_some().then_some(CLIENTS);
-        let known = config.sources().chain(clients).collect::<Vec<_>>().join(", ");
-        return Err(Usage::error(format!(
-            "--source {source}: no such source; there are: {known}"
-        )));
-    }
-    let row = args.row.as_deref().map(output::argument_or_input).transpose()?;
-    let mut event = Event {
-        source: source.into(),
-        op: args.op.into(),
-        row: None,
-        old: args.old.clone().map(|old| object("--old", old)).transpose()?,
-        message: None,
-        channel: None,
-        name: None,
-        payload: None,
-        claims: None,
-        id: EventId::unique(),
-        at: SystemTime::now(),
-    };
-    match (origin, row) {
-        (Some(origin), row) => {
-            event.op = Op::Message;
-            event.channel = Some(Arc::from(origin));
-            event.message = Some(Bytes::from(row.unwrap_or_default().trim().to_owned()));
-        }
-        (None, None) if args.op == Operation::Truncate => {}
-        (None, None) => return Err(Usage::error("--row is missing: give a sample row as JSON")),
-        // What a delete carries is the row that was.
-        (None, Some(row)) if args.op == Operation::Delete => event.old = Some(object("--row", row)?),
-        (None, Some(row)) => event.row = Some(object("--row", row)?),
-    }
-    Ok(event)
-}
-
-/// What a client emits.
-fn emitted(args: &Explain) -> anyhow::Result<Event> {
-    let name = args
-        .event
+    let content = args.row.as_deref().map(output::argument_or_input).transpose()?;
+    let content = content.map(|text| text.trim().to_owned());
+    let row = content
         .as_deref()
-        .ok_or_else(|| Usage::error("--event is missing: name what the client emits"))?;
-    let row = args.row.as_deref().map(output::argument_or_input).transpose()?;
-    let message = Bytes::from(row.unwrap_or_else(|| "null".into()).trim().to_owned());
-    let claims = args.claims.clone().map(|claims| object("--claims", claims));
-    Ok(Event {
-        name: Some(Arc::from(name)),
-        claims: claims.transpose()?.map(parsed).transpose()?,
-        ..Event::message(Arc::from(CLIENTS), None, message)
-    })
+        .and_then(|text| serde_json::from_str(text).ok());
+    let sample = Sample {
+        source: args.source.clone(),
+        op: Some(Op::from(args.op).as_str().to_owned()),
+        // A message need not be JSON.
+        text: content.filter(|_| row.is_none()),
+        row,
+        old: json("--old", args.old.as_deref())?,
+        event: args.event.clone(),
+        claims: json("--claims", args.claims.as_deref())?,
+    };
+    let event = sample.event(config);
+    event.map_err(|wrong| Usage::error(format!("--{}: {}", wrong.part, wrong.message)))
 }
 
-fn parsed(claims: Bytes) -> anyhow::Result<Claims> {
-    Ok(Claims::new(serde_json::from_slice(&claims)?, None))
-}
-
-fn object(argument: &str, text: String) -> anyhow::Result<Bytes> {
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
-        Ok(_) => Ok(Bytes::from(text.trim().to_owned())),
-        Err(error) => Err(Usage::error(format!("{argument} is no JSON object: {error}"))),
-    }
+fn json<T: DeserializeOwned>(argument: &str, text: Option<&str>) -> anyhow::Result<Option<T>> {
+    let parsed = text.map(serde_json::from_str).transpose();
+    parsed.map_err(|error| Usage::error(format!("{argument} is no JSON object: {error}")))
 }
 
 fn print(told: &Explanation) -> anyhow::Result<()> {

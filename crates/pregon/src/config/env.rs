@@ -2,7 +2,7 @@
 
 use super::tree::Tree;
 use super::units::Secret;
-use super::{Config, Postgres, Redis, Router};
+use super::{Config, Postgres, Redis, Router, admin};
 use crate::source::redis::address;
 
 /// Lays the variables over the configuration.
@@ -34,6 +34,12 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
     }
     if let Some(key) = variable("PREGON_API_KEY") {
         config.server.api_key = Some(Secret::new(key));
+    }
+    if let Some(token) = variable("PREGON_ADMIN_TOKEN").map(Secret::new) {
+        if let Some(weakness) = admin::weakness(&token) {
+            tree.report_variable("PREGON_ADMIN_TOKEN", weakness, admin::REMEDY);
+        }
+        config.admin.token = Some(token);
     }
     if let Some(folder) = variable("PREGON_DATA") {
         // Relative to where the program was started, unlike paths in the file.

@@ -7,6 +7,7 @@
 mod units;
 mod problem;
 mod server;
+mod admin;
 mod access;
 mod socketio;
 mod data;
@@ -29,6 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRule};
+pub use admin::Admin;
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
 pub use decrypt::{Decrypt, Encoding, Format, KeyEncoding, Plain};
 pub use docs::{default_toml, reference_markdown, schema_json};
@@ -78,6 +80,8 @@ pub struct Config {
     pub log: Log,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
+    /// The dashboard of operators.
+    pub admin: Admin,
 }
 
 impl Config {

@@ -25,8 +25,7 @@ pub(super) struct Facts {
     routes: Vec<Route>,
     kill: Vec<&'static str>,
     /// The gateway's dashboard.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    admin_url: Option<String>,
+    admin_url: String,
 }
 
 /// A rule of the configuration, as strips show it.
@@ -60,7 +59,7 @@ impl Facts {
             shell: running.shell(),
             routes: routes(&config),
             kill: kill.collect(),
-            admin_url: None,
+            admin_url: running.dashboard.clone(),
         }
     }
 }

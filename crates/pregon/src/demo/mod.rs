@@ -63,6 +63,8 @@ struct Running {
     example: &'static Example,
     database: String,
     gateway: Node,
+    /// Address of its dashboard, with the token in the part that no server sees.
+    dashboard: String,
     tokens: BTreeMap<&'static str, String>,
     redis: Option<String>,
     router: Option<Node>,
@@ -170,18 +172,22 @@ async fn start(ground: &Ground, example: &'static Example) -> anyhow::Result<Run
     people.batch_execute(example.people).await?;
     let secret = format!("{:032x}", rand::random::<u128>());
     let redis = ground.redis.as_ref().filter(|_| example.needs_redis);
+    let operator = format!("{:032x}", rand::random::<u128>());
     let mut options = NodeOptions::text(example.config)
         .binary(std::env::current_exe()?)
         .env("DATABASE_URL", database.as_str())
         .env("JWT_SECRET", secret.as_str())
+        .env("PREGON_ADMIN_TOKEN", operator.as_str())
         .env("MESSAGE_KEY", ground.key.hex());
     if let Some(redis) = redis {
         options = options.env("REDIS_URL", redis.url());
     }
     let tokens = example.tokens.iter();
+    let gateway = Node::spawn(options).await?;
     Ok(Running {
         example,
-        gateway: Node::spawn(options).await?,
+        dashboard: gateway.url(&format!("/admin/#token={operator}")),
+        gateway,
         tokens: tokens
             .map(|(role, claims)| (*role, pregon_testkit::token(&claims(), &secret)))
             .collect(),
@@ -275,6 +281,7 @@ fn introduce(url: &str, server: &Server, running: &[Running]) -> anyhow::Result<
         let address = one.gateway.ws_url(one.example.wire.path());
         text.push_str(&format!("  {:<15} {address}\n", one.example.name));
         text.push_str(&format!("  {:<15} {}\n", "", one.shell()));
+        text.push_str(&format!("  {:<15} {}\n", "", one.dashboard));
     }
     text.push_str(&format!(
         "  {:<15} {}, port {}\n",

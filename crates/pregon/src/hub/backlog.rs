@@ -88,6 +88,7 @@ impl Shard {
         let closing = conn.phase == Phase::Closing;
         if matches!(turn, Turn::Live) {
             conn.backlog = None;
+            conn.live_since = self.head;
         }
         self.count_sent(sent);
         match turn {

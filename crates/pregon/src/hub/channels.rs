@@ -51,6 +51,17 @@ impl Channels {
         self.slab.iter().map(|(key, channel)| (key as u32, channel))
     }
 
+    /// The channels at these places, each with the number of its followers.
+    pub fn page(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = (Arc<str>, usize)> {
+        let there = places.filter_map(|place| self.slab.get(place));
+        there.map(|channel| (Arc::clone(&channel.name), channel.followers.len()))
+    }
+
+    /// Places that there are, empty ones included.
+    pub fn places(&self) -> usize {
+        self.slab.capacity()
+    }
+
     /// Adds a follower; the channel is made if nobody followed it.
     pub fn join(&mut self, name: &str, session: u32, after: u64) -> Subscription {
         let key = self.find(name).unwrap_or_else(|| self.create(name));

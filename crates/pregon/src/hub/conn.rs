@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use pregon_wire::ws::frame::Decoder;
@@ -45,6 +45,13 @@ pub struct Conn {
     pub heard: bool,
     /// The batch in which this connection was touched last, and by how many channels.
     pub touched: (u32, u32),
+    pub opened: Instant,
+    /// Since this offset every live entry was written with its batch.
+    pub live_since: u64,
+    /// What it was closed with; zero as long as it was not.
+    pub ended: u16,
+    /// Its end is remembered already.
+    pub noted: bool,
     pub permit: Permit,
 }
 
@@ -144,6 +151,12 @@ impl Conn {
             (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
             _ => Transport::WebSocket,
         }
+    }
+
+    /// When the connection came, by the clock of the wall.
+    pub fn opened_at(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_sub(self.opened.elapsed()).unwrap_or(now)
     }
 
     /// The session of a namespace.

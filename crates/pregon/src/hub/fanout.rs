@@ -87,6 +87,7 @@ impl Shard {
             } else if let Some(last) = batch.entries.last().map(|entry| entry.offset) {
                 self.deliver(&mut batch, last);
                 self.head = last;
+                self.written.note(last);
             }
             let more = tail == Tail::Missed || !batch.entries.is_empty() || ordered;
             batch.clear();

@@ -12,6 +12,7 @@ use super::encoded::Codec;
 use super::shard::Shard;
 use super::timers::Due;
 use crate::metrics::Reason;
+use crate::session::Session;
 use crate::session::command::{Asked, Reply};
 
 impl Shard {
@@ -26,11 +27,19 @@ impl Shard {
     }
 
     fn expires_at(&mut self, key: Key) -> Option<SystemTime> {
-        let sessions = &self.conn(key)?.sessions;
+        let sessions = &super::conn::find(&self.conns, key)?.sessions;
+        if self.is_revoked(sessions) {
+            return Some(SystemTime::UNIX_EPOCH);
+        }
         sessions
             .iter()
             .filter_map(|session| session.claims.expires_at())
             .min()
+    }
+
+    fn is_revoked(&self, sessions: &[Session]) -> bool {
+        let revoked = &self.shared.revoked;
+        sessions.iter().any(|session| revoked.refuses(&session.claims))
     }
 
     pub(super) fn fire(&mut self, key: Key, due: Due, now: Instant) {
@@ -61,7 +70,12 @@ impl Shard {
     }
 
     /// Closes if a token has ended; a refreshed one has a timer of its own.
-    fn expire(&mut self, key: Key) {
+    pub(super) fn expire(&mut self, key: Key) {
+        let revoked = super::conn::find(&self.conns, key).is_some_and(|conn| self.is_revoked(&conn.sessions));
+        if revoked {
+            self.shared.metrics.dropped(Reason::Token);
+            return self.close(key, &codes::CLOSE_REVOKED, "");
+        }
         if self.expires_at(key).is_some_and(|at| at <= SystemTime::now()) {
             self.shared.metrics.dropped(Reason::Token);
             self.close(key, &codes::CLOSE_TOKEN_EXPIRED, "");

@@ -93,6 +93,9 @@ impl Shard {
             Reason::Protocol
         };
         self.shared.metrics.dropped(reason);
+        if let Some(conn) = self.conn(key) {
+            conn.ended = error.close;
+        }
         self.close_with(key, error.close, &error.to_string());
     }
 

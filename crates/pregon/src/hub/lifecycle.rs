@@ -101,6 +101,10 @@ impl Shard {
             phase,
             heard: true,
             touched: (0, 0),
+            opened: Instant::now(),
+            live_since: self.head,
+            ended: 0,
+            noted: false,
             permit: newcomer.permit,
         });
         self.count_opened(key);
@@ -228,6 +232,7 @@ impl Shard {
         if conn.phase == Phase::Closing {
             return;
         }
+        conn.ended = code.number;
         let session = conn.sessions.first().map(Session::name);
         tracing::debug!(session, code = code.number, name = code.name, "session closed");
         match conn.variant {
@@ -290,6 +295,7 @@ impl Shard {
 
     fn last_words(&mut self, key: Key, bytes: Bytes) {
         self.send(key, bytes);
+        self.note_end(key);
         self.unfollow(key);
         let Some(conn) = self.conn(key) else { return };
         conn.phase = Phase::Closing;
@@ -318,6 +324,7 @@ impl Shard {
         if self.conn(key).is_none() {
             return;
         }
+        self.note_end(key);
         self.unfollow(key);
         let conn = self.conns.remove(key.index as usize);
         // It closes with the drop below in any case.

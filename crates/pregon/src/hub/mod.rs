@@ -32,6 +32,9 @@ pub mod polling;
 mod socketio;
 mod resume;
 pub mod orders;
+mod written;
+pub mod closed;
+pub mod inspect;
 
 use std::io;
 use std::sync::Arc;
@@ -43,7 +46,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::auth::Claims;
+use crate::auth::{Claims, Revoked};
 use crate::desk::Desk;
 use crate::limits::Permit;
 use crate::log::{Past, Volatile, Window};
@@ -53,10 +56,13 @@ use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
 use crate::session::recovery::Sessions;
 use crate::session::replay::{Fetched, From};
+use closed::Closed;
 pub use encoded::{Codec, Framing, Variant};
 pub use engine::App;
+use inspect::{Look, Seen};
 use link::{Link, Polled};
 use orders::{Given, Order};
+use pregon_wire::codes::Code;
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
 use sid::Sid;
@@ -133,6 +139,8 @@ enum Message {
     Fetched(Key, Box<Fetched>),
     Drain(Duration),
     Recheck,
+    Look(Look, oneshot::Sender<Seen>),
+    End(Vec<Key>, &'static Code),
 }
 
 /// A shard as other threads see it.
@@ -192,6 +200,10 @@ pub struct Shared {
     pub presence: Presence,
     /// Sessions of Socket.IO that may come back.
     pub kept: Arc<Sessions>,
+    /// Whose tokens count no more.
+    pub revoked: Arc<Revoked>,
+    /// Sessions that have ended, where an operator may look.
+    pub closed: Option<Arc<Closed>>,
     pub settings: Settings,
 }
 
@@ -309,6 +321,11 @@ impl Hub {
 
     fn shard(&self, sid: Sid) -> Option<&ShardHandle> {
         self.shards.get(usize::from(sid.shard))
+    }
+
+    /// What all shards share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Most bytes of one polling body of a client.

@@ -18,6 +18,7 @@ use super::conn::{self, Conn};
 use super::encoded::Encoder;
 use super::orders::Orders;
 use super::timers::Timers;
+use super::written::Written;
 use super::{Key, Message, ShardHandle, Shared};
 use crate::session::recovery::Owner;
 
@@ -61,6 +62,7 @@ pub(super) struct Shard {
     inbox: mpsc::Receiver<Message>,
     waiting: VecDeque<Message>,
     pub(super) orders: Orders,
+    pub(super) written: Written,
 }
 
 impl Shard {
@@ -78,6 +80,7 @@ impl Shard {
         let head = shared.window.head();
         let passed = shared.volatile.count();
         let encoder = Encoder::new(shared.namespaces.clone(), shared.recovery);
+        let written = Written::new(shared.closed.is_some(), head);
         let shard = Self {
             shared,
             poll,
@@ -101,6 +104,7 @@ impl Shard {
             inbox,
             waiting: VecDeque::new(),
             orders: Orders::new(orders),
+            written,
         };
         Ok((handle, shard))
     }
@@ -180,6 +184,8 @@ impl Shard {
                 Message::Fetched(key, fetched) => self.fetched(key, *fetched),
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),
+                Message::Look(look, reply) => self.look(&look, reply),
+                Message::End(keys, code) => self.end(&keys, code),
             }
         }
     }

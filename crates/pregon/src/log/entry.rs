@@ -39,6 +39,8 @@ pub enum Body {
         except: Box<[Arc<str>]>,
         event: Arc<str>,
         data: Data,
+        /// Fields of the data that the source keeps encrypted: whoever is no follower shall not read them.
+        opened: Box<[Arc<str>]>,
         id: Option<Arc<str>>,
     },
     Gap(Gap),
@@ -57,6 +59,7 @@ impl From<Publication> for Body {
             except: publication.except,
             event: publication.event,
             data: publication.data,
+            opened: publication.opened,
             id: publication.id.0,
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Opened {
     pub(super) log: Arc<dyn Log>,
     pub(super) kept: Arc<Sessions>,
     pub(super) up: Attached,
+    /// Where it lies, on a disk.
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// Opens the log that the configuration asks for. Reading what is on the disk takes a moment, away from the runtime's threads.
@@ -45,7 +47,12 @@ pub(super) async fn open(
         let (log, folder) = open_log(&config, &opener, &metrics, &up)?;
         let kept = sessions(&config, &namespaces, folder.as_deref(), &metrics)?;
         let kept = Arc::new(kept);
-        Ok(Opened { log, kept, up })
+        Ok(Opened {
+            log,
+            kept,
+            up,
+            folder,
+        })
     });
     opening.await.context("opening the log")?
 }

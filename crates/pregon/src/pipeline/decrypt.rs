@@ -68,6 +68,7 @@ impl Opener {
 impl Open for Opener {
     fn open(&self, publication: &mut Publication) {
         let sealed = std::mem::take(&mut publication.sealed);
+        publication.opened = sealed.iter().map(|sealed| Arc::clone(&sealed.field)).collect();
         // Rules seal fields of JSON objects only.
         if let Data::Json(json) = &mut publication.data {
             let decryptor = self.decryptor.load();

@@ -9,11 +9,13 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use pregon_capture::query::Pool;
 
+use super::unrouted::UnroutedRing;
 use super::{count_route, rule_failed};
 use crate::event::Event;
 use crate::log::Append;
 use crate::metrics::{Metrics, Reason};
-use crate::route::rule::{Enrichment, Routed, Router, Rule};
+use crate::route::outcome::Routed;
+use crate::route::rule::{Enrichment, Router, Rule};
 use crate::route::scope::Scope;
 
 /// One event's turn with one rule that has a query.
@@ -29,6 +31,7 @@ pub(super) async fn publications(
     events: &[Event],
     pool: Option<&Pool>,
     metrics: &Metrics,
+    unrouted: Option<&UnroutedRing>,
 ) -> Vec<Append> {
     let mut routed: Vec<Routed> = events.iter().map(|event| router.route(event)).collect();
     if routed.iter().any(|routed| !routed.waiting.is_empty()) {
@@ -37,6 +40,9 @@ pub(super) async fn publications(
     let mut batch = Vec::with_capacity(routed.len());
     for (event, routed) in events.iter().zip(routed) {
         report(event, &routed, metrics);
+        if let Some(unrouted) = unrouted.filter(|_| routed.publications.is_empty()) {
+            unrouted.note(event);
+        }
         batch.extend(routed.publications.into_iter().map(Append::Publication));
     }
     batch
@@ -79,7 +85,7 @@ async fn enrich(events: &[Event], routed: &mut [Routed], pool: Option<&Pool>, me
             (Some(enrichment), Some(columns)) => turn.rule.publish(&enrichment.merge(event, columns)),
             _ => turn.rule.publish(event),
         };
-        routed.take(made);
+        routed.take(turn.rule, made);
     }
 }
 

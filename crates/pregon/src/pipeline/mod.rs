@@ -4,8 +4,9 @@
 
 mod enrich;
 pub mod decrypt;
+pub mod unrouted;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -18,6 +19,7 @@ use crate::metrics::{Metrics, Reason, RouteLabel, SourceLabel};
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::route::template::Pattern;
+use unrouted::UnroutedRing;
 
 /// The catalogue, because `to_regprocedure` fails without USAGE on the schema.
 const PUBLISH_INSTALLED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n \
@@ -34,6 +36,7 @@ pub struct Pipeline {
     volatile: Arc<Volatile>,
     pool: Option<Arc<Pool>>,
     metrics: Arc<Metrics>,
+    unrouted: OnceLock<Arc<UnroutedRing>>,
 }
 
 impl Pipeline {
@@ -52,7 +55,14 @@ impl Pipeline {
             volatile,
             pool,
             metrics,
+            unrouted: OnceLock::new(),
         })
+    }
+
+    /// From now on events that no rule publishes are remembered there.
+    pub fn remember_unrouted(&self, ring: Arc<UnroutedRing>) {
+        // A second ring would have nobody who looks at it.
+        let _ = self.unrouted.set(ring);
     }
 
     /// Routes and appends events of one source, in order. The receipt resolves when the log has all of them.
@@ -70,6 +80,16 @@ impl Pipeline {
     pub async fn ingest_upto(&self, events: Vec<Event>, taken: Option<Taken>) -> Receipt {
         let batch = self.publications(&events).await;
         self.append_upto(batch, taken)
+    }
+
+    /// The routes of now.
+    pub fn router(&self) -> &Arc<ArcSwap<Router>> {
+        &self.router
+    }
+
+    /// Where it appends.
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.log
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -94,7 +114,8 @@ impl Pipeline {
     async fn publications(&self, events: &[Event]) -> Vec<Append> {
         events.iter().for_each(|event| self.count(event));
         let router = self.router.load_full();
-        enrich::publications(&router, events, self.pool.as_deref(), &self.metrics).await
+        let unrouted = self.unrouted.get().map(Arc::as_ref);
+        enrich::publications(&router, events, self.pool.as_deref(), &self.metrics, unrouted).await
     }
 
     /// Appends what is addressed already, and passes on what is not kept; that has the position of what came before it.

@@ -45,6 +45,8 @@ pub struct SqlQuestion {
 /// The rules of one `[[channel]]`.
 #[derive(Debug)]
 struct ChannelRule {
+    /// Its section's name as it was written.
+    name: String,
     pattern: Pattern,
     subscribe: Option<Expr>,
     allow_sql: Option<NamedSql>,
@@ -63,6 +65,7 @@ impl ChannelRule {
                 .transpose()
         };
         Ok(Self {
+            name: channel.name.clone(),
             pattern: Pattern::parse(&channel.name)?,
             subscribe: expr(&channel.subscribe)?,
             allow_sql: channel.allow_sql.as_deref().map(NamedSql::select).transpose()?,
@@ -143,6 +146,25 @@ impl Rights {
             return Decision::Deny("no channel section fits and no claim joins it");
         };
         rule.allows(claims, &captured)
+    }
+
+    /// Which part of the configuration decides whether these claims may follow a channel.
+    pub fn decided_by(&self, claims: &Claims, channel: &str) -> String {
+        let (key, templates) = match claims.is_anonymous() {
+            true => ("anonymous_join", &self.anonymous),
+            false => ("join", &self.join),
+        };
+        let joins = |template: &&Template| render(template, claims).is_some_and(|joined| joined == channel);
+        if let Some(template) = templates.iter().find(joins) {
+            return format!("[auth] {key} = \"{}\"", template.source());
+        }
+        if self.is_followed(claims, channel) {
+            return "the `follow` of a [[channel]]".into();
+        }
+        match self.rule(channel) {
+            Some((rule, _)) => format!("[[channel]] name = \"{}\"", rule.name),
+            None => format!("neither [auth] {key} nor any [[channel]] names it"),
+        }
     }
 
     /// Whether a name that stands for several channels brings these claims to this one.

@@ -1,7 +1,7 @@
 //! The router: events in, publications out, and who may follow them. Pure: no clock, no database, no tasks.
 //!
 //! `template` renders and recognises names, `expr` is the expression language,
-//! `scope` is what both look at, `rule` makes publications, `explain` says why, `grant` decides who may subscribe and publish.
+//! `scope` is what both look at, `rule` makes publications and counts them in `outcome`, `explain` says why, for a `sample` too, `grant` decides who may subscribe and publish.
 
 pub mod template;
 pub(crate) mod json;
@@ -9,12 +9,15 @@ pub mod expr;
 pub mod scope;
 mod seal;
 pub mod rule;
+pub mod outcome;
+pub mod sample;
 pub mod explain;
 pub mod grant;
 
 pub use expr::{Expr, ExprError};
 pub use grant::{Decision, Rights, SqlQuestion};
-pub use rule::{Routed, Router, Rule};
+pub use outcome::Routed;
+pub use rule::{Router, Rule};
 pub use scope::Scope;
 pub use template::{Pattern, Template};
 

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::expr::{Expr, ExprError, Kind};
 use super::json::Fields;
+use super::outcome::{Hits, Routed};
 use super::scope::Scope;
 use super::seal::Seals;
 use super::template::{Pattern, Template, TemplateError};
@@ -60,6 +61,13 @@ impl Target {
             Some(fixed) => Self::Fixed(fixed.into()),
             None => Self::Rendered(template),
         })
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Fixed(text) => text.to_string(),
+            Self::Rendered(template) => template.source().to_owned(),
+        }
     }
 
     fn render(&self, scope: &Scope<'_>) -> Option<Arc<str>> {
@@ -119,6 +127,7 @@ pub struct Rule {
     enrich: Option<Enrichment>,
     seals: Arc<Seals>,
     longest_name: usize,
+    hits: Hits,
 }
 
 impl Rule {
@@ -169,6 +178,7 @@ impl Rule {
             enrich: route.enrich.as_ref().map(enrichment).transpose()?,
             seals,
             longest_name,
+            hits: Hits::default(),
         })
     }
 
@@ -185,6 +195,7 @@ impl Rule {
             enrich: None,
             seals,
             longest_name,
+            hits: Hits::default(),
         })
     }
 
@@ -201,6 +212,17 @@ impl Rule {
     /// The condition as it was written.
     pub fn condition(&self) -> Option<&str> {
         self.when.as_ref().map(Expr::source)
+    }
+
+    /// Its templates as they were written: channels, then the event's name.
+    pub fn targets(&self) -> (Vec<String>, Option<String>) {
+        let to = self.to.iter().map(Target::text).collect();
+        (to, self.event.as_ref().map(Target::text))
+    }
+
+    /// What it has done.
+    pub fn hits(&self) -> &Hits {
+        &self.hits
     }
 
     /// All channels that the rule can address.
@@ -369,38 +391,10 @@ fn overlay(body: &Bytes, columns: &[u8]) -> Bytes {
     out.into()
 }
 
-/// What became of one event.
-#[derive(Debug, Default)]
-pub struct Routed {
-    /// Ready to be appended to the log.
-    pub publications: SmallVec<[Publication; 1]>,
-    /// Rules that matched and whose query has to run first; then `Rule::publish` on the enriched event.
-    pub waiting: SmallVec<[Arc<Rule>; 1]>,
-    /// Rules that said no.
-    pub passed: u32,
-    /// Conditions that failed (missing key, wrong type), and values of payloads that could not be had.
-    pub failed: u32,
-    /// Rules that matched but whose templates addressed nobody.
-    pub nobody: u32,
-}
-
-impl Routed {
-    /// Takes what a rule made of an event.
-    pub fn take(&mut self, made: Result<Made, Nobody>) {
-        match made {
-            Ok(made) => {
-                self.failed += made.missing;
-                self.publications.push(made.publication);
-            }
-            Err(_) => self.nobody += 1,
-        }
-    }
-}
-
 /// All rules by source.
 #[derive(Debug, Default)]
 pub struct Router {
-    sources: HashMap<Arc<str>, Vec<Arc<Rule>>>,
+    pub(super) sources: HashMap<Arc<str>, Vec<Arc<Rule>>>,
 }
 
 impl Router {
@@ -456,9 +450,15 @@ impl Router {
         for rule in self.rules_for(&event.source) {
             match rule.matches(&scope) {
                 Ok(true) if rule.enrich().is_some() => routed.waiting.push(rule.clone()),
-                Ok(true) => routed.take(rule.publication(&scope, event)),
-                Ok(false) => routed.passed += 1,
-                Err(_) => routed.failed += 1,
+                Ok(true) => routed.take(rule, rule.publication(&scope, event)),
+                Ok(false) => {
+                    rule.hits.passed();
+                    routed.passed += 1;
+                }
+                Err(_) => {
+                    rule.hits.failed();
+                    routed.failed += 1;
+                }
             }
         }
         routed

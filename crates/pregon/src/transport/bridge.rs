@@ -21,6 +21,7 @@ use super::accept::{Front, Seed, refusal_body};
 use super::admit::{Refused, Stream};
 use super::head::Head;
 use super::rewind::Rewind;
+use crate::admin::ClientAddress;
 use crate::hub::socket::ShardSocket;
 use crate::limits::Permit;
 
@@ -49,7 +50,11 @@ impl Bridge {
             Some(app) => self.polling(app, &head, request).await,
             None => {
                 let api = self.front.api.clone();
-                api.oneshot(request.map(Body::new))
+                let mut request = request.map(Body::new);
+                if let Some(address) = self.permit.address() {
+                    request.extensions_mut().insert(ClientAddress(address));
+                }
+                api.oneshot(request)
                     .await
                     .unwrap_or_else(|never: Infallible| match never {})
             }

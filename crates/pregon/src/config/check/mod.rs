@@ -14,11 +14,12 @@ use std::net::SocketAddr;
 
 use super::net::Network;
 use super::tree::Tree;
-use super::{Config, Server};
+use super::{Config, Server, admin};
 
 /// Checks a configuration that fits the schema.
 pub(super) fn check(config: &Config, tree: &mut Tree) {
     server(&config.server, tree);
+    dashboard(config, tree);
     limits(config, tree);
     access::auth(config, tree);
     access::endpoints(config, tree);
@@ -51,6 +52,8 @@ fn is_own_path(path: &str) -> bool {
     ["/sse", "/healthz", "/readyz", "/metrics", "/echo"].contains(&path)
         || path == "/api"
         || path.starts_with("/api/")
+        || path == "/admin"
+        || path.starts_with("/admin/")
 }
 
 fn is_path(path: &str) -> bool {
@@ -99,6 +102,14 @@ fn server(server: &Server, tree: &mut Tree) {
         if period.is_zero() {
             tree.report(key, Some(period.to_string()), "must be longer than nothing", "");
         }
+    }
+}
+
+/// Checks the token of the file; that of the environment was checked with it.
+fn dashboard(config: &Config, tree: &mut Tree) {
+    let weakness = config.admin.token.as_ref().and_then(admin::weakness);
+    if let Some(weakness) = weakness.filter(|_| tree.has("admin.token")) {
+        tree.report("admin.token", None, weakness, admin::REMEDY);
     }
 }
 

@@ -142,6 +142,7 @@ fn decode_publication(reader: &mut Reader<'_>) -> Option<Publication> {
         event,
         data,
         sealed: sealed.into(),
+        opened: Box::default(),
         id,
         at,
     })

@@ -39,6 +39,7 @@ prop_compose! {
             event,
             data,
             sealed: sealed.collect(),
+            opened: Box::default(),
             id: EventId(id),
             at: codec::time_of(at),
         }
@@ -174,6 +175,7 @@ fn version_1_is_read() {
                     event,
                     data,
                     id,
+                    ..
                 },
                 Append::Publication(wanted),
             ) => {

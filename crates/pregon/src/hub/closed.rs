@@ -1,0 +1,108 @@
+//! The sessions that ended last, with the reason: what an operator looks at when somebody says that nothing arrives.
+//!
+//! Kept only where somebody may look. A bounded ring, so that a storm of leaving clients costs one small entry each and no memory beside.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use pregon_wire::codes;
+
+use super::Key;
+use super::conn::Conn;
+use super::shard::Shard;
+use crate::metrics::Transport;
+
+/// Sessions that are remembered: an operator looks at the last minutes, not at history.
+const MOST: usize = 256;
+
+/// Channels that are remembered of each.
+const CHANNELS: usize = 32;
+
+/// A session that has ended.
+#[derive(Debug, Clone)]
+pub struct ClosedSession {
+    pub session: String,
+    pub user: Option<String>,
+    pub transport: Transport,
+    pub opened: SystemTime,
+    pub closed: SystemTime,
+    /// What the connection was closed with; zero if the client left.
+    pub code: u16,
+    /// The channels that it followed, some of them, each with the offset after which.
+    pub channels: Vec<(Arc<str>, u64)>,
+    pub followed: usize,
+    /// Live entries up to here had been handed to its connection.
+    pub reached: u64,
+}
+
+impl ClosedSession {
+    /// The reason by name and in words.
+    pub fn reason(&self) -> (&'static str, &'static str) {
+        match codes::ALL.iter().find(|code| code.number == self.code) {
+            Some(code) => (code.name, code.help),
+            None => ("left", "The client closed the connection, or it broke."),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Closed {
+    ring: Mutex<VecDeque<Arc<ClosedSession>>>,
+}
+
+impl Closed {
+    fn push(&self, session: ClosedSession) {
+        let mut ring = self.ring.lock();
+        if ring.len() == MOST {
+            ring.pop_front();
+        }
+        ring.push_back(Arc::new(session));
+    }
+
+    /// The newest first.
+    pub fn list(&self) -> Vec<Arc<ClosedSession>> {
+        self.ring.lock().iter().rev().cloned().collect()
+    }
+}
+
+impl Shard {
+    /// Remembers how a connection ends, once, while it still follows its channels.
+    pub(super) fn note_end(&mut self, key: Key) {
+        let Some(closed) = self.shared.closed.clone() else {
+            return;
+        };
+        let Some(conn) = self.conn(key) else { return };
+        if std::mem::replace(&mut conn.noted, true) {
+            return;
+        }
+        let head = self.head;
+        let Some(conn) = super::conn::find(&self.conns, key) else {
+            return;
+        };
+        for ended in self.ended(conn, head) {
+            closed.push(ended);
+        }
+    }
+
+    fn ended<'a>(&'a self, conn: &'a Conn, head: u64) -> impl Iterator<Item = ClosedSession> + 'a {
+        conn.sessions.iter().map(move |session| {
+            let subscriptions = session.subscriptions.iter().take(CHANNELS);
+            ClosedSession {
+                session: session.name(),
+                user: session.claims.subject().map(std::borrow::Cow::into_owned),
+                transport: conn.transport(),
+                opened: conn.opened_at(),
+                closed: SystemTime::now(),
+                code: conn.ended,
+                channels: subscriptions
+                    .map(|s| (self.channels.name(s.channel), s.after))
+                    .collect(),
+                followed: session.subscriptions.len(),
+                reached: conn.backlog.as_ref().map_or(head, |backlog| backlog.cursor),
+            }
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! What became of events: of one (`Routed`), and of all that a rule has seen since it was built (`Hits`), counted once per event.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use smallvec::SmallVec;
+
+use super::rule::{Made, Nobody, Router, Rule};
+use crate::event::Publication;
+
+/// What became of one event.
+#[derive(Debug, Default)]
+pub struct Routed {
+    /// Ready to be appended to the log.
+    pub publications: SmallVec<[Publication; 1]>,
+    /// Rules that matched and whose query has to run first; then `Rule::publish` on the enriched event.
+    pub waiting: SmallVec<[Arc<Rule>; 1]>,
+    /// Rules that said no.
+    pub passed: u32,
+    /// Conditions that failed (missing key, wrong type), and values of payloads that could not be had.
+    pub failed: u32,
+    /// Rules that matched but whose templates addressed nobody.
+    pub nobody: u32,
+}
+
+impl Routed {
+    /// Takes what a rule made of an event.
+    pub fn take(&mut self, rule: &Rule, made: Result<Made, Nobody>) {
+        match made {
+            Ok(made) => {
+                rule.hits().published();
+                self.failed += made.missing;
+                self.publications.push(made.publication);
+            }
+            Err(_) => {
+                rule.hits().nobody();
+                self.nobody += 1;
+            }
+        }
+    }
+}
+
+/// What a rule has done.
+#[derive(Debug, Default)]
+pub struct Hits {
+    published: AtomicU64,
+    passed: AtomicU64,
+    failed: AtomicU64,
+    nobody: AtomicU64,
+    /// When it published last, milliseconds since 1970; zero for never.
+    last: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Counted {
+    /// Events that it published.
+    pub published: u64,
+    /// Events that its condition did not want.
+    pub passed: u64,
+    /// Events on which its condition failed.
+    pub failed: u64,
+    /// Events that it wanted, whose templates named no channel.
+    pub nobody: u64,
+    /// When it published last, milliseconds since 1970.
+    pub last: Option<u64>,
+}
+
+impl Hits {
+    pub(super) fn published(&self) {
+        self.published.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    pub(super) fn passed(&self) {
+        self.passed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn nobody(&self) {
+        self.nobody.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts now.
+    pub fn counted(&self) -> Counted {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counted {
+            published: of(&self.published),
+            passed: of(&self.passed),
+            failed: of(&self.failed),
+            nobody: of(&self.nobody),
+            last: Some(of(&self.last)).filter(|last| *last > 0),
+        }
+    }
+}
+
+impl Router {
+    /// Every rule with the names of its sources, in the order of the configuration; those of sources without routes last.
+    pub fn rules(&self) -> Vec<(Vec<&str>, &Arc<Rule>)> {
+        let mut rules: Vec<(Vec<&str>, &Arc<Rule>)> = Vec::new();
+        for (source, own) in &self.sources {
+            for rule in own {
+                match rules.iter_mut().find(|(_, known)| Arc::ptr_eq(known, rule)) {
+                    Some((sources, _)) => sources.push(source),
+                    None => rules.push((vec![source], rule)),
+                }
+            }
+        }
+        rules.iter_mut().for_each(|(sources, _)| sources.sort_unstable());
+        rules.sort_by_key(|(sources, rule)| (rule.index.unwrap_or(usize::MAX), sources.first().copied()));
+        rules
+    }
+}
