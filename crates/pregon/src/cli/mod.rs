@@ -9,6 +9,7 @@ mod serve;
 mod check;
 mod db;
 mod doctor;
+mod doctor_log;
 mod token;
 mod publish;
 mod listen;

@@ -116,7 +116,7 @@ fn synchronize(core: &Core, files: &[Arc<File>], created: bool) -> Result<(), Ar
         return Err(Arc::clone(error));
     }
     let begun = Instant::now();
-    let mut outcome = files.iter().try_for_each(|file| file.sync_data());
+    let mut outcome = files.iter().try_for_each(|file| core.medium.sync(file));
     if created {
         outcome = outcome.and_then(|()| core.folder.sync_segments());
     }
