@@ -5,6 +5,7 @@
 mod output;
 mod logging;
 mod settings;
+mod init;
 mod serve;
 mod check;
 mod db;
@@ -48,12 +49,14 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   pregon demo                                    see it work, with a database of its own
+  pregon init                                    begin with your own: look at it and write a pregon.toml
   pregon check && pregon db plan                 what is configured, and the SQL that it needs
   pregon serve --config pregon.toml              run the gateway
   pregon listen --dsn postgres://… my_channel    print what a database notifies";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Serve(serve::Args),
     Check(check::Args),
     #[command(subcommand)]
@@ -77,6 +80,7 @@ impl Command {
     /// Whether a program reads the result: it shall find one JSON value in any case.
     fn wants_json(&self) -> bool {
         match self {
+            Self::Init(args) => args.json,
             Self::Check(args) => args.json,
             Self::Db(command) => command.wants_json(),
             Self::Doctor(args) => args.json,
@@ -123,8 +127,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let file = settings::File::new(cli.config)?;
+    let file = match cli.command {
+        Command::Init(_) => settings::File::to_write(cli.config),
+        _ => settings::File::new(cli.config)?,
+    };
     match cli.command {
+        Command::Init(args) => init::run(&args, &file),
         Command::Serve(args) => serve::run(&args, &file),
         Command::Check(args) => check::run(&args, &file),
         Command::Db(command) => db::run(&command, &file),

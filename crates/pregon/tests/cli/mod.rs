@@ -5,6 +5,8 @@ mod start;
 mod json;
 mod token;
 mod database;
+mod init;
+mod terminal;
 mod listen;
 mod gateway;
 mod desktop;
