@@ -16,6 +16,7 @@ mod publish;
 mod listen;
 mod route;
 mod types;
+mod top;
 mod router;
 mod router_inbox;
 mod completions;
@@ -69,6 +70,7 @@ enum Command {
     #[command(subcommand)]
     Route(route::Command),
     Types(types::Args),
+    Top(top::Args),
     Router(router::Args),
     Completions(completions::Args),
     Demo(demo::Args),
@@ -88,6 +90,7 @@ impl Command {
             Self::Publish(args) => args.json,
             Self::Route(command) => command.wants_json(),
             Self::Router(args) => args.wants_json(),
+            Self::Top(args) => args.wants_json(),
             // Their results are streams, logs or texts.
             Self::Serve(_)
             | Self::Listen(_)
@@ -142,6 +145,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Listen(args) => listen::run(*args),
         Command::Route(command) => route::run(&command, &file),
         Command::Types(args) => types::run(&args, &file),
+        Command::Top(args) => top::run(&args, &file),
         Command::Router(args) => router::run(&args, &file),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),

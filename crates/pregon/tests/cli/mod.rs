@@ -7,6 +7,7 @@ mod token;
 mod database;
 mod init;
 mod terminal;
+mod top;
 mod listen;
 mod gateway;
 mod desktop;
