@@ -142,11 +142,7 @@ fn watch(watched: &Watched, choice: &Choice) -> String {
 
 /// How to give each client its own rows, shown with a column that there is.
 fn own_channels(choice: &Choice) -> String {
-    let Some((watched, column)) = choice
-        .watched
-        .iter()
-        .find_map(|one| Some((one, owner_column(one)?)))
-    else {
+    let Some((watched, column)) = shared_out(choice) else {
         return String::new();
     };
     let name = &watched.name;
@@ -163,14 +159,23 @@ fn own_channels(choice: &Choice) -> String {
     out
 }
 
-/// A column that rows are shared out by: a reference to something else, otherwise the key.
-fn owner_column(watched: &Watched) -> Option<&str> {
+/// A table and the column that its rows are shared out by: a reference to something else, otherwise the key.
+fn shared_out(choice: &Choice) -> Option<(&Watched, &str)> {
     let plain = |column: &&String| column.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let reference = |column: &&String| column.ends_with("_id") && !watched.table.primary_key.contains(column);
-    let mut columns = watched.table.columns.iter().filter(plain);
-    let found = columns.find(reference);
-    let key = || watched.table.primary_key.first().filter(plain);
-    found.or_else(key).map(String::as_str)
+    let referring = choice.watched.iter().find_map(|one| {
+        let left_out = private_columns(&one.table);
+        let refers = |column: &&String| {
+            let own = one.table.primary_key.contains(column) || left_out.contains(&column.as_str());
+            column.ends_with("_id") && !own
+        };
+        let column = one.table.columns.iter().filter(plain).find(refers)?;
+        Some((one, column.as_str()))
+    });
+    let by_key = || {
+        let mut keyed = choice.watched.iter();
+        keyed.find_map(|one| Some((one, one.table.primary_key.first().filter(plain)?.as_str())))
+    };
+    referring.or_else(by_key)
 }
 
 /// Functions that notify already are a source without any DDL.

@@ -105,7 +105,9 @@ fn next(choice: &Choice, config: &Config, plan: &Plan, file: &File) -> Vec<Next>
         format!("pregon serve{file}"),
         &format!("the gateway, on {}", config.server.listen),
     ));
-    let channel = choice.watched.first().map_or("", |one| one.name.as_str());
+    // Where the most is written, by what is there.
+    let largest = choice.watched.iter().max_by_key(|one| one.table.bytes);
+    let channel = largest.map_or("", |one| one.name.as_str());
     let encoded: String = form_urlencoded::byte_serialize(channel.as_bytes()).collect();
     let token = match choice.auth {
         Auth::Everyone => String::new(),

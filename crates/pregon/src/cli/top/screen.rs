@@ -249,7 +249,7 @@ impl Picture<'_> {
         let failures = format!("failures {}", grouped(log.failures));
         vec![
             Line::from(format!(
-                "{} in {} segments",
+                "{} in {} file(s)",
                 size(log.bytes),
                 grouped(log.segments)
             )),
@@ -426,7 +426,7 @@ mod tests {
             "up   wal",
             "outbox 42 rows, 0 B, lag 1.5 s",
             "slot keeps 1.0 MiB of WAL: more than half",
-            "2.0 MiB in 2 segments",
+            "2.0 MiB in 2 file(s)",
             "nobody 7 (+3.5/s) slow 5 (+1.0/s)",
             "Deliveries/s, at most 2,000",
             "█",
