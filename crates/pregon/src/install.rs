@@ -78,8 +78,22 @@ pub fn target(config: &Config) -> anyhow::Result<Target> {
             None => slot_of(database),
         },
         replication_role: user(&replication),
+        queries: queries(config),
         ..Target::default()
     })
+}
+
+/// The queries of rights and enrichment.
+fn queries(config: &Config) -> Vec<String> {
+    let rights = config
+        .channel
+        .iter()
+        .filter_map(|channel| channel.allow_sql.clone());
+    let enrichments = config
+        .route
+        .iter()
+        .filter_map(|route| route.enrich.as_ref().map(|enrich| enrich.sql.clone()));
+    rights.chain(enrichments).collect()
 }
 
 /// How changes leave the database. Without a watch nothing has to be kept there: `pregon.publish` notifies whoever listens.

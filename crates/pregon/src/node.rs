@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::log::folder as log_folder;
 use crate::api::{self, Api, Health};
 use crate::auth::{Revoked, Verifier};
 use crate::config::Config;

@@ -567,6 +567,33 @@ async fn the_least_privileged_role_is_enough() {
     }
 }
 
+/// Without a primary key too: a large value that an update left alone is read by the replica identity, with what `db apply` granted.
+#[tokio::test]
+async fn the_least_privileged_role_reads_large_values_by_any_identity() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database
+        .execute(
+            "CREATE SCHEMA app; CREATE TABLE app.pedidos (codigo text NOT NULL UNIQUE, n int, nota text);
+             ALTER TABLE app.pedidos ALTER nota SET STORAGE EXTERNAL, REPLICA IDENTITY USING INDEX pedidos_codigo_key",
+        )
+        .await
+        .unwrap();
+    let role = database.create_role("gateway").await.unwrap();
+    let text = config("operations = [\"update\"]").replace("table = \"pedidos\"", "table = \"app.pedidos\"");
+    let options = crate::support::options(&text)
+        .env("DATABASE_URL", database.url_as(&role))
+        .env("PREGON_ADMIN_URL", database.url());
+    let node = Node::spawn(options).await.unwrap();
+    let mut client = follow(&node, "pedidos").await;
+    database
+        .execute("INSERT INTO app.pedidos VALUES ('a', 1, repeat('x', 9000))")
+        .await
+        .unwrap();
+    database.execute("UPDATE app.pedidos SET n = 2").await.unwrap();
+    let row = json!({"codigo": "a", "n": 2, "nota": "x".repeat(9000)});
+    assert_eq!(next(&mut client).await, ("update".into(), row));
+}
+
 #[tokio::test]
 async fn a_table_without_identity_is_refused_and_its_updates_go_on() {
     let database = Database::create(postgres::shared().await).await.unwrap();

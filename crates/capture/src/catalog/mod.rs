@@ -2,6 +2,7 @@
 
 pub mod names;
 pub mod shape;
+pub mod survey;
 
 use tokio_postgres::{Client, Row};
 
@@ -234,33 +235,4 @@ fn heir_from(row: &Row) -> Result<Heir, tokio_postgres::Error> {
         schema: row.try_get(1)?,
         name: row.try_get(2)?,
     })
-}
-
-/// A table that could be watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableName {
-    pub schema: String,
-    pub name: String,
-    pub kind: Kind,
-}
-
-const TABLES: &str = "
-    SELECT n.nspname::text, c.relname::text, c.relkind::text
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
-       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pregon') AND n.nspname !~ '^pg_toast'
-     ORDER BY 1, 2";
-
-/// The user's tables: for suggestions when a name is misspelt, and for generating a configuration.
-pub async fn list_tables(client: &Client) -> Result<Vec<TableName>, tokio_postgres::Error> {
-    let rows = client.query(TABLES, &[]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(TableName {
-                schema: row.try_get(0)?,
-                name: row.try_get(1)?,
-                kind: Kind::from_code(row.try_get(2)?),
-            })
-        })
-        .collect()
 }

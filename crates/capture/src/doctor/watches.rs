@@ -100,7 +100,7 @@ fn objects(plan: &Plan) -> Check {
     let steps: Vec<String> = plan
         .steps
         .iter()
-        .filter(|step| step.kind != StepKind::Grant)
+        .filter(|step| !matches!(step.kind, StepKind::Grant | StepKind::Revoke))
         .map(|step| format!("{} ({})", step.object, step.reason))
         .collect();
     if steps.is_empty() {
@@ -120,7 +120,18 @@ fn gateway(plan: &Plan) -> Check {
         .filter(|step| step.kind == StepKind::Grant)
         .filter_map(|step| step.sql.split(";\n").next())
         .collect();
-    if missing.is_empty() {
+    let needless: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter(|step| step.kind == StepKind::Revoke)
+        .map(|step| step.object.as_str())
+        .collect();
+    if missing.is_empty() && !needless.is_empty() {
+        GATEWAY.warn(
+            format!("more than it needs: {}", needless.join(", ")),
+            "pregon db apply takes it back",
+        )
+    } else if missing.is_empty() {
         GATEWAY.ok("all that it needs")
     } else {
         GATEWAY.fail(

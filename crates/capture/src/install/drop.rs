@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use super::base::BaseRelation;
 use super::found::{self, Found, RoleFacts};
-use super::grants::Granted;
+use super::granted::Granted;
 use super::identity::Identity;
 use super::plan::{Plan, Step, StepKind, check_server, drop_function};
 use super::wal::{self, WalFacts, revoke_replication};
@@ -40,15 +40,6 @@ async fn removal(client: &Client) -> Result<Plan, InstallError> {
 }
 
 async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
-    // The role, the schema or the table may be gone meanwhile, and the grant with it.
-    const THERE: &str = "
-        SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1)
-           AND EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $2)
-           AND ($3::text IS NULL OR EXISTS (
-             SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-              WHERE n.nspname = $2 AND c.relname = $3
-                AND $4::text[] <@ ARRAY(SELECT attname::text FROM pg_attribute a
-                                         WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped)))";
     for (key, value) in found.meta.iter().flatten() {
         if !key.starts_with("grant:") {
             continue;
@@ -59,13 +50,7 @@ async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
             ));
             continue;
         };
-        let row = client
-            .query_one(
-                THERE,
-                &[&granted.role, &granted.schema, &granted.table, &granted.columns],
-            )
-            .await?;
-        if row.try_get::<_, bool>(0)? {
+        if granted.is_there(client).await? {
             plan.steps.push(granted.revoke());
         }
     }

@@ -1,77 +1,19 @@
 //! Who may do what: the gateway reads what it fetches and nothing else, publishers call one function.
 //!
-//! Grants on tables of the user are remembered in `pregon.meta`, so that a removal takes back exactly what was given.
+//! Grants on tables of the user are remembered (see `granted`), so that a removal takes back exactly what was given.
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::found::Found;
+use super::granted::{Granted, Wanted};
 use super::plan::{Step, StepKind};
 use super::spec::{Mode, Target};
 use super::watch::DesiredWatch;
-use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA};
+use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, revoke};
 use crate::catalog::TableFacts;
-use crate::catalog::names::{ident, ident_list, literal, qualified};
-
-/// Something that was granted outside of our schema. `columns` empty means the whole table, `table` empty the schema.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Granted {
-    pub(crate) role: String,
-    pub(crate) schema: String,
-    pub(crate) table: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) columns: Vec<String>,
-}
-
-impl Granted {
-    fn object(&self) -> String {
-        match &self.table {
-            Some(table) => format!("table {}.{table}", self.schema),
-            None => format!("schema {}", self.schema),
-        }
-    }
-
-    fn right(&self) -> String {
-        match &self.table {
-            Some(table) if self.columns.is_empty() => format!("SELECT ON {}", qualified(&self.schema, table)),
-            Some(table) => {
-                let columns = ident_list(self.columns.iter().map(String::as_str));
-                format!("SELECT ({columns}) ON {}", qualified(&self.schema, table))
-            }
-            None => format!("USAGE ON SCHEMA {}", ident(&self.schema)),
-        }
-    }
-
-    /// Grants it, and remembers that in the same step.
-    fn step(&self, reason: &str) -> Step {
-        let value = serde_json::to_string(self).unwrap_or_default();
-        let key = format!("grant:{}:{}", self.role, self.right());
-        Step {
-            sql: format!(
-                "GRANT {} TO {};\nINSERT INTO {SCHEMA}.meta (key, value) VALUES ({}, {})\nON CONFLICT (key) DO NOTHING",
-                self.right(),
-                ident(&self.role),
-                literal(&key),
-                literal(&value)
-            ),
-            reason: reason.to_owned(),
-            object: self.object(),
-            kind: StepKind::Grant,
-        }
-    }
-
-    /// Takes it back.
-    pub(crate) fn revoke(&self) -> Step {
-        Step {
-            sql: format!("REVOKE {} FROM {}", self.right(), ident(&self.role)),
-            reason: format!("it was granted to {}", self.role),
-            object: self.object(),
-            kind: StepKind::Drop,
-        }
-    }
-}
+use crate::catalog::names::ident;
 
 /// Steps for every right that is missing.
 pub(crate) async fn steps(
@@ -84,8 +26,10 @@ pub(crate) async fn steps(
     problems: &mut Vec<Problem>,
 ) -> Result<(), InstallError> {
     publisher(client, found, target, steps, problems).await?;
-    conditions(client, owner, watches, steps).await?;
+    let mut wanted = Vec::new();
+    conditions(client, owner, watches, &mut wanted).await?;
     let Some(role) = target.gateway_role.as_deref() else {
+        exchange(&wanted, &[], steps);
         return Ok(());
     };
     if !role_exists(client, role).await? {
@@ -96,15 +40,31 @@ pub(crate) async fn steps(
         return Ok(());
     }
     gateway_own(client, found, target.mode, role, steps).await?;
-    if target.mode == Mode::Outbox {
-        // Rows of any size are in the outbox: the gateway reads no table of the user.
-        return Ok(());
+    // Rows of any size are in the outbox: with it the gateway reads no table of the user.
+    if target.mode != Mode::Outbox {
+        conditions(client, role, watches, &mut wanted).await?;
+        for watch in watches {
+            match target.mode {
+                Mode::Wal => wal_tables(client, role, watch, &mut wanted).await?,
+                _ => gateway_table(client, role, watch, &mut wanted).await?,
+            }
+        }
     }
-    conditions(client, role, watches, steps).await?;
-    for watch in watches {
-        gateway_table(client, role, watch, steps).await?;
-    }
+    let stale = revoke::stale(client, found, target, &[owner, role], &wanted).await?;
+    exchange(&wanted, &stale, steps);
     Ok(())
+}
+
+/// What is no longer needed goes first: to take back a right on a table takes those on its columns with it.
+fn exchange(wanted: &[Wanted], stale: &[Granted], steps: &mut Vec<Step>) {
+    steps.extend(stale.iter().map(Granted::withdraw));
+    for one in wanted {
+        let lost = stale.iter().any(|stale| stale.overlaps(&one.granted));
+        let step = one.granted.step(one.reason);
+        if (!one.held || lost) && !steps.iter().any(|known| known.sql == step.sql) {
+            steps.push(step);
+        }
+    }
 }
 
 async fn role_exists(client: &Client, role: &str) -> Result<bool, tokio_postgres::Error> {
@@ -178,19 +138,19 @@ async fn conditions(
     client: &Client,
     role: &str,
     watches: &[DesiredWatch<'_>],
-    steps: &mut Vec<Step>,
+    wanted: &mut Vec<Wanted>,
 ) -> Result<(), InstallError> {
-    const MISSING: &str = "
-        SELECT n.nspname::text FROM pg_namespace n LEFT JOIN pg_roles r ON r.rolname = $1
-         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'pregon' AND n.nspname <> 'information_schema'
-           AND NOT coalesce(has_schema_privilege(r.oid, n.oid, 'USAGE'), false) ORDER BY 1";
+    const SCHEMAS: &str = "
+        SELECT n.nspname::text, coalesce(has_schema_privilege(r.oid, n.oid, 'USAGE'), false)
+          FROM pg_namespace n LEFT JOIN pg_roles r ON r.rolname = $1
+         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'pregon' AND n.nspname <> 'information_schema' ORDER BY 1";
     if watches
         .iter()
         .all(|watch| watch.spec.condition.is_none() && watch.table.heirs.is_empty())
     {
         return Ok(());
     }
-    for row in client.query(MISSING, &[&role]).await? {
+    for row in client.query(SCHEMAS, &[&role]).await? {
         let schema: String = row.try_get(0)?;
         let named = |condition: &str| {
             condition.contains(&format!("{schema}.")) || condition.contains(&format!("{}.", ident(&schema)))
@@ -201,13 +161,11 @@ async fn conditions(
             (!watch.table.heirs.is_empty() || watch.triggers.is_empty()) && watch.table.schema == schema
         };
         if conditions.any(named) || watches.iter().any(inherits) {
-            let granted = Granted {
-                role: role.to_owned(),
-                schema,
-                table: None,
-                columns: Vec::new(),
-            };
-            steps.push(granted.step("a condition or a trigger uses it"));
+            wanted.push(Wanted {
+                held: row.try_get(1)?,
+                granted: usage(role, &schema),
+                reason: "a condition or a trigger uses it",
+            });
         }
     }
     Ok(())
@@ -352,45 +310,96 @@ async fn gateway_table(
     client: &Client,
     role: &str,
     watch: &DesiredWatch<'_>,
-    steps: &mut Vec<Step>,
+    wanted: &mut Vec<Wanted>,
 ) -> Result<(), InstallError> {
     let table = &watch.table;
     if table.primary_key.is_empty() || !table.heirs.is_empty() {
         return Ok(());
     }
     let columns = fetched_columns(watch);
-    const SCHEMA_RIGHT: &str =
-        "SELECT has_schema_privilege($1::name, oid, 'USAGE') FROM pg_namespace WHERE nspname = $2";
-    let usage: bool = client
-        .query_one(SCHEMA_RIGHT, &[&role, &table.schema])
-        .await?
-        .try_get(0)?;
-    let granted = |table: Option<String>, columns| Granted {
-        role: role.to_owned(),
-        schema: watch.table.schema.clone(),
-        table,
-        columns,
-    };
     let reason = "rows too big for NOTIFY are read by their key";
-    if !usage {
-        let step = granted(None, Vec::new()).step(reason);
-        if !steps.iter().any(|known| known.sql == step.sql) {
-            steps.push(step);
-        }
+    wanted.push(use_of(client, role, &table.schema, reason).await?);
+    wanted.push(
+        read_of(
+            client,
+            role,
+            (&table.schema, &table.name, table.oid),
+            columns,
+            reason,
+        )
+        .await?,
+    );
+    Ok(())
+}
+
+/// Large values that an update left alone are read by the replica identity, whatever it is, from the table that the change was made in; and the
+/// server is asked with the table's type. The WAL shows every column to the gateway in any case.
+async fn wal_tables(
+    client: &Client,
+    role: &str,
+    watch: &DesiredWatch<'_>,
+    wanted: &mut Vec<Wanted>,
+) -> Result<(), InstallError> {
+    let table = &watch.table;
+    let heirs = table
+        .heirs
+        .iter()
+        .map(|heir| (&heir.schema, &heir.name, heir.oid));
+    for (schema, name, oid) in std::iter::once((&table.schema, &table.name, table.oid)).chain(heirs) {
+        wanted.push(use_of(client, role, schema, "the watched table is in it").await?);
+        let reason = "values that are not in the WAL are read from it";
+        wanted.push(read_of(client, role, (schema, name, oid), Vec::new(), reason).await?);
     }
-    const RIGHT: &str = "
+    Ok(())
+}
+
+fn usage(role: &str, schema: &str) -> Granted {
+    Granted {
+        role: role.to_owned(),
+        schema: schema.to_owned(),
+        table: None,
+        columns: Vec::new(),
+    }
+}
+
+async fn use_of(
+    client: &Client,
+    role: &str,
+    schema: &str,
+    reason: &'static str,
+) -> Result<Wanted, InstallError> {
+    const HELD: &str =
+        "SELECT has_schema_privilege($1::name, oid, 'USAGE') FROM pg_namespace WHERE nspname = $2";
+    let held = client.query_one(HELD, &[&role, &schema]).await?.try_get(0)?;
+    Ok(Wanted {
+        granted: usage(role, schema),
+        held,
+        reason,
+    })
+}
+
+async fn read_of(
+    client: &Client,
+    role: &str,
+    (schema, table, oid): (&String, &String, u32),
+    columns: Vec<String>,
+    reason: &'static str,
+) -> Result<Wanted, InstallError> {
+    const HELD: &str = "
         SELECT has_table_privilege($1::name, $2::oid, 'SELECT')
             OR (cardinality($3::text[]) > 0
                 AND (SELECT bool_and(has_column_privilege($1::name, $2::oid, c, 'SELECT')) FROM unnest($3::text[]) c))";
-    let readable: bool = client
-        .query_one(RIGHT, &[&role, &table.oid, &columns])
+    let held = client
+        .query_one(HELD, &[&role, &oid, &columns])
         .await?
         .try_get(0)?;
-    if !readable {
-        let step = granted(Some(table.name.clone()), columns).step(reason);
-        if !steps.contains(&step) {
-            steps.push(step);
-        }
-    }
-    Ok(())
+    Ok(Wanted {
+        granted: Granted {
+            table: Some(table.clone()),
+            columns,
+            ..usage(role, schema)
+        },
+        held,
+        reason,
+    })
 }

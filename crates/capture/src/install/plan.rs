@@ -20,6 +20,7 @@ pub enum StepKind {
     Replace,
     Drop,
     Grant,
+    Revoke,
     /// Made after the transaction: it could not be made inside of one that has written.
     CreateSlot,
     /// Dropped before the transaction; no rollback brings it back.
@@ -34,6 +35,7 @@ impl StepKind {
             Self::Replace => "replace",
             Self::Drop | Self::DropSlot => "drop",
             Self::Grant => "grant",
+            Self::Revoke => "revoke",
         }
     }
 
@@ -67,12 +69,17 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// Whether everything that is needed is there: what the steps take away does no harm.
+    pub fn is_sufficient(&self) -> bool {
+        self.steps.iter().all(|step| step.kind == StepKind::Revoke)
+    }
+
     /// What it is about, by kinds: `schema pregon, 2 roles, 3 functions`.
     pub fn summary(&self) -> String {
         let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
         for step in &self.steps {
             let kind = match step.kind {
-                StepKind::Grant => "right",
+                StepKind::Grant | StepKind::Revoke => "right",
                 _ => step.object.split(' ').next().unwrap_or_default(),
             };
             match kinds.iter_mut().find(|(known, _)| *known == kind) {

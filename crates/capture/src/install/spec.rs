@@ -72,6 +72,8 @@ pub struct Target {
     pub slot: String,
     /// The role that reads the slot; the gateway's role if absent.
     pub replication_role: Option<String>,
+    /// The gateway's own queries: a right that one of them may rely on is not taken back.
+    pub queries: Vec<String>,
     /// Whether watches of ours that are not in `watches` are removed. Off where two configurations share a database.
     pub prune: bool,
 }
@@ -85,6 +87,7 @@ impl Default for Target {
             mode: Mode::Notify,
             slot: "pregon".to_owned(),
             replication_role: None,
+            queries: Vec::new(),
             prune: true,
         }
     }

@@ -1,6 +1,6 @@
 //! Who may do what: the gateway looks, publishers publish, writers need nothing, and nobody can misuse the functions.
 
-use pregon_capture::install::{Target, WatchSpec, plan};
+use pregon_capture::install::{Mode, Target, WatchSpec, plan};
 use pregon_testkit::postgres::{Database, Options, Server};
 use tokio_postgres::error::SqlState;
 
@@ -215,4 +215,135 @@ async fn an_installer_without_superuser_rights_manages() {
         client.query_one(owner, &[]).await.unwrap().get::<_, String>(0),
         "pregon_owner"
     );
+}
+
+/// A plan's steps as `kind object`, of rights alone.
+async fn rights(f: &Fixture, target: &Target) -> Vec<String> {
+    let plan = plan(&f.admin, target).await.unwrap();
+    let rights = plan
+        .steps
+        .iter()
+        .filter(|step| ["grant", "revoke"].contains(&step.kind.as_str()));
+    rights
+        .map(|step| format!("{} {}", step.kind.as_str(), step.object))
+        .collect()
+}
+
+fn for_role(role: &str, mode: Mode, watches: Vec<WatchSpec>) -> Target {
+    Target {
+        gateway_role: Some(role.to_owned()),
+        watches,
+        mode,
+        ..Target::default()
+    }
+}
+
+#[tokio::test]
+async fn another_way_of_capturing_takes_back_what_it_does_not_need() {
+    let f = Fixture::new(TABLE, vec![]).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    let notify = for_role(&role, Mode::Notify, vec![app("t")]);
+    let outbox = for_role(&role, Mode::Outbox, vec![app("t")]);
+    install(&f.admin, &notify).await.unwrap();
+    let gateway = f.db.client_as(&role).await.unwrap();
+    gateway.batch_execute("SELECT * FROM app.t").await.unwrap();
+
+    // The application's own queries may have come to rely on it.
+    let queried = Target {
+        queries: vec!["SELECT true FROM t WHERE id = 1".into()],
+        ..outbox.clone()
+    };
+    let kept = rights(&f, &queried).await;
+    assert!(!kept.iter().any(|step| step.starts_with("revoke")), "{kept:?}");
+    let two = Target {
+        prune: false,
+        ..outbox.clone()
+    };
+    let kept = rights(&f, &two).await;
+    assert!(!kept.iter().any(|step| step.starts_with("revoke")), "{kept:?}");
+
+    let taken = rights(&f, &outbox).await;
+    for step in ["revoke table app.t", "revoke schema app"] {
+        assert!(taken.iter().any(|one| one == step), "{step} in {taken:?}");
+    }
+    install(&f.admin, &outbox).await.unwrap();
+    refused(&gateway, "SELECT body FROM app.t").await;
+    assert!(plan(&f.admin, &outbox).await.unwrap().is_empty());
+    let remembered = "SELECT count(*) FROM pregon.meta WHERE key LIKE 'grant:%'";
+    assert_eq!(
+        f.admin.query_one(remembered, &[]).await.unwrap().get::<_, i64>(0),
+        0
+    );
+
+    install(&f.admin, &notify).await.unwrap();
+    gateway.batch_execute("SELECT * FROM app.t").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_in_which_the_role_reads_something_else_stays_usable() {
+    let f = Fixture::new(TABLE, vec![]).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    install(&f.admin, &for_role(&role, Mode::Notify, vec![app("t")]))
+        .await
+        .unwrap();
+    let grant = format!("CREATE TABLE app.members (id int); GRANT SELECT ON app.members TO {role}");
+    f.admin.batch_execute(&grant).await.unwrap();
+    let outbox = for_role(&role, Mode::Outbox, vec![app("t")]);
+    install(&f.admin, &outbox).await.unwrap();
+    let gateway = f.db.client_as(&role).await.unwrap();
+    gateway.batch_execute("SELECT * FROM app.members").await.unwrap();
+    refused(&gateway, "SELECT body FROM app.t").await;
+}
+
+/// To take back a right on a table takes those on its columns too, and the plan has to know it.
+#[tokio::test]
+async fn other_columns_are_exchanged_in_one_plan() {
+    let f = Fixture::new(TABLE, vec![]).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    let of = |columns: Option<&str>| {
+        let columns = columns.map(|column| vec![column.to_owned()]);
+        for_role(&role, Mode::Notify, vec![WatchSpec { columns, ..app("t") }])
+    };
+    install(&f.admin, &of(None)).await.unwrap();
+    let gateway = f.db.client_as(&role).await.unwrap();
+    for (column, other) in [("body", "secret"), ("secret", "body")] {
+        install(&f.admin, &of(Some(column))).await.unwrap();
+        gateway
+            .batch_execute(&format!("SELECT id, {column} FROM app.t"))
+            .await
+            .unwrap();
+        refused(&gateway, &format!("SELECT {other} FROM app.t")).await;
+        assert!(plan(&f.admin, &of(Some(column))).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_for_the_wal_needs_no_primary_key() {
+    const KEYLESS: &str = "
+        CREATE SCHEMA app; CREATE TABLE app.t (code text NOT NULL UNIQUE, body text, secret text);
+        ALTER TABLE app.t REPLICA IDENTITY USING INDEX t_code_key;
+        CREATE SCHEMA other; CREATE TABLE other.heir (UNIQUE (code)) INHERITS (app.t);
+        ALTER TABLE other.heir REPLICA IDENTITY USING INDEX heir_code_key";
+    let f = Fixture::new(KEYLESS, vec![]).await;
+    let role = f.db.create_role("gateway").await.unwrap();
+    let target = Target {
+        slot: f.db.name().to_owned(),
+        ..for_role(&role, Mode::Wal, vec![app("t")])
+    };
+    f.admin
+        .batch_execute(&format!("ALTER ROLE {role} REPLICATION"))
+        .await
+        .unwrap();
+    install(&f.admin, &target).await.unwrap();
+    let gateway = f.db.client_as(&role).await.unwrap();
+    gateway
+        .batch_execute("SELECT body FROM app.t; SELECT body FROM other.heir; SELECT (NULL::app.t).*")
+        .await
+        .unwrap();
+    assert!(plan(&f.admin, &target).await.unwrap().is_empty());
+    let removal = pregon_capture::install::drop(&f.admin).await.unwrap();
+    pregon_capture::install::apply(&f.admin, &removal, &mut |_| {})
+        .await
+        .unwrap();
+    refused(&gateway, "SELECT body FROM app.t").await;
 }

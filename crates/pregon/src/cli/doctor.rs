@@ -10,10 +10,10 @@ use pregon_capture::query::NamedSql;
 use serde::Serialize;
 
 use super::settings::File;
-use super::{block_on, output};
+use super::{block_on, doctor_log, output};
 use crate::config::{Config, Emitter, Problems};
 
-/// Examine configuration, database and Redis: named checks, each with its remedy
+/// Examine configuration, log, database and Redis: named checks, each with its remedy
 ///
 /// Uses the gateway's own connection, so that it finds what that role may not do. Exit code 1 when a check fails.
 #[derive(Debug, clap::Args)]
@@ -33,16 +33,22 @@ pub(super) struct Args {
 
 /// A finding of ours or of the database's checks.
 #[derive(Debug, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     id: String,
     name: String,
-    status: CheckStatus,
+    pub(super) status: CheckStatus,
     detail: String,
     remedy: String,
 }
 
 impl Finding {
-    fn new(id: &str, name: &str, status: CheckStatus, detail: impl ToString, remedy: &str) -> Self {
+    pub(super) fn new(
+        id: &str,
+        name: &str,
+        status: CheckStatus,
+        detail: impl ToString,
+        remedy: &str,
+    ) -> Self {
         Self {
             id: id.into(),
             name: name.into(),
@@ -105,6 +111,12 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
     if let Some(redis) = &config.redis {
         findings.push(redis_connection(redis).await);
     }
+    database(config, sample, &mut findings).await?;
+    findings.extend(doctor_log::examine(config));
+    Ok(findings)
+}
+
+async fn database(config: &Config, sample: Duration, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
     let Some(postgres) = &config.postgres else {
         findings.push(Finding::new(
             "F2",
@@ -113,10 +125,10 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
             "no [postgres] section",
             "",
         ));
-        return Ok(findings);
+        return Ok(());
     };
-    let Some(session) = connection(config, &mut findings).await? else {
-        return Ok(findings);
+    let Some(session) = connection(config, findings).await? else {
+        return Ok(());
     };
     let settings = crate::install::settings(config)?;
     let input = DoctorInput {
@@ -137,8 +149,8 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
         sample,
     };
     findings.extend(doctor::run(&session, &input).await.into_iter().map(Finding::from));
-    admin(config, &mut findings).await;
-    Ok(findings)
+    admin(config, findings).await;
+    Ok(())
 }
 
 /// Connects to Redis as the gateway would.

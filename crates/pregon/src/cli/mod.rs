@@ -5,15 +5,18 @@
 mod output;
 mod logging;
 mod settings;
+mod init;
 mod serve;
 mod check;
 mod db;
 mod doctor;
+mod doctor_log;
 mod token;
 mod publish;
 mod listen;
 mod route;
 mod types;
+mod top;
 mod router;
 mod router_inbox;
 mod completions;
@@ -47,12 +50,14 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   pregon demo                                    see it work, with a database of its own
+  pregon init                                    begin with your own: look at it and write a pregon.toml
   pregon check && pregon db plan                 what is configured, and the SQL that it needs
   pregon serve --config pregon.toml              run the gateway
   pregon listen --dsn postgres://… my_channel    print what a database notifies";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Serve(serve::Args),
     Check(check::Args),
     #[command(subcommand)]
@@ -65,6 +70,7 @@ enum Command {
     #[command(subcommand)]
     Route(route::Command),
     Types(types::Args),
+    Top(top::Args),
     Router(router::Args),
     Completions(completions::Args),
     Demo(demo::Args),
@@ -76,6 +82,7 @@ impl Command {
     /// Whether a program reads the result: it shall find one JSON value in any case.
     fn wants_json(&self) -> bool {
         match self {
+            Self::Init(args) => args.json,
             Self::Check(args) => args.json,
             Self::Db(command) => command.wants_json(),
             Self::Doctor(args) => args.json,
@@ -83,6 +90,7 @@ impl Command {
             Self::Publish(args) => args.json,
             Self::Route(command) => command.wants_json(),
             Self::Router(args) => args.wants_json(),
+            Self::Top(args) => args.wants_json(),
             // Their results are streams, logs or texts.
             Self::Serve(_)
             | Self::Listen(_)
@@ -122,8 +130,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let file = settings::File::new(cli.config)?;
+    let file = match cli.command {
+        Command::Init(_) => settings::File::to_write(cli.config),
+        _ => settings::File::new(cli.config)?,
+    };
     match cli.command {
+        Command::Init(args) => init::run(&args, &file),
         Command::Serve(args) => serve::run(&args, &file),
         Command::Check(args) => check::run(&args, &file),
         Command::Db(command) => db::run(&command, &file),
@@ -133,6 +145,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Listen(args) => listen::run(*args),
         Command::Route(command) => route::run(&command, &file),
         Command::Types(args) => types::run(&args, &file),
+        Command::Top(args) => top::run(&args, &file),
         Command::Router(args) => router::run(&args, &file),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -53,6 +53,20 @@ pub(super) fn failure(error: &anyhow::Error) -> Value {
     }
 }
 
+/// So many bytes, for people.
+pub(super) fn size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        match unit {
+            "B" if value < 1024.0 => return format!("{value:.0} B"),
+            _ if value < 1024.0 => return format!("{value:.1} {unit}"),
+            _ => value /= 1024.0,
+        }
+    }
+    format!("{value:.1} TiB")
+}
+
 /// The argument itself, or all of standard input for `-`.
 pub(super) fn argument_or_input(argument: &str) -> anyhow::Result<String> {
     if argument != "-" {
@@ -68,6 +82,12 @@ pub(super) fn argument_or_input(argument: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_for_people() {
+        let shown = [0, 1023, 1536, 5 << 20, 1 << 50].map(size);
+        assert_eq!(shown, ["0 B", "1023 B", "1.5 KiB", "5.0 MiB", "1024.0 TiB"]);
+    }
 
     #[test]
     fn a_chain_says_everything_once() {

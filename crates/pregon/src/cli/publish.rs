@@ -162,7 +162,7 @@ fn target(args: &Args, file: &File) -> anyhow::Result<(String, String)> {
 }
 
 /// An address to connect to for one to listen on.
-fn reachable(listen: &str) -> String {
+pub(super) fn reachable(listen: &str) -> String {
     match listen.rsplit_once(':') {
         Some(("0.0.0.0" | "", port)) => format!("127.0.0.1:{port}"),
         Some(("[::]", port)) => format!("[::1]:{port}"),

@@ -28,10 +28,29 @@ impl File {
                 path.display()
             )));
         }
-        Ok(Self {
+        Ok(Self::to_write(path))
+    }
+
+    /// The same for one that is to be made.
+    pub(super) fn to_write(path: Option<PathBuf>) -> Self {
+        Self {
             explicit: path.is_some(),
             path: path.unwrap_or_else(|| DEFAULT.into()),
-        })
+        }
+    }
+
+    /// What other commands have to be told to find it: nothing for the default.
+    pub(super) fn option(&self) -> String {
+        if self.path == Path::new(DEFAULT) {
+            return String::new();
+        }
+        let text = self.path.display().to_string();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        if text.chars().all(plain) {
+            format!(" --config {text}")
+        } else {
+            format!(" --config '{}'", text.replace('\'', "'\\''"))
+        }
     }
 
     pub(super) fn path(&self) -> &Path {

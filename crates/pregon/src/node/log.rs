@@ -110,6 +110,11 @@ fn open_log(
     Ok((Arc::new(log), Some(folder)))
 }
 
+/// The folder that a node of this configuration takes first.
+pub(crate) fn folder(config: &Config) -> anyhow::Result<PathBuf> {
+    places(config)?.into_iter().next().context("the log has no place")
+}
+
 /// The sessions that may come back: beside a log that outlives the process, otherwise in memory.
 fn sessions(
     config: &Config,

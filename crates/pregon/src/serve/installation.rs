@@ -92,6 +92,12 @@ async fn attempt(config: &Config, postgres: &Postgres, settings: &Settings) -> R
 async fn install_on(config: &Config, postgres: &Postgres, session: &Session) -> anyhow::Result<()> {
     let plan = install::plan(session, &crate::install::target(config)?).await?;
     if !plan.is_empty() {
+        if postgres.apply == Apply::Manual && plan.is_sufficient() {
+            tracing::warn!(
+                "the gateway may do more than it needs: `pregon db plan` shows what `pregon db apply` takes back"
+            );
+            return tell_triggers(session).await;
+        }
         if postgres.apply == Apply::Manual {
             anyhow::bail!(
                 "the database lacks, or has otherwise, {} of this configuration: run `pregon db plan` to see the SQL and \
@@ -104,6 +110,10 @@ async fn install_on(config: &Config, postgres: &Postgres, session: &Session) -> 
         })
         .await?;
     }
+    tell_triggers(session).await
+}
+
+async fn tell_triggers(session: &Session) -> anyhow::Result<()> {
     let status = install::status(session).await?;
     for trigger in &status.triggers {
         tracing::info!(trigger = trigger.name, table = trigger.table, "active trigger");

@@ -84,6 +84,44 @@ fn a_short_secret_is_a_warning() {
     assert_eq!((long.code, long.err.as_str()), (0, ""), "{long:?}");
 }
 
+#[tokio::test]
+async fn doctor_says_where_the_log_is_and_who_uses_it() {
+    let node = node(PLAIN).await;
+    let config = file(PLAIN);
+    let data = node.folder().join("data").display().to_string();
+    let doctor = |data: &str| {
+        let arguments = ["doctor", "--json", "--config", config.to_str().unwrap()];
+        let ran = run(&arguments, &[("PREGON_DATA", data)]);
+        let finding = |id: &str| {
+            let all = ran.json();
+            let mut all = all.as_array().unwrap().iter();
+            all.find(|one| one["id"] == id).cloned().unwrap_or_default()
+        };
+        (ran.code, finding("D1"), finding("D2"))
+    };
+    let (code, folder, space) = doctor(&data);
+    let holder = format!("in use by process {}", node.pid().unwrap());
+    assert!(
+        code == 0 && folder["detail"].as_str().unwrap().contains(&holder),
+        "{folder}"
+    );
+    assert!(space["detail"].as_str().unwrap().contains(" free of "), "{space}");
+    let (_, folder, _) = doctor("/tmp/not/there/yet");
+    assert!(
+        folder["detail"]
+            .as_str()
+            .unwrap()
+            .contains("the first start makes"),
+        "{folder}"
+    );
+    let (code, folder, _) = doctor("/dev/null/log");
+    assert!(code == 1 && folder["status"] == "fail", "{folder}");
+    assert!(
+        folder["remedy"].as_str().unwrap().contains("PREGON_DATA"),
+        "{folder}"
+    );
+}
+
 #[test]
 fn a_wrong_configuration_stops_serve_in_the_same_words() {
     let config = file("[[watch]]\ntabel = \"x\"\n");

@@ -18,6 +18,7 @@ mod segment;
 mod summary;
 mod pruned;
 mod folder;
+mod medium;
 mod scan;
 mod open;
 mod queue;
@@ -25,6 +26,7 @@ mod writer;
 mod sync;
 mod retention;
 mod history;
+mod inspect;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +39,10 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use self::inspect::{Inspection, inspect};
+
 use self::folder::{Folder, State};
+use self::medium::{Disk, Medium};
 use self::pruned::Pruned;
 use self::queue::{Job, Queue};
 use self::segment::Segment;
@@ -100,6 +105,7 @@ struct Active {
 /// What the threads of a log share.
 struct Core {
     folder: Folder,
+    medium: Box<dyn Medium>,
     keeping: Keeping,
     watcher: Watcher,
     opener: Arc<dyn Open>,
@@ -130,9 +136,20 @@ impl DiskLog {
         opener: Arc<dyn Open>,
         watcher: Watcher,
     ) -> Result<Self, OpenError> {
+        Self::open_on(path, keeping, opener, watcher, Box::new(Disk))
+    }
+
+    fn open_on(
+        path: &Path,
+        keeping: Keeping,
+        opener: Arc<dyn Open>,
+        watcher: Watcher,
+        medium: Box<dyn Medium>,
+    ) -> Result<Self, OpenError> {
         let opened = open::open(path, keeping.window, &*opener)?;
         let core = Arc::new(Core {
             folder: opened.folder,
+            medium,
             keeping,
             watcher,
             opener,

@@ -5,7 +5,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -15,6 +14,7 @@ use hashbrown::HashMap;
 use super::codec;
 use super::folder::{self, Folder, State};
 use super::frame::{BadHeader, Frames, Header, Next, VERSION, any_record_after};
+use super::medium::{Disk, Medium};
 use super::pruned::Pruned;
 use super::scan::{self, Scan};
 use super::segment::{Extent, Segment};
@@ -151,7 +151,8 @@ impl Found {
                 taken: self.taken.values().cloned().collect(),
             };
             let path = folder.segment(state.next);
-            let active = Active::create(path.clone(), &header).map_err(|source| file_error(&path, source))?;
+            let active =
+                Active::create(path.clone(), &header, &Disk).map_err(|source| file_error(&path, source))?;
             self.segments.push(Arc::clone(&active.segment));
             return Ok(active);
         };
@@ -277,12 +278,11 @@ fn read(path: &Path) -> Result<Option<(Header, Scan, u64)>, OpenError> {
 
 impl Active {
     /// A new segment.
-    pub(super) fn create(path: PathBuf, header: &Header) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+    pub(super) fn create(path: PathBuf, header: &Header, medium: &dyn Medium) -> io::Result<Self> {
+        let file = medium.create(&path)?;
         let bytes = header.encode();
         let len = bytes.len() as u64;
-        if let Err(error) = file.write_all_at(&bytes, 0) {
+        if let Err(error) = medium.write(&file, &bytes, 0) {
             let _ = std::fs::remove_file(&path);
             return Err(error);
         }

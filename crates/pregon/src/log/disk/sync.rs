@@ -72,6 +72,9 @@ impl Syncer {
         let mut work = self.work.lock();
         work.add(&file);
         work.sealed.push(segment);
+        drop(work);
+        // Whoever waits without an end does not know yet that there is one.
+        self.wake.notify_one();
     }
 
     pub(super) fn prune(&self) {
@@ -152,7 +155,7 @@ fn synchronize(core: &Core, files: &[Arc<File>], created: bool) -> Result<(), Ar
         return Err(Arc::clone(error));
     }
     let begun = Instant::now();
-    let mut outcome = files.iter().try_for_each(|file| file.sync_data());
+    let mut outcome = files.iter().try_for_each(|file| core.medium.sync(file));
     if created {
         outcome = outcome.and_then(|()| core.folder.sync_segments());
     }

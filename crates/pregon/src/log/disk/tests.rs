@@ -6,6 +6,7 @@ mod crash;
 mod format;
 mod reading;
 mod full;
+mod faults;
 
 use std::sync::Arc;
 

@@ -5,7 +5,6 @@
 //! their sources are told; from then on the thread tries by itself whether the disk takes something again.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -122,7 +121,11 @@ impl Writer {
             return;
         }
         let group = self.number(jobs);
-        if let Err(error) = self.active.file.write_all_at(&self.buffer, self.active.len) {
+        if let Err(error) = self
+            .core
+            .medium
+            .write(&self.active.file, &self.buffer, self.active.len)
+        {
             return self.take_back(group, error);
         }
         self.keep(group);
@@ -257,17 +260,24 @@ impl Writer {
     }
 
     fn recovered(&mut self) {
-        if self.failing {
-            tracing::info!("the log can be written again");
-            self.failing = false;
-            self.core.queue.set_failing(false);
-            (self.core.watcher.up)(true);
+        let broken = || self.core.broken.get().is_some();
+        // What the disk takes now does not bring back what an fsync lost.
+        if !self.failing || broken() {
+            return;
+        }
+        tracing::info!("the log can be written again");
+        self.failing = false;
+        self.core.queue.set_failing(false);
+        (self.core.watcher.up)(true);
+        if broken() {
+            (self.core.watcher.up)(false); // It was said meanwhile, and must be what was said last.
         }
     }
 
     /// Whether the disk takes something again; nothing of it stays.
     fn probe(&mut self) {
-        let written = self.active.file.write_all_at(&PROBE_BYTES, self.active.len);
+        let medium = &self.core.medium;
+        let written = medium.write(&self.active.file, &PROBE_BYTES, self.active.len);
         let cut = self.active.file.set_len(self.active.len);
         if written.and(cut).is_ok() {
             self.recovered();
@@ -292,7 +302,7 @@ impl Writer {
             created: codec::micros(SystemTime::now()),
             taken,
         };
-        let fresh = Active::create(self.core.folder.segment(next), &header)?;
+        let fresh = Active::create(self.core.folder.segment(next), &header, &*self.core.medium)?;
         // What a failed write left behind the last batch is no part of a full segment.
         let _ = self.active.file.set_len(self.active.len);
         let segment = Arc::clone(&fresh.segment);
