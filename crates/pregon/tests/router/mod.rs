@@ -3,6 +3,7 @@
 mod bullmq;
 mod database;
 mod faults;
+mod queue;
 mod rules;
 mod storing;
 mod verification;
