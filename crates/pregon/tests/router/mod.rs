@@ -2,6 +2,7 @@
 
 mod bullmq;
 mod database;
+mod deploy;
 mod faults;
 mod queue;
 mod rules;
