@@ -1,7 +1,7 @@
 
 #variable_conflict use_column
 -- Does the work of some lanes, in order. A lane that another process has at the moment is left to it. All of it is one
--- transaction; an item that fails is set aside, so that its neighbours go on.
+-- transaction. An item that fails is tried again later, and what came after it of the same contact waits for it; other contacts go on.
 DECLARE
   held integer[] := '{}';
   wanted integer;
@@ -10,6 +10,7 @@ DECLARE
   answer jsonb;
   done jsonb[] := '{}';
   gone bigint[] := '{}';
+  waiting bigint[];
   careful boolean := false;
   seen integer;
 BEGIN
@@ -23,13 +24,20 @@ BEGIN
       done := '{}';
       gone := '{}';
       seen := 0;
+      waiting := ARRAY(SELECT DISTINCT h.who FROM pregon_router.work AS h
+                        WHERE h.lane = ANY (held) AND h.due > clock_timestamp() AND h.who IS NOT NULL);
+      -- Lane by lane, so that a long queue is not sorted for the few of it that are taken.
       FOR work IN
-        SELECT w.* FROM pregon_router.work AS w
-         WHERE w.lane = ANY (held) AND (w.due IS NULL OR w.due <= clock_timestamp())
+        SELECT w.* FROM unnest(held) AS l(lane) CROSS JOIN LATERAL (
+          SELECT o.* FROM pregon_router.work AS o
+           WHERE o.lane = l.lane::smallint AND (o.due IS NULL OR o.due <= clock_timestamp())
+             AND (o.who IS NULL OR o.who <> ALL (waiting))
+           ORDER BY o.id LIMIT most) AS w
          ORDER BY w.id LIMIT most
       LOOP
         began := clock_timestamp();
         seen := seen + 1;
+        CONTINUE WHEN work.who = ANY (waiting);
         IF careful THEN
           BEGIN
             answer := pregon_router.store(work.item, work.delivery);
@@ -47,6 +55,8 @@ BEGIN
         END IF;
         IF answer ->> 'outcome' <> 'failed' THEN
           gone := gone || work.id;
+        ELSIF work.who IS NOT NULL THEN
+          waiting := waiting || work.who;
         END IF;
         done := done || (answer || jsonb_build_object(
           'work', work.id, 'delivery', work.delivery, 'kind', work.item ->> 'kind', 'wamid', work.item ->> 'wamid',

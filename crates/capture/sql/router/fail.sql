@@ -11,8 +11,8 @@ BEGIN
   IF tried < patience THEN
     RETURN jsonb_build_object('outcome', 'failed', 'error', reason, 'attempts', tried);
   END IF;
-  INSERT INTO pregon_router.dead_letter (id, delivery, lane, item, received, attempts, error)
-  SELECT w.id, w.delivery, w.lane, w.item, w.received, w.attempts, w.error
+  INSERT INTO pregon_router.dead_letter (id, delivery, lane, who, item, received, attempts, error)
+  SELECT w.id, w.delivery, w.lane, w.who, w.item, w.received, w.attempts, w.error
     FROM pregon_router.work AS w WHERE w.id = item_id;
   RETURN jsonb_build_object('outcome', 'dead', 'error', reason, 'attempts', tried);
 END

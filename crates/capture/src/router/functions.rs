@@ -9,7 +9,8 @@ pub(super) struct Function {
     pub(super) name: &'static str,
     arguments: String,
     result: String,
-    /// Called from outside, so that it sets the search path for itself and all that it calls.
+    /// Called from outside, so that it sets the search path for itself and all that it calls; and the plans: what is asked is always few rows of
+    /// an index, whatever the tables were when somebody last counted.
     entry: bool,
     pub(super) body: String,
 }
@@ -19,7 +20,7 @@ impl Function {
     pub(super) fn sql(&self) -> String {
         let signature = format!("{SCHEMA}.{}({})", self.name, self.arguments);
         let settings = if self.entry {
-            " SET search_path = pg_catalog, pg_temp"
+            " SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off"
         } else {
             ""
         };
@@ -42,7 +43,7 @@ const NOBODY: &str = include_str!("../../sql/router/nobody.sql");
 
 /// All functions, callees first.
 #[rustfmt::skip]
-const TEMPLATES: [Template; 13] = [
+const TEMPLATES: [Template; 14] = [
     ("state_of", "rank smallint, error jsonb", "text", include_str!("../../sql/router/state_of.sql")),
     ("tell", "talk jsonb, message jsonb, name text, area text", "void", include_str!("../../sql/router/tell.sql")),
     ("contact", "telefono text, user_id text, nombre text", "{{contactos}}", include_str!("../../sql/router/contact.sql")),
@@ -56,6 +57,8 @@ const TEMPLATES: [Template; 13] = [
     ("fail", "item_id bigint, reason text, patience integer", "jsonb", include_str!("../../sql/router/fail.sql")),
     ("give_up", "lanes integer[], reason text, patience integer", "void", include_str!("../../sql/router/give_up.sql")),
     ("drain", "lanes integer[], most integer, patience integer", "jsonb", include_str!("../../sql/router/drain.sql")),
+    ("take", "lanes integer[], entries jsonb, era text, how text, patience integer", "jsonb",
+        include_str!("../../sql/router/take.sql")),
     ("sent", "id bigint, wamid text", "void", include_str!("../../sql/router/sent.sql")),
 ];
 
@@ -65,7 +68,7 @@ pub(super) fn wanted(spec: &RouterSpec) -> Vec<Function> {
         name,
         arguments: fill(spec, arguments),
         result: fill(spec, result),
-        entry: ["drain", "give_up", "sent"].contains(name),
+        entry: ["drain", "give_up", "take", "sent"].contains(name),
         body: match (*name, &spec.agents) {
             ("assign", None) => NOBODY.to_owned(),
             _ => fill(spec, body),

@@ -24,7 +24,7 @@ pub const SCHEMA: &str = "pregon_router";
 /// Lanes that the work is spread over: enough for some processes with some connections each, few enough to be looked at often.
 pub const LANES: u16 = 64;
 
-/// Keeps deliveries: `$1` bodies as `bytea[]`, `$2` items as JSON; gives the ids of the deliveries in order.
+/// Keeps deliveries: `$1` bodies as `bytea[]`, `$2` items as JSON; gives how many there were.
 pub const ACCEPT: &str = include_str!("../../sql/router/accept.sql");
 
 /// Drains lanes: `$1` lanes as `int[]`, `$2` most items, `$3` attempts before an item is a dead letter; gives one JSON object.
@@ -32,6 +32,10 @@ pub const DRAIN: &str = "SELECT pregon_router.drain($1::int[], $2::int, $3::int)
 
 /// Sets the first item of lanes aside that takes too long by itself: `$1` lanes, `$2` why, `$3` attempts.
 pub const GIVE_UP: &str = "SELECT pregon_router.give_up($1::int[], $2::text, $3::int)::text";
+
+/// Stores what waits in Redis: `$1` lanes as `int[]`, `$2` entries as JSON, `$3` which Redis, `$4` how, `$5` attempts before an item is a
+/// dead letter; gives one JSON object.
+pub const TAKE: &str = "SELECT pregon_router.take($1::int[], $2::jsonb, $3::text, $4::text, $5::int)::text";
 
 /// Takes what is to be sent: `$1` how many, `$2` kinds as `text[]`; gives id, kind, target, key, body, attempts and whether it is too late.
 pub const CLAIM: &str = include_str!("../../sql/router/claim.sql");

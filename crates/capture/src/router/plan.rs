@@ -120,6 +120,7 @@ fn own_schema(facts: &Facts, plan: &mut Plan, problems: &mut Vec<Problem>) {
         "turn",
         "pace",
         "outgoing",
+        "place",
     ];
     if !wanted
         .iter()

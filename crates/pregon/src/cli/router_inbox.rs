@@ -81,8 +81,8 @@ const RETRY: &str = "
     WITH back AS (
       DELETE FROM pregon_router.dead_letter WHERE $2::boolean OR id = ANY ($1::bigint[]) RETURNING *
     ), work AS (
-      INSERT INTO pregon_router.work (id, delivery, lane, item, received)
-      SELECT id, delivery, lane, item, received FROM back RETURNING 1)
+      INSERT INTO pregon_router.work (id, delivery, lane, who, item, received)
+      SELECT id, delivery, lane, who, item, received FROM back RETURNING 1)
     SELECT count(*)::text FROM work";
 
 pub(super) async fn run(command: &Command, config: &Config) -> anyhow::Result<ExitCode> {

@@ -37,7 +37,7 @@ pub use docs::{default_toml, reference_markdown, schema_json};
 pub use outbox::Outbox;
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
-pub use router::{Assign, Mode, Queue, Router, RouterRule};
+pub use router::{Assign, Mode, Queue, QueueKind, Router, RouterRule};
 pub use server::{Limits, Log, LogKind, Metrics, Server};
 pub use socketio::{Emitter, Socketio};
 

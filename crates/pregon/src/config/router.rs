@@ -49,7 +49,7 @@ pub struct Router {
     pub bullmq_prefix: String,
     /// Whether what was taken is processed at once (`direct`), by workers that look for it (`queued`), or as `[router.queue]` says (`auto`).
     pub mode: Mode,
-    /// When `auto` changes to `queued` and back.
+    /// Where work waits, and when `auto` changes to `queued` and back.
     pub queue: Queue,
     /// What becomes of messages, beyond being stored.
     pub rule: Vec<RouterRule>,
@@ -57,7 +57,7 @@ pub struct Router {
     pub workers: usize,
     /// Most messages in one transaction: more is cheaper per message and holds the others up longer.
     pub batch: usize,
-    /// Attempts before an item is a dead letter: with 12, after 1 s, 2 s, 4 s … about an hour.
+    /// Attempts before an item is a dead letter, after 1 s, 2 s, 4 s …; later items of its contact wait for it, with 5 about 15 s.
     pub attempts: u32,
     /// How long deliveries that were processed are kept, to look at and to process again.
     pub keep: Period,
@@ -96,7 +96,7 @@ impl Default for Router {
             rule: Vec::new(),
             workers: 4,
             batch: 100,
-            attempts: 12,
+            attempts: 5,
             keep: Period::seconds(7 * 24 * 60 * 60),
             pooler: false,
             drain: Period::seconds(10),
@@ -114,11 +114,16 @@ pub enum Mode {
     Auto,
 }
 
-/// When `mode = "auto"` changes to `queued`; it changes back when everything has been below half of it for `calm`.
+/// Where work waits, and when `mode = "auto"` changes to `queued`; it changes back when everything has been below half of it for `calm`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "RouterQueue")]
 pub struct Queue {
+    /// Where deliveries are kept before they are answered: in the database, or in streams of the `[redis]`, which must keep what it confirms
+    /// (`appendonly yes`, `appendfsync always`).
+    pub kind: QueueKind,
+    /// What the keys of the streams begin with.
+    pub prefix: String,
     /// More items than this in a day.
     pub per_day: u64,
     /// More items than this in a minute.
@@ -134,6 +139,8 @@ pub struct Queue {
 impl Default for Queue {
     fn default() -> Self {
         Self {
+            kind: QueueKind::Postgres,
+            prefix: "pregon:router".into(),
             per_day: 10_000,
             per_minute: 50,
             latency: Period::seconds(5),
@@ -141,6 +148,15 @@ impl Default for Queue {
             poll: Period(std::time::Duration::from_millis(200)),
         }
     }
+}
+
+/// Where deliveries are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "RouterQueueKind")]
+pub enum QueueKind {
+    Postgres,
+    Redis,
 }
 
 /// A rule for messages of contacts. All that match count, in their order; the first area and the first assignment win.

@@ -24,12 +24,16 @@ impl Set {
         Self(self.0 | other.0)
     }
 
+    pub(super) fn contains(self, lane: u16) -> bool {
+        self.0.checked_shr(u32::from(lane)).unwrap_or(0) & 1 == 1
+    }
+
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = u16> {
-        (0..LANES).filter(move |lane| (self.0 >> lane) & 1 == 1)
+        (0..LANES).filter(move |lane| self.contains(*lane))
     }
 
     /// At most so many of its lanes.

@@ -109,6 +109,8 @@ pub(super) struct Metrics {
     age: Histogram,
     pub(super) waiting: Gauge,
     pub(super) dead: Gauge,
+    pub(super) held: Gauge,
+    pub(super) streamed: Gauge,
     pub(super) commits: Counter,
     pub(super) queued: Gauge,
     sent: Family<SentLabel, Counter>,
@@ -150,6 +152,14 @@ impl Metrics {
         registry.register_with_unit("item_age", help, Unit::Seconds, age.clone());
         registry.register("waiting", "Items that are not processed yet", waiting.clone());
         registry.register("dead_letters", "Items that were given up", dead.clone());
+        let (held, streamed) = (Gauge::default(), Gauge::default());
+        let help = "Contacts whose later items wait for one that failed";
+        registry.register("held_contacts", help, held.clone());
+        registry.register(
+            "streamed",
+            "Entries that wait in the queue in Redis",
+            streamed.clone(),
+        );
         registry.register(
             "inbox_commits",
             "Transactions that kept deliveries",
@@ -163,6 +173,8 @@ impl Metrics {
             age,
             waiting,
             dead,
+            held,
+            streamed,
             commits,
             queued,
             sent,
@@ -220,7 +232,12 @@ impl Metrics {
                     work,
                     attempts = done.attempts,
                     error,
-                    "item not processed"
+                    "{}",
+                    if matches!(outcome, Outcome::Dead) {
+                        "item given up, its contact goes on"
+                    } else {
+                        "item not processed, its contact waits for it"
+                    }
                 );
             }
         }

@@ -7,6 +7,9 @@
 //!                          sweep ──▶ lanes ──▶ workers: one statement stores, publishes and removes a batch
 //! ```
 //!
+//! With `[router.queue] kind = "redis"` the inbox is in Redis (`stream`) and takers store what comes from there (`taker`); what fails becomes work
+//! in the database as above.
+//!
 //! The answer waits for the inbox only. A delivery's contacts decide its lanes; a lane is worked on by one worker at a time, so
 //! that a contact's messages are stored in the order of their arrival while contacts go on side by side. What a process leaves
 //! behind when it dies stands in the database, and the sweep of any process finds it.
@@ -21,9 +24,11 @@ pub mod whatsapp;
 mod rules;
 mod http;
 mod door;
+mod stream;
 mod inbox;
 mod lanes;
 mod worker;
+mod taker;
 mod sweep;
 mod mode;
 mod sender;

@@ -16,15 +16,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::bullmq::Bullmq;
 use super::http::{self, Webhook};
+use super::inbox::{self, Keeper};
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
 use super::mode::Mode;
 use super::rules::Rules;
 use super::sender::Sender;
-use super::sweep::Sweep;
+use super::stream::{Stream, Unfit};
+use super::sweep::{self, Sweep};
+use super::taker::Taker;
 use super::worker::Worker;
-use super::{database, door, inbox};
-use crate::config::{self, Config};
+use super::{database, door};
+use crate::config::{self, Config, QueueKind};
 use crate::source::webhook::signature::Signers;
 
 /// Between attempts to reach the database at the start.
@@ -35,7 +38,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Running {
     address: SocketAddr,
     config: Config,
+    /// Lanes of the work in the database.
     lanes: Arc<Lanes>,
+    /// Lanes of the queue in Redis, where there is one.
+    streams: Option<Arc<Lanes>>,
     ready: Arc<AtomicBool>,
     /// Closes the door.
     stop: CancellationToken,
@@ -57,14 +63,15 @@ impl Running {
         let lanes = Arc::new(Lanes::new(section.workers));
         let ready = Arc::new(AtomicBool::new(false));
         let (deliveries, queue) = mpsc::channel(inbox::QUEUE);
-        let keeper = database::pool(&config, "inbox", 1)?;
+        let streams = (section.queue.kind == QueueKind::Redis).then(|| Arc::new(Lanes::new(section.workers)));
+        let keeper = keeper(&config, &section)?;
         let mut inbox_task = JoinSet::new();
         let mode = Arc::new(Mode::new(&section, Arc::clone(&metrics)));
         let rules = Arc::new(Rules::build(&section)?);
         inbox_task.spawn(inbox::run(
             queue,
             keeper,
-            Arc::clone(&lanes),
+            Arc::clone(streams.as_ref().unwrap_or(&lanes)),
             Arc::clone(&mode),
             Arc::clone(&metrics),
         ));
@@ -91,6 +98,7 @@ impl Running {
             address,
             config,
             lanes,
+            streams,
             ready,
             stop,
             cut,
@@ -104,7 +112,39 @@ impl Running {
             .door
             .spawn(door::serve(listener, routes, section.connections, stop, cut));
         running.start_work(&metrics, &mode, rules)?;
+        running.start_takers(&metrics, &mode)?;
         Ok(running)
+    }
+
+    /// Who stores what waits in Redis, and who looks for it. They too wait for the first mark.
+    fn start_takers(&mut self, metrics: &Arc<Metrics>, mode: &Arc<Mode>) -> anyhow::Result<()> {
+        let Some(lanes) = &self.streams else {
+            return Ok(());
+        };
+        let section = database::section(&self.config)?;
+        let pool = database::pool(&self.config, "taker", section.workers)?;
+        for _ in 0..section.workers {
+            let taker = Taker {
+                stream: Stream::build(&self.config, section)?,
+                pool: pool.clone(),
+                lanes: Arc::clone(lanes),
+                work: Arc::clone(&self.lanes),
+                metrics: Arc::clone(metrics),
+                mode: Arc::clone(mode),
+                batch: section.batch,
+                attempts: section.attempts,
+            };
+            self.work.spawn(taker.run(self.rest.clone()));
+        }
+        let stream = Stream::build(&self.config, section)?;
+        let (lanes, mode, metrics) = (Arc::clone(lanes), Arc::clone(mode), Arc::clone(metrics));
+        let (ready, rest) = (Arc::clone(&self.ready), self.rest.clone());
+        self.work.spawn(async move {
+            if is_ready(&ready, &rest).await {
+                sweep::streams(stream, &lanes, &mode, &metrics, rest).await;
+            }
+        });
+        Ok(())
     }
 
     /// Workers and the sweep wait for the first mark, which comes when the database is prepared.
@@ -144,11 +184,8 @@ impl Running {
         let sender = Sender::build(&section, database::pool(&self.config, "sender", 2)?, metrics)?;
         let (ready, rest) = (Arc::clone(&self.ready), self.rest.clone());
         self.work.spawn(async move {
-            while !ready.load(Ordering::Acquire) {
-                tokio::select! {
-                    () = tokio::time::sleep(FIRST_PAUSE) => {}
-                    () = rest.cancelled() => return,
-                }
+            if !is_ready(&ready, &rest).await {
+                return;
             }
             let sending = async {
                 if let Some(sender) = sender {
@@ -183,7 +220,7 @@ impl Running {
                 Ok(()) => break,
                 Err(error) if is_away(&error) => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%error, "waiting for postgres, deliveries are answered with 503");
+                        tracing::warn!(%error, "waiting for the database or the queue, deliveries are answered with 503");
                     }
                 }
                 Err(error) => {
@@ -202,9 +239,21 @@ impl Running {
         let session = settings.open().await?;
         match database::prepare(&self.config, &session).await {
             // The server stopped meanwhile, and what it was doing is rolled back: the next attempt says how it is.
-            Err(_) if session.is_closed() => Err(Gone.into()),
-            done => done,
+            Err(_) if session.is_closed() => return Err(Gone.into()),
+            done => done?,
         }
+        if self.streams.is_some() {
+            let section = database::section(&self.config)?;
+            for warning in Stream::build(&self.config, section)?.check().await? {
+                tracing::warn!("{warning}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is known to wait and nobody works.
+    fn is_idle(&self) -> bool {
+        self.lanes.is_idle() && self.streams.as_ref().is_none_or(|lanes| lanes.is_idle())
     }
 
     /// Stops in order; returns when everything has ended.
@@ -223,13 +272,21 @@ impl Running {
         }
         // The handlers held the inbox's senders: it ends when it has kept what they brought.
         while self.inbox.join_next().await.is_some() {}
-        while !self.lanes.is_idle() && Instant::now() < deadline && self.ready.load(Ordering::Acquire) {
+        while !self.is_idle() && Instant::now() < deadline && self.ready.load(Ordering::Acquire) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.rest.cancel();
         while self.work.join_next().await.is_some() {}
         tracing::info!("stopped");
     }
+}
+
+/// Where deliveries are kept before they are answered.
+fn keeper(config: &Config, section: &config::Router) -> anyhow::Result<Keeper> {
+    Ok(match section.queue.kind {
+        QueueKind::Redis => Keeper::Redis(Box::new(Stream::build(config, section)?)),
+        QueueKind::Postgres => Keeper::Postgres(database::pool(config, "inbox", 1)?),
+    })
 }
 
 /// The secrets, without which nothing could be believed.
@@ -255,7 +312,19 @@ struct Gone;
 /// Whether waiting for the database helps.
 fn is_away(error: &anyhow::Error) -> bool {
     let refused = error.downcast_ref::<ConnectError>();
-    error.is::<Gone>() || refused.is_some_and(|error| !error.is_permanent())
+    let away = matches!(error.downcast_ref::<Unfit>(), Some(Unfit::Away(_)));
+    away || error.is::<Gone>() || refused.is_some_and(|error| !error.is_permanent())
+}
+
+/// Waits until the database is prepared; false if it ends before that.
+async fn is_ready(ready: &AtomicBool, rest: &CancellationToken) -> bool {
+    while !ready.load(Ordering::Acquire) {
+        tokio::select! {
+            () = tokio::time::sleep(FIRST_PAUSE) => {}
+            () = rest.cancelled() => return false,
+        }
+    }
+    true
 }
 
 /// Runs until SIGTERM or SIGINT. A second SIGINT ends at once; what was not processed stands in the inbox.

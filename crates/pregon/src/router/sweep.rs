@@ -10,17 +10,27 @@ use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
 use super::mode::Mode;
 use super::rules::Rules;
+use super::stream::Stream;
 
 /// Between two removals of what is old.
 const PRUNE: Duration = Duration::from_secs(60);
 
-/// Lanes whose work is due, what waits and what is dead; counted up to a point, because it is asked often.
+/// Lanes that have something to do. Lane by lane, so that one with much to do hides none.
 const LOOK: &str = "
-    SELECT coalesce((SELECT string_agg(lane::text, ',') FROM (
-             SELECT DISTINCT lane FROM (SELECT lane FROM pregon_router.work
-              WHERE due IS NULL OR due <= clock_timestamp() ORDER BY id LIMIT 5000) AS first) AS lanes), ''),
-           (SELECT count(*) FROM (SELECT FROM pregon_router.work LIMIT 100000) AS seen)::text,
-           (SELECT count(*) FROM (SELECT FROM pregon_router.dead_letter LIMIT 100000) AS seen)::text";
+    SELECT coalesce(string_agg(l.lane::text, ','), '') FROM generate_series(0, 63) AS l(lane) CROSS JOIN LATERAL (
+      SELECT FROM pregon_router.work AS w
+       WHERE w.lane = l.lane::smallint AND (w.due IS NULL OR w.due <= clock_timestamp())
+         AND NOT EXISTS (SELECT FROM pregon_router.work AS h WHERE h.lane = w.lane AND h.who = w.who AND h.due > clock_timestamp())
+       ORDER BY w.id LIMIT 1) AS first";
+
+/// What waits, what is dead, and contacts that wait for an item that failed; counted up to a point.
+const COUNT: &str = "
+    SELECT (SELECT count(*) FROM (SELECT FROM pregon_router.work LIMIT 100000) AS seen)::text,
+           (SELECT count(*) FROM (SELECT FROM pregon_router.dead_letter LIMIT 100000) AS seen)::text,
+           (SELECT count(DISTINCT who) FROM pregon_router.work WHERE due IS NOT NULL)::text";
+
+/// Between two counts, which cost more than a look when there is much.
+const COUNTED: Duration = Duration::from_secs(1);
 
 /// Deliveries of which nothing is left to do, and what was noted beside them; a few at a time.
 const FORGET: &str = "
@@ -63,8 +73,14 @@ impl Sweep {
     /// Sweeps until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut pruned: Option<Instant> = None;
+        let mut counted: Option<Instant> = None;
         loop {
-            if let Err(error) = self.look().await {
+            let mut looked = self.look().await;
+            if looked.is_ok() && counted.is_none_or(|at| at.elapsed() >= COUNTED) {
+                counted = Some(Instant::now());
+                looked = self.count().await;
+            }
+            if let Err(error) = looked {
                 tracing::warn!(%error, "the inbox cannot be looked at");
             } else if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
                 pruned = Some(Instant::now());
@@ -80,16 +96,19 @@ impl Sweep {
     }
 
     async fn look(&self) -> Result<(), QueryError> {
-        let rows = self.pool.query_texts(LOOK, &[]).await?;
-        let mut row = rows.into_iter().next().unwrap_or_default().into_iter().flatten();
+        let found = self.pool.query_text_value(LOOK, &[]).await?;
         let mut lanes = Set::default();
-        for lane in row.next().unwrap_or_default().split(',') {
-            if let Ok(lane) = lane.parse() {
-                lanes.add(lane);
-            }
+        for lane in found.split(',').filter_map(|lane| lane.parse().ok()) {
+            lanes.add(lane);
         }
         self.lanes.mark(lanes);
-        for gauge in [&self.metrics.waiting, &self.metrics.dead] {
+        Ok(())
+    }
+
+    async fn count(&self) -> Result<(), QueryError> {
+        let rows = self.pool.query_texts(COUNT, &[]).await?;
+        let mut row = rows.into_iter().next().unwrap_or_default().into_iter().flatten();
+        for gauge in [&self.metrics.waiting, &self.metrics.dead, &self.metrics.held] {
             gauge.set(row.next().and_then(|count| count.parse().ok()).unwrap_or(0));
         }
         Ok(())
@@ -110,6 +129,34 @@ impl Sweep {
             if gone.parse::<u64>().unwrap_or(0) < 2000 {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Looks for what waits in Redis, left by another process or, when queued, by ourselves; until `stop`.
+pub(super) async fn streams(
+    mut stream: Stream,
+    lanes: &Lanes,
+    mode: &Mode,
+    metrics: &Metrics,
+    stop: CancellationToken,
+) {
+    let mut told = false;
+    loop {
+        match stream.waiting().await {
+            Ok((count, found)) => {
+                told = false;
+                metrics.streamed.set(i64::try_from(count).unwrap_or(i64::MAX));
+                lanes.mark(found);
+            }
+            Err(error) if !std::mem::replace(&mut told, true) => {
+                tracing::warn!(%error, "the queue in redis cannot be looked at");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(mode.pause()) => {}
+            () = stop.cancelled() => return,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A worker: takes lanes, has the database process their items in one statement, says what became of each.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pregon_capture::query::{Pool, QueryError};
 use pregon_capture::router::{DRAIN, GIVE_UP};
@@ -17,12 +17,44 @@ use super::mode::Mode;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// A transaction costs as much as some items: a worker rests this long between two, so that under load they become larger.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Pauses between attempts, longer each time.
+pub(super) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Backoff {
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0.mul_f64(rand::random_range(0.5..1.0))).await;
+        self.0 = LONGEST_PAUSE.min(self.0 * 2);
+    }
+}
+
+/// Waits until a worker that ended its last transaction `before` may begin another; false if it has to stop.
+pub(super) async fn gather(before: Option<Instant>, stop: &CancellationToken) -> bool {
+    let rest = before.map_or(Duration::ZERO, |before| GATHER.saturating_sub(before.elapsed()));
+    if rest.is_zero() {
+        return !stop.is_cancelled();
+    }
+    tokio::select! {
+        () = tokio::time::sleep(rest) => true,
+        () = stop.cancelled() => false,
+    }
+}
+
 /// What became of an item.
 #[derive(Debug, Deserialize)]
 pub(super) struct Done {
     pub(super) outcome: String,
-    pub(super) work: i64,
-    pub(super) delivery: i64,
+    /// Its number, where it waits in the database.
+    pub(super) work: Option<i64>,
+    pub(super) delivery: Option<i64>,
     #[serde(default)]
     pub(super) kind: String,
     pub(super) wamid: Option<String>,
@@ -55,16 +87,19 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until `stop`; a batch that was begun is finished.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         let mut batch = self.batch;
-        loop {
+        let mut ended = None;
+        while gather(ended, &stop).await {
             let lanes = tokio::select! {
                 lanes = self.lanes.take() => lanes,
                 () = stop.cancelled() => return,
             };
-            match self.drain(lanes, batch).await {
+            let done = self.drain(lanes, batch).await;
+            ended = Some(Instant::now());
+            match done {
                 Ok(more) => {
-                    pause = FIRST_PAUSE;
+                    backoff = Backoff::default();
                     batch = self.batch.min(batch * 2);
                     self.finish(lanes, more);
                 }
@@ -82,10 +117,9 @@ impl Worker {
                     tracing::warn!(%error, "work could not be done, it is tried again");
                     self.finish(lanes, true);
                     tokio::select! {
-                        () = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
+                        () = backoff.wait() => {}
                         () = stop.cancelled() => return,
                     }
-                    pause = LONGEST_PAUSE.min(pause * 2);
                 }
             }
         }
@@ -117,6 +151,7 @@ impl Worker {
         }
         Ok(drained.more)
     }
+
     /// One item alone took too long: it fails.
     async fn give_up(&self, lanes: Set) {
         let attempts = self.attempts.to_string();
@@ -132,7 +167,7 @@ impl Worker {
 }
 
 /// As an array of PostgreSQL.
-fn list(lanes: Set) -> String {
+pub(super) fn list(lanes: Set) -> String {
     let lanes: Vec<String> = lanes.iter().map(|lane| lane.to_string()).collect();
     format!("{{{}}}", lanes.join(","))
 }

@@ -1,20 +1,21 @@
 //! Kills, failures and a database that is away.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pregon_testkit::{Node, Server, eventually, http, postgres};
+use pregon_testkit::{Database, Node, Server, eventually, http, postgres};
 use serde_json::Value;
 
 use super::{APP_SECRET, ask, becomes, deliver, finished, options, post, sign, start, text};
 
 #[tokio::test]
-async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
+async fn a_message_that_fails_is_overtaken_by_neighbours_only_and_becomes_a_dead_letter() {
     let server = postgres::shared().await;
     let database = pregon_testkit::Database::create(server).await.unwrap();
     let config = std::fs::read_to_string(crate::support::example("whatsapp-router/pregon.toml")).unwrap();
-    let config = config.replace("[router]", "[router]\nattempts = 2");
+    let config = config.replace("[router]", "[router]\nattempts = 3");
     let file = super::with_secrets(pregon_testkit::NodeOptions::text(config), &database.url());
     let router = Node::spawn(file).await.unwrap();
     database
@@ -34,11 +35,23 @@ async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
     deliver(&router, &three).await;
     becomes(
         &database,
-        "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes",
-        "bueno,mejor",
+        "SELECT attempts FROM pregon_router.work WHERE due IS NOT NULL",
+        "1",
     )
     .await;
-    becomes(&database, "SELECT attempts FROM pregon_router.dead_letter", "2").await;
+    // What comes meanwhile of the same contact waits too; somebody else's goes on, in the same lane even.
+    deliver(&router, &text("1", "wamid.4", "último")).await;
+    deliver(&router, &text(&neighbour("1"), "wamid.5", "vecino")).await;
+    crate::support::metric(&router, "pregon_router_held_contacts", |held| held == 1.0)
+        .await
+        .unwrap();
+    becomes(
+        &database,
+        "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes",
+        "bueno,vecino,mejor,último",
+    )
+    .await;
+    becomes(&database, "SELECT attempts FROM pregon_router.dead_letter", "3").await;
     finished(&database).await;
     assert!(
         router
@@ -68,7 +81,7 @@ async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
     let listed: Value = serde_json::from_str(run(&["list", "--json"]).trim()).unwrap();
     assert_eq!(
         (&listed["wamid"], &listed["attempts"]),
-        (&"wamid.2".into(), &2.into())
+        (&"wamid.2".into(), &3.into())
     );
     let number = listed["id"].to_string();
     let shown: Value = serde_json::from_str(&run(&["show", &number])).unwrap();
@@ -82,9 +95,19 @@ async fn a_message_that_fails_harms_no_neighbour_and_becomes_a_dead_letter() {
     becomes(
         &database,
         "SELECT string_agg(mensaje, ',' ORDER BY id) FROM mensajes",
-        "bueno,mejor,malo",
+        "bueno,vecino,mejor,último,malo",
     )
     .await;
+}
+
+/// Another contact that has the same lane.
+pub(super) fn neighbour(of: &str) -> String {
+    let lane = |who: &str| {
+        let body = text(who, "wamid", "").to_string();
+        pregon::router::whatsapp::read(body.as_bytes(), 0)[0].lane()
+    };
+    let mut others = (2..).map(|number: u32| number.to_string());
+    others.find(|other| lane(other) == lane(of)).unwrap()
 }
 
 #[tokio::test]
@@ -125,7 +148,7 @@ async fn a_message_that_takes_too_long_holds_nobody_up_for_ever() {
 }
 
 /// A number from the environment, for long runs.
-fn budget(name: &str, usual: usize) -> usize {
+pub(super) fn budget(name: &str, usual: usize) -> usize {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -133,7 +156,7 @@ fn budget(name: &str, usual: usize) -> usize {
 }
 
 /// Sends one contact's messages as Meta does: one after the other, and again what was not answered with 200.
-async fn send_all(url: String, contact: usize, count: usize, accepted: Arc<AtomicUsize>) {
+pub(super) async fn send_all(url: String, contact: usize, count: usize, accepted: Arc<AtomicUsize>) {
     for number in 0..count {
         let id = format!("wamid.{contact}.{number:06}");
         let body = text(&format!("54900{contact}"), &id, &id).to_string();
@@ -159,6 +182,7 @@ async fn kills_lose_nothing_double_nothing_and_keep_the_order() {
         budget("ROUTER_KILLS", 4),
     );
     let (database, mut router) = start(postgres::shared().await).await;
+    let began = Instant::now();
     let accepted = Arc::new(AtomicUsize::new(0));
     let mut senders = tokio::task::JoinSet::new();
     for contact in 0..CONTACTS {
@@ -183,24 +207,44 @@ async fn kills_lose_nothing_double_nothing_and_keep_the_order() {
         sent.unwrap();
     }
     finished(&database).await;
-    let total = each * CONTACTS;
-    let counted = ask(
-        &database,
-        "SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes",
-    )
-    .await;
-    assert_eq!(counted, format!("{total} {total}"));
-    assert_eq!(
-        ask(&database, "SELECT count(*) FROM contactos").await,
-        CONTACTS.to_string()
+    each_once_and_in_order(&database, CONTACTS, each).await;
+    report(
+        "inbox in PostgreSQL, kills of the router",
+        each * CONTACTS,
+        kills,
+        began,
     );
-    assert_eq!(
-        ask(&database, "SELECT count(*) FROM conversaciones").await,
-        CONTACTS.to_string()
-    );
-    let disorder = "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (PARTITION BY conversacion_id ORDER BY id) AS before
-        FROM mensajes) AS pairs WHERE before > wamid";
-    assert_eq!(ask(&database, disorder).await, "0");
+}
+
+/// A line for the report of a long run, in the file that `ROUTER_REPORT` names.
+pub(super) fn report(what: &str, messages: usize, kills: usize, began: Instant) {
+    let Some(file) = std::env::var_os("ROUTER_REPORT") else {
+        return;
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)
+        .unwrap();
+    let seconds = began.elapsed().as_secs();
+    writeln!(file, "| {what} | {messages} | {kills} | {seconds} | 0 | 0 | 0 |").unwrap();
+}
+
+/// Whether every message of [`send_all`] is stored once, in the order of its contact.
+pub(super) async fn each_once_and_in_order(database: &Database<'_>, contacts: usize, each: usize) {
+    let total = contacts * each;
+    for (sql, wanted) in [
+        ("SELECT count(*) || ' ' || count(DISTINCT wamid) FROM mensajes", format!("{total} {total}")),
+        ("SELECT count(*) FROM contactos", contacts.to_string()),
+        ("SELECT count(*) FROM conversaciones", contacts.to_string()),
+        (
+            "SELECT count(*) FROM (SELECT wamid, lag(wamid) OVER (PARTITION BY conversacion_id ORDER BY id) AS before
+             FROM mensajes) AS pairs WHERE before > wamid",
+            "0".to_owned(),
+        ),
+    ] {
+        assert_eq!(ask(database, sql).await, wanted, "{sql}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 mod bullmq;
 mod database;
+mod deploy;
 mod faults;
+mod queue;
 mod rules;
 mod storing;
 mod verification;

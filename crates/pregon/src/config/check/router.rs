@@ -1,7 +1,7 @@
 //! Checks `[router]`.
 
 use super::super::tree::Tree;
-use super::super::{Config, Router, RouterRule};
+use super::super::{Config, QueueKind, Router, RouterRule};
 use super::data::is_table;
 use super::{is_listen_address, is_path};
 use crate::route::expr::{Expr, Kind};
@@ -46,6 +46,7 @@ pub(super) fn router(config: &Config, tree: &mut Tree) {
     }
     tables(router, tree);
     numbers(router, tree);
+    queue_kind(config, router, tree);
     for (index, rule) in router.rule.iter().enumerate() {
         queue(config, rule, &format!("router.rule[{index}].bullmq"), tree);
         rule_parts(router, rule, &format!("router.rule[{index}]"), tree);
@@ -135,6 +136,21 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
             &format!("{at}.assign"),
             message,
             "set `agents` in [router] to their table",
+        );
+    }
+}
+
+fn queue_kind(config: &Config, router: &Router, tree: &mut Tree) {
+    if router.queue.kind == QueueKind::Redis && config.redis.is_none() {
+        tree.report_key("router.queue.kind", "needs a Redis", "add a [redis] section");
+    }
+    let wrong = router.queue.prefix.is_empty() || router.queue.prefix.contains(['{', '}']);
+    if wrong {
+        tree.report(
+            "router.queue.prefix",
+            Some(router.queue.prefix.clone()),
+            "is no beginning of a key",
+            "write it without braces, or remove it for `pregon:router`",
         );
     }
 }
@@ -255,7 +271,7 @@ mod tests {
     fn what_is_wrong_is_said_at_once_with_its_line() {
         let text = "listen = \"x\"\npath = \"/metrics\"\ncontacts = \"a b\"\nmessages = \"conversaciones\"\nworkers = 0\n\
                     graph_url = \"ftp://x\"\n[[router.rule]]\nwhen = \"mensaje ==\"\nbuttons = [\"x\"]\nassign = \"sticky\"\n\
-                    webhook = \"https://x\"";
+                    webhook = \"https://x\"\n[router.queue]\nkind = \"redis\"\nprefix = \"{x}\"";
         let Err(Problems(problems)) = read(text, &[]) else {
             panic!("nothing is wrong with it")
         };
@@ -271,6 +287,8 @@ mod tests {
             (12, "router.rule[0].buttons"),
             (13, "router.rule[0].assign"),
             (14, "router.rule[0].webhook"),
+            (16, "router.queue.kind"),
+            (17, "router.queue.prefix"),
         ] {
             assert!(keys.contains(&(line, key)), "{line} {key}: {keys:?}");
         }

@@ -86,22 +86,30 @@ pub struct Other {
 impl Item {
     /// The lane in which it is worked on: one contact's items have the same, so that they are stored in order.
     pub fn lane(&self) -> u16 {
-        let who = match self {
-            Self::Message(message) => message.user_id.as_ref().or(message.telefono.as_ref()),
-            Self::Status(status) => status.user_id.as_ref().or(status.telefono.as_ref()),
-            Self::Alias(alias) => return lane(alias.old.split_once(':').map_or("", |(_, name)| name)),
+        self.who().map_or(0, lane)
+    }
+
+    /// The contact that it is of, as a number; nothing for what is of nobody. What fails holds up the items of the same contact.
+    pub fn who(&self) -> Option<u64> {
+        let name = match self {
+            Self::Message(message) => message.user_id.as_deref().or(message.telefono.as_deref()),
+            Self::Status(status) => status.user_id.as_deref().or(status.telefono.as_deref()),
+            Self::Alias(alias) => alias.old.split_once(':').map(|(_, name)| name),
             Self::Event(_) | Self::Unreadable { .. } => None,
         };
-        who.map_or(0, |who| lane(who))
+        name.map(hash)
     }
 }
 
-/// FNV-1a with its bits mixed once more, because numbers that differ in their last digits differ in few of them. The same in every
-/// process and version: work waits in its lane over restarts and upgrades.
-fn lane(who: &str) -> u16 {
-    let hash = who.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+/// FNV-1a. The same in every process and version: work waits over restarts and upgrades.
+fn hash(who: &str) -> u64 {
+    who.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    })
+}
+
+/// The bits are mixed once more, because numbers that differ in their last digits differ in few of them.
+fn lane(hash: u64) -> u16 {
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     u16::try_from(((mixed >> 32) * u64::from(LANES)) >> 32).unwrap_or(0)
 }

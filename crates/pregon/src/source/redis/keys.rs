@@ -1,11 +1,13 @@
-//! Scripts on keys of the `[redis]`, on a connection that is made when it is needed and anew after a failure.
+//! Commands on keys of the `[redis]`, on a connection that is made when it is needed and anew after a failure.
 
 use std::time::Duration;
+
+use ::redis::{ErrorKind, FromRedisValue, Pipeline};
 
 use super::connect::{Connector, Keyed, SetupError};
 use crate::config;
 
-/// How long a script may take.
+/// How long commands may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection for commands on keys.
@@ -24,14 +26,30 @@ impl Keys {
 
     /// Runs a script whose answer does not matter.
     pub async fn eval(&mut self, script: &str, keys: &[String], arguments: &[&str]) -> anyhow::Result<()> {
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("EVAL")
+            .arg(script)
+            .arg(keys.len())
+            .arg(keys)
+            .arg(arguments);
+        self.run::<::redis::Value>(&pipe).await.map(drop)
+    }
+
+    /// Runs commands; their keys must be of one slot where there is a cluster.
+    pub async fn run<T: FromRedisValue>(&mut self, pipe: &Pipeline) -> anyhow::Result<T> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connector.keyed(PATIENCE).await?,
         };
-        let mut command = ::redis::cmd("EVAL");
-        command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
-        command.exec_async(&mut connection).await?;
-        self.connection = Some(connection);
-        Ok(())
+        let answer = pipe.query_async(&mut connection).await;
+        // After a refusal the connection is as good as before; after anything else nobody knows.
+        if answer
+            .as_ref()
+            .err()
+            .is_none_or(|error| matches!(error.kind(), ErrorKind::Server(_)))
+        {
+            self.connection = Some(connection);
+        }
+        Ok(answer?)
     }
 }
