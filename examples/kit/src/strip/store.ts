@@ -111,6 +111,13 @@ export class StripStore {
     this.#mind();
   }
 
+  /** What was said before `moment` (ms since 1970, this page's clock) is on the screen by another way: a report that was fetched after it. */
+  covered(moment: number): void {
+    for (const line of [...this.#open.values()]) {
+      if (line.statement.at - this.ahead < moment) this.#match(line, { channel: "", replayed: true, at: moment });
+    }
+  }
+
   /** Called now and then: who waits for too long, while all is well, has missed something. */
   look(now = Date.now()): void {
     for (const line of this.#open.values()) {

@@ -1,0 +1,41 @@
+// Who is typing: an event of the channel beside the conversation that reaches who is here and is not kept.
+
+import { useEffect, useRef, useState } from "react";
+import type { Socket } from "socket.io-client";
+import { useSocketEvent } from "@pregon/example-kit/chat";
+
+/** Somebody who has said nothing for so long, milliseconds, has stopped. */
+const STOPPED = 3_000;
+/** A keystroke is told at most so often. */
+const EVERY = 1_000;
+
+interface Typing {
+  conversation: number;
+  who: string;
+}
+
+/** Whether somebody else types in a conversation, and how to say that we do. */
+export function useTyping(socket: Socket, conversation: number, me: string): { typing: boolean; type: () => void } {
+  const [typing, setTyping] = useState(false);
+  const stopped = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const told = useRef(0);
+  const set = (now: boolean) => {
+    clearTimeout(stopped.current);
+    setTyping(now);
+    if (now) stopped.current = setTimeout(() => setTyping(false), STOPPED);
+  };
+  useSocketEvent(socket, "typing", (event: Typing) => {
+    if (event.conversation === conversation && event.who !== me) set(true);
+  });
+  // What they were typing has arrived.
+  useSocketEvent(socket, "message:new", (message: { conversation_id: number }) => {
+    if (message.conversation_id === conversation) set(false);
+  });
+  useEffect(() => () => set(false), [conversation]);
+  const type = () => {
+    if (Date.now() - told.current < EVERY) return;
+    told.current = Date.now();
+    socket.emit("publish", `presence_${conversation}`, "typing", { conversation, who: me });
+  };
+  return { typing, type };
+}
