@@ -58,7 +58,7 @@ function Inbox({ socket, me, facts, arrived }: Props) {
     if (open && newest) dispatch({ kind: "read", conversation: open });
   }, [open, newest]);
 
-  const write = (sender: "user" | "agent") => (text: string) => deed(facts, "message", { conversation: open, sender, text });
+  const write = (sender: "user" | "agent") => (text: string) => deed(facts, "mensaje", { conversation_id: open, sender, message: text });
   const contact = open && facts.tokens[`contact_${open}`];
   return (
     <div className="inbox">

@@ -11,7 +11,7 @@ export function Products({ facts, token, frame }: ViewProps) {
   const [language] = useLanguage();
   const live = useLiveReport({ facts, token, query: SELLER, strip: frame.strip });
   const { act, said } = useDeed(facts);
-  const change = ({ id }: Product, what: object) => void act("product", { product: id, ...what });
+  const change = ({ id }: Product, what: object) => void act("producto", { product: id, ...what });
   return (
     <Report live={live} frame={frame}>
       {({ sellerReport }) => (

@@ -12,12 +12,12 @@ export function Store({ facts, token, frame }: ViewProps) {
   const live = useLiveReport({ facts, token, query: SHOP, strip: frame.strip });
   const { act, said } = useDeed(facts);
   const [customer, setCustomer] = useState<string>();
-  const buy = ({ id, name }: Product) => void act("order", { product: id, quantity: 1, customer }, t.ordered(name));
+  const buy = ({ id, name }: Product) => void act("pedido", { product: id, customer }, t.ordered(name));
   return (
     <Report live={live} frame={frame}>
       {({ shop }) => (
         <>
-          <Account customer={customer} register={async (name) => (await act("customer", { name })) && setCustomer(name)} />
+          <Account customer={customer} register={async (name) => (await act("cliente", { name })) && setCustomer(name)} />
           <section className="card" aria-labelledby="shelf">
             <h2 id="shelf">{t.shelf}</h2>
             <p role="status" className="said">

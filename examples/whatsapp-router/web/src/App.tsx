@@ -56,7 +56,7 @@ function Role({ facts, role, roles, setRole }: Props) {
           areas={areas}
           elsewhere={(telephones) => (elsewhere.current = telephones)}
           arrived={(key, arrival) => strip.arrived(key, arrival)}
-          reply={({ telefono }, text) => deed(facts, "reply", { to: telefono, text })}
+          reply={({ telefono }, texto) => deed(facts, "respuesta", { telefono, texto })}
         />
       </div>
     </Shell>
@@ -70,8 +70,8 @@ function areasOf(token: string): string[] {
 
 function whatsappOf(facts: Facts): WhatsApp {
   return {
-    write: ({ telefono, nombre }, text) => deed(facts, "message", { from: telefono, name: nombre, text }),
-    status: (wamid, to, status) => deed(facts, "status", { wamid, to, status }),
+    write: ({ telefono, nombre }, texto) => deed(facts, "mensaje", { telefono, nombre, texto }),
+    status: (wamid, telefono, estado) => deed(facts, "estado", { wamid, telefono, estado }),
   };
 }
 
