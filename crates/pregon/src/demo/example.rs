@@ -2,47 +2,54 @@
 
 use serde_json::{Value, json};
 
-use super::deed::{self, Deed};
+use super::deeds::{self, Deed};
 
-/// An example and how the page follows it.
+/// An example and how its page follows it.
 #[derive(Debug)]
 pub(super) struct Example {
     pub(super) name: &'static str,
     pub(super) config: &'static str,
-    pub(super) schema: &'static str,
-    /// SQL that brings what must be there before traffic comes.
+    /// SQL that is run before the gateway starts, in this order.
+    pub(super) schema: &'static [&'static str],
+    /// SQL that brings what must be there before traffic comes; after the router has made its tables.
     pub(super) people: &'static str,
     pub(super) wire: Wire,
-    /// What the page's token says; none where the example asks for none.
-    pub(super) claims: Option<fn() -> Value>,
-    /// The path of what in an event tells which deed it came of.
-    pub(super) key: &'static str,
-    /// What makes one more event.
-    pub(super) deed: Deed,
+    /// Roles of its page and what their tokens say; none where the example asks for none.
+    pub(super) tokens: &'static [(&'static str, fn() -> Value)],
+    /// What can happen in it; the first is what traffic does.
+    pub(super) deeds: &'static [Deed],
     /// Its messages come from a Redis.
     pub(super) needs_redis: bool,
     /// Its messages come through `pregon router`.
     pub(super) needs_router: bool,
 }
 
-/// How the page is connected.
-#[derive(Debug)]
+/// How its page is connected; the full protocol is there for all.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Wire {
+    /// The full protocol.
+    Full,
     /// The bare endpoint at this path.
     Bare(&'static str),
-    /// Socket.IO: the rooms that the page subscribes to, and the event that it shows.
-    SocketIo {
-        rooms: &'static [&'static str],
-        event: &'static str,
-    },
+    /// Socket.IO.
+    SocketIo,
 }
 
 impl Wire {
     /// Path of the WebSocket.
-    pub(super) fn path(&self) -> &'static str {
+    pub(super) fn path(self) -> &'static str {
         match self {
+            Self::Full => "/ws",
             Self::Bare(path) => path,
-            Self::SocketIo { .. } => "/socket.io/",
+            Self::SocketIo => "/socket.io/",
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Bare(_) => "bare",
+            Self::SocketIo => "socketio",
         }
     }
 }
@@ -50,67 +57,65 @@ impl Wire {
 pub(super) static EXAMPLES: [Example; 5] = [
     Example {
         name: "live-sales",
-        config: include_str!("../../../../examples/live-sales/pregon.toml"),
-        schema: include_str!("../../../../examples/live-sales/schema.sql"),
+        config: include_str!("../../../../examples/live-sales/page.toml"),
+        schema: &[
+            include_str!("../../../../examples/live-sales/schema.sql"),
+            include_str!("../../../../examples/live-sales/page.sql"),
+        ],
         people: "",
-        wire: Wire::Bare("/ws/sales"),
-        claims: None,
-        key: "id",
-        deed: Deed::Row(deed::sale),
+        wire: Wire::Full,
+        tokens: &[],
+        deeds: deeds::live_sales::DEEDS,
         needs_redis: false,
         needs_router: false,
     },
     Example {
         name: "turnstile",
-        config: include_str!("../../../../examples/turnstile/pregon.toml"),
-        schema: include_str!("../../../../examples/turnstile/schema.sql"),
-        people: include_str!("members.sql"),
-        wire: Wire::Bare("/ws/entradas"),
-        claims: Some(|| json!({"sub": "caja"})),
-        key: "id_entrada",
-        deed: Deed::Row(deed::entry),
+        config: include_str!("../../../../examples/turnstile/page.toml"),
+        schema: &[include_str!("../../../../examples/turnstile/schema.sql")],
+        people: include_str!("deeds/members.sql"),
+        wire: Wire::Full,
+        tokens: &[("caja", || json!({"sub": "caja"}))],
+        deeds: deeds::turnstile::DEEDS,
         needs_redis: false,
         needs_router: false,
     },
     Example {
         name: "chat-inbox",
         config: include_str!("../../../../examples/chat-inbox/pregon.toml"),
-        schema: include_str!("../../../../examples/chat-inbox/schema.sql"),
+        schema: &[include_str!("../../../../examples/chat-inbox/schema.sql")],
         people: "INSERT INTO conversations (id, user_id) VALUES (1, 7), (2, 7), (3, 7) ON CONFLICT DO NOTHING",
-        wire: Wire::SocketIo {
-            rooms: &["conversation_1", "conversation_2", "conversation_3"],
-            event: "message:new",
-        },
-        claims: Some(|| json!({"sub": 7})),
-        key: "id",
-        deed: Deed::Row(deed::message),
+        wire: Wire::SocketIo,
+        tokens: &[("user", || json!({"sub": 7}))],
+        deeds: deeds::chat_inbox::DEEDS,
         needs_redis: false,
         needs_router: false,
     },
     Example {
         name: "marketplace",
         config: include_str!("../../../../examples/marketplace/pregon.toml"),
-        schema: include_str!("../../../../examples/marketplace/schema.sql"),
+        schema: &[include_str!("../../../../examples/marketplace/schema.sql")],
         people: "",
         wire: Wire::Bare("/ws"),
-        claims: Some(|| json!({"sub": "panel", "role": "ADMIN"})),
-        key: "metadata.order_id",
-        deed: Deed::Message(deed::stats),
+        tokens: &[
+            ("admin", || json!({"sub": "panel", "role": "ADMIN"})),
+            (
+                "seller-42",
+                || json!({"sub": "vendedor", "role": "SELLER", "seller_id": 42}),
+            ),
+        ],
+        deeds: deeds::marketplace::DEEDS,
         needs_redis: true,
         needs_router: false,
     },
     Example {
         name: "whatsapp-router",
         config: include_str!("../../../../examples/whatsapp-router/pregon.toml"),
-        schema: include_str!("../../../../examples/whatsapp-router/schema.sql"),
-        people: include_str!("writers.sql"),
-        wire: Wire::SocketIo {
-            rooms: &["conversacion_1", "conversacion_2", "conversacion_3"],
-            event: "message:new",
-        },
-        claims: Some(|| json!({"sub": 7, "area": "general"})),
-        key: "raw.demo",
-        deed: Deed::Webhook(deed::delivery),
+        schema: &[include_str!("../../../../examples/whatsapp-router/schema.sql")],
+        people: include_str!("deeds/writers.sql"),
+        wire: Wire::SocketIo,
+        tokens: &[("agent", || json!({"sub": 7, "area": "general"}))],
+        deeds: deeds::whatsapp_router::DEEDS,
         needs_redis: false,
         needs_router: true,
     },

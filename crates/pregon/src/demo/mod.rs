@@ -1,22 +1,28 @@
-//! `pregon demo`: a PostgreSQL and a Redis in temporary folders, the examples as they are shipped, traffic, and one page that
-//! shows it live.
+//! `pregon demo`: a PostgreSQL and a Redis in temporary folders, the examples as they are shipped, traffic, and their pages.
 //!
 //! ```text
-//!   traffic ──INSERT──▶ PostgreSQL ──triggers──▶ a gateway per example ──WebSocket, Socket.IO──▶ the page
-//!      ├──────PUBLISH─▶ Redis ─────────────────────▲                                               ▲
-//!      ├──────POST────▶ pregon router ──▶ PostgreSQL                                               │
-//!      └──────────────── the statement and when it was sent, by SSE ───────────────────────────────┘
+//!   deeds ───INSERT──▶ PostgreSQL ──triggers──▶ a gateway per example ──WebSocket, Socket.IO──▶ the examples' pages
+//!    ▲ ├──────PUBLISH─▶ Redis ─────────────────────▲                                               ▲  │
+//!    │ ├──────POST────▶ pregon router ──▶ PostgreSQL                                               │  │
+//!    │ └────────────────statements: what was said and when, by SSE ────────────────────────────────┘  │
+//!    └───── traffic, now and then; a page's order; victims: a page's kill ◀───────────────────────────┘
 //! ```
 //!
 //! `run` owns everything. The gateways are child processes of this very binary with the example's own files; they, PostgreSQL
-//! and Redis die with this process in any case. In order: the page goes, traffic stops, gateways drain, the servers go with
+//! and Redis die with this process in any case. In order: the pages go, traffic and kills stop, gateways drain, the servers go with
 //! their folders. Without a redis-server the example that needs one is left out, and the demo says so.
 
 mod example;
-mod deed;
+mod deeds;
+mod act;
+mod statements;
 mod traffic;
+mod victims;
+mod facts;
+mod files;
 mod page;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,15 +30,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pregon_testkit::postgres::{self, Binaries, Server};
-use pregon_testkit::{Database, Node, NodeOptions, Redis};
+use pregon_testkit::{Node, NodeOptions, Redis, RedisOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use deed::MessageKey;
+use act::Target;
+use deeds::MessageKey;
 use example::{EXAMPLES, Example};
-use traffic::{Target, Traffic};
+use facts::Facts;
+use statements::Statements;
+use traffic::Traffic;
+use victims::Victims;
 
 /// How to run the demo.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,35 +50,37 @@ pub struct Options {
     /// Port of the page; 0 takes a free one.
     #[arg(long, default_value_t = 8800)]
     pub port: u16,
+    /// Nothing happens by itself, only what a page or you let happen.
+    #[arg(long)]
+    pub quiet: bool,
     /// Ends the demo by itself after so many seconds.
     #[arg(long, hide = true)]
     pub seconds: Option<u64>,
 }
 
 /// An example that runs: its database and its gateway.
-struct Running<'a> {
+struct Running {
     example: &'static Example,
-    /// Dropped with the demo, and the data with it.
-    database: Database<'a>,
+    database: String,
     gateway: Node,
-    token: Option<String>,
-    redis: Option<Arc<Redis>>,
+    tokens: BTreeMap<&'static str, String>,
+    redis: Option<String>,
     router: Option<Node>,
 }
 
-impl Running<'_> {
+impl Running {
     /// The command with which a person gets to where the example's events come from.
     fn shell(&self) -> String {
         match &self.redis {
-            Some(redis) => format!("redis-cli -u {}", redis.url()),
-            None => format!("psql {}", self.database.url()),
+            Some(redis) => format!("redis-cli -u {redis}"),
+            None => format!("psql {}", self.database),
         }
     }
 
     fn target(&self) -> Target {
         Target {
             example: self.example,
-            url: self.database.url(),
+            url: self.database.clone(),
             redis: self.redis.clone(),
             webhook: self.router.as_ref().map(|router| router.url("/webhook")),
         }
@@ -78,7 +90,7 @@ impl Running<'_> {
 /// What all examples share.
 struct Ground {
     server: Server,
-    redis: Option<Arc<Redis>>,
+    redis: Option<Redis>,
     key: MessageKey,
 }
 
@@ -115,15 +127,19 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         started = start_all(&ground) => started?,
         () = stop.asked() => return Ok(ExitCode::SUCCESS),
     };
-    serve(&ground, started, listener, &mut stop).await?;
+    serve(ground, started, listener, &mut stop, !options.quiet).await?;
     say("\nstopping; everything is removed")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A Redis of our own; none where none is installed.
-async fn start_redis() -> anyhow::Result<Option<Arc<Redis>>> {
-    match Redis::start().await {
-        Ok(redis) => Ok(Some(Arc::new(redis))),
+/// A Redis of our own that keeps its streams when it is killed; none where none is installed.
+async fn start_redis() -> anyhow::Result<Option<Redis>> {
+    let options = RedisOptions {
+        append_only: true,
+        ..RedisOptions::default()
+    };
+    match Redis::start_as(options).await {
+        Ok(redis) => Ok(Some(redis)),
         Err(error) => {
             say(&format!(
                 "without the marketplace, which needs a Redis to start: {error:#}\n  \
@@ -134,7 +150,7 @@ async fn start_redis() -> anyhow::Result<Option<Arc<Redis>>> {
     }
 }
 
-async fn start_all(ground: &Ground) -> anyhow::Result<Vec<Running<'_>>> {
+async fn start_all(ground: &Ground) -> anyhow::Result<Vec<Running>> {
     let mut started = Vec::new();
     let can_run = |example: &&Example| !example.needs_redis || ground.redis.is_some();
     for example in EXAMPLES.iter().filter(can_run) {
@@ -144,93 +160,124 @@ async fn start_all(ground: &Ground) -> anyhow::Result<Vec<Running<'_>>> {
     Ok(started)
 }
 
-async fn start<'a>(ground: &'a Ground, example: &'static Example) -> anyhow::Result<Running<'a>> {
-    let database = Database::create(&ground.server).await?;
-    database.execute(example.schema).await?;
+async fn start(ground: &Ground, example: &'static Example) -> anyhow::Result<Running> {
+    let database = create_database(&ground.server, example).await?;
     let router = match example.needs_router {
         true => Some(start_router(&database, example).await?),
         false => None,
     };
-    database.execute(example.people).await?;
+    let people = postgres::connect(&database).await?;
+    people.batch_execute(example.people).await?;
     let secret = format!("{:032x}", rand::random::<u128>());
-    let redis = ground.redis.clone().filter(|_| example.needs_redis);
+    let redis = ground.redis.as_ref().filter(|_| example.needs_redis);
     let mut options = NodeOptions::text(example.config)
         .binary(std::env::current_exe()?)
-        .env("DATABASE_URL", database.url())
+        .env("DATABASE_URL", database.as_str())
         .env("JWT_SECRET", secret.as_str())
         .env("MESSAGE_KEY", ground.key.hex());
-    if let Some(redis) = &redis {
+    if let Some(redis) = redis {
         options = options.env("REDIS_URL", redis.url());
     }
-    let gateway = Node::spawn(options).await?;
-    let token = example
-        .claims
-        .map(|claims| pregon_testkit::token(&claims(), &secret));
+    let tokens = example.tokens.iter();
     Ok(Running {
         example,
+        gateway: Node::spawn(options).await?,
+        tokens: tokens
+            .map(|(role, claims)| (*role, pregon_testkit::token(&claims(), &secret)))
+            .collect(),
+        redis: redis.map(Redis::url),
         database,
-        gateway,
-        token,
-        redis,
         router,
     })
 }
 
+/// Makes the example's database and gives its URL.
+async fn create_database(server: &Server, example: &Example) -> anyhow::Result<String> {
+    let name = example.name.replace('-', "_");
+    let admin = server.admin("postgres").await?;
+    admin
+        .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0"))
+        .await?;
+    let url = server.url_for("postgres", &name);
+    let client = postgres::connect(&url).await?;
+    for sql in example.schema {
+        client.batch_execute(sql).await?;
+    }
+    Ok(url)
+}
+
 /// It makes its tables, so that it comes before the people.
-async fn start_router(database: &Database<'_>, example: &Example) -> anyhow::Result<Node> {
+async fn start_router(database: &str, example: &Example) -> anyhow::Result<Node> {
     let options = NodeOptions::text(example.config)
         .command("router")
         .binary(std::env::current_exe()?)
-        .env("DATABASE_URL", database.url())
-        .env("WHATSAPP_APP_SECRET", deed::APP_SECRET);
+        .env("DATABASE_URL", database)
+        .env("WHATSAPP_APP_SECRET", deeds::APP_SECRET);
     Node::spawn(options).await
 }
 
 async fn serve(
-    ground: &Ground,
-    mut running: Vec<Running<'_>>,
+    ground: Ground,
+    running: Vec<Running>,
     listener: TcpListener,
     stop: &mut Stop,
+    busy: bool,
 ) -> anyhow::Result<()> {
     let url = format!("http://{}", listener.local_addr()?);
-    let feeds: Vec<_> = running.iter().map(page::feed).collect();
+    introduce(&url, &ground.server, &running)?;
+    let statements = Statements::new();
+    let targets = running.iter().map(Running::target);
+    let traffic = Traffic::new(targets, ground.key, statements.clone());
+    let facts = running.iter().map(Facts::of).collect();
+    let (gateways, routers): (Vec<_>, Vec<_>) = running
+        .into_iter()
+        .map(|one| ((one.example.name, one.gateway), one.router))
+        .unzip();
+    let victims = Arc::new(Victims::new(ground.server, ground.redis, gateways.into_iter()));
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
-    let traffic = Traffic::new(running.iter().map(Running::target), ground.key.clone());
-    for name in traffic.names() {
-        tasks.spawn(
-            ended
-                .clone()
-                .run_until_cancelled_owned(traffic.clone().keep_coming(name)),
-        );
+    for name in traffic.names().into_iter().filter(|_| busy) {
+        let coming = traffic.clone().keep_coming(name);
+        tasks.spawn(ended.clone().run_until_cancelled_owned(coming));
     }
-    let router = page::router(&feeds, traffic);
+    let kills = TaskTracker::new();
+    let router = page::router(page::Demo {
+        facts,
+        traffic,
+        statements,
+        victims: Arc::clone(&victims),
+        kills: kills.clone(),
+    });
     tasks.spawn(ended.clone().run_until_cancelled_owned(async move {
         // It ends only with the listener, which lives as long as this task.
         let _ = axum::serve(listener, router).await;
     }));
-    introduce(&url, &ground.server, &running)?;
     stop.asked().await;
     ended.cancel();
-    tasks.close();
-    tasks.wait().await;
-    for one in &mut running {
-        if let Some(router) = &mut one.router {
-            router.sigterm().await?;
-        }
-        one.gateway.sigterm().await?;
+    // A part that is down comes back first, which takes a few seconds at most; then everything can leave in order.
+    for tracker in [&tasks, &kills] {
+        tracker.close();
+        tracker.wait().await;
     }
-    Ok(())
+    leave(&victims, routers).await
 }
 
-fn introduce(url: &str, server: &Server, running: &[Running<'_>]) -> anyhow::Result<()> {
+/// Routers first, because they write; the servers go when their owner does.
+async fn leave(victims: &Victims, routers: Vec<Option<Node>>) -> anyhow::Result<()> {
+    for mut router in routers.into_iter().flatten() {
+        router.sigterm().await?;
+    }
+    victims.stop().await
+}
+
+fn introduce(url: &str, server: &Server, running: &[Running]) -> anyhow::Result<()> {
     let mut text = format!("\npregón demo: {url}\n\n");
     for one in running {
         let address = one.gateway.ws_url(one.example.wire.path());
-        text.push_str(&format!("  {:<12} {address}\n", one.example.name));
-        text.push_str(&format!("  {:<12} {}\n", "", one.shell()));
+        text.push_str(&format!("  {:<15} {address}\n", one.example.name));
+        text.push_str(&format!("  {:<15} {}\n", "", one.shell()));
     }
     text.push_str(&format!(
-        "  {:<12} {}, port {}\n",
+        "  {:<15} {}, port {}\n",
         "PostgreSQL",
         server.binaries().version(),
         server.port()
