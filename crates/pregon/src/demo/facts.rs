@@ -38,6 +38,14 @@ struct Route {
 }
 
 impl Facts {
+    /// The role that a token is of.
+    pub(super) fn role_of(&self, token: &str) -> Option<&'static str> {
+        let mut roles = self.tokens.iter();
+        roles
+            .find(|(_, own)| own.as_str() == token)
+            .map(|(role, _)| *role)
+    }
+
     pub(super) fn of(running: &Running) -> Self {
         let example = running.example;
         let config: Table = example.config.parse().unwrap_or_default();

@@ -11,7 +11,7 @@ import { Thread } from "./Thread.js";
 import { WORDS } from "./words.js";
 
 export function App({ facts }: { facts: Facts }) {
-  const [token = ""] = Object.values(facts.tokens);
+  const token = facts.tokens.owner ?? facts.tokens.own ?? "";
   const me = String(claimsOf(token).sub);
   const socket = useSocket(facts.gateway, token);
   const status = useSocketStatus(socket);

@@ -21,7 +21,9 @@ interface Props {
 export function Agents({ socket, areas, arrived, elsewhere, reply }: Props) {
   const t = useText(WORDS);
   const { inbox, gap, elsewhere: gone } = useInbox(socket, areas, arrived);
-  useEffect(() => elsewhere(new Set(gone)), [gone]);
+  useEffect(() => {
+    elsewhere(new Set(gone));
+  }, [gone]);
   const [chosen, choose] = useState<number>();
   const open = inbox.conversations.find(({ id }) => id === chosen);
   return (

@@ -13,7 +13,8 @@ const AREAS = ["general", "ventas"];
 
 export function App({ facts }: { facts: Facts }) {
   const roles = Object.keys(facts.tokens);
-  const [role, setRole] = useState(new URLSearchParams(location.search).get("role") ?? roles[0] ?? "");
+  const asked = new URLSearchParams(location.search).get("role");
+  const [role, setRole] = useState(roles.find((one) => one === (asked ?? "todas")) ?? roles[0] ?? "");
   // Another role is another person at another screen: nothing of the first is kept.
   return <Role key={role} facts={facts} role={role} roles={roles} setRole={setRole} />;
 }
@@ -54,7 +55,7 @@ function Role({ facts, role, roles, setRole }: Props) {
         <Agents
           socket={socket}
           areas={areas}
-          elsewhere={(telephones) => (elsewhere.current = telephones)}
+          elsewhere={(telephones) => void (elsewhere.current = telephones)}
           arrived={(key, arrival) => strip.arrived(key, arrival)}
           reply={({ telefono }, texto) => deed(facts, "respuesta", { telefono, texto })}
         />
