@@ -22,6 +22,8 @@ pub(super) struct Facts {
     tokens: BTreeMap<&'static str, String>,
     /// What a person may type to make an event: psql or redis-cli with its address.
     pub(super) shell: String,
+    /// Its database, for services of its own.
+    database: String,
     routes: Vec<Route>,
     kill: Vec<&'static str>,
     /// The gateway's dashboard.
@@ -66,6 +68,7 @@ impl Facts {
             path: example.wire.path(),
             tokens: running.tokens.clone(),
             shell: running.shell(),
+            database: running.database.clone(),
             routes: routes(&config),
             kill: kill.collect(),
             admin_url: None,

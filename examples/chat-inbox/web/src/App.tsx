@@ -61,12 +61,13 @@ function Inbox({ socket, me, facts, arrived }: Props) {
   const write = (sender: "user" | "agent") => (text: string) => deed(facts, "mensaje", { conversation_id: open, sender, message: text });
   const contact = open && facts.tokens[`contact_${open}`];
   return (
-    <div className="inbox">
+    <>
       {gap && (
         <p role="alert" className="notice">
           {t.gap}
         </p>
       )}
+      <div className="inbox">
       <Conversations socket={socket} inbox={inbox} open={open} choose={setOpen} hear={past} gap={lost} />
       {open ? (
         <Thread key={open} socket={socket} conversation={open} messages={messages} me={me} send={write("agent")} />
@@ -74,6 +75,7 @@ function Inbox({ socket, me, facts, arrived }: Props) {
         <p className="card empty faint">{t.choose}</p>
       )}
       {contact && <Contact key={`contact ${open}`} gateway={facts.gateway} token={contact} conversation={open} owner={me} send={write("user")} />}
-    </div>
+      </div>
+    </>
   );
 }

@@ -1,6 +1,6 @@
 // The list: the conversation with the newest message first, with what nobody has read.
 
-import { Avatar, timeAgo, useLanguage, useText } from "@pregon/example-kit";
+import { Avatar, clock, useLanguage, useText } from "@pregon/example-kit";
 import { useFollow, type Hear } from "@pregon/example-kit/chat";
 import type { Socket } from "socket.io-client";
 import { unread, type Conversation, type Inbox } from "./inbox.js";
@@ -44,7 +44,7 @@ function Line({ conversation, socket, inbox, open, choose, hear, gap }: Props & 
       <button type="button" aria-current={id === open} onClick={() => choose(id)}>
         <Avatar name={nameOf(id)} size={40} />
         <span className="name">{nameOf(id)}</span>
-        <span className="time">{last_message_at && timeAgo(last_message_at, language)}</span>
+        <span className="time">{last_message_at && clock(last_message_at, language)}</span>
         <span className="last">{last_message ?? t.nothing}</span>
         {count > 0 && (
           <span className="count">

@@ -27,6 +27,8 @@ export interface Arrival {
   event?: string;
   /** It was brought after a break. */
   replayed?: boolean;
+  /** Where the page knows better than the example's configuration. */
+  route?: RouteFact;
 }
 
 export interface Line {
@@ -137,7 +139,7 @@ export class StripStore {
     this.#open.delete(line.statement.key);
     const millis = Math.max(0, arrival.at + this.ahead - line.statement.at);
     const replayed = arrival.replayed ?? false;
-    this.#replace(line, { ...line, state: "seen", replayed, millis, route: matching(this.facts.routes, arrival) });
+    this.#replace(line, { ...line, state: "seen", replayed, millis, route: arrival.route ?? matching(this.facts.routes, arrival) });
     if (!replayed) this.#took.push(millis);
     if (this.#took.length > SAMPLES) this.#took.shift();
     this.#set({

@@ -34,7 +34,7 @@ const HEARS: Record<string, (what: string) => boolean> = {
 
 function hears(role: string, { what }: Statement): boolean {
   const seller = role.match(/^seller-(\d+)$/)?.[1];
-  if (seller) return what.includes("ws:room:tienda") || what.includes(`"seller_id":"${seller}"`);
+  if (seller) return what.includes("ws:room:tienda") || what.includes(`"seller_id": "${seller}"`);
   return HEARS[role]?.(what) ?? true;
 }
 

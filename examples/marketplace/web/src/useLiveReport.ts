@@ -8,8 +8,8 @@ import { useWebSocket, type StatsEvent } from "@pregon/react";
 
 /** What is published for everybody who looks at the shelf. */
 const ROOM = "tienda";
-/** An event that is younger, ms, may still be on its way. */
-const YOUNG = 2_000;
+/** So long, ms, an event may still be on its way: it shall be seen by itself. */
+const YOUNG = 1_000;
 
 export interface Live<T> {
   report: T | undefined;
@@ -31,19 +31,19 @@ export function useLiveReport<T>({ facts, token, query, strip }: Options<T>): Li
   const reload = async () => {
     const asked = Date.now();
     const answer = await refetch().catch(() => undefined);
-    if (answer?.data) strip().covered(asked - YOUNG);
+    if (answer?.data) setTimeout(() => strip().covered(asked), YOUNG);
   };
-  const heard = (event: StatsEvent, channel: string) => {
-    const { key } = (event.metadata ?? event) as { key?: string };
-    if (key) strip().arrived(key, { channel, event: event.type });
+  const heard = (message: StatsEvent, channel: string, event: string) => {
+    const { key } = (message.metadata ?? message) as { key?: string };
+    if (key) strip().arrived(key, { channel, event });
     void reload();
   };
   const { isConnected } = useWebSocket({
     token,
     url: facts.ws,
     rooms: [ROOM],
-    onStatsUpdate: (event) => heard(event, event.seller_id ? `seller:SELLER:${event.seller_id}` : "admin:ADMIN"),
-    onMessage: (message) => heard(message, `ws:room:${ROOM}`),
+    onStatsUpdate: (event) => heard(event, event.seller_id ? `seller:SELLER:${event.seller_id}` : "admin:ADMIN", event.type),
+    onMessage: (message) => heard(message, `ws:room:${ROOM}`, "message"),
     // After a break something may have been published that nobody kept.
     onConnect: () => void reload(),
     debug: new URLSearchParams(location.search).has("debug"),

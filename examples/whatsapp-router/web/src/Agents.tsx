@@ -1,6 +1,6 @@
 // The inbox of an agent: the conversations of the areas that the token names, and the open one.
 
-import { Avatar, timeAgo, useLanguage, useText } from "@pregon/example-kit";
+import { Avatar, clock, useLanguage, useText } from "@pregon/example-kit";
 import { Composer } from "@pregon/example-kit/chat";
 import { useEffect, useState } from "react";
 import type { Socket } from "socket.io-client";
@@ -55,7 +55,7 @@ function List({ inbox, open, choose }: { inbox: Inbox; open: number | undefined;
             <button type="button" aria-current={conversation.id === open} onClick={() => choose(conversation.id)}>
               <Avatar name={conversation.nombre ?? conversation.telefono} size={40} />
               <span className="name">{conversation.nombre ?? conversation.telefono}</span>
-              <span className="time">{timeAgo(conversation.ts_ultimo_mensaje, language)}</span>
+              <span className="time">{clock(conversation.ts_ultimo_mensaje, language)}</span>
               <span className="last">{conversation.ultimo_mensaje ?? t.kind(conversation.ultimo_tipo)}</span>
               <span className="area">{[conversation.area, ...(conversation.etiquetas ?? [])].join(" · ")}</span>
             </button>

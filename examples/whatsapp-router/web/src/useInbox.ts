@@ -1,11 +1,15 @@
 // The inbox of some areas, live: their conversations, and the messages of each.
 
+import type { Arrival } from "@pregon/example-kit";
 import { follow, useSocketEvent } from "@pregon/example-kit/chat";
 import { useEffect, useMemo, useReducer, useState } from "react";
 import type { Socket } from "socket.io-client";
 import { change, EMPTY, type Change, type Conversation, type Inbox, type Message, type Status } from "./inbox.js";
 
-export type Arrived = (key: number, arrival: { channel: string; event: string; replayed: boolean }) => void;
+/** No `[[route]]` says it: the router publishes with the row, in the same transaction. */
+const ROUTE = { from: "pregon router", to: "conversacion_{id}", event: "message:new" };
+
+export type Arrived = (key: number, arrival: Arrival) => void;
 
 /**
  * `arrived` hears of every message, with what the demo knows it by. `elsewhere` are the telephones whose conversations are known to
@@ -19,7 +23,8 @@ export function useInbox(socket: Socket, areas: string[], arrived?: Arrived): { 
     if (!told) return;
     dispatch(told);
     if (told.kind !== "message" || !told.message.raw.demo) return;
-    arrived?.(told.message.raw.demo, { channel: `conversacion_${told.message.conversacion_id}`, event, replayed });
+    const channel = `conversacion_${told.message.conversacion_id}`;
+    arrived?.(told.message.raw.demo, { channel, event, replayed, route: ROUTE });
   };
   useSocketEvent(socket, "message:new", (message) => hear("message:new", message));
   useSocketEvent(socket, "message:status", (status) => hear("message:status", status));
