@@ -21,6 +21,9 @@ test: ## everything that is tested, against real servers and the release binary
 	@echo "== the JavaScript clients, against the release binary"
 	@if [ -e clients/js/node_modules/.package-lock.json ]; then npm --prefix clients/js test --silent; \
 	else echo "skipped: clients/js/node_modules is missing, see scripts/setup"; fi
+	@echo "== the examples' pages in Chromium, served by the release binary"
+	@if [ -e examples/node_modules/.package-lock.json ]; then npm --prefix examples test --silent; \
+	else echo "skipped: examples/node_modules is missing, see scripts/setup"; fi
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup

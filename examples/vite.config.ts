@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
-import { embed, places } from "./embed";
+import { embed, places } from "./embed.ts";
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const apps = readdirSync(at(".")).filter((name) => existsSync(at(`${name}/web/index.html`)));
@@ -38,7 +38,8 @@ export default defineConfig({
     },
   },
   // `npm run dev` beside a demo that runs: http://localhost:5173/turnstile/web/
-  server: { proxy: { "/demo": process.env.PREGON_DEMO ?? "http://127.0.0.1:8800" } },
+  // The demo compares Origin with Host.
+  server: { proxy: { "/demo": { target: process.env.PREGON_DEMO ?? "http://127.0.0.1:8800", changeOrigin: false } } },
   test: {
     include: ["tests/**/*.test.ts"],
     // One demo and one browser at a time: two cores.

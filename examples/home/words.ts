@@ -11,7 +11,7 @@ const es = {
   title: "Cinco aplicaciones en vivo",
   lead: "Lo que se confirma en PostgreSQL o se publica en Redis llega a las pantallas en milisegundos, y no se pierde aunque algo se caiga. Abra una en dos ventanas y mate lo que quiera.",
   now: "Lo último que entró",
-  gateway: "Gateway",
+  gateway: "Pasarela",
   own: "Hágalo usted",
   open: "Abrir",
   admin: "Tablero",

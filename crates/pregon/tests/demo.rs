@@ -138,7 +138,8 @@ async fn what_is_done_while_a_part_is_down_arrives_when_it_is_back() {
     assert_eq!(post(&sell, &address, "").await.status(), 204);
     let first = shop.next_of_type("event", SOON).await.unwrap();
     assert_eq!(first["data"]["ventas_hoy"], 1, "{first}");
-    let (killed, sold) = tokio::join!(post(&kill("gateway"), &address, ""), async {
+    let gateway = kill("gateway");
+    let (killed, sold) = tokio::join!(post(&gateway, &address, ""), async {
         shop.close_code(SOON).await.unwrap();
         post(&sell, &address, "").await
     });

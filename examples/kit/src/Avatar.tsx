@@ -34,8 +34,8 @@ export function Avatar({ name, size = 48 }: { name: string; size?: number }) {
         <ellipse cx="32" cy="29" rx="12" ry="14" fill={skin} />
         <path d={HAIRCUTS[(seed >>> 23) % HAIRCUTS.length]} fill={hair} />
         <circle cx="27.5" cy="30" r="1.4" fill="#2b2118" />
-        <circle cx="36.500" cy="30" r="1.4" fill="#2b2118" />
-        <path d="M28 36.500q4 3 8 0" stroke="#2b2118" strokeWidth="1.300" fill="none" strokeLinecap="round" />
+        <circle cx="36.5" cy="30" r="1.4" fill="#2b2118" />
+        <path d="M28 36.5q4 3 8 0" stroke="#2b2118" strokeWidth="1.3" fill="none" strokeLinecap="round" />
       </g>
     </svg>
   );

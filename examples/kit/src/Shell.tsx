@@ -1,7 +1,7 @@
 // The frame of a page: title, light, languages and colours above, the example in the middle, the strip beside it.
 
 import type { Status } from "@pregon/client";
-import type { ReactNode } from "react";
+import { useEffect, type ReactNode } from "react";
 import type { Facts } from "./demo.js";
 import { Light } from "./Light.js";
 import { Strip } from "./strip/Strip.js";
@@ -27,6 +27,9 @@ export interface ShellProps {
 export function Shell({ title, lead, facts, status, strip, tools, children }: ShellProps) {
   const t = useText({ es: { skip: "Ir al contenido" }, en: { skip: "Skip to content" } });
   const shown = facts?.live ? strip : undefined;
+  useEffect(() => {
+    document.title = `${title} · pregón`;
+  }, [title]);
   return (
     <div className="shell">
       <a className="skip" href="#content">

@@ -18,7 +18,7 @@ export async function start(name: string, App: ComponentType<{ facts: Facts }>):
 
 function NoGateway({ name }: { name: string }) {
   const t = useText({
-    es: { title: "¿Dónde está el gateway?", demo: "Esta página vive en la demo:", own: "o habla con uno propio:" },
+    es: { title: "¿Dónde está la pasarela?", demo: "Esta página vive en la demo:", own: "o habla con la suya:" },
     en: { title: "Where is the gateway?", demo: "This page lives in the demo:", own: "or it speaks to your own:" },
   });
   return (

@@ -4,22 +4,24 @@ import { useState } from "react";
 import type { Facts, Victim } from "../demo.js";
 import { count } from "../format.js";
 import { useLanguage, useText } from "../text.js";
-
-const names: Record<Victim, string> = { postgres: "PostgreSQL", redis: "Redis", gateway: "gateway" };
+import { useNames } from "./names.js";
 
 export function KillButtons({ facts }: { facts: Facts }) {
+  const names = useNames();
   const [language] = useLanguage();
   const [down, setDown] = useState<Victim>();
   const [said, setSaid] = useState("");
   const t = useText({
     es: {
       kill: "Matar",
-      down: (name: string) => `${name} cayó (kill -9)…`,
-      back: (name: string, seconds: string) => `${name} volvió a los ${seconds} s`,
+      hint: "kill -9; vuelve a los dos segundos y no se pierde nada.",
+      down: (name: string) => `Cayó ${name} (kill -9)…`,
+      back: (name: string, seconds: string) => `Volvió ${name} a los ${seconds} s`,
       failed: (why: string) => `no se pudo: ${why}`,
     },
     en: {
       kill: "Kill",
+      hint: "kill -9; it is back after two seconds, and nothing is lost.",
       down: (name: string) => `${name} was killed (kill -9)…`,
       back: (name: string, seconds: string) => `${name} is back after ${seconds} s`,
       failed: (why: string) => `that failed: ${why}`,
@@ -44,7 +46,7 @@ export function KillButtons({ facts }: { facts: Facts }) {
         ))}
       </div>
       <p className="kill-said" role="status">
-        {said}
+        {said || t.hint}
       </p>
     </div>
   );

@@ -3,6 +3,7 @@
 import type { Status } from "@pregon/client";
 import { useEffect, useState, useSyncExternalStore } from "react";
 import type { Facts, Victim } from "../demo.js";
+import { useNames } from "./names.js";
 import { StripStore, type Statement } from "./store.js";
 
 /** How often is looked for what was missed, ms. */
@@ -30,10 +31,10 @@ export function useStrip(facts: Facts, status: Status, expects?: (statement: Sta
 
 /** What is down; renders only when that changes. */
 export function useAway(strip: StripStore | undefined): string[] {
-  const names: Record<Victim, string> = { postgres: "PostgreSQL", redis: "Redis", gateway: "gateway" };
-  const read = () => strip?.read().away.map((victim) => names[victim]).join("|") ?? "";
+  const names = useNames();
+  const read = () => strip?.read().away.join("|") ?? "";
   const away = useSyncExternalStore(strip?.subscribe ?? (() => () => {}), read);
-  return away ? away.split("|") : [];
+  return away ? away.split("|").map((victim) => names[victim as Victim]) : [];
 }
 
 /**

@@ -17,7 +17,10 @@ export function Chart({ sales }: { sales: Sale[] }) {
   const sum = shown.reduce((total, bar) => total + bar.total, 0);
   return (
     <section className="card" aria-labelledby="chart">
-      <h2 id="chart">{t.chart}</h2>
+      <div className="chart-head">
+        <h2 id="chart">{t.chart}</h2>
+        <p className="faint number">{money(sum, language)}</p>
+      </div>
       <svg className="chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={t.chartIs(money(sum, language))}>
         {[0.25, 0.5, 0.75, 1].map((part) => (
           <line key={part} x1="0" x2={WIDTH} y1={HEIGHT * part - 0.5} y2={HEIGHT * part - 0.5} />

@@ -12,7 +12,7 @@ const es = {
   state: "Membresía",
   away: (n: number) => (n === 1 ? "1 entrada mientras no estaba" : `${n} entradas mientras no estaba`),
   seen: "Enterado",
-  gap: "El gateway no puede decir qué más pasó; revise registro_entradas.",
+  gap: "La pasarela no puede decir qué más pasó; revise registro_entradas.",
   unknown: "Miembro desconocido",
   states: { valid: "vigente", ending: "por vencer", expired: "vencida", unknown: "sin registro" },
   left: (days: number) => (days === 0 ? "vence hoy" : days === 1 ? "vence mañana" : `vence en ${days} días`),

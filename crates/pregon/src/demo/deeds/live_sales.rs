@@ -36,11 +36,25 @@ const RESTOCK: &str = "UPDATE productos SET existencias = minimo + $2 WHERE prod
                        RETURNING producto || ':' || existencias";
 
 /// One of so many of traffic's sales brings a product that is sold out, so that the shop goes on.
-const RESTOCKED: u32 = 8;
+const RESTOCKED: u32 = 5;
 
+/// Most of a product in one sale that a page asks for.
+const MOST: u32 = 100;
+
+/// Anything, or so many of a product: `producto` and `cantidad`.
 fn sale(ask: &Ask<'_>) -> anyhow::Result<Vec<Act>> {
-    let (product, price) = any(&PRODUCTS, ("Café de olla", 3200));
-    let count = any(&[1, 1, 1, 2, 2, 3, 4], 1);
+    let (product, price) = match ask.text("producto")? {
+        None => any(&PRODUCTS, ("Café de olla", 3200)),
+        Some(named) => {
+            let known = PRODUCTS.iter().find(|(product, _)| *product == named);
+            *known.ok_or_else(|| anyhow::anyhow!("the shop has no {named}"))?
+        }
+    };
+    let count = match ask.text("cantidad")? {
+        None => any(&[1, 1, 1, 2, 2, 3, 4], 1),
+        Some(count) => count.parse()?,
+    };
+    anyhow::ensure!((1..=MOST).contains(&count), "`cantidad` goes from 1 to {MOST}");
     let cents = price * count;
     let total = format!("{}.{:02}", cents / 100, cents % 100);
     let values = vec![Some(product.to_owned()), Some(count.to_string()), Some(total)];

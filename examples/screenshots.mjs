@@ -1,0 +1,44 @@
+// Pictures for the documentation, of a demo that has run for some minutes: PREGON_DEMO=http://127.0.0.1:8800 npm run screenshots
+// Look at each of them before it is committed.
+
+import { chromium } from "playwright-core";
+
+const demo = process.env.PREGON_DEMO ?? "http://127.0.0.1:8800";
+const images = new URL("../docs/images/", import.meta.url).pathname;
+
+/** Name, page, what the browser is like, and what is done before. */
+const SHOTS = [
+  ["demo", "/", { locale: "en-US" }, (page) => page.locator(".example code", { hasText: "INSERT INTO ventas" }).waitFor()],
+  ["demo-es", "/", { locale: "es-MX", colorScheme: "dark" }, (page) => page.locator(".example code", { hasText: "INSERT INTO ventas" }).waitFor()],
+  ["live-sales", "/live-sales/", { locale: "en-US" }, seen(8)],
+  ["live-sales-es", "/live-sales/", { locale: "es-MX", colorScheme: "dark" }, seen(8)],
+  ["turnstile", "/turnstile/", { locale: "en-US" }, seen(5)],
+  ["turnstile-killed", "/turnstile/", { locale: "es-MX", colorScheme: "dark" }, killed],
+  ["turnstile-phone", "/turnstile/", { locale: "es-MX", viewport: { width: 390, height: 844 } }, seen(3)],
+];
+
+/** Waits until so many events came to the strip. */
+function seen(count) {
+  return (page) =>
+    page.waitForFunction((count) => Number(document.querySelector("[data-counter=seen] dd")?.textContent) >= count, count, { timeout: 90_000 });
+}
+
+/** Kills the gateway, and waits until what was missed is there. */
+async function killed(page) {
+  await seen(2)(page);
+  await page.locator(".kill button").last().click();
+  await page.locator(".away").waitFor({ timeout: 60_000 });
+  await page.locator(".kill button:enabled").first().waitFor({ timeout: 60_000 });
+}
+
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+const wanted = process.argv.slice(2);
+for (const [name, path, options, ready] of SHOTS.filter(([name]) => wanted.length === 0 || wanted.includes(name))) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
+  const page = await context.newPage();
+  await page.goto(demo + path);
+  await ready(page);
+  await page.screenshot({ path: `${images}${name}.png` });
+  await context.close();
+}
+await browser.close();
