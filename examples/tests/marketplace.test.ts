@@ -30,7 +30,8 @@ const view = async (name: string, options?: object) => {
 };
 const order = (product: number, quantity = 1) => demo.deed("marketplace", "pedido", { product, quantity });
 const orders = async (page: Page) => Number(await page.locator("[data-figure]").first().textContent());
-const recent = (page: Page) => page.locator("[data-order]").evaluateAll((all) => all.map((one) => Number(one.getAttribute("data-order"))));
+const recent = (page: Page) =>
+  page.locator("[data-order]").evaluateAll((all) => all.map((one) => Number(one.getAttribute("data-order"))));
 /** Every report that a page fetched. */
 function fetched(page: Page): string[] {
   const names: string[] = [];
@@ -58,7 +59,10 @@ async function reports(env: Record<string, string>): Promise<string> {
 
 async function ask(url: string, token: string, body: object): Promise<{ data?: unknown; errors?: unknown[] }> {
   const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
-  return (await fetch(url, { method: "POST", headers, body: JSON.stringify(body) })).json() as Promise<{ data?: unknown; errors?: unknown[] }>;
+  return (await fetch(url, { method: "POST", headers, body: JSON.stringify(body) })).json() as Promise<{
+    data?: unknown;
+    errors?: unknown[];
+  }>;
 }
 
 /** What a token says, signed with the service's secret. */
@@ -68,7 +72,12 @@ function resigned(token: string, secret: string): string {
 }
 
 test("an order reaches its seller and the administrator, and nobody else", async () => {
-  const screens = await Promise.all([view("store"), view("seller/7"), view("seller/42", { locale: "es-MX", colorScheme: "dark" }), view("admin")]);
+  const screens = await Promise.all([
+    view("store"),
+    view("seller/7"),
+    view("seller/42", { locale: "es-MX", colorScheme: "dark" }),
+    view("admin"),
+  ]);
   const [store, seven, fortyTwo, admin] = screens.map(({ page }) => page) as [Page, Page, Page, Page];
   await store.getByRole("textbox", { name: "Your name" }).fill("Rosa Quispe");
   await store.getByRole("button", { name: "Register" }).click();
@@ -78,7 +87,9 @@ test("an order reaches its seller and the administrator, and nobody else", async
   await store.locator("[data-product='3'] [data-stock='15']").waitFor();
   for (const page of [seven, admin]) {
     await page.locator("[data-order]", { hasText: "Rosa Quispe" }).waitFor();
-    await until(async () => expect(await counter(page)).toEqual({ sent: page === admin ? 3 : 2, seen: page === admin ? 3 : 2, missed: 0 }));
+    await until(async () =>
+      expect(await counter(page)).toEqual({ sent: page === admin ? 3 : 2, seen: page === admin ? 3 : 2, missed: 0 }),
+    );
   }
   // The shelf is for everybody; the sale is not.
   await until(async () => expect(await counter(fortyTwo)).toEqual({ sent: 1, seen: 1, missed: 0 }));

@@ -9,7 +9,13 @@ export function useSocket(gateway: string, token: string): Socket {
     // In an application the function asks for a fresh token: it is called at every connect.
     const auth = (send: (auth: object) => void) => send({ token });
     // The demo's gateways are back after two seconds; nobody likes to look at a yellow light for longer.
-    return io(gateway, { auth, transports: ["websocket", "polling"], reconnectionDelayMax: 1_500, autoConnect: false, forceNew: true });
+    return io(gateway, {
+      auth,
+      transports: ["websocket", "polling"],
+      reconnectionDelayMax: 1_500,
+      autoConnect: false,
+      forceNew: true,
+    });
   }, [gateway, token]);
   useEffect(() => {
     socket.connect();

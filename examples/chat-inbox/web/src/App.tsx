@@ -58,7 +58,8 @@ function Inbox({ socket, me, facts, arrived }: Props) {
     if (open && newest) dispatch({ kind: "read", conversation: open });
   }, [open, newest]);
 
-  const write = (sender: "user" | "agent") => (text: string) => deed(facts, "mensaje", { conversation_id: open, sender, message: text });
+  const write = (sender: "user" | "agent") => (text: string) =>
+    deed(facts, "mensaje", { conversation_id: open, sender, message: text });
   const contact = open && facts.tokens[`contact_${open}`];
   return (
     <>
@@ -68,13 +69,22 @@ function Inbox({ socket, me, facts, arrived }: Props) {
         </p>
       )}
       <div className="inbox">
-      <Conversations socket={socket} inbox={inbox} open={open} choose={setOpen} hear={past} gap={lost} />
-      {open ? (
-        <Thread key={open} socket={socket} conversation={open} messages={messages} me={me} send={write("agent")} />
-      ) : (
-        <p className="card empty faint">{t.choose}</p>
-      )}
-      {contact && <Contact key={`contact ${open}`} gateway={facts.gateway} token={contact} conversation={open} owner={me} send={write("user")} />}
+        <Conversations socket={socket} inbox={inbox} open={open} choose={setOpen} hear={past} gap={lost} />
+        {open ? (
+          <Thread key={open} socket={socket} conversation={open} messages={messages} me={me} send={write("agent")} />
+        ) : (
+          <p className="card empty faint">{t.choose}</p>
+        )}
+        {contact && (
+          <Contact
+            key={`contact ${open}`}
+            gateway={facts.gateway}
+            token={contact}
+            conversation={open}
+            owner={me}
+            send={write("user")}
+          />
+        )}
       </div>
     </>
   );

@@ -65,7 +65,13 @@ function Page({ facts, view, role, seller, show }: PageProps) {
     <Shell title={t.title} lead={t.lead} facts={facts} status={isConnected ? "connected" : "reconnecting"} strip={strip}>
       <nav className="views" aria-label={t.views}>
         {VIEWS.map((one) => (
-          <button key={one} type="button" className="quiet" aria-current={one === view ? "page" : undefined} onClick={() => show(one)}>
+          <button
+            key={one}
+            type="button"
+            className="quiet"
+            aria-current={one === view ? "page" : undefined}
+            onClick={() => show(one)}
+          >
             {t.view[one]}
           </button>
         ))}

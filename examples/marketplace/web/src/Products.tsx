@@ -40,10 +40,20 @@ export function Products({ facts, token, frame }: ViewProps) {
                     <span className={product.low ? "badge warn" : "badge"}>{product.stock}</span>
                   </td>
                   <td className="row">
-                    <button type="button" className="quiet" aria-label={t.restockOf(product.name)} onClick={() => change(product, { more: 10 })}>
+                    <button
+                      type="button"
+                      className="quiet"
+                      aria-label={t.restockOf(product.name)}
+                      onClick={() => change(product, { more: 10 })}
+                    >
                       {t.restock}
                     </button>
-                    <button type="button" className="quiet" aria-label={t.cheaperOf(product.name)} onClick={() => change(product, { discount: 5 })}>
+                    <button
+                      type="button"
+                      className="quiet"
+                      aria-label={t.cheaperOf(product.name)}
+                      onClick={() => change(product, { discount: 5 })}
+                    >
                       {t.cheaper}
                     </button>
                   </td>

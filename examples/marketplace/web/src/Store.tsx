@@ -68,7 +68,13 @@ function Account({ customer, register }: { customer: string | undefined; registe
       ) : (
         <form className="row" onSubmit={submit}>
           <p className="faint">{t.guest}</p>
-          <input value={name} aria-label={t.name} placeholder={t.name} autoComplete="name" onChange={(event) => setName(event.target.value)} />
+          <input
+            value={name}
+            aria-label={t.name}
+            placeholder={t.name}
+            autoComplete="name"
+            onChange={(event) => setName(event.target.value)}
+          />
           <button type="submit">{t.register}</button>
         </form>
       )}

@@ -7,7 +7,15 @@ import { useLiveReport, type Live } from "./useLiveReport.js";
 import { WORDS } from "./words.js";
 
 /** Shows a report, and tells the page's light how its connection is. */
-export function Report<T>({ live, frame, children }: { live: Live<T>; frame: ViewProps["frame"]; children: (report: T) => ReactNode }) {
+export function Report<T>({
+  live,
+  frame,
+  children,
+}: {
+  live: Live<T>;
+  frame: ViewProps["frame"];
+  children: (report: T) => ReactNode;
+}) {
   const t = useText(WORDS);
   const { isConnected } = live;
   useEffect(() => frame.connected(isConnected), [frame, isConnected]);

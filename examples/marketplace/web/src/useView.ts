@@ -14,7 +14,9 @@ function subscribe(changed: () => void): () => void {
 }
 
 export function useView(): [View, number, (view: View, seller?: number) => void] {
-  const [name, id] = useSyncExternalStore(subscribe, () => location.hash).slice(1).split("/");
+  const [name, id] = useSyncExternalStore(subscribe, () => location.hash)
+    .slice(1)
+    .split("/");
   const view = VIEWS.find((one) => one === name) ?? "store";
   const seller = Number(id) || FIRST;
   return [view, seller, (next, chosen = seller) => (location.hash = `${next}/${chosen}`)];

@@ -44,9 +44,7 @@ function Bubble({ message, state, side }: { message: Message; state: Inbox["stat
     <li className={ours ? "ours" : "theirs"} data-wamid={message.wamid}>
       {message.mensaje ?? t.kind(message.tipo)}
       <span className="foot">
-        <time dateTime={message.timestamp}>
-          {clock(message.timestamp, language)}
-        </time>
+        <time dateTime={message.timestamp}>{clock(message.timestamp, language)}</time>
         {/* What the telephone sent was stored, or it would not be here. */}
         {ours && <Ticks state={ofPhone ? "delivered" : state} />}
       </span>

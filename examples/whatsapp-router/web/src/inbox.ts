@@ -46,9 +46,7 @@ export interface Inbox {
 export const EMPTY: Inbox = { conversations: [], messages: {}, states: {} };
 
 export type Change =
-  | { kind: "message"; message: Message }
-  | { kind: "conversation"; conversation: Conversation }
-  | { kind: "status"; status: Status };
+  { kind: "message"; message: Message } | { kind: "conversation"; conversation: Conversation } | { kind: "status"; status: Status };
 
 export function change(inbox: Inbox, change: Change): Inbox {
   switch (change.kind) {

@@ -9,7 +9,10 @@ export const WORDS = {
     phoneWrite: "Message from",
     hint: "Ask for a precio and the conversation moves to sales.",
     role: "You are",
-    roles: { general: "Agent of the area general", ventas: "Agent of the area ventas", todas: "Supervisor of all areas" } as Record<string, string>,
+    roles: { general: "Agent of the area general", ventas: "Agent of the area ventas", todas: "Supervisor of all areas" } as Record<
+      string,
+      string
+    >,
     inbox: "Inbox",
     conversations: "Conversations",
     conversation: "Conversation with",
@@ -20,7 +23,14 @@ export const WORDS = {
     newMessages: (count: number) => (count === 1 ? "1 new message" : `${count} new messages`),
     gap: "Something may be missing here. Load the page again.",
     kind: (kind: string) => `[${kind}]`,
-    states: { waiting: "on its way", sent: "sent", delivered: "delivered", read: "read", played: "played", failed: "not delivered" },
+    states: {
+      waiting: "on its way",
+      sent: "sent",
+      delivered: "delivered",
+      read: "read",
+      played: "played",
+      failed: "not delivered",
+    },
     business: "The shop",
   },
   es: {
@@ -31,7 +41,11 @@ export const WORDS = {
     phoneWrite: "Mensaje de",
     hint: "Pregunte por un precio y la conversación pasa a ventas.",
     role: "Usted es",
-    roles: { general: "Agente del área general", ventas: "Agente del área ventas", todas: "Supervisor de todas las áreas" } as Record<string, string>,
+    roles: {
+      general: "Agente del área general",
+      ventas: "Agente del área ventas",
+      todas: "Supervisor de todas las áreas",
+    } as Record<string, string>,
     inbox: "Buzón",
     conversations: "Conversaciones",
     conversation: "Conversación con",
@@ -42,7 +56,14 @@ export const WORDS = {
     newMessages: (count: number) => (count === 1 ? "1 mensaje nuevo" : `${count} mensajes nuevos`),
     gap: "Puede que falte algo aquí. Vuelva a cargar la página.",
     kind: (kind: string) => `[${kind}]`,
-    states: { waiting: "en camino", sent: "enviado", delivered: "entregado", read: "leído", played: "escuchado", failed: "no entregado" },
+    states: {
+      waiting: "en camino",
+      sent: "enviado",
+      delivered: "entregado",
+      read: "leído",
+      played: "escuchado",
+      failed: "no entregado",
+    },
     business: "La tienda",
   },
 };
