@@ -1,10 +1,10 @@
 # What to do with this repository; `make` alone explains.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench check conformance chaos
+.PHONY: help setup build test test-postgres demo docs bench check conformance chaos
 
 help: ## this text
 	@echo "pregón: the realtime gateway for PostgreSQL"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what tests and the demo need (Debian), or name it
 	@scripts/setup
@@ -18,16 +18,25 @@ test: ## everything that is tested, against real servers and the release binary
 	cargo test --release --workspace --no-run
 	@echo "== the tests of all crates"
 	cargo test --release --workspace
+	@echo "== the suites of PostgreSQL once more, on its newest version"
+	@scripts/test-postgres
 	@echo "== the JavaScript clients, against the release binary"
 	@if [ -e clients/js/node_modules/.package-lock.json ]; then npm --prefix clients/js test --silent; \
 	else echo "skipped: clients/js/node_modules is missing, see scripts/setup"; fi
 	@echo "== the examples' pages in Chromium, served by the release binary"
 	@if [ -e examples/node_modules/.package-lock.json ]; then npm --prefix examples test --silent; \
 	else echo "skipped: examples/node_modules is missing, see scripts/setup"; fi
+	@echo "== the pages, AsyncAPI, the dashboard and alerts, the files of deploy/"
+	@if [ -e docs/site/node_modules/.package-lock.json ]; then npm --prefix docs/site test --silent; \
+	else echo "skipped: docs/site/node_modules is missing, see scripts/setup"; fi
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup
 	cargo run --release -p pregon -- demo
+
+docs: ## the documentation as a site, target/docs/index.html; every link is followed
+	@scripts/setup
+	@npm --prefix docs/site run build --silent
 
 bench: ## our figures beside the floor's and the peers'
 	@bench/run
@@ -37,6 +46,9 @@ check: ## format, lints, sizes, documentation
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/sizes
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+test-postgres: ## the suites of PostgreSQL on 14, 16, 17 and 18, from npm
+	@scripts/test-postgres all
 
 conformance: build ## the official protocol suites against the release binary; what is missing here is named as skipped
 	conformance/suites

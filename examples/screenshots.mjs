@@ -8,8 +8,8 @@ const images = new URL("../docs/images/", import.meta.url).pathname;
 
 /** Name, page, what the browser is like, and what is done before. */
 const SHOTS = [
-  ["demo", "/", { locale: "en-US" }, (page) => page.locator(".example code", { hasText: "INSERT INTO ventas" }).waitFor()],
-  ["demo-es", "/", { locale: "es-MX", colorScheme: "dark" }, (page) => page.locator(".example code", { hasText: "INSERT INTO ventas" }).waitFor()],
+  ["demo", "/", { locale: "en-US" }, busy],
+  ["demo-es", "/", { locale: "es-MX", colorScheme: "dark" }, busy],
   ["live-sales", "/live-sales/", { locale: "en-US" }, seen(8)],
   ["live-sales-es", "/live-sales/", { locale: "es-MX", colorScheme: "dark" }, seen(8)],
   ["turnstile", "/turnstile/", { locale: "en-US" }, seen(5)],
@@ -21,6 +21,11 @@ const SHOTS = [
 function seen(count) {
   return (page) =>
     page.waitForFunction((count) => Number(document.querySelector("[data-counter=seen] dd")?.textContent) >= count, count, { timeout: 90_000 });
+}
+
+/** Waits until something happened in every example. */
+function busy(page) {
+  return page.waitForFunction(() => [...document.querySelectorAll(".example .now code")].every((code) => code.textContent !== "…"));
 }
 
 /** Kills the gateway, and waits until what was missed is there. */

@@ -45,7 +45,7 @@ export default defineConfig({
     // One demo and one browser at a time: two cores.
     maxWorkers: 1,
     fileParallelism: false,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });

@@ -22,10 +22,11 @@ pub(crate) enum Fault {
     SlowPostgres,
     SilentPostgres,
     FullDisk,
+    ClockJump,
 }
 
 /// Each as often as it is here: kills above all.
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 17] = [
     Fault::KillGateway,
     Fault::KillGateway,
     Fault::KillGateway,
@@ -41,6 +42,8 @@ const FAULTS: [Fault; 15] = [
     Fault::SlowPostgres,
     Fault::SilentPostgres,
     Fault::FullDisk,
+    Fault::ClockJump,
+    Fault::ClockJump,
 ];
 
 /// How long a fault lasts that has a length, milliseconds.
@@ -49,8 +52,18 @@ const LENGTH: std::ops::Range<u64> = 200..2_500;
 const SLOW: usize = 40_000;
 
 impl Fault {
-    pub(crate) fn random(random: &mut StdRng) -> Self {
-        FAULTS.choose(random).copied().unwrap_or(Self::KillGateway)
+    /// One that this stage can let happen.
+    pub(crate) fn random(stage: &Stage, random: &mut StdRng) -> Self {
+        let possible = |fault: &Self| match fault {
+            Self::FullDisk => stage.disk.is_some(),
+            Self::ClockJump => stage.clock.is_some(),
+            _ => true,
+        };
+        let drawn = std::iter::from_fn(|| FAULTS.choose(random).copied());
+        drawn
+            .take(FAULTS.len())
+            .find(possible)
+            .unwrap_or(Self::KillGateway)
     }
 
     /// Lets it happen, and ends it.
@@ -99,6 +112,11 @@ impl Fault {
                     disk.fill()?;
                     tokio::time::sleep(length).await;
                     disk.free()?;
+                }
+            }
+            Self::ClockJump => {
+                if let Some(clock) = &stage.clock {
+                    clock.jump(random)?;
                 }
             }
         }

@@ -17,6 +17,7 @@ mod writer;
 mod client;
 mod stage;
 mod disk;
+mod clock;
 mod fault;
 mod report;
 
@@ -163,7 +164,7 @@ fn start_clients(
         let first = random.random_range(0..ROOMS);
         let rooms = vec![first, (first + 3) % ROOMS];
         let rows = random.random_bool(0.5);
-        let claims = serde_json::json!({"sub": number, "rooms": rooms, "rows": rows});
+        let claims = serde_json::json!({"sub": number, "rooms": rooms, "rows": rows, "exp": expires()});
         let record = Record {
             name: format!("{number:02} {transport:?}"),
             rooms,
@@ -181,6 +182,12 @@ fn start_clients(
         clients.spawn(me.run(transport));
     }
     clients
+}
+
+/// In half a day: later than a run ends by any clock of the gateway's.
+fn expires() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs() + 12 * 3_600
 }
 
 /// Marks until every client has seen one on each of its channels: from then on it must miss nothing.
@@ -224,7 +231,7 @@ async fn make_faults(
     for number in 1..=options.faults {
         let pause = random.random_range(Duration::ZERO..=options.pause);
         tokio::time::sleep(pause).await;
-        let fault = Fault::random(random);
+        let fault = Fault::random(stage, random);
         say(&format!("{number:>4} {fault:?}"));
         fault
             .happen(stage, random)

@@ -9,6 +9,7 @@ use pregon_testkit::{Node, NodeOptions, Proxy, Server, postgres};
 
 use crate::check::Truth;
 use crate::client::{MARKED_ROW, MARKER};
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::writer::{CONTENDED, ROOMS};
 
@@ -47,6 +48,8 @@ pub(crate) struct Stage {
     pub(crate) to_node: Proxy,
     /// Where the gateway's log lies, if that could be mounted.
     pub(crate) disk: Option<Disk>,
+    /// The gateway's, if it could be given one of its own.
+    pub(crate) clock: Option<Clock>,
 }
 
 impl Stage {
@@ -81,6 +84,10 @@ impl Stage {
         if let Some(disk) = &disk {
             options = options.env("PREGON_DATA", disk.path().join("log").to_string_lossy());
         }
+        let clock = Clock::find();
+        if let Some(clock) = &clock {
+            options = clock.given_to(options);
+        }
         let node = Node::spawn(options);
         let node = node.await.context("the gateway")?;
         let to_node = Proxy::start(node.address()).await?;
@@ -91,6 +98,7 @@ impl Stage {
             node,
             to_node,
             disk,
+            clock,
         })
     }
 

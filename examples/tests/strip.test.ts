@@ -78,6 +78,20 @@ test("nothing counts as missed while the page or a part is away", () => {
   expect(figures(strip).missed).toBe(1);
 });
 
+test("only what was sent while all was well is measured", () => {
+  const strip = connected();
+  strip.stated(said("1", { at: later(1) }));
+  strip.arrived(1, { channel: "user_1" });
+  const { median } = strip.read();
+  expect(median).toBeGreaterThanOrEqual(0);
+  strip.away(["gateway"]);
+  strip.stated(said("2", { at: later(-1_000) }));
+  strip.away([]);
+  strip.arrived(2, { channel: "user_1" });
+  expect(strip.read()).toMatchObject({ seen: 2, median });
+  expect(strip.read().lines.map((line) => line.replayed)).toEqual([true, false]);
+});
+
 test("the route is the one whose channel and event fit", () => {
   expect(matching(routes, { channel: "user_7", event: "conversation:updated" })?.to).toBe("user_{user_id}");
   expect(matching(routes, { channel: "seller:SELLER:42", event: "SELLER_STATS_UPDATED" })?.from).toBe("events");

@@ -1,5 +1,6 @@
-//! From sending COMMIT to arrival at a client, at 100 transactions a second with fsync on: a bare LISTEN client, the
-//! same with our trigger, and clients of pregón: WebSocket by NOTIFY, by the outbox and from the WAL, and Socket.IO by NOTIFY.
+//! From sending COMMIT to arrival at a client, at 100 transactions a second of one row and at 10 of 100 rows, with fsync on: a bare
+//! LISTEN client, the same with our trigger, and clients of pregón: WebSocket by NOTIFY, by the outbox and from the WAL, and Socket.IO
+//! by NOTIFY.
 //!
 //! The ways have a database each on one server and take turns every second, so that they meet the same disk. A
 //! contestant's reader is a thread with a blocking socket; it sends what arrived and when to the writer's thread.
@@ -21,7 +22,24 @@ use crate::{
     report::{Bar, Figure, Report, Table, median, quantile, short},
 };
 
-const RATE: u32 = 100;
+/// What is written in a second.
+#[derive(Debug)]
+struct Load {
+    name: &'static str,
+    transactions: u32,
+    rows: u64,
+}
+
+const SINGLE: Load = Load {
+    name: "100 transactions/s of one row",
+    transactions: 100,
+    rows: 1,
+};
+const BULK: Load = Load {
+    name: "10 transactions/s of 100 rows",
+    transactions: 10,
+    rows: 100,
+};
 /// A delivery that takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -97,22 +115,27 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
         }
     }
     let rounds = if effort.quick { 3 } else { 8 };
-    slice(&mut ways, 1)?; // Warm caches, plans and sockets.
-    let mut samples = BTreeMap::<&str, Vec<Sample>>::new();
-    for _ in 0..effort.passes {
-        for (name, times) in slice(&mut ways, rounds)? {
-            samples.entry(name).or_default().push(sample(&times));
+    let mut samples = Samples::new();
+    for load in [&SINGLE, &BULK] {
+        slice(&mut ways, load, 1)?; // Warm caches, plans and sockets.
+        for _ in 0..effort.passes {
+            for (name, times) in slice(&mut ways, load, rounds)? {
+                samples.entry((load.name, name)).or_default().push(sample(&times));
+            }
         }
     }
     Ok(report(&samples, notes, effort.quick))
 }
 
+/// The passes of each load and way.
+type Samples = BTreeMap<(&'static str, &'static str), Vec<Sample>>;
+
 /// Every way takes its turn of one second, `rounds` times.
-fn slice(ways: &mut [Way], rounds: u32) -> anyhow::Result<BTreeMap<&'static str, Times>> {
+fn slice(ways: &mut [Way], load: &Load, rounds: u32) -> anyhow::Result<BTreeMap<&'static str, Times>> {
     let mut all = BTreeMap::<&str, Times>::new();
     for _ in 0..rounds {
         for way in &mut *ways {
-            let times = turn(way).context(way.name)?;
+            let times = turn(way, load).context(way.name)?;
             let sum = all.entry(way.name).or_default();
             sum.commit.extend(times.commit);
             sum.insert.extend(times.insert);
@@ -121,28 +144,28 @@ fn slice(ways: &mut [Way], rounds: u32) -> anyhow::Result<BTreeMap<&'static str,
     Ok(all)
 }
 
-fn turn(way: &mut Way) -> anyhow::Result<Times> {
+fn turn(way: &mut Way, load: &Load) -> anyhow::Result<Times> {
     let mut times = Times::default();
     let mut due = Instant::now();
-    for _ in 0..RATE {
+    for _ in 0..load.transactions {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        due += Duration::from_secs(1) / RATE;
-        way.next += 1;
+        due += Duration::from_secs(1) / load.transactions;
+        let (first, last) = (way.next + 1, way.next + load.rows);
+        way.next = last;
         let insert = format!(
-            "BEGIN; INSERT INTO public.bench VALUES ({}, 'Café de olla', 3, 87.50, repeat('x', 120))",
-            way.next
+            "BEGIN; INSERT INTO public.bench SELECT id, 'Café de olla', 3, 87.50, repeat('x', 120) FROM generate_series({first}, {last}) id"
         );
         let inserting = Instant::now();
         way.writer.run(&insert)?;
         let committing = Instant::now();
         way.writer.run("COMMIT")?;
-        let (id, arrived) = way
-            .arrivals
-            .recv_timeout(PATIENCE)
-            .with_context(|| format!("row {} did not arrive", way.next))??;
-        ensure!(id == way.next, "row {id} arrived instead of {}", way.next);
-        times.commit.push((arrived - committing).as_secs_f64() * 1e3);
-        times.insert.push((arrived - inserting).as_secs_f64() * 1e3);
+        for expected in first..=last {
+            let arrival = way.arrivals.recv_timeout(PATIENCE);
+            let (id, arrived) = arrival.with_context(|| format!("row {expected} did not arrive"))??;
+            ensure!(id == expected, "row {id} arrived instead of {expected}");
+            times.commit.push((arrived - committing).as_secs_f64() * 1e3);
+            times.insert.push((arrived - inserting).as_secs_f64() * 1e3);
+        }
     }
     Ok(times)
 }
@@ -214,72 +237,70 @@ fn sample(times: &Times) -> Sample {
 fn notes(effort: Effort) -> Vec<String> {
     vec![
         format!(
-            "{RATE} transactions a second of one row, fsync on; the ways take turns every second on one server; medians of {} \
-             passes of {} rows each. Milliseconds from sending COMMIT to the client's read.",
+            "{} and {}, fsync on; the ways take turns every second on one server; medians of {} passes of {} seconds each. \
+             Milliseconds from sending COMMIT to the client's read of each row.",
+            SINGLE.name,
+            BULK.name,
             effort.passes,
-            if effort.quick { 300 } else { 800 }
+            if effort.quick { 3 } else { 8 }
         ),
-        "Every row must arrive, in order, before the next is written.".into(),
+        "Every row must arrive, in order, before the next transaction is written.".into(),
     ]
 }
 
-fn report(samples: &BTreeMap<&str, Vec<Sample>>, notes: Vec<String>, quick: bool) -> Report {
-    let middle = |name: &str, value: fn(&Sample) -> f64| {
-        let values: Vec<f64> = samples.get(name).into_iter().flatten().map(value).collect();
-        median(&values)
-    };
-    let figure = |what: &str, way: &str, value: fn(&Sample) -> f64, bar: Bar| Figure {
-        what: what.to_owned(),
-        ours: middle(way, value),
+fn middle(samples: &Samples, load: &Load, way: &'static str, value: fn(&Sample) -> f64) -> f64 {
+    let passes = samples.get(&(load.name, way)).into_iter().flatten();
+    median(&passes.map(value).collect::<Vec<f64>>())
+}
+
+fn report(samples: &Samples, notes: Vec<String>, quick: bool) -> Report {
+    let figure = |what: &str, load: &Load, way: &'static str, value: fn(&Sample) -> f64, bar: Bar| Figure {
+        what: format!("COMMIT to {what}, {}", load.name),
+        ours: middle(samples, load, way, value),
         unit: "ms",
         against: BARE,
-        theirs: middle(BARE, value),
+        theirs: middle(samples, load, BARE, value),
         bar,
     };
-    let promised = Bar::Ratio(1.3);
+    let (p50, p99): (fn(&Sample) -> f64, fn(&Sample) -> f64) = (|s| s.p50, |s| s.p99);
+    let (promised, twice) = (Bar::Ratio(1.3), Bar::Ratio(2.0));
     let mut figures = vec![
-        figure("COMMIT to client, p50", GATEWAY, |s| s.p50, promised),
-        figure("COMMIT to client, p99", GATEWAY, |s| s.p99, promised),
-        figure(
-            "COMMIT to client, outbox, p50",
-            OUTBOX,
-            |s| s.p50,
-            Bar::Ratio(2.0),
-        ),
-        figure("COMMIT to client, outbox, p99", OUTBOX, |s| s.p99, Bar::None),
-        figure("COMMIT to client, wal, p50", WAL, |s| s.p50, Bar::Ratio(2.0)),
-        figure(
-            "COMMIT to a Socket.IO client, p50",
-            SOCKETIO,
-            |s| s.p50,
-            Bar::None,
-        ),
-        figure(
-            "COMMIT to a Socket.IO client, p99",
-            SOCKETIO,
-            |s| s.p99,
-            Bar::None,
-        ),
+        figure("client, p50", &SINGLE, GATEWAY, p50, promised),
+        figure("client, p99", &SINGLE, GATEWAY, p99, promised),
+        figure("client, outbox, p50", &SINGLE, OUTBOX, p50, twice),
+        figure("client, outbox, p99", &SINGLE, OUTBOX, p99, Bar::None),
+        figure("client, wal, p50", &SINGLE, WAL, p50, twice),
+        figure("a Socket.IO client, p50", &SINGLE, SOCKETIO, p50, Bar::None),
+        figure("a Socket.IO client, p99", &SINGLE, SOCKETIO, p99, Bar::None),
+        figure("client, p50", &BULK, GATEWAY, p50, Bar::None),
+        figure("client, outbox, p50", &BULK, OUTBOX, p50, twice),
+        figure("client, wal, p50", &BULK, WAL, p50, twice),
     ];
     figures.retain(|figure| !figure.ours.is_nan());
-    let mut table = Table::new(&["way", "p50 ms", "p99 ms", "p50 ms from the INSERT"]);
-    for name in [BARE, TRIGGER, GATEWAY, OUTBOX, WAL, SOCKETIO]
-        .into_iter()
-        .filter(|name| samples.contains_key(name))
-    {
-        let cell = |value| short(middle(name, value));
-        table.rows.push(vec![
-            name.into(),
-            cell(|s| s.p50),
-            cell(|s| s.p99),
-            cell(|s| s.insert_p50),
-        ]);
-    }
     Report {
         scenario: "latency",
         notes,
         figures,
-        table,
+        table: table(samples),
         quick,
     }
+}
+
+fn table(samples: &Samples) -> Table {
+    let mut table = Table::new(&["load", "way", "p50 ms", "p99 ms", "p50 ms from the INSERT"]);
+    for load in [&SINGLE, &BULK] {
+        for way in [BARE, TRIGGER, GATEWAY, OUTBOX, WAL, SOCKETIO] {
+            if samples.contains_key(&(load.name, way)) {
+                let cell = |value| short(middle(samples, load, way, value));
+                table.rows.push(vec![
+                    load.name.into(),
+                    way.into(),
+                    cell(|s| s.p50),
+                    cell(|s| s.p99),
+                    cell(|s| s.insert_p50),
+                ]);
+            }
+        }
+    }
+    table
 }

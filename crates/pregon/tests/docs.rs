@@ -1,6 +1,14 @@
 //! Pages that are made from the program are what the program says. `UPDATE_DOCS=1` writes them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use pregon::metrics::{
+    DecryptLabel, Metrics, Reason, ReasonLabel, RouteLabel, SourceLabel, Transport, TransportLabel,
+};
+use pregon_testkit::{Database, SseClient, eventually, postgres};
+
+use crate::support::{Running, SOON, node_on};
 
 #[test]
 fn the_page_of_codes_is_the_table() {
@@ -17,6 +25,82 @@ fn the_page_of_codes_is_the_table() {
 }
 
 #[test]
+fn the_codes_of_the_asyncapi_document_are_the_table() {
+    const BEGIN: &str = "    # From here on: made from crates/wire/src/codes.rs.";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/asyncapi.yaml");
+    let written = std::fs::read_to_string(&path).unwrap();
+    let (own, generated) = written.split_once(BEGIN).unwrap();
+    let (words, _) = generated.split_once('\n').unwrap();
+    let wanted = format!("{own}{BEGIN}{words}\n{}", pregon_wire::codes::asyncapi());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    assert!(
+        written == wanted,
+        "docs/asyncapi.yaml is out of date: UPDATE_DOCS=1 cargo test --release --workspace --test main docs"
+    );
+}
+
+/// Names of metrics in a text: `pregon_` and what a name may have.
+fn names(text: &str) -> BTreeSet<String> {
+    let word = |rest: &str| {
+        let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        format!(
+            "pregon_{}",
+            rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
+        )
+    };
+    text.split("pregon_").skip(1).map(word).collect()
+}
+
+#[test]
+fn the_page_of_operations_lists_every_metric_and_no_other() {
+    let metrics = Metrics::new();
+    // A family without a label's value is not shown.
+    let source = SourceLabel { source: "s".into() };
+    for family in [&metrics.events, &metrics.source_gaps, &metrics.malformed] {
+        family.get_or_create(&source).inc();
+    }
+    metrics.source_up.get_or_create(&source).set(1);
+    metrics
+        .routes
+        .get_or_create(&RouteLabel { route: "r".into() })
+        .inc();
+    let decrypt = DecryptLabel { decrypt: "d".into() };
+    metrics.decrypt_failures.get_or_create(&decrypt).inc();
+    let transport = TransportLabel {
+        transport: Transport::Sse,
+    };
+    metrics.sessions.get_or_create(&transport).set(1);
+    metrics.sessions_opened.get_or_create(&transport).inc();
+    let reason = ReasonLabel { reason: Reason::Slow };
+    metrics.drops.get_or_create(&reason).inc();
+
+    let rendered = metrics.render();
+    let shown: BTreeSet<_> = rendered
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(names)
+        .map(|name| {
+            let ends = ["_bucket", "_sum", "_count"];
+            let plain = ends.iter().find_map(|end| name.strip_suffix(end));
+            plain.map(str::to_owned).unwrap_or(name)
+        })
+        .collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let table = page
+        .split_once("## Metrics")
+        .and_then(|(_, rest)| rest.split_once("\n## "));
+    assert_eq!(
+        names(table.unwrap().0),
+        shown,
+        "left docs/operations.md, right the program"
+    );
+}
+
+#[test]
 fn every_example_is_a_valid_configuration() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let key = |name: &str| (name == "MESSAGE_KEY").then(|| "0".repeat(64));
@@ -25,6 +109,39 @@ fn every_example_is_a_valid_configuration() {
         if file.is_file() {
             pregon::config::Config::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
         }
+    }
+}
+
+/// The README's own file, and what it says happens with it.
+#[tokio::test]
+async fn the_first_five_minutes_are_as_the_readme_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for name in ["README.md", "README.es.md"] {
+        let page = std::fs::read_to_string(root.join(name)).unwrap();
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let (config, rest) = rest.split_once("```").unwrap();
+        let (_, rest) = rest.split_once("-c \"CREATE TABLE").unwrap();
+        let (table, rest) = rest.split_once('"').unwrap();
+        let (_, rest) = rest.split_once("-c \"INSERT").unwrap();
+        let (insert, _) = rest.split_once('"').unwrap();
+
+        let database = Database::create(postgres::shared().await).await.unwrap();
+        database.execute(&format!("CREATE TABLE{table}")).await.unwrap();
+        let mut node = node_on(&database, config).await;
+        let listener = Running::start(&["listen", "--url", &node.ws_url(""), "orders"]);
+        eventually(SOON, || async { listener.errors().contains("following") })
+            .await
+            .unwrap();
+        node.kill9().await.unwrap();
+        database.execute(&format!("INSERT{insert}")).await.unwrap();
+        node.restart().await.unwrap();
+        assert!(listener.wait_lines(1).await[0].contains("café"));
+        let stream = node.url("/sse?channel=orders&last=1");
+        let mut stream = SseClient::connect(&stream, &[]).await.unwrap();
+        assert_eq!(
+            stream.next_event(SOON).await.unwrap().event.as_deref(),
+            Some("insert")
+        );
     }
 }
 

@@ -133,6 +133,46 @@ async fn history_is_for_those_who_may_follow() {
     );
 }
 
+/// A name that stands for several channels gives what they all had, in one order.
+#[tokio::test]
+async fn history_of_a_name_is_that_of_the_channels_that_it_stands_for() {
+    const ORDERS: &str = "[[channel]]\nname = \"orders\"\nfollow = [\"role_{role}\", \"user_{sub}\"]\n";
+    let node = node(&format!("{PLAIN}\n{ORDERS}")).await;
+    for (n, channel) in ["role_seller", "user_7", "role_admin", "user_8", "user_7"]
+        .iter()
+        .enumerate()
+    {
+        publish(&node, channel, "n", json!(n)).await;
+    }
+    let seller = json!({"sub": 7, "role": "seller"});
+    let seen = async |query: &str| {
+        let (status, answer) = history(&node, &seller, query).await;
+        assert_eq!((status, &answer["complete"]), (200, &json!(true)), "{answer}");
+        let events = answer["events"].as_array().unwrap().iter();
+        let events: Vec<_> = events
+            .map(|event| (event["channel"].clone(), event["data"].clone()))
+            .collect();
+        json!(events)
+    };
+    let all = json!([["role_seller", 0], ["user_7", 1], ["user_7", 4]]);
+    assert_eq!(seen("channel=orders").await, all);
+    assert_eq!(
+        seen("channel=orders&last=2").await,
+        json!([["user_7", 1], ["user_7", 4]])
+    );
+    let (_, first) = history(&node, &seller, "channel=orders&since=5m").await;
+    let since = first["events"][0]["position"].as_str().unwrap();
+    assert_eq!(
+        seen(&format!("channel=orders&since={since}")).await,
+        json!([["user_7", 1], ["user_7", 4]])
+    );
+    let nobody = json!({"role": ""});
+    assert_eq!(
+        history(&node, &nobody, "channel=orders").await.1["events"],
+        json!([])
+    );
+}
+
 /// A gap in what was asked for is a reason to reload, also by this way.
 #[tokio::test]
 async fn history_that_a_gap_interrupts_is_not_complete() {

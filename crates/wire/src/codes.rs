@@ -95,6 +95,28 @@ fn section(page: &mut String, title: &str, wanted: impl Fn(&Code) -> bool) {
     }
 }
 
+/// The table as schemas of the AsyncAPI document (`docs/asyncapi.yaml`), two steps deep.
+pub fn asyncapi() -> String {
+    let mut page = String::new();
+    schema(&mut page, "errorCode", |code| !code.is_close());
+    schema(&mut page, "closeCode", Code::is_close);
+    page
+}
+
+fn schema(page: &mut String, name: &str, wanted: impl Fn(&Code) -> bool) {
+    page.push_str(&format!("    {name}:\n      type: integer\n      oneOf:\n"));
+    for code in ALL.iter().filter(|code| wanted(code)) {
+        // In single quotes YAML knows one escape: an apostrophe is doubled.
+        page.push_str(&format!(
+            "        - {{ const: {}, title: {}, description: '{}', x-retry: {} }}\n",
+            code.number,
+            code.name,
+            code.help.replace('\'', "''"),
+            code.retry
+        ));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

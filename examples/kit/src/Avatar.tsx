@@ -3,7 +3,9 @@
 import { useId } from "react";
 
 const SKINS = ["#f3d2b3", "#e8b98f", "#c98f62", "#9c6a43", "#74492b"];
-const HAIRS = ["#2b2118", "#4a3222", "#7a4a28", "#a8793f", "#5d5751", "#8c2f24"];
+const HAIRS = ["#1f1712", "#382619", "#c9c2b8", "#6b3f22", "#8c2f24", "#b98a4b"];
+/** Of the hairs, those that stand out from each skin. */
+const FITTING = [6, 5, 3, 3, 3];
 const GROUNDS = ["#d8e2dc", "#e6d3c4", "#cfdcec", "#e9d8e6", "#dfe3c3", "#f0dca8"];
 const CLOTHES = ["#2f5d62", "#8a3b12", "#39507a", "#6d3b5e", "#55702f", "#99621e"];
 
@@ -20,7 +22,8 @@ const pick = (list: string[], seed: number, shift: number) => list[(seed >>> shi
 export function Avatar({ name, size = 48 }: { name: string; size?: number }) {
   const seed = hash(name);
   const clip = useId();
-  const [skin, hair] = [pick(SKINS, seed, 3), pick(HAIRS, seed, 7)];
+  const skin = pick(SKINS, seed, 3)!;
+  const hair = pick(HAIRS.slice(0, FITTING[SKINS.indexOf(skin)]), seed, 7);
   return (
     <svg className="avatar" viewBox="0 0 64 64" width={size} height={size} aria-hidden="true" focusable="false">
       <clipPath id={clip}>

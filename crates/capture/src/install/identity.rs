@@ -26,6 +26,8 @@ struct Covered {
     identified: bool,
     index: Option<String>,
     key: Vec<String>,
+    /// Has columns that no publication can have (PostgreSQL 18).
+    virtuals: bool,
 }
 
 const COVERED: &str = "
@@ -34,7 +36,8 @@ const COVERED: &str = "
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident::text, c.relpersistence::text,
            c.relreplident = 'f' OR x.indexrelid IS NOT NULL,
            CASE WHEN c.relreplident = 'i' THEN (SELECT relname::text FROM pg_class WHERE oid = x.indexrelid) END,
-           ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (x.indkey::int2[]))
+           ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (x.indkey::int2[])),
+           EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v' AND NOT a.attisdropped)
       FROM covered JOIN pg_class c ON c.oid = covered.oid JOIN pg_namespace n ON n.oid = c.relnamespace
       LEFT JOIN pg_index x ON x.indrelid = c.oid AND x.indisvalid
        AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident))
@@ -53,6 +56,7 @@ impl Covered {
                 identified: row.try_get(6)?,
                 index: row.try_get(7)?,
                 key: row.try_get(8)?,
+                virtuals: row.try_get(9)?,
             })
         };
         client.query(COVERED, &[&oid]).await?.iter().map(read).collect()
@@ -64,6 +68,25 @@ impl Covered {
 
     fn plain_name(&self) -> String {
         format!("{}.{}", spelt(&self.schema), spelt(&self.table))
+    }
+
+    /// Whole old rows with a virtually generated column: the server then refuses UPDATE and DELETE of a published table.
+    fn unpublishable(&self, watch: &str, asked: bool) -> Problem {
+        let remedy = match asked {
+            true => "leave `old` and the condition out of this watch, or capture it with triggers (capture = \"outbox\")".to_owned(),
+            false => format!(
+                "ALTER TABLE {} REPLICA IDENTITY DEFAULT (with a primary key), or capture it with triggers (capture = \"outbox\")",
+                self.quoted()
+            ),
+        };
+        let name = self.plain_name();
+        Problem::new(
+            watch,
+            format!(
+                "{name} has virtually generated columns, and with whole old rows in a publication its UPDATE and DELETE would fail"
+            ),
+            remedy,
+        )
     }
 
     /// Makes the WAL carry whole old rows, and remembers how it was.
@@ -149,7 +172,10 @@ pub(crate) async fn cover(
         if !through_root || table.oid == watch.table.oid {
             published.push(table.oid);
         }
-        if full && table.identity != "f" {
+        let whole = full || table.identity == "f";
+        if whole && table.virtuals && table.kind == "r" {
+            problems.push(table.unpublishable(&spec.name, full));
+        } else if full && table.identity != "f" {
             let step = table.make_full(&spec.name);
             if !steps.iter().any(|known| known.object == step.object) {
                 steps.push(step);
@@ -168,14 +194,16 @@ pub(crate) async fn cover(
     Ok(published)
 }
 
-/// A generated column is not in the WAL. It is computed again, unless that would run a function that is not PostgreSQL's.
+/// A generated column is not in the stream, before PostgreSQL 18 or if it is virtual. It is computed again, unless that would run a
+/// function that is not PostgreSQL's.
 pub(crate) async fn uncomputed(
     client: &Client,
     watch: &DesiredWatch<'_>,
 ) -> Result<Option<String>, InstallError> {
     const SQL: &str = "
         SELECT a.attname::text FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-         WHERE a.attrelid = $1 AND a.attgenerated <> '' AND EXISTS (
+         WHERE a.attrelid = $1 AND (a.attgenerated = 'v' OR a.attgenerated = 's' AND current_setting('server_version_num')::int < 180000)
+           AND EXISTS (
            SELECT 1 FROM pg_depend p WHERE p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid
               AND p.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass))";
     let rows = client.query(SQL, &[&watch.table.oid]).await?;

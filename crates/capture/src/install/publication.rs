@@ -9,6 +9,18 @@ use crate::catalog::names::{ident, literal};
 
 const OPTIONS: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
 
+/// Since 18 a table with `REPLICA IDENTITY FULL` refuses UPDATE and DELETE while a generated column is not published.
+const OPTIONS_18: &str = ", publish_generated_columns = stored";
+
+fn options(facts: &WalFacts) -> String {
+    let more = if facts.publishes_generated() {
+        OPTIONS_18
+    } else {
+        ""
+    };
+    format!("{OPTIONS}{more}")
+}
+
 /// Makes the publication or brings it to what the watches want; whether it is made anew.
 pub(crate) fn step(
     facts: &WalFacts,
@@ -31,7 +43,7 @@ pub(crate) fn step(
     };
     let Some(found) = facts.publication(name) else {
         let reason = "it names the tables whose changes are read from the WAL";
-        add(create(name, &names), reason, StepKind::Create);
+        add(create(facts, name, &names), reason, StepKind::Create);
         return true;
     };
     if !found.ours {
@@ -52,10 +64,11 @@ pub(crate) fn step(
     let quoted = ident(name);
     let sql = match names.is_empty() {
         // A list cannot be set to nothing.
-        true => format!("DROP PUBLICATION {quoted};\n{}", create(name, &names)),
+        true => format!("DROP PUBLICATION {quoted};\n{}", create(facts, name, &names)),
         false => format!(
-            "ALTER PUBLICATION {quoted} SET TABLE {};\nALTER PUBLICATION {quoted} SET ({OPTIONS})",
-            names.join(", ")
+            "ALTER PUBLICATION {quoted} SET TABLE {};\nALTER PUBLICATION {quoted} SET ({})",
+            names.join(", "),
+            options(facts)
         ),
     };
     let reason = "its tables or options differ from the watches";
@@ -63,7 +76,7 @@ pub(crate) fn step(
     names.is_empty()
 }
 
-fn create(name: &str, tables: &[String]) -> String {
+fn create(facts: &WalFacts, name: &str, tables: &[String]) -> String {
     let quoted = ident(name);
     let list = match tables.is_empty() {
         true => String::new(),
@@ -71,7 +84,8 @@ fn create(name: &str, tables: &[String]) -> String {
     };
     let comment = literal(&format!("{MARK}tables of the watches"));
     format!(
-        "CREATE PUBLICATION {quoted}{list} WITH ({OPTIONS});\nCOMMENT ON PUBLICATION {quoted} IS {comment}"
+        "CREATE PUBLICATION {quoted}{list} WITH ({});\nCOMMENT ON PUBLICATION {quoted} IS {comment}",
+        options(facts)
     )
 }
 

@@ -46,7 +46,8 @@ const PUBLICATIONS: &str = "
     SELECT p.pubname::text, coalesce(obj_description(p.oid, 'pg_publication'), '') LIKE $1 || '%',
            p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT p.puballtables
              AND NOT EXISTS (SELECT 1 FROM pg_publication_rel r WHERE r.prpubid = p.oid
-                                AND (to_jsonb(r)->>'prqual' IS NOT NULL OR to_jsonb(r)->>'prattrs' IS NOT NULL)),
+                                AND (to_jsonb(r)->>'prqual' IS NOT NULL OR to_jsonb(r)->>'prattrs' IS NOT NULL))
+             AND coalesce(to_jsonb(p)->>'pubgencols', 's') = 's',
            ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid ORDER BY 1)
       FROM pg_publication p ORDER BY p.pubname";
 
@@ -87,6 +88,11 @@ impl WalFacts {
 
     pub(crate) fn publication(&self, name: &str) -> Option<&PublicationFacts> {
         self.publications.iter().find(|one| one.name == name)
+    }
+
+    /// Whether a publication can have generated columns.
+    pub(crate) fn publishes_generated(&self) -> bool {
+        self.version >= 180_000
     }
 
     fn slot(&self, name: &str) -> Option<&SlotFacts> {

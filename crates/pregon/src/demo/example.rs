@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::deeds::{self, Deed};
 
+/// What a token says.
+type Claims = fn() -> Value;
+
 /// An example and how its page follows it.
 #[derive(Debug)]
 pub(super) struct Example {
@@ -15,7 +18,7 @@ pub(super) struct Example {
     pub(super) people: &'static str,
     pub(super) wire: Wire,
     /// Roles of its page and what their tokens say; none where the example asks for none.
-    pub(super) tokens: &'static [(&'static str, fn() -> Value)],
+    pub(super) tokens: &'static [(&'static str, Claims)],
     /// What can happen in it; the first is what traffic does.
     pub(super) deeds: &'static [Deed],
     /// Its messages come from a Redis.
@@ -71,7 +74,7 @@ pub(super) static EXAMPLES: [Example; 5] = [
     },
     Example {
         name: "turnstile",
-        config: include_str!("../../../../examples/turnstile/page.toml"),
+        config: include_str!("../../../../examples/turnstile/nothing-missed.toml"),
         schema: &[include_str!("../../../../examples/turnstile/schema.sql")],
         people: include_str!("deeds/members.sql"),
         wire: Wire::Full,

@@ -186,8 +186,13 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::program(command)
+    }
+
+    /// Another program than the binary.
+    pub(crate) fn program(mut command: Command) -> Self {
         command
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -138,7 +138,8 @@ export class StripStore {
   #match(line: Line, arrival: Arrival & { at: number }): void {
     this.#open.delete(line.statement.key);
     const millis = Math.max(0, arrival.at + this.ahead - line.statement.at);
-    const replayed = arrival.replayed ?? false;
+    // What was sent while something was down is brought by its coming back, not by the road that is measured.
+    const replayed = arrival.replayed || line.statement.at - this.ahead < this.#well;
     this.#replace(line, { ...line, state: "seen", replayed, millis, route: arrival.route ?? matching(this.facts.routes, arrival) });
     if (!replayed) this.#took.push(millis);
     if (this.#took.length > SAMPLES) this.#took.shift();

@@ -1,8 +1,8 @@
 //! The log on the disk: segments that are only ever appended to, with a checksum for every batch.
 //!
 //! ```text
-//! append ─▶ queue ─▶ writer thread: number, write, push into the window (deliver) ─▶ syncer thread: fsync in groups, resolve receipts
-//!                                                                                                └▶ summaries, retention
+//! append ─▶ queue ─▶ writer: number, write, push into the window (deliver) ─▶ syncer thread: fsync in groups, resolve receipts
+//!                       (the source's thread for a small batch, else one of its own)        └▶ summaries, retention
 //! replay beyond the window ─▶ history: reads segments, on threads of whoever asks
 //! ```
 //!
@@ -118,6 +118,7 @@ struct Core {
 /// See the module.
 pub struct DiskLog {
     core: Arc<Core>,
+    writer: Arc<Mutex<Writer>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -145,12 +146,14 @@ impl DiskLog {
             state: opened.state,
         });
         core.measure();
+        let writer = Writer::new(Arc::clone(&core), opened.active);
         let log = Self {
             threads: Mutex::default(),
+            writer: Arc::new(Mutex::new(writer)),
             core: Arc::clone(&core),
         };
-        let writer = Writer::new(Arc::clone(&core), opened.active);
-        log.spawn("log-write", move || writer.run())?;
+        let (shared, writer) = (Arc::clone(&core), Arc::clone(&log.writer));
+        log.spawn("log-write", move || writer::run(&shared, &writer))?;
         log.spawn("log-sync", move || sync::run(&core))?;
         if let Some(from) = opened.lost {
             log.say_lost(from);
@@ -158,15 +161,9 @@ impl DiskLog {
         Ok(log)
     }
 
-    /// Starts a thread. One that panics takes the process with it: receipts would wait for it forever, and a supervisor starts a node that
-    /// finds everything that was written.
+    /// Starts a thread.
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-        let run = move || {
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-                tracing::error!("a thread of the log panicked: aborting, so that nobody waits for it");
-                std::process::abort();
-            }
-        };
+        let run = move || or_abort(run);
         let thread = std::thread::Builder::new().name(name.to_owned());
         let started = thread.spawn(run).map_err(OpenError::Thread)?;
         self.threads.lock().push(started);
@@ -195,6 +192,15 @@ impl DiskLog {
     }
 }
 
+/// A panic takes the process with it: receipts would wait forever, and a supervisor starts a node that finds everything that was
+/// written.
+fn or_abort(run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        tracing::error!("the log panicked: aborting, so that nobody waits for it");
+        std::process::abort();
+    }
+}
+
 impl Core {
     /// Sets what is measured of the segments.
     fn measure(&self) {
@@ -207,6 +213,16 @@ impl Core {
             .set(i64::try_from(segments.len()).unwrap_or(i64::MAX));
         let oldest = segments.first().map_or(0, |segment| segment.first);
         metrics.log_oldest.set(i64::try_from(oldest).unwrap_or(i64::MAX));
+    }
+
+    /// There is no room for a batch.
+    fn refuse(&self, (job, error): (Job, LogError)) {
+        // Later ones of its source must not pass it by.
+        if error.is_passing() {
+            let mut ledger = self.ledger.lock();
+            job.taken.iter().for_each(|taken| ledger.hold(taken));
+        }
+        job.refuse(error);
     }
 
     /// Nothing can be promised any more: what is written may not be on the disk.
@@ -239,14 +255,11 @@ impl Log for DiskLog {
             Ok(made) => made,
             Err(error) => return Receipt::ready(Err(error)),
         };
-        if let Err(refused) = self.core.queue.push(job) {
-            let (job, error) = *refused;
-            // Later ones of its source must not pass it by.
-            if error.is_passing() {
-                let mut ledger = self.core.ledger.lock();
-                job.taken.iter().for_each(|taken| ledger.hold(taken));
-            }
-            job.refuse(error);
+        let small = job.weight() <= SMALL;
+        match self.core.queue.push(job) {
+            Ok(()) if small => or_abort(|| writer::lead(&self.core, &self.writer)),
+            Ok(()) => self.core.queue.stir(),
+            Err(refused) => self.core.refuse(*refused),
         }
         receipt
     }
@@ -294,6 +307,9 @@ impl Drop for DiskLog {
         self.stop();
     }
 }
+
+/// Bytes that a source writes itself if nobody else writes: larger batches are written while it makes the next one.
+const SMALL: usize = 64 << 10;
 
 /// Time without an attempt after which a log that could not be written tries again by itself.
 const PROBE: Duration = Duration::from_secs(1);

@@ -69,7 +69,7 @@ impl Job {
         Ok((job, Receipt::later(positions, done)))
     }
 
-    fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         self.bytes.len() + OVERHEAD * self.items.len()
     }
 
@@ -91,11 +91,23 @@ pub(super) struct Queue {
 struct Inner {
     jobs: VecDeque<Job>,
     bytes: usize,
+    /// The disk takes nothing: who waits here looks after it.
+    failing: bool,
     closed: bool,
 }
 
+/// What [`Queue::wait`] came back with.
+pub(super) enum Waited {
+    /// There is something to write.
+    Jobs,
+    /// Nothing was tried for a while although the disk fails.
+    Idle,
+    /// Nothing comes any more.
+    Closed,
+}
+
 impl Queue {
-    /// Adds a batch; one that there is no room for comes back.
+    /// Adds a batch; one that there is no room for comes back. It wakes nobody: see [`Queue::stir`].
     pub(super) fn push(&self, job: Job) -> Result<(), Box<(Job, LogError)>> {
         let mut inner = self.inner.lock();
         if inner.closed {
@@ -106,9 +118,20 @@ impl Queue {
         }
         inner.bytes += job.weight();
         inner.jobs.push_back(job);
-        drop(inner);
-        self.wake.notify_one();
         Ok(())
+    }
+
+    /// Wakes the thread that waits, if there is something for it.
+    pub(super) fn stir(&self) {
+        if !self.inner.lock().jobs.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether the disk takes something.
+    pub(super) fn set_failing(&self, failing: bool) {
+        self.inner.lock().failing = failing;
+        self.wake.notify_one();
     }
 
     /// Takes nothing more.
@@ -117,19 +140,27 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// The next batches; none after `patience`, `None` when it is closed and empty.
-    pub(super) fn take(&self, patience: Option<Duration>) -> Option<Vec<Job>> {
+    /// Waits until there is something to do; nothing is taken.
+    pub(super) fn wait(&self, patience: Duration) -> Waited {
         let mut inner = self.inner.lock();
-        while inner.jobs.is_empty() && !inner.closed {
-            match patience {
-                None => self.wake.wait(&mut inner),
-                Some(patience) => {
-                    if self.wake.wait_for(&mut inner, patience).timed_out() {
-                        return Some(Vec::new());
-                    }
-                }
+        loop {
+            if !inner.jobs.is_empty() {
+                return Waited::Jobs;
+            }
+            if inner.closed {
+                return Waited::Closed;
+            }
+            if !inner.failing {
+                self.wake.wait(&mut inner);
+            } else if self.wake.wait_for(&mut inner, patience).timed_out() && inner.jobs.is_empty() {
+                return Waited::Idle;
             }
         }
+    }
+
+    /// The next batches, if there are some.
+    pub(super) fn take(&self) -> Vec<Job> {
+        let mut inner = self.inner.lock();
         let (mut jobs, mut sum) = (Vec::new(), 0);
         while sum < GROUP
             && let Some(job) = inner.jobs.pop_front()
@@ -138,6 +169,6 @@ impl Queue {
             jobs.push(job);
         }
         inner.bytes -= sum;
-        (!jobs.is_empty()).then_some(jobs)
+        jobs
     }
 }

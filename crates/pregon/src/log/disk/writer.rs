@@ -1,18 +1,20 @@
-//! The thread that writes: gives numbers, appends to the newest segment, delivers.
+//! Who writes: gives numbers, appends to the newest segment, delivers.
 //!
-//! Batches that wait are written by one call. If that fails, nothing of them is kept and their sources are told; from then on
-//! the thread tries by itself whether the disk takes something again.
+//! A small batch that finds nobody writing is written by its source itself, because waking a thread takes longer than all the rest;
+//! what comes meanwhile waits for the thread. Batches that wait are written by one call. If that fails, nothing of them is kept and
+//! their sources are told; from then on the thread tries by itself whether the disk takes something again.
 
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::codec::{self, channel_number};
 use super::frame::{Header, Records};
-use super::queue::Job;
+use super::queue::{Job, Waited};
 use super::segment::{Mark, Notes};
 use super::{Active, Core, PROBE};
 use crate::log::entry::Entry;
@@ -54,6 +56,29 @@ struct Accepted {
     durable: oneshot::Sender<Result<(), LogError>>,
 }
 
+/// Writes until the queue is closed and empty.
+pub(super) fn run(core: &Core, writer: &Mutex<Writer>) {
+    loop {
+        match core.queue.wait(PROBE) {
+            Waited::Jobs => writer.lock().write_waiting(),
+            Waited::Idle => writer.lock().probe(),
+            Waited::Closed => break,
+        }
+    }
+    // A source may be writing the last batch.
+    drop(writer.lock());
+    core.syncer.close();
+}
+
+/// Writes what waits, unless somebody writes already. Whoever writes looks again when it is done, so nothing is left lying.
+pub(super) fn lead(core: &Core, writer: &Mutex<Writer>) {
+    if let Some(mut writer) = writer.try_lock() {
+        writer.write_waiting();
+        drop(writer);
+        core.queue.stir();
+    }
+}
+
 impl Writer {
     pub(super) fn new(core: Arc<Core>, active: Active) -> Self {
         let (time, begun) = {
@@ -71,16 +96,12 @@ impl Writer {
         }
     }
 
-    /// Writes until the queue is closed and empty.
-    pub(super) fn run(mut self) {
-        while let Some(jobs) = self.core.queue.take(self.failing.then_some(PROBE)) {
-            if jobs.is_empty() {
-                self.probe();
-            } else {
-                self.write(jobs);
-            }
+    /// Writes what waits.
+    fn write_waiting(&mut self) {
+        let jobs = self.core.queue.take();
+        if !jobs.is_empty() {
+            self.write(jobs);
         }
-        self.core.syncer.close();
     }
 
     fn write(&mut self, jobs: Vec<Job>) {
@@ -225,6 +246,7 @@ impl Writer {
         if !self.failing {
             tracing::error!(%error, path = %self.core.folder.path().display(), "the log cannot be written: nothing is taken until it can");
             (self.core.watcher.up)(false);
+            self.core.queue.set_failing(true);
         }
         self.failing = true;
         Arc::new(error)
@@ -234,6 +256,7 @@ impl Writer {
         if self.failing {
             tracing::info!("the log can be written again");
             self.failing = false;
+            self.core.queue.set_failing(false);
             (self.core.watcher.up)(true);
         }
     }

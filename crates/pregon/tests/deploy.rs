@@ -1,0 +1,298 @@
+//! What lies in `deploy/` and can run here: the sites for nginx before a gateway, and what the compose file makes of a
+//! database. The rest is looked at by `docs/site/test/deploy.test.mjs`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use pregon_testkit::{Node, NodeOptions, Server, SseClient, WsClient, eventually, http, postgres, process};
+use serde_json::json;
+
+use crate::support::official::{CLIENTS, Official};
+use crate::support::{API_KEY, PLAIN, SECRET, SOON, binary, metric, node, publish, refusal, token};
+
+fn deploy(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../deploy")
+        .join(file)
+}
+
+/// A site with every `(what, by)` replaced, each of which must be in it.
+fn site(name: &str, changes: &[(&str, &str)]) -> String {
+    let mut text = std::fs::read_to_string(deploy(&format!("nginx/{name}"))).unwrap();
+    for (what, by) in changes {
+        assert!(text.contains(what), "{name} has no {what:?}");
+        text = text.replace(what, by);
+    }
+    text
+}
+
+/// `nginx` with one site, its files in `folder`.
+fn nginx(folder: &Path, site: &str) -> Command {
+    let program = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
+        .into_iter()
+        .find(|program| Path::new(program).exists())
+        .expect("nginx is missing: run scripts/setup");
+    let here = folder.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {here}/{kind};\n"))
+        .concat();
+    let main = format!(
+        "daemon off;\nmaster_process off;\npid {here}/pid;\nerror_log stderr warn;\n\
+         events {{ worker_connections 256; }}\nhttp {{\n{temporary}{site}\n}}\n"
+    );
+    std::fs::write(folder.join("nginx.conf"), main).unwrap();
+    let mut command = Command::new(program);
+    command
+        .arg("-c")
+        .arg(folder.join("nginx.conf"))
+        .args(["-e", "stderr"]);
+    command
+}
+
+/// A gateway and the site before it, without TLS: the test clients speak none.
+struct Proxied {
+    node: Node,
+    nginx: Child,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Proxied {
+    async fn start() -> Self {
+        let config = PLAIN.replace("[server]", "[server]\ntrusted_proxies = [\"127.0.0.1\"]");
+        let config = format!("{config}[socketio]\n[limits]\nper_address = 5\n");
+        let node = node(&config).await;
+        let folder = process::scratch("nginx", None).unwrap();
+        let port = process::free_port().unwrap();
+        let log = folder.join("access.log").display().to_string();
+        let text = site(
+            "gateway.conf",
+            &[
+                ("server 127.0.0.1:8080;", &format!("server {};", node.address())),
+                ("listen 443 ssl;", &format!("listen 127.0.0.1:{port};")),
+                ("listen [::]:443 ssl;", ""),
+                ("/var/log/nginx/pregon.log", &log),
+                ("ssl_certificate ", "# "),
+                ("ssl_certificate_key ", "# "),
+            ],
+        );
+        let mut command = nginx(&folder, &text);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let nginx = process::spawn(command, process::SIGKILL).unwrap();
+        let proxied = Self {
+            node,
+            nginx,
+            folder,
+            port,
+        };
+        let answers = eventually(SOON, || async { http::get(&proxied.url("/")).await });
+        answers.await.unwrap();
+        proxied
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// A WebSocket for a client that nginx is told of as `address`.
+    async fn websocket(&self, address: &str) -> WsClient {
+        let path = format!("/ws?token={}", token(&json!({"sub": 1})));
+        let url = self.url(&path).replace("http", "ws");
+        let mut client = WsClient::connect(&url, &[("x-forwarded-for", address)])
+            .await
+            .unwrap();
+        client.next_of_type("welcome", SOON).await.unwrap();
+        client
+    }
+}
+
+impl Proxied {
+    /// A stream of the channel `news`.
+    async fn stream(&self, more: &str) -> SseClient {
+        let path = format!("/sse?channel=news{more}&token={}", token(&json!({"sub": 1})));
+        SseClient::connect(&self.url(&path), &[]).await.unwrap()
+    }
+}
+
+impl Drop for Proxied {
+    fn drop(&mut self) {
+        process::end(&mut self.nginx, process::SIGTERM, SOON);
+    }
+}
+
+#[tokio::test]
+async fn events_pass_nginx_on_every_transport() {
+    let mut proxied = Proxied::start().await;
+    let mut socket = proxied.websocket("203.0.113.1").await;
+    socket.subscribe("news").await.unwrap();
+    let mut stream = proxied.stream("").await;
+    let more = json!({"auth": {"token": token(&json!({"sub": 1}))}});
+    let mut official = Official::client(CLIENTS[0], &proxied.url(""), &["polling", "websocket"], &more);
+    official.wait("connect").await;
+    assert_eq!(official.wait("upgrade").await["transport"], "websocket");
+    let joined = official.ask("subscribe", &json!(["news"])).await;
+    assert_eq!(joined[0]["ok"], true, "{joined}");
+
+    publish(&proxied.node, "news", "hello", json!({"n": 1})).await;
+    assert_eq!(
+        socket.next_of_type("event", SOON).await.unwrap()["data"],
+        json!({"n": 1})
+    );
+    assert_eq!(
+        stream.next_event(SOON).await.unwrap().json().unwrap(),
+        json!({"n": 1})
+    );
+    assert_eq!(official.event("hello").await[0], json!({"n": 1}));
+
+    // A gateway that is replaced: the proxy finds the new one by itself, and the client resumes there.
+    let position = stream.last_id().unwrap().to_owned();
+    proxied.node.restart().await.unwrap();
+    publish(&proxied.node, "news", "hello", json!({"n": 2})).await;
+    let mut stream = proxied.stream(&format!("&since={position}")).await;
+    assert_eq!(
+        stream.next_event(SOON).await.unwrap().json().unwrap(),
+        json!({"n": 2})
+    );
+}
+
+#[tokio::test]
+async fn nginx_keeps_the_inside_inside_and_tokens_out_of_its_log() {
+    let proxied = Proxied::start().await;
+    for path in ["/metrics", "/readyz", "/healthz", "/admin", "/wsx", "/"] {
+        assert_eq!(
+            http::get(&proxied.url(path)).await.unwrap().status(),
+            404,
+            "{path}"
+        );
+    }
+    let key = format!("Bearer {API_KEY}");
+    let body = json!({"channel": "news", "event": "e", "data": 1});
+    let url = proxied.url("/api/publish");
+    let headers = [("authorization", key.as_str())];
+    let published = http::post_json(&url, &headers, &body);
+    assert_eq!(published.await.unwrap().status(), 404);
+    let secret = token(&json!({"sub": 1}));
+    let history = proxied.url(&format!("/api/history?channel=news&last=1&token={secret}"));
+    assert_eq!(http::get(&history).await.unwrap().status(), 200);
+    let log = std::fs::read_to_string(proxied.folder.join("access.log")).unwrap();
+    assert!(log.contains("\"GET /api/history\" 200"), "{log}");
+    assert!(!log.contains("token") && !log.contains(&secret), "{log}");
+}
+
+#[tokio::test]
+async fn limits_count_the_clients_behind_nginx() {
+    let proxied = Proxied::start().await;
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(proxied.websocket("203.0.113.1").await);
+    }
+    // nginx appends whom it saw itself: this machine, which is declared a proxy. What stands before that is the client.
+    let url = proxied
+        .url(&format!("/ws?token={}", token(&json!({"sub": 1}))))
+        .replace("http", "ws");
+    let refused = refusal(&url, &[("x-forwarded-for", "203.0.113.1")]).await;
+    assert!(matches!(refused, 429 | 503), "{refused}");
+    open.push(proxied.websocket("203.0.113.2").await);
+    metric(
+        &proxied.node,
+        "pregon_sessions{transport=\"websocket\"}",
+        |count| count == 6.0,
+    )
+    .await
+    .unwrap();
+}
+
+#[test]
+fn nginx_takes_the_sites_as_they_are() {
+    let folder = process::scratch("nginx", None).unwrap();
+    let authority = postgres::tls::Authority::create(&folder).unwrap();
+    for (name, host) in [
+        ("gateway.conf", "realtime.example.com"),
+        ("router.conf", "router.example.com"),
+    ] {
+        let certificate = authority.issue(host, &format!("DNS:{host}")).unwrap();
+        let live = format!("/etc/letsencrypt/live/{host}");
+        let mut text = site(
+            name,
+            &[
+                (
+                    &format!("{live}/fullchain.pem"),
+                    &certificate.cert.display().to_string(),
+                ),
+                (
+                    &format!("{live}/privkey.pem"),
+                    &certificate.key.display().to_string(),
+                ),
+            ],
+        );
+        text = text.replace("/var/log/nginx", &folder.display().to_string());
+        let output = nginx(&folder, &text).arg("-t").output().unwrap();
+        let says = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && !says.contains("[warn]"),
+            "{name}: {says}"
+        );
+    }
+}
+
+/// The compose file's services without their containers: its script on a server with passwords, then its configuration.
+#[tokio::test]
+async fn what_the_compose_file_makes_serves_a_message_to_whom_it_concerns() {
+    let options = postgres::Options {
+        auth: postgres::Auth::Scram,
+        ..Default::default()
+    };
+    let server = Server::start(options).await.unwrap();
+    let admin = server.admin("postgres").await.unwrap();
+    admin.batch_execute("CREATE DATABASE shop").await.unwrap();
+    run_init(&server);
+    let options = NodeOptions::file(deploy("docker/pregon.toml")).binary(binary());
+    let gateway = format!("postgres://pregon_gateway:entrada@{}/shop", server.address());
+    let options = options
+        .env("DATABASE_URL", gateway)
+        .env("PREGON_ADMIN_URL", server.url_for("postgres", "shop"))
+        .env("JWT_SECRET", SECRET);
+    let node = Node::spawn(options).await.unwrap();
+
+    let shop = server.admin("shop").await.unwrap();
+    let sql = "INSERT INTO conversations (user_id) VALUES ('7'), ('8')";
+    shop.batch_execute(sql).await.unwrap();
+    let url = node.ws_url(&format!("/ws?token={}", token(&json!({"sub": "7"}))));
+    let mut client = WsClient::connect(&url, &[]).await.unwrap();
+    client.next_of_type("welcome", SOON).await.unwrap();
+    client.subscribe("conversation_1").await.unwrap();
+    let foreign = client.request(json!({"type": "subscribe", "channel": "conversation_2"}));
+    assert!(format!("{:?}", foreign.await).contains("forbidden"));
+    let sql = "INSERT INTO messages (conversation_id, text) VALUES (2, 'ajeno'), (1, 'hola')";
+    shop.batch_execute(sql).await.unwrap();
+    let event = client.next_of_type("event", SOON).await.unwrap();
+    assert_eq!(
+        (&event["event"], &event["data"]["text"]),
+        (&json!("message:new"), &json!("hola"))
+    );
+}
+
+fn run_init(server: &Server) {
+    let psql = server.binaries().program("psql");
+    let path = format!(
+        "{}:{}",
+        psql.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = Command::new("sh");
+    command.arg(deploy("docker/init.sh")).env("PATH", path);
+    // In the image psql comes by a socket that asks for no password; this server asks.
+    command.envs([
+        ("POSTGRES_DB", "shop"),
+        ("GATEWAY_PASSWORD", "entrada"),
+        ("PGHOST", "127.0.0.1"),
+        ("PGPORT", &server.port().to_string()),
+        ("PGPASSWORD", "postgres"),
+    ]);
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
