@@ -3,7 +3,7 @@
     ("assets/chat-JMaCIE_v.css", include_bytes!("assets/chat-JMaCIE_v.css")),
     ("assets/chat-Jj4hCjY8.js", include_bytes!("assets/chat-Jj4hCjY8.js")),
     ("assets/chat-inbox-C7ArzEi2.css", include_bytes!("assets/chat-inbox-C7ArzEi2.css")),
-    ("assets/chat-inbox-DbcwRyaB.js", include_bytes!("assets/chat-inbox-DbcwRyaB.js")),
+    ("assets/chat-inbox-CtTtXWu1.js", include_bytes!("assets/chat-inbox-CtTtXWu1.js")),
     ("assets/deed-CPoxsUUu.js", include_bytes!("assets/deed-CPoxsUUu.js")),
     ("assets/home-nig1SdYd.js", include_bytes!("assets/home-nig1SdYd.js")),
     ("assets/home-wGKhDsN9.css", include_bytes!("assets/home-wGKhDsN9.css")),

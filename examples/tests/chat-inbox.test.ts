@@ -69,7 +69,10 @@ test("the contact is there, types, and is seen to", async () => {
   await contact.press("Enter");
   await until(async () => expect(await texts(page)).toEqual(["Hola", "¿Hay lugar?"]));
   await until(async () => expect(await page.locator(".typing").textContent()).toBe(""));
-  // Another screen closes: this one stays, and so does the contact.
+  await page.getByRole("textbox", { name: "Your answer" }).pressSequentially("Sí");
+  await page.locator(".contact", { hasText: "Somebody is writing an answer…" }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.locator(".contact", { hasText: "Your message is being looked at." }).waitFor();
   expect(errors).toEqual([]);
   await close();
 });

@@ -18,14 +18,14 @@ interface Props {
 export function Contact({ gateway, token, conversation, owner, send }: Props) {
   const t = useText(WORDS);
   const socket = useSocket(gateway, token);
-  const { typing, type } = useTyping(socket, conversation, `contact_${conversation}`);
+  const { typing, type, done } = useTyping(socket, conversation, `contact_${conversation}`);
   const looked = usePresence(socket, `presence_${conversation}`).has(owner);
   return (
     <section className="card contact" aria-labelledby="contact">
       <h2 id="contact">{t.phone}</h2>
       <p className="faint">{t.phoneLead}</p>
       <p role="status">{typing ? t.agentTypes : looked ? t.agentHere : t.agentAway}</p>
-      <Composer label={`${t.phoneWrite} ${nameOf(conversation)}`} type={type} send={send} />
+      <Composer label={`${t.phoneWrite} ${nameOf(conversation)}`} type={type} send={(text) => send(text).then(done)} />
     </section>
   );
 }

@@ -19,7 +19,7 @@ interface Props {
 export function Thread({ socket, conversation, messages, me, send }: Props) {
   const t = useText(WORDS);
   const { list, missed, onScroll, toEnd } = useStickToEnd(messages.length);
-  const { typing, type } = useTyping(socket, conversation, me);
+  const { typing, type, done } = useTyping(socket, conversation, me);
   const online = usePresence(socket, `presence_${conversation}`).has(`contact_${conversation}`);
   const name = nameOf(conversation);
   return (
@@ -46,7 +46,7 @@ export function Thread({ socket, conversation, messages, me, send }: Props) {
       <p className="typing" role="status">
         {typing && `${name} ${t.typing}`}
       </p>
-      <Composer label={t.write} type={type} send={send} />
+      <Composer label={t.write} type={type} send={(text) => send(text).then(done)} />
     </section>
   );
 }

@@ -12,10 +12,16 @@ const EVERY = 1_000;
 interface Typing {
   conversation: number;
   who: string;
+  /** They have sent what they wrote. */
+  done?: boolean;
 }
 
-/** Whether somebody else types in a conversation, and how to say that we do. */
-export function useTyping(socket: Socket, conversation: number, me: string): { typing: boolean; type: () => void } {
+/** Whether somebody else types in a conversation, and how to say that we do, or have done. */
+export function useTyping(
+  socket: Socket,
+  conversation: number,
+  me: string,
+): { typing: boolean; type: () => void; done: () => void } {
   const [typing, setTyping] = useState(false);
   const stopped = useRef<ReturnType<typeof setTimeout>>(undefined);
   const told = useRef(0);
@@ -25,17 +31,15 @@ export function useTyping(socket: Socket, conversation: number, me: string): { t
     if (now) stopped.current = setTimeout(() => setTyping(false), STOPPED);
   };
   useSocketEvent(socket, "typing", (event: Typing) => {
-    if (event.conversation === conversation && event.who !== me) set(true);
-  });
-  // What they were typing has arrived.
-  useSocketEvent(socket, "message:new", (message: { conversation_id: number }) => {
-    if (message.conversation_id === conversation) set(false);
+    if (event.conversation === conversation && event.who !== me) set(!event.done);
   });
   useEffect(() => () => set(false), [conversation]);
-  const type = () => {
-    if (Date.now() - told.current < EVERY) return;
-    told.current = Date.now();
-    socket.emit("publish", `presence_${conversation}`, "typing", { conversation, who: me });
+  const say = (done: boolean) => {
+    told.current = done ? 0 : Date.now();
+    socket.emit("publish", `presence_${conversation}`, "typing", { conversation, who: me, done });
   };
-  return { typing, type };
+  const type = () => {
+    if (Date.now() - told.current >= EVERY) say(false);
+  };
+  return { typing, type, done: () => say(true) };
 }
