@@ -10,6 +10,8 @@ export const repository = join(import.meta.dirname, "../../..");
 export interface Facts {
   name: string;
   gateway: string;
+  /** Address of its PostgreSQL database. */
+  database: string;
   tokens: Record<string, string>;
 }
 

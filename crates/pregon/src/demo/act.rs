@@ -3,6 +3,7 @@
 //! A connection for each act: the servers may be killed and come back at any moment.
 
 use std::error::Error;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::BytesMut;
@@ -12,6 +13,10 @@ use super::deeds::{APP_SECRET, Act, Delivery, Message, Sql};
 use super::example::Example;
 use super::statements::{Statement, Statements, now};
 use crate::source::webhook::signature::sign;
+
+/// How often a service tries to publish, and its pause between: longer than a kill takes.
+const PUBLISHES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Where the acts of an example go.
 #[derive(Debug)]
@@ -28,8 +33,7 @@ impl Target {
     pub(super) async fn perform(&self, act: &Act, statements: &Statements) -> anyhow::Result<()> {
         let said = match act {
             Act::Sql(sql) => self.query(sql).await?,
-            Act::Publish(message) => Some(self.redis("PUBLISH", message).await?),
-            Act::Append(message) => Some(self.redis("XADD", message).await?),
+            Act::Announce(sql) => return self.announce(sql, statements).await,
             Act::Deliver(delivery) => Some(self.deliver(delivery).await?),
         };
         said.into_iter().for_each(|statement| statements.tell(statement));
@@ -52,20 +56,42 @@ impl Target {
         Ok(Some(said))
     }
 
-    async fn redis(&self, command: &str, message: &Message) -> anyhow::Result<Statement> {
+    /// What was committed is told in any case: a Redis that is killed comes back.
+    async fn announce(&self, sql: &Sql, statements: &Statements) -> anyhow::Result<()> {
+        let client = pregon_testkit::postgres::connect(&self.url).await?;
+        let prepared = client.prepare(sql.text).await?;
+        let values: Vec<Literal<'_>> = sql.values.iter().map(|value| Literal(value.as_deref())).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        for row in client.query(&prepared, &values).await? {
+            let message = Message {
+                channel: row.try_get(0)?,
+                json: row.try_get(1)?,
+                key: row.try_get(2)?,
+            };
+            statements.tell(self.publish(&message).await?);
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, message: &Message) -> anyhow::Result<Statement> {
+        for _ in 0..PUBLISHES {
+            if let Ok(said) = self.redis(message).await {
+                return Ok(said);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.redis(message).await
+    }
+
+    async fn redis(&self, message: &Message) -> anyhow::Result<Statement> {
         let url = self.redis.as_deref().context("this example has no Redis")?;
         let client = redis::Client::open(url)?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        let mut words = redis::cmd(command);
-        words.arg(&message.channel);
-        if command == "XADD" {
-            words.arg("*").arg("data");
-        }
-        words.arg(&message.json);
+        let mut words = redis::cmd("PUBLISH");
+        words.arg(&message.channel).arg(&message.json);
         let sent = now();
         words.query_async::<redis::Value>(&mut connection).await?;
-        let fields = if command == "XADD" { " * data" } else { "" };
-        let what = format!("{command} {}{fields} '{}'", message.channel, message.json);
+        let what = format!("PUBLISH {} '{}'", message.channel, message.json);
         Ok(self.said(what, message.key.clone(), sent))
     }
 
@@ -77,7 +103,9 @@ impl Target {
         let answer = pregon_testkit::http::request("POST", url, &headers, delivery.json.as_bytes()).await?;
         anyhow::ensure!(answer.status() == 200, "the router says {}", answer.status());
         let what = format!("POST /webhook {}", delivery.json);
-        Ok(self.said(what, delivery.key.clone(), sent))
+        let mut said = self.said(what, delivery.key.clone(), sent);
+        said.quiet = delivery.quiet;
+        Ok(said)
     }
 
     fn said(&self, what: String, key: String, at: f64) -> Statement {

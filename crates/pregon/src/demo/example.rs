@@ -87,9 +87,16 @@ pub(super) static EXAMPLES: [Example; 5] = [
         name: "chat-inbox",
         config: include_str!("../../../../examples/chat-inbox/pregon.toml"),
         schema: &[include_str!("../../../../examples/chat-inbox/schema.sql")],
-        people: "INSERT INTO conversations (id, user_id) VALUES (1, 7), (2, 7), (3, 7) ON CONFLICT DO NOTHING",
+        people: include_str!("deeds/conversations.sql"),
         wire: Wire::SocketIo,
-        tokens: &[("user", || json!({"sub": 7}))],
+        tokens: &[
+            ("owner", || json!({"sub": 7})),
+            ("contact_1", || json!({"sub": "contact_1"})),
+            ("contact_2", || json!({"sub": "contact_2"})),
+            ("contact_3", || json!({"sub": "contact_3"})),
+            ("contact_4", || json!({"sub": "contact_4"})),
+            ("contact_5", || json!({"sub": "contact_5"})),
+        ],
         deeds: deeds::chat_inbox::DEEDS,
         needs_redis: false,
         needs_router: false,
@@ -97,14 +104,28 @@ pub(super) static EXAMPLES: [Example; 5] = [
     Example {
         name: "marketplace",
         config: include_str!("../../../../examples/marketplace/pregon.toml"),
-        schema: &[include_str!("../../../../examples/marketplace/schema.sql")],
+        schema: &[
+            include_str!("../../../../examples/marketplace/schema.sql"),
+            include_str!("../../../../examples/marketplace/page.sql"),
+        ],
         people: "",
         wire: Wire::Bare("/ws"),
         tokens: &[
-            ("admin", || json!({"sub": "panel", "role": "ADMIN"})),
+            (
+                "admin",
+                || json!({"sub": "panel", "role": "ADMIN", "rooms": ["tienda"]}),
+            ),
+            (
+                "seller-7",
+                || json!({"sub": "siete", "role": "SELLER", "seller_id": 7, "rooms": ["tienda"]}),
+            ),
             (
                 "seller-42",
-                || json!({"sub": "vendedor", "role": "SELLER", "seller_id": 42}),
+                || json!({"sub": "cuarenta", "role": "SELLER", "seller_id": 42, "rooms": ["tienda"]}),
+            ),
+            (
+                "customer",
+                || json!({"sub": "cliente", "role": "CLIENT", "rooms": ["tienda"]}),
             ),
         ],
         deeds: deeds::marketplace::DEEDS,
@@ -113,11 +134,15 @@ pub(super) static EXAMPLES: [Example; 5] = [
     },
     Example {
         name: "whatsapp-router",
-        config: include_str!("../../../../examples/whatsapp-router/pregon.toml"),
+        config: include_str!("../../../../examples/whatsapp-router/page.toml"),
         schema: &[include_str!("../../../../examples/whatsapp-router/schema.sql")],
         people: include_str!("deeds/writers.sql"),
         wire: Wire::SocketIo,
-        tokens: &[("agent", || json!({"sub": 7, "area": "general"}))],
+        tokens: &[
+            ("todas", || json!({"sub": 1, "area": "todas"})),
+            ("general", || json!({"sub": 7, "area": "general"})),
+            ("ventas", || json!({"sub": 8, "area": "ventas"})),
+        ],
         deeds: deeds::whatsapp_router::DEEDS,
         needs_redis: false,
         needs_router: true,

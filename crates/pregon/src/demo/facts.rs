@@ -22,6 +22,8 @@ pub(super) struct Facts {
     tokens: BTreeMap<&'static str, String>,
     /// What a person may type to make an event: psql or redis-cli with its address.
     pub(super) shell: String,
+    /// Its database, for services of its own.
+    database: String,
     routes: Vec<Route>,
     kill: Vec<&'static str>,
     /// The gateway's dashboard.
@@ -37,6 +39,14 @@ struct Route {
 }
 
 impl Facts {
+    /// The role that a token is of.
+    pub(super) fn role_of(&self, token: &str) -> Option<&'static str> {
+        let mut roles = self.tokens.iter();
+        roles
+            .find(|(_, own)| own.as_str() == token)
+            .map(|(role, _)| *role)
+    }
+
     pub(super) fn of(running: &Running) -> Self {
         let example = running.example;
         let config: Table = example.config.parse().unwrap_or_default();
@@ -57,6 +67,7 @@ impl Facts {
             path: example.wire.path(),
             tokens: running.tokens.clone(),
             shell: running.shell(),
+            database: running.database.clone(),
             routes: routes(&config),
             kill: kill.collect(),
             admin_url: running.dashboard.clone(),

@@ -20,6 +20,7 @@ mod traffic;
 mod victims;
 mod facts;
 mod files;
+mod report;
 mod page;
 
 use std::collections::BTreeMap;

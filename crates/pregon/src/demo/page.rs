@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::facts::Facts;
 use super::files;
+use super::report;
 use super::statements::{Following, Statement, Statements, now};
 use super::traffic::{Refused, Traffic};
 use super::victims::{Away, NotKilled, Victim, Victims};
@@ -51,6 +52,7 @@ pub(super) fn router(demo: Demo) -> Router {
         .route("/demo/{file}", get(facts))
         .route("/demo/{example}/strip", get(strip))
         .route("/demo/{example}/deed/{kind}", post(deed))
+        .route("/demo/marketplace/graphql", post(report::answer))
         .route("/demo/kill/{victim}", post(kill))
         .fallback(get(files::serve))
         .layer(DefaultBodyLimit::max(BODY))

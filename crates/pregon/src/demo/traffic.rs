@@ -65,6 +65,14 @@ impl Traffic {
         }
     }
 
+    /// The database of an example.
+    pub(super) fn database(&self, name: &str) -> anyhow::Result<&str> {
+        let target = self.targets.iter().find(|target| target.example.name == name);
+        Ok(&target
+            .ok_or_else(|| anyhow::anyhow!("the {name} does not run"))?
+            .url)
+    }
+
     /// Does a deed of an example, without a name the first.
     pub(super) async fn happen(&self, name: &str, kind: Option<&str>, body: &Value) -> Result<(), Refused> {
         let target = self.targets.iter().find(|target| target.example.name == name);

@@ -27,6 +27,8 @@ export interface Arrival {
   event?: string;
   /** It was brought after a break. */
   replayed?: boolean;
+  /** Where the page knows better than the example's configuration. */
+  route?: RouteFact;
 }
 
 export interface Line {
@@ -111,6 +113,13 @@ export class StripStore {
     this.#mind();
   }
 
+  /** What was said before `moment` (ms since 1970, this page's clock) is on the screen by another way: a report that was fetched after it. */
+  covered(moment: number): void {
+    for (const line of [...this.#open.values()]) {
+      if (line.statement.at - this.ahead < moment) this.#match(line, { channel: "", replayed: true, at: moment });
+    }
+  }
+
   /** Called now and then: who waits for too long, while all is well, has missed something. */
   look(now = Date.now()): void {
     for (const line of this.#open.values()) {
@@ -131,7 +140,7 @@ export class StripStore {
     const millis = Math.max(0, arrival.at + this.ahead - line.statement.at);
     // What was sent while something was down is brought by its coming back, not by the road that is measured.
     const replayed = arrival.replayed || line.statement.at - this.ahead < this.#well;
-    this.#replace(line, { ...line, state: "seen", replayed, millis, route: matching(this.facts.routes, arrival) });
+    this.#replace(line, { ...line, state: "seen", replayed, millis, route: arrival.route ?? matching(this.facts.routes, arrival) });
     if (!replayed) this.#took.push(millis);
     if (this.#took.length > SAMPLES) this.#took.shift();
     this.#set({

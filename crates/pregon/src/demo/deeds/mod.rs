@@ -52,11 +52,8 @@ impl Ask<'_> {
 #[derive(Debug)]
 pub(super) enum Act {
     Sql(Sql),
-    /// To who listens in Redis at this moment.
-    Publish(Message),
-    /// Into a stream of Redis, which keeps it.
-    #[allow(dead_code)]
-    Append(Message),
+    /// A statement whose rows (channel, message, key) are published in Redis, by a service that does not give up when it is away.
+    Announce(Sql),
     /// A delivery of WhatsApp.
     Deliver(Delivery),
 }
@@ -71,7 +68,7 @@ pub(super) struct Sql {
     pub(super) quiet: bool,
 }
 
-/// A message of the services, in a channel or a stream of Redis.
+/// A message of the services, in a channel of Redis.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) channel: String,
@@ -85,6 +82,8 @@ pub(super) struct Message {
 pub(super) struct Delivery {
     pub(super) json: String,
     pub(super) key: String,
+    /// It makes no event that the page knows by a key.
+    pub(super) quiet: bool,
 }
 
 /// The secret that the demo signs its deliveries with; its router is reachable from this machine only.
