@@ -6,7 +6,7 @@ import { createHmac } from "node:crypto";
 import { join } from "node:path";
 import { addTypenameToDocument } from "@apollo/client/utilities";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { print } from "graphql";
 import { ADMIN, SELLER, SHOP } from "../marketplace/web/src/queries";
 import { findings, launch, open } from "./support/browser";
@@ -139,10 +139,11 @@ test("kills of the gateway and of Redis leave no report old", async () => {
     // The order is in the shop's database; the service says it as soon as Redis is back.
     await order(6);
   });
-  // The gateway hears Redis again when an order comes through.
+  // The gateway hears Redis again when an order comes through. Each has some seconds: there is not enough for one at every look.
   await until(async () => {
     await order(6);
-    expect(await orders(admin)).toBeGreaterThan(before[0] + 4);
+    const arrived = async () => expect(await orders(admin)).toBeGreaterThan(before[0] + 4);
+    await vi.waitFor(arrived, { timeout: 3000, interval: 50 });
   });
   for (const { page } of screens) {
     await until(async () => {
