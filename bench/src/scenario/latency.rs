@@ -262,7 +262,8 @@ fn report(samples: &Samples, notes: Vec<String>, quick: bool) -> Report {
         theirs: middle(samples, load, BARE, value),
         bar,
     };
-    let (p50, p99): (fn(&Sample) -> f64, fn(&Sample) -> f64) = (|s| s.p50, |s| s.p99);
+    let p50 = |s: &Sample| s.p50;
+    let p99 = |s: &Sample| s.p99;
     let (promised, twice) = (Bar::Ratio(1.3), Bar::Ratio(2.0));
     let mut figures = vec![
         figure("client, p50", &SINGLE, GATEWAY, p50, promised),
