@@ -32,6 +32,7 @@ pub mod config;
 pub mod install;
 pub mod router;
 pub mod metrics;
+mod exposition;
 pub mod serve;
 pub mod conformance;
 pub mod demo;

@@ -1,37 +1,31 @@
 //! The node's metrics as numbers: read from the text that `/metrics` serves, so that the dashboard and Prometheus never disagree.
 
+use crate::exposition::Samples;
 use crate::metrics::Metrics;
 
-/// One line of the exposition.
-struct Sample {
-    name: String,
-    labels: Vec<(String, String)>,
-    value: f64,
-}
-
 /// All metrics at one moment.
-pub(super) struct Exposition(Vec<Sample>);
+pub(super) struct Exposition(Samples);
 
 impl Exposition {
     pub(super) fn of(metrics: &Metrics) -> Self {
-        Self(metrics.render().lines().filter_map(parse).collect())
+        Self(Samples::parse(&metrics.render()))
     }
 
     /// The metric of this name (without `pregon_`), zero if it has not been set.
     pub(super) fn value(&self, name: &str) -> f64 {
-        self.lines(name).map(|sample| sample.value).sum()
+        self.0.sum(&full(name))
     }
 
     /// The metric of this name with this label.
     pub(super) fn labelled(&self, name: &str, value: &str) -> Option<f64> {
-        let is = |sample: &&Sample| sample.labels.iter().any(|(_, own)| own == value);
-        self.lines(name).find(is).map(|sample| sample.value)
+        let found = self.by_label(name).find(|(own, _)| *own == value);
+        found.map(|(_, value)| value)
     }
 
     /// The metric of this name by its only label.
     pub(super) fn by_label(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
-        self.lines(name)
-            .filter_map(|sample| Some((sample.labels.first()?.1.as_str(), sample.value)))
+        let all: Vec<_> = self.0.by_first_label(&full(name)).collect();
+        all.into_iter()
     }
 
     /// A histogram: for each upper bound the values up to it, counted from the smallest, and the sum of all values.
@@ -45,55 +39,10 @@ impl Exposition {
         let sum = self.value(&format!("{name}_sum"));
         serde_json::json!({ "buckets": buckets, "sum": sum, "count": self.value(&format!("{name}_count")) })
     }
-
-    fn lines<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Sample> {
-        let name = format!("pregon_{name}");
-        self.0.iter().filter(move |sample| sample.name == name)
-    }
 }
 
-fn parse(line: &str) -> Option<Sample> {
-    if line.starts_with('#') {
-        return None;
-    }
-    let (series, value) = line.rsplit_once(' ')?;
-    let (name, labels) = match series.split_once('{') {
-        Some((name, labels)) => (name, parse_labels(labels.strip_suffix('}')?)),
-        None => (series, Vec::new()),
-    };
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value: value.parse().ok()?,
-    })
-}
-
-/// `a="x",b="y"`, where `\"`, `\\` and `\n` stand for what they do.
-fn parse_labels(text: &str) -> Vec<(String, String)> {
-    let mut labels = Vec::new();
-    let mut rest = text;
-    while let Some((name, quoted)) = rest.split_once("=\"") {
-        let mut value = String::new();
-        let mut letters = quoted.char_indices();
-        let mut end = quoted.len();
-        while let Some((at, letter)) = letters.next() {
-            match letter {
-                '"' => {
-                    end = at + 1;
-                    break;
-                }
-                '\\' => match letters.next() {
-                    Some((_, 'n')) => value.push('\n'),
-                    Some((_, other)) => value.push(other),
-                    None => break,
-                },
-                other => value.push(other),
-            }
-        }
-        labels.push((name.trim_start_matches(',').to_owned(), value));
-        rest = quoted.get(end..).unwrap_or_default();
-    }
-    labels
+fn full(name: &str) -> String {
+    format!("pregon_{name}")
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::exposition::Samples;
 use super::scrape::Reading;
+use crate::exposition::Samples;
 
 /// How a gateway is and what it did between two readings.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,7 +2,6 @@
 //!
 //! `scrape` reads, `figures` makes rates and quantiles of two readings, `screen` draws them, `live` is the loop on a terminal.
 
-mod exposition;
 mod figures;
 mod live;
 mod scrape;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::exposition::Samples;
+use crate::exposition::Samples;
 
 /// A gateway that does not answer within this is as good as away.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -128,10 +128,15 @@ impl Queue {
         }
     }
 
-    /// Whether the disk takes something.
-    pub(super) fn set_failing(&self, failing: bool) {
-        self.inner.lock().failing = failing;
+    /// Notes whether the disk takes nothing; whether that is news.
+    pub(super) fn set_failing(&self, failing: bool) -> bool {
+        let before = std::mem::replace(&mut self.inner.lock().failing, failing);
         self.wake.notify_one();
+        before != failing
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.inner.lock().failing
     }
 
     /// Takes nothing more.

@@ -37,7 +37,6 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Time of the last record; it never goes back.
     time: u64,
-    failing: bool,
 }
 
 /// Batches that are being written.
@@ -92,7 +91,6 @@ impl Writer {
             begun,
             buffer: Vec::new(),
             time,
-            failing: false,
         }
     }
 
@@ -250,23 +248,20 @@ impl Writer {
 
     fn failed(&mut self, error: io::Error) -> Arc<io::Error> {
         self.core.watcher.metrics.log_failures.inc();
-        if !self.failing {
+        if self.core.queue.set_failing(true) {
             tracing::error!(%error, path = %self.core.folder.path().display(), "the log cannot be written: nothing is taken until it can");
             (self.core.watcher.up)(false);
-            self.core.queue.set_failing(true);
         }
-        self.failing = true;
         Arc::new(error)
     }
 
     fn recovered(&mut self) {
         let broken = || self.core.broken.get().is_some();
         // What the disk takes now does not bring back what an fsync lost.
-        if !self.failing || broken() {
+        if !self.core.queue.is_failing() || broken() {
             return;
         }
         tracing::info!("the log can be written again");
-        self.failing = false;
         self.core.queue.set_failing(false);
         (self.core.watcher.up)(true);
         if broken() {

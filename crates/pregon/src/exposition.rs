@@ -2,7 +2,7 @@
 
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     name: String,
     labels: Vec<(String, String)>,
     value: f64,
@@ -10,19 +10,19 @@ pub(super) struct Sample {
 
 /// All lines of one reading.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Samples(Vec<Sample>);
+pub(crate) struct Samples(Vec<Sample>);
 
 impl Samples {
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         Self(text.lines().filter_map(sample).collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The value of a metric without labels; 0 where there is none.
-    pub(super) fn value(&self, name: &str) -> f64 {
+    pub(crate) fn value(&self, name: &str) -> f64 {
         self.of(name)
             .map(|sample| sample.value)
             .next()
@@ -30,23 +30,29 @@ impl Samples {
     }
 
     /// Sum over all labels.
-    pub(super) fn sum(&self, name: &str) -> f64 {
+    pub(crate) fn sum(&self, name: &str) -> f64 {
         self.of(name).map(|sample| sample.value).sum()
     }
 
     /// Values by one label, in the order of the text.
-    pub(super) fn by<'s>(&'s self, name: &'s str, label: &'s str) -> impl Iterator<Item = (&'s str, f64)> {
+    pub(crate) fn by<'s>(&'s self, name: &'s str, label: &'s str) -> impl Iterator<Item = (&'s str, f64)> {
         self.of(name)
             .filter_map(move |sample| Some((sample.label(label)?, sample.value)))
     }
 
     /// The value with that label.
-    pub(super) fn at(&self, name: &str, label: &str, wanted: &str) -> f64 {
+    pub(crate) fn at(&self, name: &str, label: &str, wanted: &str) -> f64 {
         let found = self.by(name, label).find(|(value, _)| *value == wanted);
         found.map_or(0.0, |(_, value)| value)
     }
 
-    fn of<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Sample> {
+    /// Values by their first label, which is the only one of most metrics.
+    pub(crate) fn by_first_label<'s>(&'s self, name: &str) -> impl Iterator<Item = (&'s str, f64)> {
+        self.of(name)
+            .filter_map(|sample| Some((sample.labels.first()?.1.as_str(), sample.value)))
+    }
+
+    fn of<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s Sample> {
         self.0.iter().filter(move |sample| sample.name == name)
     }
 }
