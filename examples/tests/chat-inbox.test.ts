@@ -1,28 +1,16 @@
 // The inbox's page: order, counts, place in a conversation, typing, presence; and that kills lose no message.
 
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { findings, launch, open } from "./support/browser";
-import { Demo } from "./support/demo";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import { findings } from "./support/browser";
+import { stage } from "./support/stage";
 import { counter, killed, until } from "./support/strip";
 
-let demo: Demo;
-let browser: Browser;
-beforeAll(async () => {
-  [demo, browser] = await Promise.all([Demo.start({ quiet: true }), launch()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  expect(await demo?.stop()).toBe(0);
-});
+const on = stage();
 
 const say = (conversation_id: number, message: string, sender = "user") =>
-  demo.deed("chat-inbox", "mensaje", { conversation_id, sender, message });
-const inbox = async (options?: object) => {
-  const seen = await open(browser, `${demo.url}/chat-inbox/`, options);
-  await seen.page.locator("[data-status=connected]").waitFor();
-  return seen;
-};
+  on.demo.deed("chat-inbox", "mensaje", { conversation_id, sender, message });
+const inbox = (options?: object) => on.page("/chat-inbox/", options);
 const names = (page: Page) => page.locator(".conversations .name").allTextContents();
 const line = (page: Page, name: string) => page.locator(".conversations button", { hasText: name });
 const texts = (page: Page) => page.locator("[data-message]").evaluateAll((all) => all.map((one) => one.firstChild?.textContent));
@@ -109,7 +97,7 @@ test("kills of the gateway and of PostgreSQL lose no message", async () => {
   await killed(page, "gateway", async () => {
     await page.locator(".light[data-colour=yellow]").waitFor();
     for (let i = 1; i <= 4; i++) await say(5, `sin gateway ${i}`);
-    await demo.deed("chat-inbox", "conversacion");
+    await on.demo.deed("chat-inbox", "conversacion");
   });
   const said = ["antes", ...[1, 2, 3, 4].map((i) => `sin gateway ${i}`)];
   await until(async () => expect(await texts(page)).toEqual(said));

@@ -1,27 +1,15 @@
 // The shop's page: totals, stock, and that kills lose no sale.
 
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { findings, launch, open } from "./support/browser";
-import { Demo } from "./support/demo";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import { findings } from "./support/browser";
+import { stage } from "./support/stage";
 import { counter, killed, until } from "./support/strip";
 
-let demo: Demo;
-let browser: Browser;
-beforeAll(async () => {
-  [demo, browser] = await Promise.all([Demo.start({ quiet: true }), launch()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  expect(await demo?.stop()).toBe(0);
-});
+const on = stage();
 
-const sell = (body: object = {}) => demo.deed("live-sales", "venta", body);
-const shop = async (options?: object) => {
-  const seen = await open(browser, `${demo.url}/live-sales/`, options);
-  await seen.page.locator("[data-status=connected]").waitFor();
-  return seen;
-};
+const sell = (body: object = {}) => on.demo.deed("live-sales", "venta", body);
+const shop = (options?: object) => on.page("/live-sales/", options);
 const figures = (page: Page) =>
   page.evaluate(() => ({
     total: document.querySelector("[data-figure=total]")?.textContent,

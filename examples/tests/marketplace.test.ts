@@ -5,30 +5,19 @@ import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { join } from "node:path";
 import { addTypenameToDocument } from "@apollo/client/utilities";
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import type { Page } from "playwright-core";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { print } from "graphql";
 import { ADMIN, SELLER, SHOP } from "../marketplace/web/src/queries";
-import { findings, launch, open } from "./support/browser";
-import { Demo, repository } from "./support/demo";
+import { findings } from "./support/browser";
+import { repository } from "./support/demo";
+import { stage } from "./support/stage";
 import { counter, killed, until } from "./support/strip";
 
-let demo: Demo;
-let browser: Browser;
-beforeAll(async () => {
-  [demo, browser] = await Promise.all([Demo.start({ quiet: true }), launch()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  expect(await demo?.stop()).toBe(0);
-});
+const on = stage();
 
-const view = async (name: string, options?: object) => {
-  const seen = await open(browser, `${demo.url}/marketplace/#${name}`, options);
-  await seen.page.locator("[data-status=connected]").waitFor();
-  return seen;
-};
-const order = (product: number, quantity = 1) => demo.deed("marketplace", "pedido", { product, quantity });
+const view = (name: string, options?: object) => on.page(`/marketplace/#${name}`, options);
+const order = (product: number, quantity = 1) => on.demo.deed("marketplace", "pedido", { product, quantity });
 const orders = async (page: Page) => Number(await page.locator("[data-figure]").first().textContent());
 const recent = (page: Page) =>
   page.locator("[data-order]").evaluateAll((all) => all.map((one) => Number(one.getAttribute("data-order"))));
@@ -159,7 +148,7 @@ test("kills of the gateway and of Redis leave no report old", async () => {
 });
 
 test("the demo answers what the report service answers", async () => {
-  const { tokens, database } = await demo.facts("marketplace");
+  const { tokens, database } = await on.demo.facts("marketplace");
   const secret = "a secret of the service";
   const service = await reports({ DATABASE_URL: database, JWT_SECRET: secret });
   const cases = [
@@ -174,7 +163,7 @@ test("the demo answers what the report service answers", async () => {
     const { name } = document.definitions[0] as { name: { value: string } };
     const body = { operationName: name.value, query: print(addTypenameToDocument(document)) };
     const theirs = await ask(service, resigned(tokens[role]!, secret), body);
-    const ours = await ask(`${demo.url}/demo/marketplace/graphql`, tokens[role]!, body);
+    const ours = await ask(`${on.demo.url}/demo/marketplace/graphql`, tokens[role]!, body);
     if (theirs.errors) expect(ours.errors, `${name.value} for ${role}`).toHaveLength(1);
     else expect(ours, `${name.value} for ${role}`).toEqual(theirs);
   }

@@ -1,27 +1,15 @@
 // The turnstile's page: two tills, what they tell, and that kills of the gateway and of PostgreSQL lose nothing.
 
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { findings, launch, open } from "./support/browser";
-import { Demo } from "./support/demo";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import { findings } from "./support/browser";
+import { stage } from "./support/stage";
 import { counter, killed, patiently, until } from "./support/strip";
 
-let demo: Demo;
-let browser: Browser;
-beforeAll(async () => {
-  [demo, browser] = await Promise.all([Demo.start({ quiet: true }), launch()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  expect(await demo?.stop()).toBe(0);
-});
+const on = stage();
 
-const enter = (body: object = {}) => demo.deed("turnstile", "entrada", body);
-const till = async (options?: object) => {
-  const seen = await open(browser, `${demo.url}/turnstile/`, options);
-  await seen.page.locator("[data-status=connected]").waitFor();
-  return seen;
-};
+const enter = (body: object = {}) => on.demo.deed("turnstile", "entrada", body);
+const till = (options?: object) => on.page("/turnstile/", options);
 /** Keys of the entries on a page, the newest first. */
 const shown = (page: Page) =>
   page.locator(".newest [data-entry], .entries [data-entry]").evaluateAll((all) => all.map((one) => Number(one.getAttribute("data-entry"))));
@@ -84,7 +72,7 @@ test("a till that was closed shows what it missed", async () => {
   await page.locator("[data-counter=seen] dd", { hasText: "1" }).waitFor();
   await page.goto("about:blank");
   for (let i = 0; i < 2; i++) await enter();
-  await page.goto(`${demo.url}/turnstile/`);
+  await page.goto(`${on.demo.url}/turnstile/`);
   await page.getByRole("heading", { name: "2 entries while you were away" }).waitFor();
   expect(errors).toEqual([]);
   await close();

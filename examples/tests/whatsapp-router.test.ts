@@ -1,29 +1,17 @@
 // A telephone and the agents' inbox: webhooks in, answers and ticks back, areas, and kills that lose nothing.
 
-import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { findings, launch, open } from "./support/browser";
-import { Demo } from "./support/demo";
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import { findings } from "./support/browser";
+import { stage } from "./support/stage";
 import { counter, killed, until } from "./support/strip";
 
-let demo: Demo;
-let browser: Browser;
-beforeAll(async () => {
-  [demo, browser] = await Promise.all([Demo.start({ quiet: true }), launch()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  expect(await demo?.stop()).toBe(0);
-});
+const on = stage();
 
-const screen = async (role: string, options?: object) => {
-  const seen = await open(browser, `${demo.url}/whatsapp-router/?role=${role}`, options);
-  await seen.page.locator("[data-status=connected]").waitFor();
-  return seen;
-};
+const screen = (role: string, options?: object) => on.page(`/whatsapp-router/?role=${role}`, options);
 const ANA = "5215500000001";
 const BETO = "5215500000002";
-const write = (telefono: string, texto: string) => demo.deed("whatsapp-router", "mensaje", { telefono, texto });
+const write = (telefono: string, texto: string) => on.demo.deed("whatsapp-router", "mensaje", { telefono, texto });
 const line = (page: Page, name: string) => page.locator(".agents .conversations button", { hasText: name });
 const texts = (page: Page, side: ".phone" | ".agents") =>
   page.locator(`${side} [data-wamid]`).evaluateAll((all) => all.map((one) => one.firstChild?.textContent));

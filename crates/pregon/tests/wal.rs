@@ -535,6 +535,18 @@ async fn an_idle_database_keeps_no_wal() {
         .unwrap();
 }
 
+/// A gateway of the table in the schema `app` with a role that has only what it was given, its role, and a client.
+async fn with_few_rights(database: &Database<'_>, config: &str) -> (String, Node, WsClient) {
+    let role = database.create_role("gateway").await.unwrap();
+    let text = config.replace("table = \"pedidos\"", "table = \"app.pedidos\"");
+    let options = crate::support::options(&text)
+        .env("DATABASE_URL", database.url_as(&role))
+        .env("PREGON_ADMIN_URL", database.url());
+    let node = Node::spawn(options).await.unwrap();
+    let client = follow(&node, "pedidos").await;
+    (role, node, client)
+}
+
 /// The gateway's role has REPLICATION and SELECT on the watched table, and nothing more.
 #[tokio::test]
 async fn the_least_privileged_role_is_enough() {
@@ -543,13 +555,7 @@ async fn the_least_privileged_role_is_enough() {
         .execute("CREATE SCHEMA app; CREATE TABLE app.pedidos (id int PRIMARY KEY, estado text, doble int GENERATED ALWAYS AS (id * 2) STORED)")
         .await
         .unwrap();
-    let role = database.create_role("gateway").await.unwrap();
-    let text = config("where = \"estado = 'x'\"").replace("table = \"pedidos\"", "table = \"app.pedidos\"");
-    let options = crate::support::options(&text)
-        .env("DATABASE_URL", database.url_as(&role))
-        .env("PREGON_ADMIN_URL", database.url());
-    let node = Node::spawn(options).await.unwrap();
-    let mut client = follow(&node, "pedidos").await;
+    let (role, _node, mut client) = with_few_rights(&database, &config("where = \"estado = 'x'\"")).await;
     database
         .execute("INSERT INTO app.pedidos VALUES (1, 'x'), (2, 'y'); DELETE FROM app.pedidos")
         .await
@@ -578,13 +584,7 @@ async fn the_least_privileged_role_reads_large_values_by_any_identity() {
         )
         .await
         .unwrap();
-    let role = database.create_role("gateway").await.unwrap();
-    let text = config("operations = [\"update\"]").replace("table = \"pedidos\"", "table = \"app.pedidos\"");
-    let options = crate::support::options(&text)
-        .env("DATABASE_URL", database.url_as(&role))
-        .env("PREGON_ADMIN_URL", database.url());
-    let node = Node::spawn(options).await.unwrap();
-    let mut client = follow(&node, "pedidos").await;
+    let (_role, _node, mut client) = with_few_rights(&database, &config("operations = [\"update\"]")).await;
     database
         .execute("INSERT INTO app.pedidos VALUES ('a', 1, repeat('x', 9000))")
         .await

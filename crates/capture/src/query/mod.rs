@@ -14,7 +14,8 @@ use tokio_postgres::types::ToSql;
 
 use crate::connect::{ConnectError, chain};
 pub use named::{NamedSql, SqlError};
-pub(crate) use param::{Param, TextParam};
+pub(crate) use param::Param;
+pub use param::TextParam;
 pub use pool::{Lease, Pool, PoolOptions};
 
 /// Why a query gave no answer.

@@ -12,7 +12,7 @@ pub(crate) struct Param<'a>(pub(crate) &'a Value);
 
 /// Text as a query parameter of any type.
 #[derive(Debug, Clone)]
-pub(crate) struct TextParam<'a>(pub(crate) Option<&'a str>);
+pub struct TextParam<'a>(pub Option<&'a str>);
 
 impl ToSql for Param<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {

@@ -2,12 +2,11 @@
 //!
 //! A connection for each act: the servers may be killed and come back at any moment.
 
-use std::error::Error;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::BytesMut;
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+use pregon_capture::query::TextParam;
+use tokio_postgres::types::ToSql;
 
 use super::deeds::{APP_SECRET, Act, Delivery, Message, Sql};
 use super::example::Example;
@@ -44,7 +43,11 @@ impl Target {
     async fn query(&self, sql: &Sql) -> anyhow::Result<Option<Statement>> {
         let client = pregon_testkit::postgres::connect(&self.url).await?;
         let prepared = client.prepare(sql.text).await?;
-        let values: Vec<Literal<'_>> = sql.values.iter().map(|value| Literal(value.as_deref())).collect();
+        let values: Vec<TextParam<'_>> = sql
+            .values
+            .iter()
+            .map(|value| TextParam(value.as_deref()))
+            .collect();
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
         let sent = now();
         let Some(row) = client.query_opt(&prepared, &values).await? else {
@@ -60,7 +63,11 @@ impl Target {
     async fn announce(&self, sql: &Sql, statements: &Statements) -> anyhow::Result<()> {
         let client = pregon_testkit::postgres::connect(&self.url).await?;
         let prepared = client.prepare(sql.text).await?;
-        let values: Vec<Literal<'_>> = sql.values.iter().map(|value| Literal(value.as_deref())).collect();
+        let values: Vec<TextParam<'_>> = sql
+            .values
+            .iter()
+            .map(|value| TextParam(value.as_deref()))
+            .collect();
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
         for row in client.query(&prepared, &values).await? {
             let message = Message {
@@ -118,30 +125,6 @@ impl Target {
             quiet: false,
         }
     }
-}
-
-/// A value as it would be typed into psql; the server knows its type.
-#[derive(Debug)]
-struct Literal<'a>(Option<&'a str>);
-
-impl ToSql for Literal<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        let Some(text) = self.0 else {
-            return Ok(IsNull::Yes);
-        };
-        out.extend_from_slice(text.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    to_sql_checked!();
 }
 
 /// The statement as a person would write it: values in their places, without what only we ask for.

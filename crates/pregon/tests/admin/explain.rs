@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use pregon_testkit::{Node, WsClient, eventually, http};
 use serde_json::{Value, json};
 
-use super::{ask, get, node_with};
+use super::{HOOK, ask, get, node_with};
 use crate::support::{SOON, connect, post, publish};
 
 async fn explain(node: &Node, user: &str, event: &str) -> Value {
@@ -131,17 +131,6 @@ async fn what_waits_for_a_slow_client_is_not_called_written() {
     let told = eventually(SOON, waits).await.unwrap();
     assert_eq!(step(&told, "written")["outcome"], "no");
 }
-
-const HOOK: &str = r#"
-[[webhook]]
-name = "pedidos"
-path = "/hooks/pedidos"
-secret = "secreto-de-pedidos"
-[[route]]
-from = "pedidos"
-when = "message.total > 100"
-to = "room_{room}"
-"#;
 
 async fn deliver(node: &Node, body: &Value) {
     let body = body.to_string();

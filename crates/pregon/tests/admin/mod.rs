@@ -13,7 +13,19 @@ use crate::support::{PLAIN, options};
 
 const TOKEN: &str = "un-token-de-operador";
 
-/// A node with a dashboard and a webhook, which needs no database to be a source.
+/// A webhook, which needs no database to be a source; its rule may go on.
+const HOOK: &str = r#"
+[[webhook]]
+name = "pedidos"
+path = "/hooks/pedidos"
+secret = "secreto-de-pedidos"
+[[route]]
+from = "pedidos"
+when = "message.total > 100"
+to = "room_{room}"
+"#;
+
+/// A node with a dashboard.
 async fn node_with(more: &str) -> Node {
     let options = options(&format!("{PLAIN}{more}")).env("PREGON_ADMIN_TOKEN", TOKEN);
     Node::spawn(options).await.unwrap()

@@ -3,7 +3,7 @@
 use pregon_testkit::{SseClient, WsClient, eventually};
 use serde_json::{Value, json};
 
-use super::{ask, bearer, get, node_with, post};
+use super::{HOOK, ask, bearer, get, node_with, post};
 use crate::support::{SOON, connect, publish};
 
 #[tokio::test]
@@ -201,22 +201,12 @@ async fn a_slow_session_is_seen_waiting_and_then_closed() {
     assert_eq!(eventually(SOON, is_closed).await.unwrap()["code"], 3001);
 }
 
-const HOOK: &str = r#"
-[[webhook]]
-name = "pedidos"
-path = "/hooks/pedidos"
-secret = "secreto-de-pedidos"
-[[route]]
-from = "pedidos"
-when = "message.total > 100"
-to = "room_{room}"
-event = "pedido"
-payload = { total = "message.total" }
-"#;
-
 #[tokio::test]
 async fn a_sample_says_which_rules_take_it_and_publishes_nothing() {
-    let node = node_with(HOOK).await;
+    let node = node_with(&format!(
+        "{HOOK}event = \"pedido\"\npayload = {{ total = \"message.total\" }}\n"
+    ))
+    .await;
     let sample = |total: u32| json!({"source": "pedidos", "row": {"total": total, "room": "a"}});
     let (_, taken) = post(&node, "try-route", &sample(150)).await;
     assert_eq!(taken["rules"][0]["channels"], json!(["room_a"]));
