@@ -1,9 +1,9 @@
 // Made by `npm run build` in examples/.
 &[
     ("assets/chat-JMaCIE_v.css", include_bytes!("assets/chat-JMaCIE_v.css")),
-    ("assets/chat-Jj4hCjY8.js", include_bytes!("assets/chat-Jj4hCjY8.js")),
+    ("assets/chat-inbox-C1fTPb3u.js", include_bytes!("assets/chat-inbox-C1fTPb3u.js")),
     ("assets/chat-inbox-C7ArzEi2.css", include_bytes!("assets/chat-inbox-C7ArzEi2.css")),
-    ("assets/chat-inbox-CtTtXWu1.js", include_bytes!("assets/chat-inbox-CtTtXWu1.js")),
+    ("assets/chat-lTWkTNLr.js", include_bytes!("assets/chat-lTWkTNLr.js")),
     ("assets/deed-CPoxsUUu.js", include_bytes!("assets/deed-CPoxsUUu.js")),
     ("assets/home-nig1SdYd.js", include_bytes!("assets/home-nig1SdYd.js")),
     ("assets/home-wGKhDsN9.css", include_bytes!("assets/home-wGKhDsN9.css")),
@@ -17,8 +17,8 @@
     ("assets/turnstile-f184Wrqc.css", include_bytes!("assets/turnstile-f184Wrqc.css")),
     ("assets/turnstile-iuAp0Gcn.js", include_bytes!("assets/turnstile-iuAp0Gcn.js")),
     ("assets/useStatus-Ciaw_e2I.js", include_bytes!("assets/useStatus-Ciaw_e2I.js")),
-    ("assets/whatsapp-router-Ci5TVRps.js", include_bytes!("assets/whatsapp-router-Ci5TVRps.js")),
     ("assets/whatsapp-router-D8HfGRZy.css", include_bytes!("assets/whatsapp-router-D8HfGRZy.css")),
+    ("assets/whatsapp-router-m9x6lXDp.js", include_bytes!("assets/whatsapp-router-m9x6lXDp.js")),
     ("chat-inbox/index.html", include_bytes!("chat-inbox/index.html")),
     ("icon.svg", include_bytes!("icon.svg")),
     ("index.html", include_bytes!("index.html")),

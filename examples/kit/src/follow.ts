@@ -29,10 +29,17 @@ export interface FollowOptions {
 export function follow(socket: Socket, channel: string, hear: Hear, { last = 50, gap }: FollowOptions = {}): () => void {
   let position: string | undefined;
   let left = false;
+  let again: ReturnType<typeof setTimeout> | undefined;
   const subscribe = () => {
+    clearTimeout(again);
     const from = position ? { since: position } : { last };
     socket.emit("subscribe", channel, from, (answer: Answer) => {
       if (left) return;
+      // The gateway could not ask its database whether we may: it says so, and will know soon.
+      if (answer.error === "unavailable") {
+        again = setTimeout(() => socket.connected && subscribe(), 500);
+        return;
+      }
       if (answer.error) return gap?.();
       if (position && !answer.recovered) gap?.();
       position = answer.position;
@@ -43,6 +50,7 @@ export function follow(socket: Socket, channel: string, hear: Hear, { last = 50,
   if (socket.connected) subscribe();
   return () => {
     left = true;
+    clearTimeout(again);
     socket.off("connect", subscribe);
     if (socket.connected) socket.emit("unsubscribe", channel);
   };
