@@ -152,7 +152,12 @@ async fn drop_role(
         return Ok(());
     }
     plan.steps.push(Step {
-        sql: format!("DROP ROLE IF EXISTS {}", ident(name)),
+        // Roles belong to the whole server: another database may have come to use it since this was planned.
+        sql: format!(
+            "DO $pregon$ BEGIN DROP ROLE IF EXISTS {};\nEXCEPTION WHEN dependent_objects_still_exist THEN \
+             RAISE NOTICE 'the role stays: another database uses it'; END $pregon$",
+            ident(name)
+        ),
         reason: "it is ours and nothing depends on it".into(),
         object: format!("role {name}"),
         kind: StepKind::Drop,
