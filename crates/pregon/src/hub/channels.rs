@@ -1,4 +1,4 @@
-//! Who follows which channel on one shard. Plain vectors without locks: only the shard's thread touches them.
+//! Who follows which channel on one shard. Plain vectors without locks of their own: whoever has the shard has them.
 
 use std::sync::Arc;
 

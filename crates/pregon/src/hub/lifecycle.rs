@@ -57,7 +57,7 @@ impl Shard {
             index: entry.key() as u32,
             generation: self.generation,
         };
-        if let Err(error) = newcomer.link.register(self.poll.registry(), Token(entry.key())) {
+        if let Err(error) = newcomer.link.register(&self.registry, Token(entry.key())) {
             tracing::warn!(%error, "a socket cannot be polled");
             self.handle.sessions.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -328,7 +328,7 @@ impl Shard {
         self.unfollow(key);
         let conn = self.conns.remove(key.index as usize);
         // It closes with the drop below in any case.
-        let _ = conn.link.deregister(self.poll.registry());
+        let _ = conn.link.deregister(&self.registry);
         self.uncount(&conn);
         for pid in conn
             .sessions

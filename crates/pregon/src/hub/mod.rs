@@ -1,8 +1,9 @@
 //! Hands log entries to the sessions that follow their channels.
 //!
-//! One shard per core: a thread that alone owns its sockets, sessions and subscriptions, without locks. Shards read new
-//! entries from the log's window (whose push wakes them), encode each once per codec, join what one channel gets in a
-//! batch, and write it straight to the sockets. A session whose socket blocks keeps a cursor into the window, no copies.
+//! One shard per core: sockets, sessions and subscriptions of its own, which belong to its thread, or for a round to whoever appends
+//! while it rests. Shards read new entries from the log's window (which tells them of news), encode each once per codec, join what one
+//! channel gets in a batch, and write it straight to the sockets. A session whose socket blocks keeps a cursor into the window, no
+//! copies.
 //!
 //! Lifecycle: [`Hub::start`] spawns the threads; connections come in through [`Hub::adopt`]; [`Hub::drain`] closes sessions
 //! spread over a time; [`Hub::join`] returns when every shard has let its last session go. Shards stop before the runtime
@@ -19,6 +20,7 @@ pub mod timers;
 pub mod engine;
 pub mod conn;
 mod shard;
+mod lead;
 mod fanout;
 mod backlog;
 mod lifecycle;
@@ -37,9 +39,9 @@ pub mod closed;
 pub mod inspect;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -65,6 +67,7 @@ use orders::{Given, Order};
 use pregon_wire::codes::Code;
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
+use shard::Shard;
 use sid::Sid;
 use tokio::sync::oneshot;
 
@@ -156,10 +159,24 @@ pub struct ShardHandle {
 
 impl ShardHandle {
     fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel) {
-            // Waking fails only if the shard is gone, and then nobody is there to be told.
-            let _ = self.waker.wake();
+        if self.must_wake() {
+            self.wake_thread();
         }
+    }
+
+    /// Whether nobody has been woken since the shard was looked at; the caller sees to it then.
+    fn must_wake(&self) -> bool {
+        !self.woken.swap(true, Ordering::AcqRel)
+    }
+
+    fn wake_thread(&self) {
+        // Waking fails only if the shard is gone, and then nobody is there to be told.
+        let _ = self.waker.wake();
+    }
+
+    /// Somebody is about to look: what comes later must wake again.
+    fn looking(&self) {
+        self.woken.store(false, Ordering::Release);
     }
 
     fn tell(&self, message: Message) {
@@ -232,10 +249,10 @@ pub struct Settings {
     pub shards: u16,
 }
 
-/// Runs a shard. One that panics takes the process with it: its sessions are lost, half a node would go on taking
+/// Does a shard's work. One that panics takes the process with it: its sessions are lost, half a node would go on taking
 /// newcomers for it, and a supervisor starts a whole one at once.
-fn run(shard: shard::Shard) {
-    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shard.run())).is_err() {
+fn or_abort(run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
         tracing::error!("a shard panicked: aborting, so that clients reconnect and resume");
         std::process::abort();
     }
@@ -257,19 +274,26 @@ impl Hub {
             shards: Vec::new(),
             threads: Mutex::default(),
         };
+        let mut led = Vec::new();
         for number in 0..shared.shards {
-            let (handle, shard) = shard::Shard::new(Arc::clone(&shared), number)?;
-            let thread = std::thread::Builder::new()
-                .name(format!("shard-{number}"))
-                .spawn(move || run(shard))?;
-            let waking = handle.clone();
-            shared.window.on_push(move || waking.wake());
-            let waking = handle.clone();
-            shared.volatile.on_push(move || waking.wake());
-            hub.shards.push(handle);
-            hub.threads.lock().push(thread);
+            let (handle, shard) = hub.start_shard(number)?;
+            hub.shards.push(handle.clone());
+            led.push(lead::Led { shard, handle });
         }
+        shared.window.on_news(move || or_abort(|| lead::lead(&led)));
         Ok(hub)
+    }
+
+    fn start_shard(&self, number: u16) -> io::Result<(ShardHandle, Weak<Mutex<Shard>>)> {
+        let (shard, mut poll, handle) = Shard::new(Arc::clone(&self.shared), number)?;
+        let shard = Arc::new(Mutex::new(shard));
+        let led = Arc::downgrade(&shard);
+        let waking = handle.clone();
+        self.shared.volatile.on_push(move || waking.wake());
+        let thread = std::thread::Builder::new().name(format!("shard-{number}"));
+        let thread = thread.spawn(move || or_abort(|| shard::run(&shard, &mut poll)))?;
+        self.threads.lock().push(thread);
+        Ok((handle, led))
     }
 
     /// Gives a connection to the shard with the fewest sessions.

@@ -243,7 +243,7 @@ impl Shard {
                 replay.then = framed(&Bytes::copy_from_slice(&replay.then)).to_vec();
             }
         }
-        let registry = self.poll.registry();
+        let registry = &self.registry;
         let moved = self
             .conns
             .get(main.index as usize)

@@ -1,15 +1,17 @@
 //! A shard's loop: wait for sockets, messages, entries and timers, and do what they ask for.
 //!
-//! Everything a shard does happens on its one thread, in this order per round: sockets, messages from other threads, new
-//! entries, timers, sessions with more to send. Nothing here waits except the poll itself.
+//! Everything a shard does happens in rounds, in this order: sockets, messages from other threads, new entries, timers, sessions with
+//! more to send. Nothing here waits except the poll itself. The shard's thread alone takes from sockets; a round without them may be
+//! another thread's, see `lead`.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Registry, Token};
+use parking_lot::Mutex;
 use slab::Slab;
 
 use super::batch::Batch;
@@ -33,7 +35,7 @@ const NEWCOMERS: usize = 64;
 
 pub(super) struct Shard {
     pub(super) shared: Arc<Shared>,
-    pub(super) poll: Poll,
+    pub(super) registry: Registry,
     pub(super) conns: Slab<Conn>,
     pub(super) channels: Channels,
     pub(super) timers: Timers,
@@ -58,15 +60,42 @@ pub(super) struct Shard {
     pub(super) draining: bool,
     /// Sessions that a batch could not reach, dealt with after it.
     pub(super) failed: super::fanout::Failed,
+    /// How others see it.
     pub(super) handle: ShardHandle,
     inbox: mpsc::Receiver<Message>,
     waiting: VecDeque<Message>,
     pub(super) orders: Orders,
     pub(super) written: Written,
+    /// When the last round ended.
+    pub(super) rested: Instant,
+    /// When the thread looks again by itself.
+    pub(super) until: Option<Instant>,
+}
+
+/// The shard's thread: runs until the last session of a shard that drains is gone.
+pub(super) fn run(shard: &Mutex<Shard>, poll: &mut Poll) {
+    let mut events = Events::with_capacity(1024);
+    let mut patience = Some(Duration::ZERO);
+    loop {
+        if let Err(error) = poll.poll(&mut events, patience)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "a shard cannot poll its sockets");
+            return;
+        }
+        let mut shard = shard.lock();
+        shard.sockets(&events);
+        shard.round();
+        if shard.is_over() {
+            return;
+        }
+        patience = shard.patience();
+    }
 }
 
 impl Shard {
-    pub(super) fn new(shared: Arc<Shared>, number: u16) -> io::Result<(ShardHandle, Self)> {
+    /// A shard, what its thread waits on, and how others see it.
+    pub(super) fn new(shared: Arc<Shared>, number: u16) -> io::Result<(Self, Poll, ShardHandle)> {
         let poll = Poll::new()?;
         let (sender, inbox) = mpsc::channel();
         let (given, orders) = mpsc::channel();
@@ -83,7 +112,7 @@ impl Shard {
         let written = Written::new(shared.closed.is_some(), head);
         let shard = Self {
             shared,
-            poll,
+            registry: poll.registry().try_clone()?,
             conns: Slab::new(),
             channels: Channels::default(),
             timers: Timers::default(),
@@ -105,26 +134,20 @@ impl Shard {
             waiting: VecDeque::new(),
             orders: Orders::new(orders),
             written,
+            rested: Instant::now(),
+            until: None,
         };
-        Ok((handle, shard))
+        Ok((shard, poll, handle))
     }
 
-    pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(1024);
-        while !(self.draining && self.conns.is_empty()) {
-            if let Err(error) = self.poll.poll(&mut events, self.patience())
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "a shard cannot poll its sockets");
-                return;
-            }
-            self.sockets(&events);
-            self.messages();
-            self.fan_out();
-            self.due();
-            self.send_more();
-            self.read_more();
-        }
+    /// All of a round but the sockets.
+    pub(super) fn round(&mut self) {
+        self.messages();
+        self.fan_out();
+        self.due();
+        self.send_more();
+        self.read_more();
+        self.rested = Instant::now();
     }
 
     fn read_more(&mut self) {
@@ -135,18 +158,29 @@ impl Shard {
         }
     }
 
-    fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.reread.is_empty() || !self.waiting.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        self.timers.wait(Instant::now())
+    pub(super) fn is_over(&self) -> bool {
+        self.draining && self.conns.is_empty()
+    }
+
+    /// Whether there is more to do at once.
+    pub(super) fn has_more(&self) -> bool {
+        !self.ready.is_empty() || !self.reread.is_empty() || !self.waiting.is_empty()
+    }
+
+    fn patience(&mut self) -> Option<Duration> {
+        self.until = match self.has_more() {
+            true => Some(self.rested),
+            false => self.timers.next(),
+        };
+        self.until
+            .map(|until| until.saturating_duration_since(self.rested))
     }
 
     fn sockets(&mut self, events: &Events) {
         for event in events {
             if event.token() == WAKER {
                 // Cleared before the inbox and the window are read: what comes later wakes again.
-                self.handle.woken.store(false, Ordering::Release);
+                self.handle.looking();
                 continue;
             }
             let Some(key) = self.conns.get(event.token().0).map(|conn| conn.key) else {

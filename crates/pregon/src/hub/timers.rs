@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Key;
 
@@ -47,11 +47,9 @@ impl Timers {
         self.heap.pop().map(|Reverse((_, key, due))| (key, due))
     }
 
-    /// How long the shard may sleep.
-    pub fn wait(&self, now: Instant) -> Option<Duration> {
-        self.heap
-            .peek()
-            .map(|Reverse((at, _, _))| at.saturating_duration_since(now))
+    /// When the next one is due.
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
 
     /// Gives memory back after many sessions have left.

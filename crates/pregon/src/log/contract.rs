@@ -32,7 +32,7 @@ pub fn check(make: impl Fn(Retention, Arc<dyn Open>) -> Box<dyn Log>) {
     an_identity_is_appended_once(&make);
     an_identity_may_come_again_after_it_was_pruned(&make);
     concurrent_batches_stay_whole(&make);
-    every_push_wakes(&make);
+    every_push_is_told(&make);
     age_prunes(&make);
     sealed_fields_are_opened(&make);
     the_place_of_a_source_is_kept_with_its_batch(&make);
@@ -157,15 +157,15 @@ fn concurrent_batches_stay_whole(make: Make<'_>) {
     assert_eq!(all(log), (1..=1200).collect::<Vec<u64>>());
 }
 
-fn every_push_wakes(make: Make<'_>) {
+fn every_push_is_told(make: Make<'_>) {
     let log = make(PLENTY);
-    let woken = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let seen = Arc::clone(&woken);
-    log.window().on_push(move || {
+    let told = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let seen = Arc::clone(&told);
+    log.window().on_news(move || {
         seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     });
     append(&*log, vec![publication(None)]);
-    assert_eq!(woken.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
 fn age_prunes(make: Make<'_>) {

@@ -54,8 +54,13 @@ impl MemoryLog {
             positions.push(Position { epoch, offset });
         }
         ledger.commit(draft);
+        let news = !fresh.is_empty();
         let pruned = self.window.push(fresh);
         ledger.forget(&pruned);
+        drop(ledger);
+        if news {
+            self.window.tell();
+        }
         Ok(positions)
     }
 }

@@ -1,6 +1,6 @@
 //! The ordered history of all publications: gives positions, keeps entries, serves replay.
 //!
-//! A [`Log`] numbers what is appended, pushes it into its [`Window`] in that order (which wakes the shards), and resolves
+//! A [`Log`] numbers what is appended, pushes it into its [`Window`] in that order, tells the shards, and resolves
 //! the [`Receipt`] when the entries are as durable as the log makes them. Deliveries never wait for receipts. What a log keeps
 //! beyond its window is its [`History`]; [`Past`] is both, as replay sees them.
 

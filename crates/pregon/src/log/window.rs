@@ -30,7 +30,7 @@ pub struct Window {
     inner: RwLock<Inner>,
     head: AtomicU64,
     epoch: Epoch,
-    wakers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+    readers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 struct Inner {
@@ -125,13 +125,13 @@ impl Window {
             inner: RwLock::new(inner),
             head: AtomicU64::new(offset),
             epoch,
-            wakers: RwLock::default(),
+            readers: RwLock::default(),
         }
     }
 
-    /// Calls `wake` after every push; it must not block.
-    pub fn on_push(&self, wake: impl Fn() + Send + Sync + 'static) {
-        self.wakers.write().push(Box::new(wake));
+    /// Calls `tell` when there is something new; it must not block for long.
+    pub fn on_news(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.readers.write().push(Box::new(tell));
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -156,24 +156,26 @@ impl Window {
         (inner.bytes, inner.entries.len())
     }
 
-    /// Takes new entries, whose offsets follow the head, wakes the shards, and returns what was pruned.
+    /// Takes new entries, whose offsets follow the head, and returns what was pruned. [`Window::tell`] is the caller's, once it holds
+    /// no lock.
     pub fn push(&self, batch: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
         let Some(newest) = batch.last().map(|entry| entry.offset) else {
             return Vec::new();
         };
-        let pruned = {
-            let mut inner = self.inner.write();
-            for entry in batch {
-                inner.push(entry);
-            }
-            let pruned = inner.prune(Instant::now());
-            self.head.store(newest, Ordering::Release);
-            pruned
-        };
-        for wake in self.wakers.read().iter() {
-            wake();
+        let mut inner = self.inner.write();
+        for entry in batch {
+            inner.push(entry);
         }
+        let pruned = inner.prune(Instant::now());
+        self.head.store(newest, Ordering::Release);
         pruned
+    }
+
+    /// Tells the readers that there is something new, on this thread: they may read, and write to sockets.
+    pub fn tell(&self) {
+        for tell in self.readers.read().iter() {
+            tell();
+        }
     }
 
     /// Prunes by age alone; called from a timer so that a quiet log shrinks too.

@@ -202,8 +202,9 @@ impl Writer {
 
     /// What was written becomes true and is delivered; receipts wait for the syncer.
     fn keep(&mut self, group: Group) {
+        let news = !group.entries.is_empty();
         self.active.len += self.buffer.len() as u64;
-        if self.begun.is_none() && !group.entries.is_empty() {
+        if self.begun.is_none() && news {
             self.begun = Some(Instant::now());
         }
         let mut extent = self.active.segment.extent.write();
@@ -220,6 +221,9 @@ impl Writer {
             ledger.forget(&pruned);
         }
         self.recovered();
+        if news {
+            self.core.window.tell();
+        }
         let mut receipts = Vec::with_capacity(group.accepted.len());
         for accepted in group.accepted {
             // Whoever dropped the receipt does not want to know.
