@@ -330,6 +330,38 @@ async fn it_follows_a_failover_of_the_sentinels() {
 }
 
 #[tokio::test]
+async fn sentinels_and_their_master_may_have_passwords_and_tls() {
+    let secure = RedisOptions {
+        password: Some("clave".to_owned()),
+        tls: true,
+        ..RedisOptions::default()
+    };
+    let master = Redis::start_as(secure).await.unwrap();
+    let sentinel = Sentinel::start_secure(&master).await.unwrap();
+    let url = format!("rediss+sentinel://:clave@{}", sentinel.secure_address().unwrap());
+    let with = |password: &str| {
+        let file = master.ca_file().unwrap();
+        let settings = format!(
+            "[redis]\nca_file = '{}'\nsentinel_password = '{password}'",
+            file.display()
+        );
+        CONFIG.replace("[redis]", &settings)
+    };
+    let node = node_at(&with(Sentinel::PASSWORD), &url).await;
+    let mut client = follower(&node, &["events"]).await;
+    master.publish("events", "1").await.unwrap();
+    assert_eq!(next_data(&mut client).await, json!(1));
+    let start = options(&with("otra-secreta")).env("REDIS_URL", &url).not_ready();
+    let refused = Node::spawn(start).await.unwrap();
+    refused
+        .wait_for_log("Password authentication failed", SOON)
+        .await
+        .unwrap();
+    readiness(&refused, 503, SOON).await;
+    assert!(!refused.log().contains("secreta"), "{}", refused.log());
+}
+
+#[tokio::test]
 async fn a_cluster_is_heard_through_any_of_its_nodes() {
     let mut cluster = Cluster::start(3).await.unwrap();
     let node = node_at(CONFIG, &cluster.url()).await;

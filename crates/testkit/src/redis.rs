@@ -96,11 +96,7 @@ impl Redis {
             command.args(["--requirepass", password, "--masterauth", password]);
         }
         if let Some(tls) = &self.tls {
-            command.arg("--tls-port").arg(tls.port.to_string());
-            command.arg("--tls-cert-file").arg(&tls.certificate.cert);
-            command.arg("--tls-key-file").arg(&tls.certificate.key);
-            command.arg("--tls-ca-cert-file").arg(tls.authority.ca_file());
-            command.args(["--tls-auth-clients", "no"]);
+            tls.serve(&mut command, tls.port);
         }
         command.args(&self.options.args);
         let child =
@@ -207,6 +203,15 @@ impl Tls {
             certificate: authority.issue("server", "DNS:localhost,IP:127.0.0.1")?,
             authority,
         })
+    }
+
+    /// Lets a program listen with TLS too.
+    fn serve(&self, command: &mut Command, port: u16) {
+        command.arg("--tls-port").arg(port.to_string());
+        command.arg("--tls-cert-file").arg(&self.certificate.cert);
+        command.arg("--tls-key-file").arg(&self.certificate.key);
+        command.arg("--tls-ca-cert-file").arg(self.authority.ca_file());
+        command.args(["--tls-auth-clients", "no"]);
     }
 }
 

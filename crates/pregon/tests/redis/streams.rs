@@ -223,8 +223,21 @@ async fn entries_that_were_trimmed_away_unread_are_a_gap() {
 #[tokio::test]
 async fn streams_are_read_from_the_node_of_a_cluster_that_has_them() {
     let cluster = Cluster::start(3).await.unwrap();
-    let config = format!("{CONFIG}[[redis.stream]]\nstream = \"bills\"\n[[channel]]\nname = \"bills\"\n");
-    let node = node_at(&config, &cluster.url()).await;
+    read_from_all_nodes(&cluster, CONFIG, &cluster.url()).await;
+}
+
+#[tokio::test]
+async fn a_cluster_may_have_a_password_and_tls() {
+    let cluster = Cluster::start_secure(3).await.unwrap();
+    let file = cluster.ca_file().unwrap();
+    let config = CONFIG.replace("[redis]", &format!("[redis]\nca_file = '{}'", file.display()));
+    read_from_all_nodes(&cluster, &config, &cluster.secure_url().unwrap()).await;
+}
+
+/// Two streams that are not on the same node.
+async fn read_from_all_nodes(cluster: &Cluster, config: &str, url: &str) {
+    let config = format!("{config}[[redis.stream]]\nstream = \"bills\"\n[[channel]]\nname = \"bills\"\n");
+    let node = node_at(&config, url).await;
     let mut client = follower(&node, &["orders", "bills"]).await;
     for stream in ["orders", "bills", "orders"] {
         let added = cluster.command(&["XADD", stream, "*", "data", "1"]).await;
