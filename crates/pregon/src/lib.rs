@@ -25,6 +25,7 @@ pub mod session;
 pub mod transport;
 pub mod desk;
 pub mod limits;
+mod abort;
 pub mod auth;
 pub mod api;
 pub mod admin;

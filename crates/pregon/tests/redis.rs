@@ -1,5 +1,6 @@
 //! Redis as a source: channels and patterns, what is lost with a connection, logins and TLS, sentinels and clusters.
 
+use std::path::Path;
 use std::time::Duration;
 
 use pregon_testkit::{
@@ -39,6 +40,14 @@ channels = ["events", "rest"]
 
 pub(crate) async fn node_at(config: &str, url: &str) -> Node {
     Node::spawn(options(config).env("REDIS_URL", url)).await.unwrap()
+}
+
+/// The configuration with a file of authorities to trust.
+fn trusting(config: &str, authorities: &Path) -> String {
+    config.replace(
+        "[redis]",
+        &format!("[redis]\nca_file = '{}'", authorities.display()),
+    )
 }
 
 pub(crate) async fn follower(node: &Node, channels: &[&str]) -> WsClient {
@@ -282,10 +291,7 @@ async fn tls_trusts_the_named_authority_and_no_other() {
         Redis::start_as(tls).await.unwrap()
     };
     let (redis, other) = (secure().await, secure().await);
-    let trusting = |redis: &Redis| {
-        let file = redis.ca_file().unwrap();
-        CONFIG.replace("[redis]", &format!("[redis]\nca_file = '{}'", file.display()))
-    };
+    let trusting = |redis: &Redis| trusting(CONFIG, &redis.ca_file().unwrap());
     let url = redis.tls_url().unwrap();
     let node = node_at(&trusting(&redis), &url).await;
     let mut client = follower(&node, &["events"]).await;
@@ -340,12 +346,8 @@ async fn sentinels_and_their_master_may_have_passwords_and_tls() {
     let sentinel = Sentinel::start_secure(&master).await.unwrap();
     let url = format!("rediss+sentinel://:clave@{}", sentinel.secure_address().unwrap());
     let with = |password: &str| {
-        let file = master.ca_file().unwrap();
-        let settings = format!(
-            "[redis]\nca_file = '{}'\nsentinel_password = '{password}'",
-            file.display()
-        );
-        CONFIG.replace("[redis]", &settings)
+        let settings = format!("[redis]\nsentinel_password = '{password}'");
+        trusting(&CONFIG.replace("[redis]", &settings), &master.ca_file().unwrap())
     };
     let node = node_at(&with(Sentinel::PASSWORD), &url).await;
     let mut client = follower(&node, &["events"]).await;

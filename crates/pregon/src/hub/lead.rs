@@ -34,10 +34,10 @@ pub(super) fn lead(shards: &[Led]) {
 
 impl Led {
     fn lead(&self) {
-        let Some(shard) = self.shard.upgrade() else { return };
         if !self.handle.must_wake() {
             return;
         }
+        let Some(shard) = self.shard.upgrade() else { return };
         match shard.try_lock() {
             Some(mut shard) if shard.is_led() => {
                 // Cleared before anything is read: what comes later wakes the thread.

@@ -48,6 +48,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::abort;
 use crate::auth::{Claims, Revoked};
 use crate::desk::Desk;
 use crate::limits::Permit;
@@ -252,10 +253,8 @@ pub struct Settings {
 /// Does a shard's work. One that panics takes the process with it: its sessions are lost, half a node would go on taking
 /// newcomers for it, and a supervisor starts a whole one at once.
 fn or_abort(run: impl FnOnce()) {
-    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-        tracing::error!("a shard panicked: aborting, so that clients reconnect and resume");
-        std::process::abort();
-    }
+    let why = "a shard panicked: aborting, so that clients reconnect and resume";
+    abort::on_panic(why, run);
 }
 
 /// All shards of a node.

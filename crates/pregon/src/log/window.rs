@@ -156,8 +156,8 @@ impl Window {
         (inner.bytes, inner.entries.len())
     }
 
-    /// Takes new entries, whose offsets follow the head, and returns what was pruned. [`Window::tell`] is the caller's, once it holds
-    /// no lock.
+    /// Takes new entries, whose offsets follow the head, and returns what was pruned. [`Window::tell`] is the caller's, once it
+    /// holds no lock that a reader may want.
     pub fn push(&self, batch: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
         let Some(newest) = batch.last().map(|entry| entry.offset) else {
             return Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pregon_testkit::{Cluster, Node, Redis, WsClient, eventually};
 use serde_json::{Value, json};
 
-use super::{follower, next_data, node_at, readiness};
+use super::{follower, next_data, node_at, readiness, trusting};
 use crate::support::{RECOVERY, SOON, metric};
 
 const CONFIG: &str = r#"
@@ -229,8 +229,7 @@ async fn streams_are_read_from_the_node_of_a_cluster_that_has_them() {
 #[tokio::test]
 async fn a_cluster_may_have_a_password_and_tls() {
     let cluster = Cluster::start_secure(3).await.unwrap();
-    let file = cluster.ca_file().unwrap();
-    let config = CONFIG.replace("[redis]", &format!("[redis]\nca_file = '{}'", file.display()));
+    let config = trusting(CONFIG, &cluster.ca_file().unwrap());
     read_from_all_nodes(&cluster, &config, &cluster.secure_url().unwrap()).await;
 }
 

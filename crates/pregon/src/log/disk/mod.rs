@@ -52,6 +52,7 @@ use super::ledger::Ledger;
 use super::position::Position;
 use super::window::{Retention, Window};
 use super::{Append, Gap, History, Log, LogError, Open, Receipt, Taken};
+use crate::abort;
 use crate::metrics::Metrics;
 
 /// How much is kept.
@@ -212,10 +213,7 @@ impl DiskLog {
 /// A panic takes the process with it: receipts would wait forever, and a supervisor starts a node that finds everything that was
 /// written.
 fn or_abort(run: impl FnOnce()) {
-    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-        tracing::error!("the log panicked: aborting, so that nobody waits for it");
-        std::process::abort();
-    }
+    abort::on_panic("the log panicked: aborting, so that nobody waits for it", run);
 }
 
 impl Core {
