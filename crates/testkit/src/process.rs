@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::{
+    collections::BTreeSet,
     fs,
     hash::{BuildHasher, RandomState},
     io,
@@ -14,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -168,11 +169,15 @@ pub fn signal_if_running(child: &mut Child, number: i32) {
 }
 
 /// A free TCP port on 127.0.0.1 below the range that the kernel gives to outgoing connections: a client that keeps
-/// retrying a server which is down can otherwise be connected to itself and take the port.
+/// retrying a server which is down can otherwise be connected to itself and take the port. This process is given each
+/// port once, for a server takes its own some time later, and gives it up while it restarts.
 pub fn free_port() -> anyhow::Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..200 {
         let port = 12_000 + (random() % 20_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
             return Ok(port);
         }
     }

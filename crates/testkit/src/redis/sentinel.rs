@@ -33,7 +33,7 @@ impl Sentinel {
             anyhow::ensure!(replicas.contains("master-link-status\r\n$2\r\nok"), "{replicas}");
             Ok(())
         });
-        knows.await?;
+        knows.await.with_context(|| sentinel.told())?;
         Ok(sentinel)
     }
 
@@ -45,7 +45,7 @@ impl Sentinel {
             anyhow::ensure!(seen.contains("flags\r\n$6\r\nmaster\r\n"), "{seen}");
             Ok(())
         });
-        sees.await?;
+        sees.await.with_context(|| sentinel.told())?;
         Ok(sentinel)
     }
 
@@ -77,6 +77,11 @@ impl Sentinel {
             secure,
             child,
         })
+    }
+
+    fn told(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("redis.log")).unwrap_or_default();
+        format!("the sentinel told: {log}")
     }
 
     /// `redis+sentinel://127.0.0.1:port/MASTER`.
