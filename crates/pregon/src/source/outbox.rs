@@ -37,8 +37,8 @@ const SOURCE: &str = "outbox";
 /// Batches between the reader and the taker: enough that neither waits for the other's next step.
 const BATCHES: usize = 4;
 
-/// Batches whose receipts are awaited, and their bytes: at 500 rows each, what a disk with slow fsyncs gets in a fifth of a second.
-const UNRESOLVED: usize = 64;
+/// Batches whose receipts are awaited, and their bytes: what a disk with slow fsyncs gets in a fifth of a second.
+const UNRESOLVED: usize = 256;
 const UNRESOLVED_BYTES: usize = 16 << 20;
 
 /// At most one line in this time about rows that a trigger could not render.

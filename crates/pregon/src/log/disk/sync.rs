@@ -1,5 +1,5 @@
-//! The thread that makes durable what is written, in groups: one fsync for all batches that came while the last one ran, or a little
-//! later where only sources wait that can be asked again. An fsync of ours costs whoever writes to the same disk, PostgreSQL above all.
+//! The thread that makes durable what is written, in groups: one fsync for all batches that came while the last one ran, or later
+//! where only sources wait that can be asked again. An fsync of ours costs whoever writes to the same disk, PostgreSQL above all.
 //!
 //! It also does what may wait and takes the disk: summaries of full segments, and retention.
 
@@ -16,11 +16,13 @@ use super::folder::State;
 use super::segment::Segment;
 use crate::log::LogError;
 
-/// How long an fsync waits for more if nobody is in a hurry.
-const LINGER: Duration = Duration::from_millis(10);
+/// How long an fsync waits for more if nobody is in a hurry. Clients have long been served; a source hears a little later that it
+/// may forget.
+const LINGER: Duration = Duration::from_millis(100);
 
-/// Batches that are not kept waiting any longer: half of those that a source has under way.
-const MANY: usize = 32;
+/// Batches, and their bytes, that are not kept waiting any longer: half and a sixteenth of what a source has under way.
+const MANY: usize = 128;
+const MUCH: usize = 1 << 20;
 
 /// Who is told when a batch is durable.
 pub(super) struct Durable {
@@ -46,6 +48,7 @@ pub(super) struct Syncer {
 struct Work {
     files: Vec<Arc<File>>,
     receipts: Vec<Durable>,
+    bytes: usize,
     sealed: Vec<Arc<Segment>>,
     /// When what is written is made durable at the latest.
     due: Option<Instant>,
@@ -54,12 +57,13 @@ struct Work {
 }
 
 impl Syncer {
-    /// Something was written to `file`.
-    pub(super) fn sync(&self, file: &Arc<File>, receipts: Vec<Durable>) {
+    /// So many bytes were written to `file`.
+    pub(super) fn sync(&self, file: &Arc<File>, bytes: usize, receipts: Vec<Durable>) {
         let mut work = self.work.lock();
         let idle = work.due.is_none();
         work.add(file);
         work.receipts.extend(receipts);
+        work.bytes += bytes;
         let due = work.is_due();
         drop(work);
         if idle || due {
@@ -115,6 +119,7 @@ impl Work {
         self.prune
             || self.closed
             || self.receipts.len() >= MANY
+            || self.bytes >= MUCH
             || self.due.is_some_and(|due| due <= Instant::now())
             || self.receipts.iter().any(Durable::is_urgent)
     }
