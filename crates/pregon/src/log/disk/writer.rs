@@ -233,7 +233,9 @@ impl Writer {
                 patient: accepted.taken.is_some(),
             });
         }
-        self.core.syncer.sync(&self.active.file, self.buffer.len(), receipts);
+        self.core
+            .syncer
+            .sync(&self.active.file, self.buffer.len(), receipts);
     }
 
     /// Nothing of the group is kept.
