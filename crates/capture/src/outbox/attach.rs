@@ -11,6 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Row};
 
 use super::bell::Bell;
 use super::clerk::Clerk;
+use super::piece::Pieces;
 use super::reader::{Reader, Shared};
 use super::{LOCK, OutboxError, OutboxOptions, Place, Report, WAKE};
 use crate::catalog::names::fingerprint;
@@ -23,11 +24,11 @@ const RETRY: Duration = Duration::from_millis(1000);
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For every session of ours. What it loses in a crash of the server is set anew, or only older than it was; the outbox has many dead
-/// rows and stale statistics, so that anything but its index is the wrong plan.
+/// rows and stale statistics, so that anything but its index is the wrong plan, and no value of a parameter makes another the right one.
 const SETUP: &str = "SET synchronous_commit = off; SET default_transaction_isolation = 'read committed'; \
     SET search_path = pg_catalog, pg_temp; SET statement_timeout = 10000; SET lock_timeout = 2000; SET jit = off; \
-    SET enable_seqscan = off; SET enable_bitmapscan = off; SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 2; \
-    SET tcp_keepalives_count = 2; SET tcp_user_timeout = 6000";
+    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET tcp_keepalives_idle = 3; \
+    SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 2; SET tcp_user_timeout = 6000";
 
 /// The server frees the lock of a gateway that has not been heard of for so long (14 and later): the reader asks every second.
 const IDLE: &str = "SET idle_session_timeout = 8000";
@@ -131,6 +132,7 @@ pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), Outb
     wait_for_the_lock(&link).await?;
     let claim = Claim::make(&link).await?;
     in_time(link.batch_execute(&format!("LISTEN {WAKE}"))).await?;
+    let pieces = Pieces::prepare(&link).await?;
     let (clerk_link, _) = Link::open(&options, "clerk").await?;
     let shared = Arc::new(Shared::new(clerk_link.pid, watch::Sender::new(Report::default())));
     let clerk = Clerk::new(
@@ -142,7 +144,8 @@ pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), Outb
         claim.pruned,
     );
     let bell = Bell::new(options.doorbell && !server.prepares, Instant::now());
-    Ok((Reader::new(link, options, shared, table, claim, bell), clerk))
+    let reader = Reader::new((link, pieces), options, shared, table, claim, bell);
+    Ok((reader, clerk))
 }
 
 async fn wait_for_the_lock(link: &Link) -> Result<(), OutboxError> {

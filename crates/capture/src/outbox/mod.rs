@@ -17,6 +17,7 @@ mod bell;
 mod clerk;
 mod gate;
 mod ledger;
+mod piece;
 mod reader;
 mod row;
 mod stall;

@@ -19,13 +19,10 @@ use super::attach::{Begun, Claim, Link, in_time, number};
 use super::bell::{Bell, Next, Seen};
 use super::gate::Gate;
 use super::ledger::Ledger;
-use super::row::{COLUMNS, Raw};
+use super::piece::Pieces;
+use super::row::Raw;
 use super::stall::{self, Stall};
 use super::{Batch, Item, OutboxError, OutboxOptions, Place, Report};
-
-/// Rows and bytes of one read: a few milliseconds of work.
-const ROWS: i64 = 2000;
-const BYTES: i64 = 4 << 20;
 
 /// Bytes that may wait behind a transaction that is still open.
 const AHEAD: usize = 16 << 20;
@@ -72,6 +69,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Reader {
     link: Link,
+    pieces: Pieces,
     options: Arc<OutboxOptions>,
     shared: Arc<Shared>,
     table: u32,
@@ -99,7 +97,7 @@ struct Waiting {
 
 impl Reader {
     pub(super) fn new(
-        link: Link,
+        (link, pieces): (Link, Pieces),
         options: Arc<OutboxOptions>,
         shared: Arc<Shared>,
         table: u32,
@@ -109,6 +107,7 @@ impl Reader {
         let place = claim.position;
         Self {
             link,
+            pieces,
             options,
             shared,
             table,
@@ -251,9 +250,10 @@ impl Reader {
         let mut seen = Seen::default();
         if self.waiting < AHEAD {
             let behind = signed(self.gate.seen());
-            let (rows, cut) = self.rows(READ, &[(&behind, Type::INT8)]).await?;
-            seen.more = cut.is_some();
-            self.gate.read(rows);
+            let piece = self.pieces.behind(&self.link, behind).await?;
+            seen.more = piece.cut.is_some();
+            self.waiting += piece.bytes;
+            self.gate.read(piece.rows);
         }
         if !self.gate.is_waiting() && self.elders.is_empty() {
             return Ok(seen);
@@ -271,40 +271,12 @@ impl Reader {
         }
         self.gate.hold(holders);
         if !first.is_empty() {
-            let ranges: [Param<'_>; 2] = [(&first, Type::INT8_ARRAY), (&last, Type::INT8_ARRAY)];
-            let (rows, cut) = self.rows(FILL, &ranges).await?;
-            seen.more |= cut.is_some();
-            self.gate.fill(rows, cut);
+            let piece = self.pieces.within(&self.link, &first, &last).await?;
+            seen.more |= piece.cut.is_some();
+            self.waiting += piece.bytes;
+            self.gate.fill(piece.rows, piece.cut);
         }
         Ok(seen)
-    }
-
-    /// Rows in the order of their ids, and the last id where there are more.
-    async fn rows(
-        &mut self,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<(Vec<(u64, Raw)>, Option<u64>), OutboxError> {
-        let mut all = params.to_vec();
-        all.extend([(&ROWS as _, Type::INT8), (&BYTES as _, Type::INT8)]);
-        let found = in_time(self.link.query_typed(&sql.replace("{columns}", COLUMNS), &all)).await?;
-        let mut rows = Vec::with_capacity(found.len());
-        let mut bytes = 0;
-        for row in &found {
-            let (id, raw) = Raw::read(row)?;
-            bytes += raw.size();
-            rows.push((id, raw));
-        }
-        if !rows.is_sorted_by_key(|(id, _)| *id) {
-            return Err(OutboxError::Lost(
-                "rows came in another order than asked for".to_owned(),
-            ));
-        }
-        self.waiting += bytes;
-        let full = |limit: i64, number: usize| usize::try_from(limit).is_ok_and(|limit| number >= limit);
-        let cut = full(ROWS, rows.len()) || full(BYTES, bytes);
-        let last = rows.last().map(|(id, _)| *id);
-        Ok((rows, last.filter(|_| cut)))
     }
 
     /// Whether somebody still takes them.
@@ -430,20 +402,3 @@ pub(super) type Param<'a> = (&'a (dyn tokio_postgres::types::ToSql + Sync), Type
 pub(super) fn signed(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
-
-/// A piece of the rows behind `$1`: at most `$2` rows, and none that begins beyond `$3` bytes. The length of a stored value is known
-/// without reading it.
-const READ: &str = "SELECT {columns} FROM (
-      SELECT p.*, sum(coalesce(octet_length(p.row), 0) + coalesce(octet_length(p.old), 0))
-               OVER (ORDER BY p.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-        FROM (SELECT * FROM pregon.outbox WHERE id > $1 ORDER BY id LIMIT $2) AS p) AS o
-     WHERE coalesce(o.before, 0) < $3 ORDER BY o.id";
-
-/// The same of ranges, which stand in rising order: a nested loop is the only plan there is and keeps it.
-const FILL: &str = "SELECT {columns} FROM (
-      SELECT p.*, sum(coalesce(octet_length(p.row), 0) + coalesce(octet_length(p.old), 0))
-               OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-        FROM (SELECT r.* FROM unnest($1::bigint[], $2::bigint[]) AS g (first, last)
-                CROSS JOIN LATERAL (SELECT * FROM pregon.outbox WHERE id BETWEEN g.first AND g.last ORDER BY id) AS r
-               LIMIT $3) AS p) AS o
-     WHERE coalesce(o.before, 0) < $4";
