@@ -69,12 +69,24 @@ def emitters():
                 yield bytes.fromhex(vector["stored"])
 
 
+def resp():
+    yield from (
+        b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nmodules\r\n*0\r\n",
+        b">3\r\n$9\r\nsubscribe\r\n$4\r\nroom\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n$2\r\n{}\r\n+PONG\r\n",
+        b">4\r\n$8\r\npmessage\r\n$2\r\nr*\r\n$4\r\nroom\r\n=6\r\ntxt:hi\r\n",
+        b"-NOPERM this user has no permissions\r\n",
+        b"*3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n$-1\r\n",
+        b"|1\r\n+ttl\r\n,1.5\r\n~2\r\n#t\r\n_\r\n",
+    )
+
+
 for target, seeds in {
     "ws_decode": ws,
     "plain_parse": plain,
     "engineio_payload": engineio,
     "socketio_assemble": socketio,
     "socketio_emitter": emitters,
+    "resp_decode": resp,
 }.items():
     folder = HERE / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)

@@ -200,8 +200,8 @@ fn notes(effort: Effort, rounds: usize) -> Vec<String> {
             effort.passes
         ),
         "A bare subscriber is woken once. Behind a gateway two are woken after one another, the gateway and its client: that is \
-         the relay. In ours the thread that reads Redis wakes the one that owns the client's socket, so it is three. After the \
-         pause what a process needs is no longer in the caches, above all where others compile, and a gateway needs more than a relay."
+         the relay. Ours wakes nobody else: the thread that reads Redis writes to the client's socket. After the pause what a process \
+         needs is no longer in the caches, above all where others compile, and a gateway needs more than a relay."
             .into(),
     ]
 }

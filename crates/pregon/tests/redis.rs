@@ -194,6 +194,22 @@ async fn a_redis_that_is_killed_and_comes_back_is_a_gap_and_no_socket_closes() {
 }
 
 #[tokio::test]
+async fn a_redis_that_cuts_off_whom_it_outpaces_is_a_gap() {
+    let redis = Redis::start().await.unwrap();
+    let node = node_at(CONFIG, &redis.url()).await;
+    let mut client = follower(&node, &["events"]).await;
+    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "pubsub 64kb 0 0"];
+    redis.command(&limit).await.unwrap();
+    // Nothing is sent while a script runs, so that all of it waits.
+    let script = "for i=1,1000 do redis.call('PUBLISH','events',string.rep('x',1000)) end";
+    redis.command(&["EVAL", script, "0"]).await.unwrap();
+    client.next_of_type("gap", RECOVERY).await.unwrap();
+    readiness(&node, 200, RECOVERY).await;
+    redis.publish("events", "1").await.unwrap();
+    assert_eq!(next_data(&mut client).await, json!(1));
+}
+
+#[tokio::test]
 async fn a_connection_that_no_longer_answers_is_noticed() {
     let redis = Redis::start().await.unwrap();
     let proxy = Proxy::start(redis.address()).await.unwrap();

@@ -6,6 +6,8 @@
 //!
 //! frame or poll body ─▶ engineio::parse / Payload ─▶ socketio::Assembler ─▶ Packet ─▶ session
 //! frame or poll body ◀─ engineio::PayloadWriter ◀─ socketio::encode_event, encode_ack … ◀─ words of the session
+//!
+//! bytes of Redis ─▶ resp::decode ─▶ Frame ─▶ source
 //! ```
 //!
 //! Every function takes outside bytes without panicking, keeps no state but what it is handed, and appends
@@ -20,6 +22,8 @@ pub mod sse;
 pub mod engineio;
 
 pub mod socketio;
+
+pub mod resp;
 
 pub mod words;
 

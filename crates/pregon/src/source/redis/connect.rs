@@ -2,6 +2,8 @@
 //!
 //! None of them reconnects by itself (the cluster's may, among its nodes, which loses nothing of a stream).
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -12,15 +14,17 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
     RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
 use super::address::{Address, AddressError, Kind};
 use super::retry::Lost;
 use crate::config::{self, Secret};
 
 /// A server that is there answers within this time, TLS and login included.
-const CONNECT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT: Duration = Duration::from_secs(3);
 
 /// A sentinel that does not answer at once is passed over for the next.
 const ASK: Duration = Duration::from_secs(1);
@@ -83,18 +87,59 @@ impl Connector {
         self.address.shown()
     }
 
+    /// The server, the master that the sentinels name, or the nodes of the cluster.
+    pub(super) async fn hosts(&self) -> Result<Vec<Host>, Lost> {
+        Ok(match &self.address.kind {
+            Kind::Sentinel { master } => vec![self.master(master).await?],
+            Kind::Single | Kind::Cluster => self.address.hosts.clone(),
+        })
+    }
+
+    /// The greeting with the login, for who speaks to the server without the driver.
+    pub(super) fn hello(&self) -> Cmd {
+        let mut hello = redis::cmd("HELLO");
+        hello.arg(3);
+        if let Some(password) = &self.password {
+            let user = self.address.user.as_deref().unwrap_or("default");
+            hello.arg("AUTH").arg(user).arg(password.reveal());
+        }
+        hello
+    }
+
+    /// What such a connection trusts, where it is encrypted: the named authorities, or the system's.
+    pub(super) fn tls(&self) -> io::Result<Option<ClientConfig>> {
+        if !self.address.tls {
+            return Ok(None);
+        }
+        let mut trusted = RootCertStore::empty();
+        match &self.authorities {
+            Some(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem) {
+                    let certificate = certificate.map_err(io::Error::other)?;
+                    trusted.add(certificate).map_err(io::Error::other)?;
+                }
+            }
+            None => {
+                trusted.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
+        Ok(Some(
+            builder.with_root_certificates(trusted).with_no_client_auth(),
+        ))
+    }
+
     /// A connection to the server, the master or any node of the cluster, and where that is.
     pub(super) async fn node(
         &self,
         config: AsyncConnectionConfig,
     ) -> Result<(MultiplexedConnection, Host), Lost> {
         let config = config.set_connection_timeout(Some(CONNECT));
-        let hosts = match &self.address.kind {
-            Kind::Sentinel { master } => vec![self.master(master).await?],
-            Kind::Single | Kind::Cluster => self.address.hosts.clone(),
-        };
         let mut failed = Lost::Closed;
-        for host in hosts {
+        for host in self.hosts().await? {
             match self.open(&host, &config).await {
                 Ok(connection) => return Ok((connection, host)),
                 Err(error) => failed = error.into(),

@@ -8,8 +8,6 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use redis::Value;
 
-use super::inbox::bytes;
-
 /// `milliseconds-number`, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Id(pub(super) u64, pub(super) u64);
@@ -114,6 +112,17 @@ fn object(fields: &[(Vec<u8>, Vec<u8>)]) -> Bytes {
         .filter(|(place, (name, _))| last.get(name.as_slice()) == Some(place))
         .map(|(_, (name, value))| format!("{}:{}", quoted(name), quoted(value)));
     format!("{{{}}}", pairs.collect::<Vec<_>>().join(",")).into()
+}
+
+/// The bytes of a text, however the server wrote it.
+pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into_bytes()),
+        Value::Okay => Some(b"OK".to_vec()),
+        Value::Int(number) => Some(number.to_string().into_bytes()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::super::Attached;
 use super::super::pending::Pending;
 use crate::event::Event;
 use crate::log::{LogError, Position};
-use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::metrics::{Metrics, SourceLabel};
 use crate::pipeline::Pipeline;
 
 /// At most one line in this time about messages that are not what they seem.
@@ -64,11 +64,6 @@ impl Feed {
         if let Err(error) = self.pipeline.gap(sources, everything, from).await {
             tracing::warn!(%error, "a gap was not appended");
         }
-    }
-
-    pub(super) fn overflowed(&self, dropped: u64) {
-        self.metrics.dropped(Reason::Overflow);
-        tracing::warn!(dropped, "redis published faster than routes could take it");
     }
 
     pub(super) fn set_attached(&self, attached: bool) {

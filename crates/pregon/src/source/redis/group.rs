@@ -6,8 +6,7 @@ use std::time::Duration;
 use redis::{RedisError, RedisResult, Value};
 
 use super::connect::Keyed;
-use super::entry::{Entry, Id, entries};
-use super::inbox::bytes;
+use super::entry::{Entry, Id, bytes, entries};
 use super::retry::Lost;
 
 /// Entries read, routed and appended together.

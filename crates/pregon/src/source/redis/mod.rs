@@ -4,8 +4,8 @@
 //! one blocks its connection. No task hides a loss: the driver's own reconnecting is not used, a connection that ends is told as
 //! lost, and every new one begins with its subscriptions.
 //!
-//! `address` and `connect` find the server; `subscription` says which message is taken by whom, with `glob`; `pubsub` and `inbox` take
-//! messages; `stream`, `group` and `entry` read streams; `feed` is the way into the pipeline.
+//! `address` and `connect` find the server; `subscription` says which message is taken by whom, with `glob`; `link` is what `pubsub` takes
+//! messages from; `stream`, `group` and `entry` read streams; `feed` is the way into the pipeline.
 
 pub mod address;
 pub mod connect;
@@ -14,7 +14,7 @@ pub mod subscription;
 mod glob;
 mod feed;
 mod retry;
-mod inbox;
+mod link;
 mod pubsub;
 mod group;
 mod entry;

@@ -3,12 +3,13 @@
 //! Pub/sub has no history: what is published while no connection stands is lost, so every new connection after the first
 //! begins with a gap for all sources, before anything that it brought.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
+use bytes::Bytes;
+use pregon_wire::resp::Frame;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Attached;
@@ -16,7 +17,7 @@ use super::super::emitter::Emitters;
 use super::super::pending::Pending;
 use super::connect::{Connector, Host};
 use super::feed::Feed;
-use super::inbox::{Inbox, Item, Message, inbox};
+use super::link::Link;
 use super::retry::{Lost, Retry};
 use super::subscription::{Intake, Set};
 use crate::event::Event;
@@ -39,11 +40,14 @@ pub(super) struct PubSub {
     lost: Option<Position>,
 }
 
-/// A connection on which every subscription is confirmed.
-struct Link {
-    connection: MultiplexedConnection,
-    at: Host,
-    inbox: Inbox,
+/// A message as it stands in the buffer of the connection.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    /// Of a pattern's subscription.
+    pattern: Option<&'a [u8]>,
+    channel: &'a [u8],
+    payload: &'a [u8],
+    at: SystemTime,
 }
 
 impl PubSub {
@@ -73,7 +77,7 @@ impl PubSub {
         let mut retry = Retry::default();
         loop {
             let link = tokio::select! {
-                link = self.subscribe() => link,
+                link = Link::subscribe(&self.connector, &self.set, self.patience()) => link,
                 () = stop.cancelled() => return,
             };
             let lost = match link {
@@ -92,80 +96,81 @@ impl PubSub {
         }
     }
 
-    async fn subscribe(&self) -> Result<Link, Lost> {
-        let (slot, inbox) = inbox();
-        let config = AsyncConnectionConfig::new()
-            .set_push_sender(slot)
-            .set_response_timeout(Some(self.patience()));
-        let (mut connection, at) = self.connector.node(config).await?;
-        let (channels, patterns) = (self.set.channels(), self.set.patterns());
-        if !channels.is_empty() {
-            connection.subscribe(channels).await?;
-        }
-        if !patterns.is_empty() {
-            connection.psubscribe(patterns).await?;
-        }
-        Ok(Link {
-            connection,
-            at,
-            inbox,
-        })
-    }
-
     /// Takes what a connection brings until it ends; `None` when `stop` came first.
-    async fn follow(&mut self, link: Link, stop: &CancellationToken) -> Option<Lost> {
-        let Link {
-            connection,
-            at,
-            mut inbox,
-        } = link;
+    async fn follow(&mut self, mut link: Link, stop: &CancellationToken) -> Option<Lost> {
         if let Some(from) = self.lost.take() {
             self.gap(from).await;
         }
-        tracing::info!(host = at.0, port = at.1, "subscribed to redis");
+        tracing::info!(host = link.at.0, port = link.at.1, "subscribed to redis");
         self.feed.set_attached(true);
-        let connector = Arc::clone(&self.connector);
-        let mut ended = pin!(watch(&connector, connection, at, self.heartbeat, self.patience()));
-        let mut batch = Vec::with_capacity(BATCH);
-        let lost = loop {
-            tokio::select! {
-                count = inbox.receive(&mut batch, BATCH) => {
-                    self.take(&mut batch).await;
-                    if count == 0 {
-                        break Some(Lost::Closed);
-                    }
-                }
-                lost = &mut ended => break Some(lost),
-                () = stop.cancelled() => break None,
-            }
-        };
-        // What came before the end is before the gap.
-        inbox.close();
-        while inbox.receive(&mut batch, BATCH).await > 0 {
-            self.take(&mut batch).await;
-        }
+        let lost = self.take_until(&mut link, stop).await;
         self.lost = Some(self.feed.position());
         self.feed.set_attached(false);
         lost
+    }
+
+    async fn take_until(&mut self, link: &mut Link, stop: &CancellationToken) -> Option<Lost> {
+        let connector = Arc::clone(&self.connector);
+        let mut stopped = pin!(stop.cancelled());
+        let mut moved = pin!(moved(&connector, link.at.clone(), self.heartbeat));
+        let mut pulse = Pulse::new(self.heartbeat, self.patience());
+        loop {
+            // What came with the confirmations, too.
+            match self.take(link).await {
+                Ok(answered) => pulse.felt(answered),
+                Err(lost) => return Some(lost),
+            }
+            let step = tokio::select! {
+                biased;
+                () = &mut stopped => return None,
+                () = &mut moved => Err(Lost::Moved),
+                filled = link.fill() => filled,
+                // Behind what has come, so that a pause of ours is not taken for one of the server's.
+                () = pulse.due() => pulse.ask(link).await,
+            };
+            if let Err(lost) = step {
+                return Some(lost);
+            }
+        }
     }
 
     fn patience(&self) -> Duration {
         self.heartbeat.max(PATIENCE)
     }
 
-    async fn take(&mut self, batch: &mut Vec<Item>) {
+    /// Takes every message that was read; whether there was an answer among them.
+    async fn take(&mut self, link: &mut Link) -> Result<bool, Lost> {
         let mut pending = self.feed.pending();
-        for item in batch.drain(..) {
-            match item {
-                Item::Message(message) => self.route(message, &mut pending).await,
-                Item::Overflow(dropped) => {
-                    pending.flush().await;
-                    self.feed.overflowed(dropped);
-                    self.gap(self.feed.position()).await;
+        let (mut taken, mut answered) = (0, false);
+        let at = SystemTime::now();
+        let ended = loop {
+            match link.next() {
+                Ok(Some(Frame::Message {
+                    pattern,
+                    channel,
+                    payload,
+                })) => {
+                    let message = Message {
+                        pattern,
+                        channel,
+                        payload,
+                        at,
+                    };
+                    self.route(message, &mut pending).await;
+                    taken += 1;
+                    if taken % BATCH == 0 {
+                        pending.flush().await;
+                    }
                 }
+                Ok(Some(Frame::Error(words))) => break Err(Lost::refused(words)),
+                Ok(Some(Frame::Answer)) => answered = true,
+                Ok(Some(Frame::Subscribed)) => {}
+                Ok(None) => break Ok(answered),
+                Err(lost) => break Err(lost),
             }
-        }
+        };
         pending.flush().await;
+        ended
     }
 
     async fn gap(&self, from: Position) {
@@ -174,13 +179,13 @@ impl PubSub {
     }
 
     /// Hands a message to whoever takes it.
-    async fn route(&mut self, message: Message, pending: &mut Pending) {
-        let takers = self.set.takers(message.pattern.as_deref(), &message.channel);
+    async fn route(&mut self, message: Message<'_>, pending: &mut Pending) {
+        let takers = self.set.takers(message.pattern, message.channel);
         for intake in takers {
             match (intake, &self.emitters) {
                 (Intake::Source(name), _) => pending.event(event(&mut self.feed, name, &message)).await,
                 (Intake::Emitters, Some(emitters)) => {
-                    let taken = emitters.take_redis(&message.channel, &message.payload);
+                    let taken = emitters.take_redis(message.channel, message.payload);
                     emitters.deliver(taken, pending).await;
                 }
                 (Intake::Emitters, None) => {}
@@ -189,31 +194,61 @@ impl PubSub {
     }
 }
 
-fn event(feed: &mut Feed, name: &Arc<str>, message: &Message) -> Event {
-    let channel = Arc::from(String::from_utf8_lossy(&message.channel));
-    let payload = feed.message(name, &message.payload);
+fn event(feed: &mut Feed, name: &Arc<str>, message: &Message<'_>) -> Event {
+    let channel = Arc::from(String::from_utf8_lossy(message.channel));
+    let payload = feed.message(name, &Bytes::copy_from_slice(message.payload));
     Event {
         at: message.at,
         ..Event::message(Arc::clone(name), Some(channel), payload)
     }
 }
 
-/// Asks again and again whether the connection still delivers, and whether it is still the right one; returns when not.
-async fn watch(
-    connector: &Connector,
-    mut connection: MultiplexedConnection,
-    at: Host,
+/// Asks now and then whether the server still answers.
+struct Pulse {
+    beat: Pin<Box<Sleep>>,
     heartbeat: Duration,
     patience: Duration,
-) -> Lost {
+    asked: bool,
+}
+
+impl Pulse {
+    fn new(heartbeat: Duration, patience: Duration) -> Self {
+        Self {
+            beat: Box::pin(sleep(heartbeat)),
+            heartbeat,
+            patience,
+            asked: false,
+        }
+    }
+
+    /// Returns when it is time to ask, or when the answer is late.
+    async fn due(&mut self) {
+        self.beat.as_mut().await;
+    }
+
+    async fn ask(&mut self, link: &mut Link) -> Result<(), Lost> {
+        if self.asked {
+            return Err(Lost::Silent(self.patience));
+        }
+        link.ping(self.patience).await?;
+        self.asked = true;
+        self.beat.as_mut().reset(Instant::now() + self.patience);
+        Ok(())
+    }
+
+    fn felt(&mut self, answered: bool) {
+        if answered && std::mem::take(&mut self.asked) {
+            self.beat.as_mut().reset(Instant::now() + self.heartbeat);
+        }
+    }
+}
+
+/// Returns when the sentinels name another master.
+async fn moved(connector: &Connector, from: Host, every: Duration) {
     loop {
-        tokio::time::sleep(heartbeat).await;
-        let answer = redis::cmd("PING").exec_async(&mut connection).await;
-        match answer {
-            Err(error) if error.is_timeout() => return Lost::Silent(patience),
-            Err(error) => return error.into(),
-            Ok(()) if connector.moved(&at).await => return Lost::Moved,
-            Ok(()) => {}
+        sleep(every).await;
+        if connector.moved(&from).await {
+            return;
         }
     }
 }

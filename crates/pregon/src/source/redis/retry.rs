@@ -1,7 +1,9 @@
 //! Why a connection to Redis ended, and how long to wait before the next one.
 
+use std::io;
 use std::time::Duration;
 
+use pregon_wire::resp::Malformed;
 use redis::{ErrorKind, ParsingError, RedisError, ServerErrorKind};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +22,15 @@ pub(super) enum Lost {
     Redis(#[from] RedisError),
     #[error("unexpected answer: {0}")]
     Answer(#[from] ParsingError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("what the server sends is not understood: {0}")]
+    Malformed(#[from] Malformed),
+    /// The server's own words, which begin with a code.
+    #[error("the server refuses: {0}")]
+    Refused(String),
+    #[error("the server does not know HELLO: Redis 6 or later is needed")]
+    Old,
     #[error("the server closed the connection")]
     Closed,
     #[error("no answer for {0:?}")]
@@ -32,7 +43,18 @@ pub(super) enum Lost {
     Log(#[from] LogError),
 }
 
+/// Codes of what does not pass by itself.
+const PERMANENT_CODES: [&str; 5] = ["NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO", "WRONGTYPE"];
+
 impl Lost {
+    /// A refusal in the server's words. An old server repeats what it does not know, and there may be a password in it.
+    pub(super) fn refused(words: &[u8]) -> Self {
+        match String::from_utf8_lossy(words) {
+            words if words.starts_with("ERR unknown command") => Self::Old,
+            words => Self::Refused(words.into_owned()),
+        }
+    }
+
     /// Whether somebody has to change something first.
     fn is_permanent(&self) -> bool {
         match self {
@@ -44,10 +66,12 @@ impl Lost {
                         | ErrorKind::RESP3NotSupported
                         | ErrorKind::Server(ServerErrorKind::NoPerm)
                 );
-                let codes = ["NOAUTH", "WRONGPASS", "WRONGTYPE"];
-                rights || error.code().is_some_and(|code| codes.contains(&code))
+                rights || error.code().is_some_and(|code| PERMANENT_CODES.contains(&code))
             }
-            Self::UnknownMaster(_) => true,
+            Self::Refused(words) => PERMANENT_CODES
+                .iter()
+                .any(|code| words.split(' ').next() == Some(code)),
+            Self::UnknownMaster(_) | Self::Old => true,
             _ => false,
         }
     }
