@@ -288,7 +288,7 @@ impl Hub {
         let shard = Arc::new(Mutex::new(shard));
         let led = Arc::downgrade(&shard);
         let waking = handle.clone();
-        self.shared.volatile.on_push(move || waking.wake());
+        self.shared.volatile.on_news(move || waking.wake());
         let thread = std::thread::Builder::new().name(format!("shard-{number}"));
         let thread = thread.spawn(move || or_abort(|| shard::run(&shard, &mut poll)))?;
         self.threads.lock().push(thread);

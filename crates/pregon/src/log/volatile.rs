@@ -27,13 +27,13 @@ pub struct Volatile {
     ring: Mutex<VecDeque<Passing>>,
     /// How many there have ever been.
     count: AtomicU64,
-    wakers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+    readers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Volatile {
-    /// Calls `wake` after every push; it must not block.
-    pub fn on_push(&self, wake: impl Fn() + Send + Sync + 'static) {
-        self.wakers.write().push(Box::new(wake));
+    /// Calls `tell` when there is something new; it must not block.
+    pub fn on_news(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.readers.write().push(Box::new(tell));
     }
 
     pub fn push(&self, body: Body, at: SystemTime) {
@@ -45,8 +45,8 @@ impl Volatile {
             ring.push_back(Passing { at, body });
             self.count.fetch_add(1, Ordering::AcqRel);
         }
-        for wake in self.wakers.read().iter() {
-            wake();
+        for tell in self.readers.read().iter() {
+            tell();
         }
     }
 
