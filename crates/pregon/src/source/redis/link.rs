@@ -47,11 +47,13 @@ impl Link {
     ) -> Result<Self, Lost> {
         let mut failed = Lost::Closed;
         for host in connector.hosts().await? {
-            match Self::open(connector, host).await {
-                Ok(mut link) => {
-                    link.begin(connector, set, patience).await?;
-                    return Ok(link);
-                }
+            let begun = async {
+                let mut link = Self::open(connector, host).await?;
+                link.begin(connector, set, patience).await?;
+                Ok(link)
+            };
+            match begun.await {
+                Ok(link) => return Ok(link),
                 Err(error) => failed = error,
             }
         }
