@@ -2,6 +2,12 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup build test test-postgres demo docs bench check conformance chaos
 
+# The suite of one npm folder. A machine without its packages skips it and says so; in CI (`CI` is set) that is a failure.
+define npm_suite
+@if [ -e $(1)/node_modules/.package-lock.json ]; then npm --prefix $(1) test --silent; \
+	else echo "skipped: $(1)/node_modules is missing, see scripts/setup"; [ -z "$${CI-}" ]; fi
+endef
+
 help: ## this text
 	@echo "pregón: the realtime gateway for PostgreSQL"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,34 +27,33 @@ test: ## everything that is tested, against real servers and the release binary
 	@echo "== the suites of PostgreSQL once more, on its newest version"
 	@scripts/test-postgres
 	@echo "== the JavaScript clients, against the release binary"
-	@if [ -e clients/js/node_modules/.package-lock.json ]; then npm --prefix clients/js test --silent; \
-	else echo "skipped: clients/js/node_modules is missing, see scripts/setup"; fi
+	$(call npm_suite,clients/js)
 	@echo "== the examples' pages in Chromium, served by the release binary"
-	@if [ -e examples/node_modules/.package-lock.json ]; then npm --prefix examples test --silent; \
-	else echo "skipped: examples/node_modules is missing, see scripts/setup"; fi
+	$(call npm_suite,examples)
 	@echo "== the dashboard, in Chromium against the release binary"
-	@if [ -e dashboard/node_modules/.package-lock.json ]; then npm --prefix dashboard test --silent; \
-	else echo "skipped: dashboard/node_modules is missing, see scripts/setup"; fi
+	$(call npm_suite,dashboard)
 	@echo "== the pages, AsyncAPI, the dashboard and alerts, the files of deploy/"
-	@if [ -e docs/site/node_modules/.package-lock.json ]; then npm --prefix docs/site test --silent; \
-	else echo "skipped: docs/site/node_modules is missing, see scripts/setup"; fi
+	$(call npm_suite,docs/site)
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
-	@scripts/setup
-	cargo run --release -p pregon -- demo
+	@scripts/setup demo
+	@echo "== the gateway with its demo (a first build takes some minutes; later ones seconds)"
+	cargo build --release -p pregon
+	@target/release/pregon demo
 
 docs: ## the documentation as a site, target/docs/index.html; every link is followed
-	@scripts/setup
+	@scripts/setup docs
 	@npm --prefix docs/site run build --silent
 
 bench: ## our figures beside the floor's and the peers'
 	@bench/run
 
-check: ## format, lints, sizes, documentation
+check: ## format, lints, sizes, documentation, the fuzz targets compile
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/sizes
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+	cargo check --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 
 test-postgres: ## the suites of PostgreSQL on 14, 16, 17 and 18, from npm
 	@scripts/test-postgres all
