@@ -34,6 +34,11 @@ pub enum AuthError {
     Signature,
     #[error("the token has expired")]
     Expired,
+    /// Some libraries count a lifetime in milliseconds where others count seconds: every client would be refused for ever.
+    #[error(
+        "the token's `exp` is not after its `iat`: the lifetime that it is signed with is in another unit than its library expects"
+    )]
+    NoLifetime,
     #[error("the token is not valid yet")]
     NotYet,
     #[error("the token is for another audience")]
@@ -209,7 +214,14 @@ impl Verifier {
     fn check_time(&self, claims: &Map<String, Value>, now: u64) -> Result<Option<SystemTime>, AuthError> {
         let closes = seconds(claims, "exp")?.map(|expires| expires.saturating_add(self.leeway));
         if closes.is_some_and(|closes| now >= closes) {
-            return Err(AuthError::Expired);
+            let made = seconds(claims, "iat").ok().flatten();
+            let never = made
+                .is_some_and(|made| closes.is_some_and(|closes| closes <= made.saturating_add(self.leeway)));
+            return Err(if never {
+                AuthError::NoLifetime
+            } else {
+                AuthError::Expired
+            });
         }
         if seconds(claims, "nbf")?.is_some_and(|starts| now.saturating_add(self.leeway) < starts) {
             return Err(AuthError::NotYet);
