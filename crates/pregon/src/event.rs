@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use pregon_wire::socketio::fill_placeholders;
 use smallvec::SmallVec;
 
 use crate::auth::Claims;
@@ -203,36 +204,19 @@ fn without_placeholders(list: &[u8], count: usize, attachments: &[Bytes]) -> Byt
     if attachments.is_empty() {
         return array.into();
     }
-    let Ok(serde_json::Value::Array(mut values)) = serde_json::from_slice(&array) else {
-        return array.into();
+    let filled = match std::str::from_utf8(if count == 1 { list } else { &array }) {
+        Ok(json) => fill_placeholders(json, &|number| base64_text(attachments, number)),
+        Err(_) => return array.into(),
     };
-    for value in &mut values {
-        fill(value, attachments);
-    }
-    let whole = match (count, values.pop()) {
-        (1, Some(only)) => only,
-        (_, last) => serde_json::Value::Array(values.into_iter().chain(last).collect()),
-    };
-    whole.to_string().into()
+    filled.into()
 }
 
-fn fill(value: &mut serde_json::Value, attachments: &[Bytes]) {
+/// An attachment as a JSON text.
+fn base64_text(attachments: &[Bytes], number: u64) -> Option<String> {
     use base64::Engine as _;
-    match value {
-        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| fill(item, attachments)),
-        serde_json::Value::Object(map) => {
-            let marked = map.get("_placeholder") == Some(&serde_json::Value::Bool(true));
-            let number = map.get("num").and_then(serde_json::Value::as_u64);
-            let attachment = number.and_then(|number| attachments.get(usize::try_from(number).ok()?));
-            match attachment.filter(|_| marked) {
-                Some(bytes) => {
-                    *value = base64::engine::general_purpose::STANDARD.encode(bytes).into();
-                }
-                None => map.values_mut().for_each(|item| fill(item, attachments)),
-            }
-        }
-        _ => {}
-    }
+    let bytes = attachments.get(usize::try_from(number).ok()?)?;
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    Some(format!("\"{text}\""))
 }
 
 /// A field of a payload that is still encrypted, as it came from its source.
@@ -317,5 +301,14 @@ mod tests {
             &[b"", b"\xff"],
         );
         assert_eq!(json(&two), r#"["/w==",{"_placeholder":true,"num":9}]"#);
+        let strange = args(
+            r#"{"z":10.50,"f":{"_placeholder":true,"num":0},"a":1e400,"t":"cut \ud83d"}"#,
+            1,
+            &[b"\xff"],
+        );
+        assert_eq!(
+            json(&strange),
+            r#"{"z":10.50,"f":"/w==","a":1e400,"t":"cut \ud83d"}"#
+        );
     }
 }

@@ -31,6 +31,7 @@ pub mod api;
 pub mod admin;
 pub mod config;
 pub mod install;
+pub mod columns;
 pub mod router;
 pub mod metrics;
 mod exposition;

@@ -142,6 +142,7 @@ pub struct Metrics {
     pub source_up: Family<SourceLabel, Gauge>,
     pub source_gaps: Family<SourceLabel, Counter>,
     pub malformed: Family<SourceLabel, Counter>,
+    pub unreadable: Family<SourceLabel, Counter>,
     pub capture_lag: Histogram,
     pub outbox_rows: Gauge,
     pub outbox_bytes: Gauge,
@@ -189,6 +190,7 @@ impl Metrics {
             source_up: Family::default(),
             source_gaps: Family::default(),
             malformed: Family::default(),
+            unreadable: Family::default(),
             capture_lag: seconds(),
             outbox_rows: Gauge::default(),
             outbox_bytes: Gauge::default(),
@@ -241,6 +243,11 @@ impl Metrics {
             "malformed",
             "Messages that begin like JSON and are none, or are no UTF-8; they go on as text",
             self.malformed.clone(),
+        );
+        r.register(
+            "unreadable_values",
+            "Values that a rule could not read (a number beyond all floats, half a surrogate pair, more than 128 levels); null for the rule, unchanged for clients",
+            self.unreadable.clone(),
         );
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());

@@ -4,13 +4,17 @@ mod waiting;
 mod installation;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::node::{Node, Options};
+
+/// How long the comparison with the database may take.
+const COMPARE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reloads. A second SIGINT ends at once.
 pub async fn run(mut config: Config, config_path: Option<PathBuf>) -> anyhow::Result<ExitCode> {
@@ -28,6 +32,8 @@ pub async fn run(mut config: Config, config_path: Option<PathBuf>) -> anyhow::Re
     if let Some(address) = waited_at {
         config.server.listen = address.to_string(); // Port 0 would be another one now.
     }
+    compare_names(&config, config_path.as_deref()).await;
+    let path = config_path.clone();
     let mut node = Node::start(
         config,
         Options {
@@ -44,17 +50,32 @@ pub async fn run(mut config: Config, config_path: Option<PathBuf>) -> anyhow::Re
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                if let Err(error) = node.reload() {
-                    tracing::error!("the configuration was not reloaded, the old one stays: {error:#}");
-                }
-            }
+            _ = hangup.recv() => reload(&mut node, path.as_deref()).await,
         }
     }
     tracing::info!("draining, interrupt again to stop at once");
     tokio::select! {
         () = node.stop() => Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+async fn reload(node: &mut Node, path: Option<&Path>) {
+    if let Err(error) = node.reload() {
+        tracing::error!("the configuration was not reloaded, the old one stays: {error:#}");
+        return;
+    }
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(config) = path.and_then(|path| Config::load(path, &variable).ok()) {
+        compare_names(&config, path).await;
+    }
+}
+
+/// Says which columns of the routes the database has not; one that does not answer soon is not waited for.
+async fn compare_names(config: &Config, path: Option<&Path>) {
+    let compared = tokio::time::timeout(COMPARE, crate::columns::warn(config, path)).await;
+    if compared.is_err() {
+        tracing::warn!("the columns of the routes could not be compared with the database in time");
     }
 }
 

@@ -59,7 +59,12 @@ fn the_page_of_operations_lists_every_metric_and_no_other() {
     let metrics = Metrics::new();
     // A family without a label's value is not shown.
     let source = SourceLabel { source: "s".into() };
-    for family in [&metrics.events, &metrics.source_gaps, &metrics.malformed] {
+    for family in [
+        &metrics.events,
+        &metrics.source_gaps,
+        &metrics.malformed,
+        &metrics.unreadable,
+    ] {
         family.get_or_create(&source).inc();
     }
     metrics.source_up.get_or_create(&source).set(1);

@@ -20,6 +20,7 @@ mod outbox;
 mod wal;
 mod parity;
 mod routes;
+mod values;
 mod decrypt;
 mod lifecycle;
 mod demo;

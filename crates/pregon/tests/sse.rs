@@ -164,6 +164,68 @@ async fn only_allowed_origins_may_read() {
 }
 
 #[tokio::test]
+async fn pages_of_an_allowed_origin_may_say_where_they_were() {
+    let node = node(PLAIN).await;
+    let ask = async |path: &str, headers: &str, origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "GET"),
+            ("access-control-request-headers", headers),
+        ];
+        http::request("OPTIONS", &node.url(path), &headers, b"")
+            .await
+            .unwrap()
+    };
+    let own = "https://app.example";
+    for path in ["/sse?channel=news", "/api/history?channel=news"] {
+        let answer = ask(path, "cache-control,last-event-id,authorization", own).await;
+        let allowed = answer
+            .header("access-control-allow-headers")
+            .unwrap_or_default()
+            .to_lowercase();
+        for header in ["cache-control", "last-event-id", "authorization"] {
+            assert!(allowed.contains(header), "{path}: {allowed}");
+        }
+        assert_eq!(answer.header("access-control-allow-origin"), Some(own));
+        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        let other = ask(path, "last-event-id", "https://evil.example").await;
+        assert_eq!(other.header("access-control-allow-origin"), None);
+        assert_eq!(other.header("access-control-allow-credentials"), None);
+    }
+    let headers = [("origin", own)];
+    let read = http::request("GET", &node.url("/api/history?channel=news"), &headers, b"")
+        .await
+        .unwrap();
+    assert_eq!(
+        read.header("access-control-allow-credentials"),
+        Some("true"),
+        "{}",
+        read.body
+    );
+}
+
+#[tokio::test]
+async fn pages_without_an_origin_may_read_where_they_are_named() {
+    let node = node(&PLAIN.replace("https://app.example", "null")).await;
+    let client = SseClient::connect(&url(&node, "channel=news"), &[("origin", "null")])
+        .await
+        .unwrap();
+    assert_eq!(client.head().header("access-control-allow-origin"), Some("null"));
+    assert_eq!(client.head().header("access-control-allow-credentials"), None);
+    let history = node.url("/api/history?channel=news");
+    let read = http::request("GET", &history, &[("origin", "null")], b"")
+        .await
+        .unwrap();
+    assert_eq!(
+        read.header("access-control-allow-origin"),
+        Some("null"),
+        "{}",
+        read.body
+    );
+    assert_eq!(read.header("access-control-allow-credentials"), None);
+}
+
+#[tokio::test]
 async fn a_quiet_stream_is_kept_alive_with_the_present_position() {
     let node = node(&PLAIN.replace("[server]", "[server]\nping = \"200ms\"")).await;
     let mut client = open(&node, "channel=news").await;

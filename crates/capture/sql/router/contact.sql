@@ -4,6 +4,7 @@
 -- user id is believed before the number: a number may change hands, an id may not.
 DECLARE
   person {{contactos}};
+  other {{contactos}};
   fresh {{contactos}};
   known text;
   mine boolean := false;
@@ -27,6 +28,29 @@ BEGIN
     -- The number has another owner now.
     IF person.user_id IS NOT NULL AND user_id IS NOT NULL AND person.user_id <> contact.user_id THEN
       person := NULL;
+    END IF;
+  END IF;
+  -- Known by the number and by the user id until now, in two lanes and therefore twice: the number's contact goes into the other one,
+  -- unless it is somebody else's.
+  IF person.id IS NOT NULL AND user_id IS NOT NULL AND telefono IS NOT NULL
+     AND ltrim(person.telefono, '+') IS DISTINCT FROM contact.telefono THEN
+    SELECT a.contact INTO known FROM pregon_router.alias AS a WHERE a.name = 'tel:' || contact.telefono;
+    other.id := known;
+    IF known IS NULL THEN
+      SELECT c.id INTO other.id FROM {{contactos}} AS c
+       WHERE c.telefono IN (contact.telefono, '+' || contact.telefono) AND c.id <> person.id ORDER BY c.id LIMIT 1;
+    END IF;
+    SELECT c.* INTO other FROM {{contactos}} AS c WHERE c.id = other.id FOR NO KEY UPDATE;
+    IF other.id <> person.id AND (other.user_id IS NULL OR other.user_id = contact.user_id) THEN
+      nombre := coalesce(nombre, other.nombre);
+      UPDATE {{conversaciones}} AS c SET contacto_id = person.id WHERE c.contacto_id = other.id;
+      UPDATE pregon_router.alias AS a SET contact = person.id::text WHERE a.contact = other.id::text;
+      BEGIN
+        DELETE FROM {{contactos}} AS c WHERE c.id = other.id;
+      EXCEPTION WHEN foreign_key_violation OR restrict_violation OR insufficient_privilege OR raise_exception THEN
+        -- The application holds on to the row. It has no conversations, and its names lead to the other one.
+        NULL;
+      END;
     END IF;
   END IF;
   IF person.id IS NULL THEN

@@ -6,6 +6,10 @@ use tokio_postgres::{Client, Row};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
     Number,
+    /// `bigint`: beyond 2^53 a JavaScript number no longer tells neighbours apart.
+    BigInteger,
+    /// `numeric`: a JavaScript number keeps 15 to 17 digits of it, and no zeros behind them.
+    Decimal,
     Boolean,
     Text,
     /// One of an enum's labels.
@@ -24,11 +28,21 @@ pub struct Field {
     pub not_null: bool,
 }
 
+impl Shape {
+    /// Whether `row_to_json` writes a number.
+    pub fn is_number(&self) -> bool {
+        matches!(self, Self::Number | Self::BigInteger | Self::Decimal)
+    }
+}
+
+// A constraint NOT NULL that is NOT VALID (PostgreSQL 18) binds new rows only; `attnotnull` says nothing of that.
 // Each column's type is followed through domains and arrays to what is neither. That a domain inside of an array is not null says
 // nothing of the column.
 const FIELDS: &str = "
     WITH RECURSIVE step AS (
-      SELECT attnum, attname::text AS name, attnotnull AS required, atttypid AS type, false AS list
+      SELECT attnum, attname::text AS name, attnotnull AND NOT EXISTS (
+               SELECT FROM pg_constraint k WHERE k.conrelid = attrelid AND k.contype = 'n' AND NOT k.convalidated
+                 AND attnum = ANY (k.conkey)) AS required, atttypid AS type, false AS list
         FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
       UNION ALL
       SELECT s.attnum, s.name, s.required OR t.typnotnull AND NOT s.list,
@@ -60,7 +74,9 @@ fn shape(kind: &str, name: &str, labels: Vec<String>) -> Shape {
     match (kind, name) {
         ("e", _) => Shape::OneOf(labels),
         ("c", _) | (_, "json" | "jsonb") => Shape::Any,
-        (_, "smallint" | "integer" | "bigint" | "real" | "double precision" | "numeric") => Shape::Number,
+        (_, "smallint" | "integer" | "real" | "double precision") => Shape::Number,
+        (_, "bigint") => Shape::BigInteger,
+        (_, "numeric") => Shape::Decimal,
         (_, "boolean") => Shape::Boolean,
         _ => Shape::Text,
     }

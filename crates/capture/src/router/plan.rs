@@ -260,6 +260,8 @@ async fn rights(client: &Client, spec: &RouterSpec, role: &str, plan: &mut Plan)
     for table in filled {
         table_rights(client, role, table, &["SELECT", "INSERT", "UPDATE"], plan).await?;
     }
+    // Of two contacts that turn out to be one person, one goes.
+    table_rights(client, role, &spec.contacts, &["DELETE"], plan).await?;
     if let Some(agents) = &spec.agents {
         table_rights(client, role, agents, &["SELECT"], plan).await?;
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::time;
 use crate::event::Data;
 use crate::log::{Body, Entry};
+use crate::route::lenient;
 
 /// Bytes of a payload that are shown.
 const SHOWN: usize = 2048;
@@ -56,7 +57,7 @@ fn payload(data: &Data, encrypted: &[&str]) -> (&'static str, Value) {
     if encrypted.is_empty() && json.len() > SHOWN {
         return ("excerpt", excerpt(&json));
     }
-    let Ok(mut value) = serde_json::from_slice::<Value>(&json) else {
+    let Some(mut value) = lenient::read::<Value>(&json).map(|read| read.value) else {
         return (
             "excerpt",
             if encrypted.is_empty() {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::asked::Body;
 use super::{Admin, Answer, Failure, time};
 use crate::pipeline::unrouted::Unrouted;
+use crate::route::lenient;
 use crate::route::sample::Sample;
 
 /// Every rule of the present configuration.
@@ -50,8 +51,9 @@ pub(super) fn one(unrouted: &Unrouted) -> Value {
     let event = &unrouted.event;
     let part = |bytes: &Option<bytes::Bytes>| {
         bytes.as_ref().map(|bytes| {
-            serde_json::from_slice::<Value>(bytes)
-                .unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+            lenient::read::<Value>(bytes)
+                .map(|read| read.value)
+                .unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned().into())
         })
     };
     json!({

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::StatusCode;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
 use crate::auth::Claims;
 use crate::config;
@@ -61,18 +61,28 @@ pub fn router(mut api: Api) -> Router {
     router.layer(cors)
 }
 
-/// Web pages of the allowed origins may read history with their token; publishing keys do not belong into pages.
+/// Web pages of the allowed origins may read history with their token or cookie; publishing keys do not belong into pages. The
+/// preflights of `/sse` come here too: readers of streams that are no `EventSource` name where they were in a header.
 fn cors(door: &Arc<Door>) -> CorsLayer {
-    let door = Arc::clone(door);
+    let (door, credentials) = (Arc::clone(door), Arc::clone(door));
     let allowed = move |origin: &http::HeaderValue, _: &http::request::Parts| {
         origin
             .to_str()
             .is_ok_and(|origin| !door.origins.cors(Some(origin)).is_empty())
     };
+    let believed = move |origin: &http::HeaderValue, _: &http::request::Parts| {
+        credentials.origins.allows(origin.to_str().ok())
+    };
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(allowed))
+        .allow_credentials(AllowCredentials::predicate(believed))
         .allow_methods([http::Method::GET, http::Method::POST])
-        .allow_headers([http::header::AUTHORIZATION, http::header::CONTENT_TYPE])
+        .allow_headers([
+            http::header::AUTHORIZATION,
+            http::header::CACHE_CONTROL,
+            http::header::CONTENT_TYPE,
+            http::HeaderName::from_static("last-event-id"),
+        ])
 }
 
 /// Whose request it is, and the channel that it names, which they may follow.

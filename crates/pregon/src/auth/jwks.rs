@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
+use super::jwt;
 use super::keys::SetupError;
+use crate::route::lenient;
 
 /// Pause between two reads, whatever tokens say.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -160,15 +163,17 @@ impl Ring {
 /// The usable keys of a set: public ones for signatures. Keys that we do not know are skipped, not an error: sets carry new kinds
 /// of keys before their readers know them. Shared secrets are skipped: one that is published is none.
 fn parse(body: &[u8]) -> Result<Vec<Entry>, JwksError> {
-    #[derive(serde::Deserialize)]
-    struct Loose {
-        keys: Vec<serde_json::Value>,
-    }
-    let loose: Loose = serde_json::from_slice(body)?;
-    let keys = loose
-        .keys
-        .into_iter()
-        .filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+    let whole = match lenient::read::<Value>(body) {
+        Some(read) => read.value,
+        None => serde_json::from_slice(body)?,
+    };
+    let keys = whole
+        .get("keys")
+        .and_then(Value::as_array)
+        .ok_or(JwksError::NoKeys)?;
+    let keys = keys
+        .iter()
+        .filter_map(|key| serde_json::from_value::<Jwk>(plain(key)?).ok());
     let set = JwkSet { keys: keys.collect() };
     let entries: Vec<Entry> = set.keys.iter().filter_map(entry).collect();
     if entries.is_empty() {
@@ -176,6 +181,26 @@ fn parse(body: &[u8]) -> Result<Vec<Entry>, JwksError> {
     } else {
         Ok(entries)
     }
+}
+
+/// Members of a key that we read; whatever else stands in it makes no key unusable.
+const MEMBERS: [&str; 9] = ["kty", "use", "alg", "kid", "crv", "x", "y", "n", "e"];
+
+/// A key as the library reads it: without padding, and `Ed25519` under its older name.
+fn plain(key: &Value) -> Option<Value> {
+    let members = key
+        .as_object()?
+        .iter()
+        .filter(|(name, _)| MEMBERS.contains(&name.as_str()));
+    let plain = members.map(|(name, value)| {
+        let value = match (name.as_str(), value.as_str()) {
+            ("alg", Some("Ed25519")) => "EdDSA".into(),
+            ("x" | "y" | "n" | "e", Some(text)) => text.trim_end_matches('=').into(),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    Some(plain.collect::<Map<_, _>>().into())
 }
 
 fn entry(jwk: &Jwk) -> Option<Entry> {
@@ -188,7 +213,7 @@ fn entry(jwk: &Jwk) -> Option<Entry> {
     }
     // A key that names an algorithm is for that one alone; one that we cannot verify is of no use.
     let algorithm = match jwk.common.key_algorithm {
-        Some(named) => Some(named.to_string().parse().ok()?),
+        Some(named) => Some(jwt::algorithm(&named.to_string())?),
         None => None,
     };
     Some(Entry {

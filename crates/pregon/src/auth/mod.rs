@@ -6,6 +6,7 @@
 pub mod token;
 pub mod keys;
 pub mod jwks;
+mod jwt;
 pub mod verify;
 pub mod claims;
 pub mod mint;

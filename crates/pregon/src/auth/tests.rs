@@ -325,6 +325,67 @@ async fn a_key_set_may_rotate() {
 }
 
 #[tokio::test]
+async fn an_odd_key_of_a_set_locks_nobody_out() {
+    let server = KeyServer::start().await;
+    let (ed, ec) = (pair(Algorithm::EdDSA).0, pair(Algorithm::ES256).0);
+    let mut named = jwk(&ed, Algorithm::EdDSA, "ed");
+    named["alg"] = json!("Ed25519"); // RFC 9864
+    named["x"] = json!(format!("{}=", named["x"].as_str().unwrap()));
+    let mut other = jwk(&ec, Algorithm::ES256, "ec");
+    other["key_ops"] = json!(["whatever", 7]);
+    let short = json!({"kty": "OKP", "crv": "Ed25519", "x": "AA", "kid": "ed"});
+    let odd = json!({"kty": "OKP", "crv": "Ed448", "x": "AA", "alg": "Ed448", "kid": "ed"});
+    server.serve(&[json!("no key"), short, odd, named, other]);
+    let strange =
+        server
+            .body
+            .lock()
+            .1
+            .replacen("\"no key\"", r#"{"kty":"RSA","n":1e400,"e":"cut \ud83d"}"#, 1);
+    server.body.lock().1 = strange;
+    let verifier = Verifier::build(&remote(&server.url)).unwrap();
+    let one = sign(Algorithm::EdDSA, &ed, Some("ed"), &json!({"sub": 1}));
+    assert!(verifier.verify_at(&one, now()).await.is_ok());
+    let two = sign(Algorithm::ES256, &ec, Some("ec"), &json!({"sub": 2}));
+    assert!(verifier.verify_at(&two, now()).await.is_ok());
+}
+
+#[tokio::test]
+async fn tokens_may_name_ed25519_and_carry_padding() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE;
+    let server = KeyServer::start().await;
+    let key = pair(Algorithm::EdDSA).0;
+    server.serve(&[jwk(&key, Algorithm::EdDSA, "1")]);
+    let verifier = Verifier::build(&remote(&server.url)).unwrap();
+    for header in [
+        r#"{"alg":"Ed25519","kid":"1"}"#,
+        r#"{"alg":"EdDSA","kid":"1","typ":"JWT"}"#,
+    ] {
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE.encode(header),
+            URL_SAFE.encode(r#"{"sub":"ana"}"#)
+        );
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).unwrap();
+        let padding = "=".repeat((4 - signature.len() % 4) % 4);
+        let claims = verifier
+            .verify_at(&format!("{signed}.{signature}{padding}"), now())
+            .await
+            .unwrap();
+        assert_eq!(claims.subject().as_deref(), Some("ana"));
+        let other = format!(
+            "{signed}.{}",
+            jsonwebtoken::crypto::sign(b"other", &key, Algorithm::EdDSA).unwrap()
+        );
+        assert_eq!(
+            verifier.verify_at(&other, now()).await.unwrap_err(),
+            AuthError::Signature
+        );
+    }
+}
+
+#[tokio::test]
 async fn invented_key_names_do_not_make_us_ask_again_and_again() {
     let server = KeyServer::start().await;
     let key = pair(Algorithm::ES256).0;

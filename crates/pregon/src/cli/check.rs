@@ -1,30 +1,43 @@
-//! `pregon check`: everything that is wrong with a configuration, at once; connects to nothing.
+//! `pregon check`: everything that is wrong with a configuration, at once; connects to nothing unless it is asked to.
 
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::output;
 use super::settings::{self, File};
-use crate::config::Config;
+use super::{block_on, output};
+use crate::config::{Config, Problems};
 
 /// Check a configuration: file, line, key and remedy of everything that is wrong with it
 ///
-/// The environment is laid over the file as `serve` does it. Exit code 1 when anything is wrong. Connects to nothing; `pregon doctor`
-/// examines the database.
+/// The environment is laid over the file as `serve` does it. Exit code 1 when anything is wrong. Connects to nothing without
+/// `--database`; `pregon doctor` examines the database itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   pregon check
+  pregon check --database
   pregon check --config shop.toml --json")]
 pub(super) struct Args {
     /// Print one JSON object: {"ok", "problems", "warnings"}
     #[arg(long)]
     pub(super) json: bool,
+
+    /// Compare the columns that routes name, and the router's time zone, with the database of the configuration
+    #[arg(long)]
+    pub(super) database: bool,
 }
 
 pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
-    let checked = file.load();
+    let mut checked = file.load();
+    if args.database
+        && let Ok(config) = &checked
+    {
+        let problems = block_on(compare(config, file))?;
+        if !problems.0.is_empty() {
+            checked = Err(problems);
+        }
+    }
     let warnings = checked.as_ref().map(warnings).unwrap_or_default();
     if args.json {
         let told = match &checked {
@@ -48,6 +61,13 @@ pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What the database has otherwise.
+async fn compare(config: &Config, file: &File) -> anyhow::Result<Problems> {
+    let session = settings::admin(config).await?;
+    let wrong = crate::columns::examine(&session, config).await?;
+    Ok(crate::columns::placed(&wrong, Some(file.path())))
 }
 
 /// What works and should not stay so.

@@ -74,7 +74,7 @@ impl From<doctor::Check> for Finding {
 pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     let findings = match file.load() {
         Err(problems) => configuration(&problems),
-        Ok(config) => block_on(examine(&config, args.sample))?,
+        Ok(config) => block_on(examine(&config, file, args.sample))?,
     };
     if args.json {
         output::json(&findings)?;
@@ -100,7 +100,7 @@ fn configuration(problems: &Problems) -> Vec<Finding> {
     problems.0.iter().map(told).collect()
 }
 
-async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Finding>> {
+async fn examine(config: &Config, file: &File, sample: Duration) -> anyhow::Result<Vec<Finding>> {
     let mut findings = vec![Finding::new(
         "F1",
         "configuration",
@@ -111,12 +111,17 @@ async fn examine(config: &Config, sample: Duration) -> anyhow::Result<Vec<Findin
     if let Some(redis) = &config.redis {
         findings.push(redis_connection(redis).await);
     }
-    database(config, sample, &mut findings).await?;
+    database(config, file, sample, &mut findings).await?;
     findings.extend(doctor_log::examine(config));
     Ok(findings)
 }
 
-async fn database(config: &Config, sample: Duration, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
+async fn database(
+    config: &Config,
+    file: &File,
+    sample: Duration,
+    findings: &mut Vec<Finding>,
+) -> anyhow::Result<()> {
     let Some(postgres) = &config.postgres else {
         findings.push(Finding::new(
             "F2",
@@ -149,8 +154,31 @@ async fn database(config: &Config, sample: Duration, findings: &mut Vec<Finding>
         sample,
     };
     findings.extend(doctor::run(&session, &input).await.into_iter().map(Finding::from));
+    findings.extend(names(&session, config, file).await);
     admin(config, findings).await;
     Ok(())
+}
+
+/// Compares the columns that the configuration names, and its time zone, with the database.
+async fn names(session: &pregon_capture::connect::Session, config: &Config, file: &File) -> Vec<Finding> {
+    let finding = |status, detail: String, remedy: &str| Finding::new("F5", "names", status, detail, remedy);
+    let problems = match crate::columns::examine(session, config).await {
+        Ok(wrong) => crate::columns::placed(&wrong, Some(file.path())),
+        Err(error) => return vec![finding(CheckStatus::Skip, output::chain(&error.into()), "")],
+    };
+    if problems.0.is_empty() {
+        let detail = "the database has the columns that routes name";
+        return vec![finding(CheckStatus::Ok, detail.into(), "")];
+    }
+    let told = |problem: &crate::config::Problem| {
+        let remedy = problem.remedy.clone();
+        let detail = crate::config::Problem {
+            remedy: String::new(),
+            ..problem.clone()
+        };
+        finding(CheckStatus::Fail, detail.to_string(), &remedy)
+    };
+    problems.0.iter().map(told).collect()
 }
 
 /// Connects to Redis as the gateway would.

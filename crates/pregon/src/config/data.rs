@@ -167,6 +167,9 @@ pub struct Route {
     pub fields: Option<Vec<String>>,
     /// A payload built of expressions: `{ id = "row.id", text = "row.message" }`.
     pub payload: Option<BTreeMap<String, String>>,
+    /// Keys of the payload whose numbers are sent as texts (`"10.50"`), or `"*"` for all of them: a JavaScript number keeps 15 to 17 digits,
+    /// so that a large `bigint` or a `numeric` would be another one for a page.
+    pub as_text: OneOrMany,
     /// A query that adds columns to the row: after `when`, before the channels, the event's name and the payload.
     pub enrich: Option<Enrich>,
 }

@@ -13,6 +13,7 @@ mod socketio;
 mod data;
 mod redis;
 mod decrypt;
+pub mod names;
 mod router;
 mod webhook;
 pub mod net;
@@ -130,6 +131,20 @@ impl Config {
         } else {
             Ok(config)
         }
+    }
+
+    /// Says where in the file's text the keys stand that something else found wrong.
+    pub fn place(text: &str, file: &str, wrong: &[names::Wrong]) -> Problems {
+        let mut tree = tree::Tree::parse(text, file);
+        for wrong in wrong {
+            tree.report(
+                &wrong.key,
+                wrong.value.clone(),
+                wrong.message.clone(),
+                wrong.remedy.clone(),
+            );
+        }
+        tree.into_problems()
     }
 
     /// The section of Socket.IO, or its defaults: without it no emitter is heard.

@@ -13,10 +13,10 @@ pub struct Server {
     /// The default is reachable from this machine only, so that nothing is exposed by accident.
     pub listen: String,
     /// Origins whose pages may connect with a cookie and read answers across origins, for example `["https://app.example.com"]`.
-    /// `"*"` allows every origin, but never together with a cookie token.
+    /// `"*"` allows every origin, but never together with a cookie token. Nor do pages of `"null"`, the origin of `file:` and of sandboxed frames.
     pub origins: Vec<String>,
-    /// Addresses or networks (`"10.0.0.0/8"`) of proxies whose `X-Forwarded-For` is believed. From anyone else it is ignored,
-    /// because a client could write what it likes into it.
+    /// Addresses or networks (`"10.0.0.0/8"`) of proxies whose `X-Forwarded-For`, or where that is absent `Forwarded`, is believed. From anyone else
+    /// they are ignored, because a client could write what it likes into them.
     pub trusted_proxies: Vec<String>,
     /// How long sessions have to leave after SIGTERM before they are cut.
     pub drain: Period,

@@ -4,13 +4,14 @@
 //! counted.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
-use pregon_capture::query::Pool;
+use pregon_capture::query::{Pool, QueryError};
 
+use super::count_route;
+use super::failures::Failures;
 use super::unrouted::UnroutedRing;
-use super::{count_route, rule_failed};
 use crate::event::Event;
 use crate::log::Append;
 use crate::metrics::{Metrics, Reason};
@@ -22,7 +23,14 @@ use crate::route::scope::Scope;
 struct Turn<'a> {
     event: usize,
     rule: &'a Arc<Rule>,
-    columns: Option<Vec<u8>>,
+    columns: Option<Bytes>,
+}
+
+/// Where it is told what came of events.
+pub(super) struct Aside<'a> {
+    pub(super) metrics: &'a Metrics,
+    pub(super) unrouted: Option<&'a UnroutedRing>,
+    pub(super) failures: &'a Failures,
 }
 
 /// Routes events and runs the queries that their rules ask for.
@@ -30,35 +38,24 @@ pub(super) async fn publications(
     router: &Router,
     events: &[Event],
     pool: Option<&Pool>,
-    metrics: &Metrics,
-    unrouted: Option<&UnroutedRing>,
+    aside: &Aside<'_>,
 ) -> Vec<Append> {
     let mut routed: Vec<Routed> = events.iter().map(|event| router.route(event)).collect();
     if routed.iter().any(|routed| !routed.waiting.is_empty()) {
-        enrich(events, &mut routed, pool, metrics).await;
+        enrich(events, &mut routed, pool, aside.metrics).await;
     }
     let mut batch = Vec::with_capacity(routed.len());
     for (event, routed) in events.iter().zip(routed) {
-        report(event, &routed, metrics);
-        if let Some(unrouted) = unrouted.filter(|_| routed.publications.is_empty()) {
+        aside.failures.report(event, &routed, aside.metrics);
+        if !routed.publications.is_empty() {
+            count_route(aside.metrics, &event.source);
+        }
+        if let Some(unrouted) = aside.unrouted.filter(|_| routed.publications.is_empty()) {
             unrouted.note(event);
         }
         batch.extend(routed.publications.into_iter().map(Append::Publication));
     }
     batch
-}
-
-fn report(event: &Event, routed: &Routed, metrics: &Metrics) {
-    if routed.failed > 0 {
-        rule_failed(
-            metrics,
-            &event.source,
-            &"a condition or a value of the payload could not be evaluated",
-        );
-    }
-    if !routed.publications.is_empty() {
-        count_route(metrics, &event.source);
-    }
 }
 
 async fn enrich(events: &[Event], routed: &mut [Routed], pool: Option<&Pool>, metrics: &Metrics) {
@@ -109,30 +106,45 @@ async fn ask(
     let Some(enrichment) = places.first().and_then(|&place| turns.get(place)?.rule.enrich()) else {
         return;
     };
-    let rows: Vec<_> = places
-        .iter()
-        .filter_map(|&place| events.get(turns.get(place)?.event))
-        .map(|event| parameters(enrichment, event))
-        .collect();
-    match run(enrichment, &rows, pool, enrichment.timeout).await {
-        Ok(answers) => {
-            for (&place, columns) in places.iter().zip(answers) {
-                if let (Some(turn), Some(columns)) = (turns.get_mut(place), columns) {
-                    turn.columns = Some(columns.to_string().into_bytes());
+    // One event whose values the query cannot take must not cost the others their columns: halves until it stands alone.
+    let mut pieces = vec![places];
+    while let Some(piece) = pieces.pop() {
+        let rows: Vec<String> = piece
+            .iter()
+            .filter_map(|&place| events.get(turns.get(place)?.event))
+            .map(|event| parameters(enrichment, event).to_string())
+            .collect();
+        match run(enrichment, &rows, pool).await {
+            Ok(answers) => {
+                for (&place, columns) in piece.iter().zip(answers) {
+                    if let Some(turn) = turns.get_mut(place) {
+                        turn.columns = columns;
+                    }
                 }
             }
-        }
-        Err(error) => {
-            for _ in places {
-                metrics.dropped(Reason::Enrich);
+            Err(failure) if failure.by_value && piece.len() > 1 => {
+                let (first, second) = piece.split_at(piece.len() / 2);
+                pieces.extend([second, first]);
             }
-            tracing::warn!(
-                error,
-                events = places.len(),
-                "an enrichment query failed: its events go on without it"
-            );
+            Err(failure) => {
+                for _ in piece {
+                    metrics.dropped(Reason::Enrich);
+                }
+                tracing::warn!(
+                    route = enrichment_route(turns, piece),
+                    error = failure.message,
+                    events = piece.len(),
+                    "an enrichment query failed: its events go on without it"
+                );
+            }
         }
     }
+}
+
+/// The rule whose query it is.
+fn enrichment_route(turns: &[Turn<'_>], places: &[usize]) -> Option<String> {
+    let index = turns.get(*places.first()?)?.rule.index?;
+    Some(format!("route[{index}]"))
 }
 
 fn parameters(enrichment: &Enrichment, event: &Event) -> serde_json::Value {
@@ -146,17 +158,29 @@ fn parameters(enrichment: &Enrichment, event: &Event) -> serde_json::Value {
     )
 }
 
+/// Why a query gave no columns.
+struct Failure {
+    message: String,
+    /// A value of one event is at fault (class 22 of SQLSTATE), so that the others may fare better alone.
+    by_value: bool,
+}
+
 async fn run(
     enrichment: &Enrichment,
-    rows: &[serde_json::Value],
+    rows: &[String],
     pool: Option<&Pool>,
-    patience: Duration,
-) -> Result<Vec<Option<serde_json::Value>>, String> {
+) -> Result<Vec<Option<Bytes>>, Failure> {
+    let failure = |message, by_value| Failure { message, by_value };
     let Some(pool) = pool else {
-        return Err("there is no database to ask".into());
+        return Err(failure("there is no database to ask".into(), false));
     };
-    let asked = tokio::time::timeout(patience, pool.query_batch(&enrichment.sql, rows)).await;
-    asked
-        .map_err(|_| format!("no answer in {patience:?}"))?
-        .map_err(|error| error.to_string())
+    let patience = enrichment.timeout;
+    match tokio::time::timeout(patience, pool.query_batch_raw(&enrichment.sql, rows)).await {
+        Ok(Ok(answers)) => Ok(answers),
+        Ok(Err(error)) => {
+            let by_value = matches!(&error, QueryError::Sql { code, .. } if code.starts_with("22"));
+            Err(failure(error.to_string(), by_value))
+        }
+        Err(_) => Err(failure(format!("no answer in {patience:?}"), false)),
+    }
 }

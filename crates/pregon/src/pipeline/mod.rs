@@ -3,6 +3,7 @@
 //! Each source calls [`Pipeline::ingest`] from its own task, so a slow enrichment query delays that source and no other.
 
 mod enrich;
+mod failures;
 pub mod decrypt;
 pub mod unrouted;
 
@@ -15,10 +16,11 @@ use pregon_wire::words::GapReason;
 
 use crate::event::{Event, Publication};
 use crate::log::{Append, Body, Gap, Log, LogError, Position, Receipt, Taken, Volatile};
-use crate::metrics::{Metrics, Reason, RouteLabel, SourceLabel};
+use crate::metrics::{Metrics, RouteLabel, SourceLabel};
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::route::template::Pattern;
+use failures::Failures;
 use unrouted::UnroutedRing;
 
 /// The catalogue, because `to_regprocedure` fails without USAGE on the schema.
@@ -37,6 +39,7 @@ pub struct Pipeline {
     pool: Option<Arc<Pool>>,
     metrics: Arc<Metrics>,
     unrouted: OnceLock<Arc<UnroutedRing>>,
+    failures: Failures,
 }
 
 impl Pipeline {
@@ -56,6 +59,7 @@ impl Pipeline {
             pool,
             metrics,
             unrouted: OnceLock::new(),
+            failures: Failures::default(),
         })
     }
 
@@ -114,8 +118,12 @@ impl Pipeline {
     async fn publications(&self, events: &[Event]) -> Vec<Append> {
         events.iter().for_each(|event| self.count(event));
         let router = self.router.load_full();
-        let unrouted = self.unrouted.get().map(Arc::as_ref);
-        enrich::publications(&router, events, self.pool.as_deref(), &self.metrics, unrouted).await
+        let aside = enrich::Aside {
+            metrics: &self.metrics,
+            unrouted: self.unrouted.get().map(Arc::as_ref),
+            failures: &self.failures,
+        };
+        enrich::publications(&router, events, self.pool.as_deref(), &aside).await
     }
 
     /// Appends what is addressed already, and passes on what is not kept; that has the position of what came before it.
@@ -240,10 +248,4 @@ fn count_route(metrics: &Metrics, route: &str) {
             route: route.to_owned(),
         })
         .inc();
-}
-
-/// Counts and says that a rule could not be applied.
-fn rule_failed(metrics: &Metrics, route: &str, error: &dyn std::fmt::Display) {
-    metrics.dropped(Reason::Rule);
-    tracing::warn!(route, %error, "a route could not be applied to an event");
 }

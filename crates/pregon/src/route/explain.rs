@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::lenient;
 use super::rule::{Made, Router, Rule};
 use super::scope::Scope;
 use crate::event::{Data, Event};
@@ -90,11 +91,8 @@ fn reason(rule: &Rule, made: &Made) -> String {
     if rule.enrich().is_some() {
         reason.push_str("; its query would add columns first");
     }
-    let missing = made.missing;
-    if missing > 0 {
-        reason.push_str(&format!(
-            "; {missing} values of the payload are missing and become null"
-        ));
+    if !made.missing.is_empty() {
+        reason.push_str(&format!("; values that become null: {}", made.missing.join(", ")));
     }
     for sealed in &made.publication.sealed {
         reason.push_str(&format!("; `{}` would be decrypted", sealed.field));
@@ -103,5 +101,7 @@ fn reason(rule: &Rule, made: &Made) -> String {
 }
 
 fn value(data: &Data) -> serde_json::Value {
-    serde_json::from_slice(&data.json()).unwrap_or_default()
+    lenient::read(&data.json())
+        .map(|read| read.value)
+        .unwrap_or_default()
 }

@@ -4,6 +4,8 @@
 //! them can loop for ever or reach outside its scope. An error while evaluating (a missing key, a wrong type) is returned; callers
 //! treat it as "no" and count it.
 
+mod names;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use cel::common::types::CelBool;
 use cel::{Context, IdedExpr, Program, Value};
 
 use super::scope::Scope;
+pub use names::Named;
 
 /// What an expression is about; decides which variables it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

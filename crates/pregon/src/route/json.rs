@@ -13,37 +13,80 @@ use cel::common::value::Val;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::lenient;
+
+/// A field of a JSON object.
+#[derive(Debug)]
+struct Field<'j> {
+    name: Cow<'j, str>,
+    /// The name in its quotes, where the name itself is not all of it: half of a surrogate pair.
+    quoted: Option<&'j str>,
+    value: &'j RawValue,
+}
+
 /// The fields of a JSON object in the order of the text; empty for anything else.
 #[derive(Debug, Default)]
-pub(crate) struct Fields<'j>(Vec<(Cow<'j, str>, &'j RawValue)>);
+pub(crate) struct Fields<'j>(Vec<Field<'j>>);
 
 impl<'j> Fields<'j> {
     pub(crate) fn read(json: &'j [u8]) -> Self {
-        serde_json::from_slice(json).unwrap_or_default()
+        match serde_json::from_slice::<Members<'j, Name<'j>>>(json) {
+            Ok(members) => Self(
+                members
+                    .0
+                    .into_iter()
+                    .map(|(name, value)| Field {
+                        name: name.0,
+                        quoted: None,
+                        value,
+                    })
+                    .collect(),
+            ),
+            Err(_) => Self::with_strange_names(json),
+        }
+    }
+
+    /// For a name that cannot be read; it takes twice as long.
+    #[cold]
+    fn with_strange_names(json: &'j [u8]) -> Self {
+        let members = serde_json::from_slice::<Members<'j, &'j RawValue>>(json).unwrap_or_default();
+        let fields = members.0.into_iter().map(|(quoted, value)| Field {
+            name: lenient::key(quoted.get()),
+            quoted: lenient::text(quoted.get()).is_none().then_some(quoted.get()),
+            value,
+        });
+        Self(fields.collect())
     }
 
     /// The raw text of a field; of a repeated one the last, as PostgreSQL's `jsonb` has it.
-    pub(super) fn get(&self, name: &str) -> Option<&'j str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'j str> {
         self.0
             .iter()
             .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.get())
+            .find(|field| field.name == name)
+            .map(|field| field.value.get())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'j str)> {
-        self.0.iter().map(|(key, value)| (&**key, value.get()))
+        self.0.iter().map(|field| (&*field.name, field.value.get()))
+    }
+
+    /// The fields with their names as JSON texts.
+    pub(super) fn quoted(&self) -> impl Iterator<Item = (Cow<'_, str>, &'j str)> {
+        self.0.iter().map(|field| {
+            let quoted = field.quoted.map(Cow::Borrowed);
+            let quoted =
+                quoted.unwrap_or_else(|| Cow::Owned(serde_json::Value::from(&*field.name).to_string()));
+            (quoted, field.value.get())
+        })
     }
 }
 
-impl<'de: 'j, 'j> Deserialize<'de> for Fields<'j> {
+/// A name that can be read.
+struct Name<'n>(Cow<'n, str>);
+
+impl<'de: 'n, 'n> Deserialize<'de> for Name<'n> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name<'n>(Cow<'n, str>);
-        impl<'de: 'n, 'n> Deserialize<'de> for Name<'n> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(NameVisitor).map(Name)
-            }
-        }
         struct NameVisitor;
         impl<'de> Visitor<'de> for NameVisitor {
             type Value = Cow<'de, str>;
@@ -57,21 +100,36 @@ impl<'de: 'j, 'j> Deserialize<'de> for Fields<'j> {
                 Ok(Cow::Owned(text.to_owned()))
             }
         }
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
+        deserializer.deserialize_str(NameVisitor).map(Name)
+    }
+}
+
+/// Names and raw values of an object.
+struct Members<'j, N>(Vec<(N, &'j RawValue)>);
+
+impl<N> Default for Members<'_, N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de: 'j, 'j, N: Deserialize<'de>> Deserialize<'de> for Members<'j, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor<N>(std::marker::PhantomData<N>);
+        impl<'de, N: Deserialize<'de>> Visitor<'de> for MembersVisitor<N> {
+            type Value = Members<'de, N>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::with_capacity(16);
-                while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    fields.push((name.0, value));
+                let mut members = Vec::with_capacity(16);
+                while let Some(member) = map.next_entry::<N, &'de RawValue>()? {
+                    members.push(member);
                 }
-                Ok(Fields(fields))
+                Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_map(MembersVisitor(std::marker::PhantomData))
     }
 }
 
@@ -85,25 +143,22 @@ pub(super) fn descend<'j>(json: &'j str, path: &[impl AsRef<str>]) -> Option<&'j
 /// How a JSON value stands in a channel name: numbers, texts and booleans plainly, anything else not at all.
 pub(super) fn plain(json: &str) -> Option<Cow<'_, str>> {
     match json.as_bytes().first()? {
-        b'"' => serde_json::from_str::<PlainText<'_>>(json)
-            .ok()
-            .map(|text| text.0),
+        b'"' => lenient::text(json),
         b'{' | b'[' | b'n' => None,
         _ => Some(Cow::Borrowed(json)),
     }
 }
 
-#[derive(serde::Deserialize)]
-struct PlainText<'t>(#[serde(borrow)] Cow<'t, str>);
-
 /// A JSON value as the expression language sees it; texts are borrowed from the JSON where they need no unescaping.
 pub(super) struct CelJson<'j>(pub(super) Box<dyn Val + 'j>);
 
 impl<'j> CelJson<'j> {
-    /// Reads JSON; anything that is none is null.
-    pub(super) fn read(json: &'j [u8]) -> Box<dyn Val + 'j> {
-        serde_json::from_slice::<CelJson<'j>>(json)
-            .map_or_else(|_| Box::new(CelNull) as Box<dyn Val + 'j>, |value| value.0)
+    /// Reads JSON, and says how many values of it could not be read and are null; anything that is not JSON is null.
+    pub(super) fn read(json: &'j [u8]) -> (Box<dyn Val + 'j>, u32) {
+        match lenient::read::<CelJson<'j>>(json) {
+            Some(read) => (read.value.0, read.unreadable),
+            None => (Box::new(CelNull), 0),
+        }
     }
 }
 
@@ -194,9 +249,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_cannot_be_read_hides_no_other() {
+        let json = br#"{"cut \ud83d": 1, "id": 1e400, "t": "\ud83d"}"#;
+        let fields = Fields::read(json);
+        assert_eq!(fields.get("id"), Some("1e400"));
+        assert_eq!(fields.get("id").and_then(plain).as_deref(), Some("1e400"));
+        assert_eq!(fields.get("t").and_then(plain), None);
+        let quoted: Vec<_> = fields.quoted().map(|(name, _)| name.into_owned()).collect();
+        assert_eq!(quoted, [r#""cut \ud83d""#, r#""id""#, r#""t""#]);
+    }
+
+    #[test]
     fn what_is_no_json_is_null() {
         assert_eq!(
-            format!("{:?}", CelJson::read(b"not json")),
+            format!("{:?}", CelJson::read(b"not json").0),
             format!("{:?}", CelNull)
         );
     }

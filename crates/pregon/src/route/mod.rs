@@ -4,10 +4,13 @@
 //! `scope` is what both look at, `rule` makes publications and counts them in `outcome`, `explain` says why, for a `sample` too, `grant` decides who may subscribe and publish.
 
 pub mod template;
+pub(crate) mod lenient;
 pub(crate) mod json;
 pub mod expr;
 pub mod scope;
 mod seal;
+mod numbers;
+mod object;
 pub mod rule;
 pub mod outcome;
 pub mod sample;

@@ -18,10 +18,21 @@ pub struct Routed {
     pub waiting: SmallVec<[Arc<Rule>; 1]>,
     /// Rules that said no.
     pub passed: u32,
-    /// Conditions that failed (missing key, wrong type), and values of payloads that could not be had.
-    pub failed: u32,
+    /// What could not be evaluated: conditions, values of payloads, and names of columns that the row has not.
+    pub failed: Vec<Failed>,
     /// Rules that matched but whose templates addressed nobody.
     pub nobody: u32,
+    /// Values that a rule looked at and that could not be read: each was null for itself alone.
+    pub unreadable: u32,
+}
+
+/// A part of a rule that failed on an event.
+#[derive(Debug)]
+pub struct Failed {
+    /// Place of the rule in the configuration.
+    pub rule: Option<usize>,
+    /// The part and its error: `when: No such key: otro`.
+    pub error: String,
 }
 
 impl Routed {
@@ -30,14 +41,24 @@ impl Routed {
         match made {
             Ok(made) => {
                 rule.hits().published();
-                self.failed += made.missing;
+                made.missing.into_iter().for_each(|error| self.fail(rule, error));
                 self.publications.push(made.publication);
             }
-            Err(_) => {
+            Err(nobody) => {
                 rule.hits().nobody();
                 self.nobody += 1;
+                if nobody.is_failure() {
+                    self.fail(rule, nobody.to_string());
+                }
             }
         }
+    }
+
+    pub(super) fn fail(&mut self, rule: &Rule, error: String) {
+        self.failed.push(Failed {
+            rule: rule.index,
+            error,
+        });
     }
 }
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use pregon_capture::query::{NamedSql, SqlError};
-use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::expr::{Expr, ExprError, Kind};
-use super::json::Fields;
+use super::numbers;
+use super::object::{object, overlay};
 use super::outcome::{Hits, Routed};
 use super::scope::Scope;
 use super::seal::Seals;
@@ -45,6 +45,15 @@ pub enum Nobody {
     NoChannel,
     #[error("no event name: a value of its template is missing, null or empty")]
     NoName,
+    #[error("{part}: the row has no column `{name}`")]
+    NoColumn { part: &'static str, name: String },
+}
+
+impl Nobody {
+    /// Whether the rule is wrong, and not only this row empty.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::NoColumn { .. })
+    }
 }
 
 /// A text that is rendered per event, or fixed.
@@ -74,6 +83,14 @@ impl Target {
         match self {
             Self::Fixed(text) => Some(text.clone()),
             Self::Rendered(template) => template.render(&|name| scope.text(name)).map(Arc::from),
+        }
+    }
+
+    /// A name that the row has not.
+    fn unknown(&self, scope: &Scope<'_>) -> Option<&str> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Rendered(template) => template.names().find(|name| !scope.has(name)),
         }
     }
 }
@@ -124,6 +141,8 @@ pub struct Rule {
     patterns: Vec<Pattern>,
     event: Option<Target>,
     payload: Payload,
+    /// Keys of the payload whose numbers are sent as texts.
+    as_text: Vec<Arc<str>>,
     enrich: Option<Enrichment>,
     seals: Arc<Seals>,
     longest_name: usize,
@@ -175,6 +194,7 @@ impl Rule {
                 }
                 (None, None) => Payload::Whole,
             },
+            as_text: route.as_text.iter().map(|key| Arc::from(key.as_str())).collect(),
             enrich: route.enrich.as_ref().map(enrichment).transpose()?,
             seals,
             longest_name,
@@ -192,6 +212,7 @@ impl Rule {
             patterns: vec![Template::parse(&name)?.pattern()],
             event: None,
             payload: Payload::Whole,
+            as_text: Vec::new(),
             enrich: None,
             seals,
             longest_name,
@@ -244,13 +265,21 @@ impl Rule {
             }
         }
         if channels.is_empty() {
-            return Err(Nobody::NoChannel);
+            let unknown = self.to.iter().find_map(|target| target.unknown(scope));
+            return Err(nobody(event, "to", unknown, Nobody::NoChannel));
         }
         let name = match &self.event {
-            Some(target) => target.render(scope).ok_or(Nobody::NoName)?,
+            Some(target) => target
+                .render(scope)
+                .ok_or_else(|| nobody(event, "event", target.unknown(scope), Nobody::NoName))?,
             None => event.name.clone().unwrap_or_else(|| event.op.as_str().into()),
         };
-        let (data, missing) = self.payload(scope, event);
+        let (mut data, missing) = self.payload(scope, event);
+        if let Data::Json(json) = &mut data
+            && !self.as_text.is_empty()
+        {
+            *json = numbers::as_text(json, &self.as_text);
+        }
         let publication = Publication {
             sealed: self.sealed(scope, event),
             id: self.identity(&event.id),
@@ -293,16 +322,23 @@ impl Rule {
         copies.collect()
     }
 
-    fn payload(&self, scope: &Scope<'_>, event: &Event) -> (Data, u32) {
+    fn payload(&self, scope: &Scope<'_>, event: &Event) -> (Data, Vec<String>) {
         match &self.payload {
-            Payload::Whole => (whole(event), 0),
+            Payload::Whole => (whole(event), Vec::new()),
             Payload::Fields(names) => {
-                let fields = names
-                    .iter()
-                    .map(|name| (&**name, scope.field(name).map(str::to_owned)));
-                object(fields)
+                let field = |name: &str| {
+                    scope
+                        .field(name)
+                        .map(str::to_owned)
+                        .ok_or_else(|| format!("fields: there is no `{name}`"))
+                };
+                object(names.iter().map(|name| (&**name, field(name))))
             }
-            Payload::Built(parts) => object(parts.iter().map(|(key, expr)| (&**key, part(expr, scope)))),
+            Payload::Built(parts) => {
+                let value =
+                    |key: &str, expr| part(expr, scope).map_err(|error| format!("payload.{key}: {error}"));
+                object(parts.iter().map(|(key, expr)| (&**key, value(key, expr))))
+            }
         }
     }
 }
@@ -324,19 +360,30 @@ fn plain_field(expr: &Expr) -> Option<(&str, &str)> {
     }
 }
 
-/// A publication and how many of its payload's values could not be had (they are null).
+/// Why a rule reaches nobody with an event. A deleted row may be no more than its key, and messages are of any form.
+fn nobody(event: &Event, part: &'static str, unknown: Option<&str>, other: Nobody) -> Nobody {
+    match unknown {
+        Some(name) if matches!(event.op, Op::Insert | Op::Update) => Nobody::NoColumn {
+            part,
+            name: name.to_owned(),
+        },
+        _ => other,
+    }
+}
+
+/// A publication, and why values of its payload could not be had (they are null).
 #[derive(Debug, Clone)]
 pub struct Made {
     pub publication: Publication,
-    pub missing: u32,
+    pub missing: Vec<String>,
 }
 
 /// One value of a built payload. A plain path is copied as the database wrote it, so that 10.50 stays 10.50.
-fn part(expr: &Expr, scope: &Scope<'_>) -> Option<String> {
+fn part(expr: &Expr, scope: &Scope<'_>) -> Result<String, ExprError> {
     if let Some(raw) = expr.path().and_then(|path| scope.raw(&path)) {
-        return Some(raw.to_owned());
+        return Ok(raw.to_owned());
     }
-    expr.eval_json(scope).ok().map(|value| value.to_string())
+    expr.eval_json(scope).map(|value| value.to_string())
 }
 
 /// The whole payload: the row (of a delete the deleted one), or the message as it came.
@@ -350,45 +397,6 @@ fn whole(event: &Event) -> Data {
         (None, None, Some(old)) => Data::Json(old.clone()),
         (None, None, None) => Data::Json(Bytes::from_static(b"null")),
     }
-}
-
-fn object<'k>(entries: impl Iterator<Item = (&'k str, Option<String>)>) -> (Data, u32) {
-    let mut out = String::from("{");
-    let mut missing = 0;
-    for (name, value) in entries {
-        missing += u32::from(value.is_none());
-        push_entry(&mut out, name, value.as_deref().unwrap_or("null"));
-    }
-    out.push('}');
-    (Data::Json(out.into()), missing)
-}
-
-fn push_entry(out: &mut String, name: &str, value: &str) {
-    if out.len() > 1 {
-        out.push(',');
-    }
-    out.push_str(&serde_json::Value::from(name).to_string());
-    out.push(':');
-    out.push_str(value);
-}
-
-/// An object with the fields of another put over its own; not an object: unchanged.
-fn overlay(body: &Bytes, columns: &[u8]) -> Bytes {
-    let is_object = |json: &[u8]| {
-        serde_json::from_slice::<&RawValue>(json).is_ok_and(|value| value.get().starts_with('{'))
-    };
-    if !is_object(body) || !is_object(columns) {
-        return body.clone();
-    }
-    let (own, new) = (Fields::read(body), Fields::read(columns));
-    let mut out = String::from("{");
-    own.iter()
-        .filter(|(name, _)| new.get(name).is_none())
-        .for_each(|(name, value)| push_entry(&mut out, name, value));
-    new.iter()
-        .for_each(|(name, value)| push_entry(&mut out, name, value));
-    out.push('}');
-    out.into()
 }
 
 /// All rules by source.
@@ -455,12 +463,13 @@ impl Router {
                     rule.hits.passed();
                     routed.passed += 1;
                 }
-                Err(_) => {
+                Err(error) => {
                     rule.hits.failed();
-                    routed.failed += 1;
+                    routed.fail(rule, format!("when: {error}"));
                 }
             }
         }
+        routed.unreadable = scope.unreadable();
         routed
     }
 }

@@ -1,9 +1,11 @@
 //! What rules look at: one event (`row`, `old`, `op`, `message`, `channel`) or one client (`claims`, `channel.<capture>`).
 //!
 //! A scope is made once per event and shared by all rules; rows are read only when a rule looks inside, and then once.
+//! Templates and parameters name columns plainly (`{channel}` of a row is its column `channel`); expressions name variables.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use cel::common::types::{CelMap, CelMapKey, CelNull, CelString};
 use cel::common::value::{CowVal, Val};
@@ -17,6 +19,8 @@ struct Lazy<'e> {
     json: Option<&'e [u8]>,
     fields: OnceLock<Fields<'e>>,
     value: OnceLock<Box<dyn Val + 'e>>,
+    /// Values in it that could not be read, known once it was.
+    unreadable: AtomicU32,
 }
 
 impl<'e> Lazy<'e> {
@@ -37,7 +41,11 @@ impl<'e> Lazy<'e> {
 
     fn value<'b>(&'b self) -> CowVal<'b, 'b> {
         let value = self.value.get_or_init(|| match self.json {
-            Some(json) => CelJson::read(json),
+            Some(json) => {
+                let (value, unreadable) = CelJson::read(json);
+                self.unreadable.store(unreadable, Ordering::Relaxed);
+                value
+            }
             None => Box::new(CelNull),
         });
         CowVal::Borrowed(value.as_ref())
@@ -58,6 +66,8 @@ pub struct Scope<'e> {
     event: Option<&'e str>,
     captures: OnceLock<Box<dyn Val + 'e>>,
     captured: &'e [(&'e str, &'e str)],
+    /// Texts that a template or parameter named and that could not be read.
+    texts: AtomicU32,
 }
 
 impl<'e> Scope<'e> {
@@ -73,6 +83,7 @@ impl<'e> Scope<'e> {
             event: None,
             captures: OnceLock::new(),
             captured: &[],
+            texts: AtomicU32::new(0),
         }
     }
 
@@ -109,33 +120,73 @@ impl<'e> Scope<'e> {
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         match self.op {
             Some(op) if name == "op" => return Some(Cow::Borrowed(op.as_str())),
-            Some(_) if name == "channel" => return self.channel.map(Cow::Borrowed),
-            Some(_) if name == "event" && self.event.is_some() => return self.event.map(Cow::Borrowed),
-            Some(_) if name == "message" && self.text.is_some() => return self.text.map(Cow::Borrowed),
+            Some(Op::Message) => match name {
+                "channel" => return self.channel.map(Cow::Borrowed),
+                "event" if self.event.is_some() => return self.event.map(Cow::Borrowed),
+                "message" if self.text.is_some() => return self.text.map(Cow::Borrowed),
+                _ => {}
+            },
             _ => {}
         }
-        if let Some(capture) = name.strip_prefix("channel.") {
+        if self.op.is_none()
+            && let Some(capture) = name.strip_prefix("channel.")
+        {
             return self
                 .captured
                 .iter()
                 .find(|(known, _)| *known == capture)
                 .map(|(_, value)| Cow::Borrowed(*value));
         }
-        plain(self.raw(&name.split('.').collect::<Vec<_>>())?)
+        let json = self.named(&name.split('.').collect::<Vec<_>>())?;
+        let text = plain(json);
+        if text.is_none() && json.starts_with('"') {
+            self.texts.fetch_add(1, Ordering::Relaxed);
+        }
+        text
     }
 
-    /// The JSON text at a path. A column may be named without `row`; so may a field of a message.
+    /// Whether the row or message has what a template or parameter names, be it null.
+    pub fn has(&self, name: &str) -> bool {
+        self.text(name).is_some() || self.named(&name.split('.').collect::<Vec<_>>()).is_some()
+    }
+
+    /// The JSON text of a path of variables, as expressions have them.
     pub fn raw(&self, path: &[&str]) -> Option<&'e str> {
         match path {
-            ["row", rest @ ..] if self.row.json.is_some() => self.row.raw(rest),
-            ["old", rest @ ..] if self.old.json.is_some() => self.old.raw(rest),
-            ["message", rest @ ..] if self.message.json.is_some() => self.message.raw(rest),
+            ["row", rest @ ..] => self.row.raw(rest),
+            ["old", rest @ ..] => self.old.raw(rest),
+            ["message", rest @ ..] => self.message.raw(rest),
             ["claims", rest @ ..] => self.claims.raw(rest),
-            ["row" | "old" | "message", ..] => None,
-            [_, ..] if self.op.is_none() => self.claims.raw(path),
-            [_, ..] => self.row.raw(path).or_else(|| self.message.raw(path)),
-            [] => None,
+            _ => None,
         }
+    }
+
+    /// The JSON text that a template or a parameter names: a column or a field of a message plainly, or a path of variables.
+    fn named(&self, path: &[&str]) -> Option<&'e str> {
+        match (self.op, path) {
+            (_, []) => None,
+            (None, ["claims", ..]) => self.raw(path),
+            (None, ["row" | "old" | "message", ..]) => None,
+            (None, _) => self.claims.raw(path),
+            (Some(Op::Message), ["row" | "old" | "message" | "claims", ..]) => self.raw(path),
+            (Some(Op::Message), _) => self.message.raw(path),
+            // A row has no message, channel, event or claims: such a name is its column's, and so is a bare `row` or `old`.
+            (Some(_), ["row" | "old", _, ..]) => self.raw(path),
+            (Some(_), _) => self.row.raw(path),
+        }
+    }
+
+    /// How many values that a rule has looked at, or might have, could not be read and were null.
+    pub fn unreadable(&self) -> u32 {
+        let of = |lazy: &Lazy<'_>| lazy.unreadable.load(Ordering::Relaxed);
+        // The row of a delete is the old one.
+        let same = self.row.json.map(<[u8]>::as_ptr) == self.old.json.map(<[u8]>::as_ptr);
+        let rows = if same {
+            of(&self.row).max(of(&self.old))
+        } else {
+            of(&self.row) + of(&self.old)
+        };
+        rows + of(&self.message) + self.texts.load(Ordering::Relaxed)
     }
 
     /// The JSON text of a column, or of a field of a message, whatever its name is: `message` may be a column too.
@@ -148,7 +199,7 @@ impl<'e> Scope<'e> {
         if let Some(text) = self.text(name) {
             return Some(text.into_owned());
         }
-        let raw = self.raw(&name.split('.').collect::<Vec<_>>())?;
+        let raw = self.named(&name.split('.').collect::<Vec<_>>())?;
         (raw.starts_with('{') || raw.starts_with('[')).then(|| raw.to_owned())
     }
 

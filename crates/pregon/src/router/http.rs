@@ -161,7 +161,11 @@ impl Webhook {
         if !self.ready.load(Ordering::Acquire) {
             return Err(Refused::Later("the database cannot be reached"));
         }
-        let mut items = whatsapp::read(&body, now());
+        let whatsapp::Read {
+            mut items,
+            unreadable,
+        } = whatsapp::read(&body, now());
+        self.metrics.unreadable.inc_by(unreadable.into());
         self.rules.judge(&mut items, now());
         let (kept, is_kept) = oneshot::channel();
         let delivery = Delivery {

@@ -112,8 +112,17 @@ pub(super) struct Metrics {
     pub(super) held: Gauge,
     pub(super) streamed: Gauge,
     pub(super) commits: Counter,
+    pub(super) unreadable: Counter,
     pub(super) queued: Gauge,
     sent: Family<SentLabel, Counter>,
+}
+
+fn unreadable(registry: &mut Registry) -> Counter {
+    let unreadable = Counter::default();
+    let help =
+        "Values of deliveries that could not be read and are null in the items; whole in the delivery's body";
+    registry.register("unreadable_values", help, unreadable.clone());
+    unreadable
 }
 
 /// From 1 ms to a minute: an answer should take less than 250 ms, a repeated attempt takes seconds.
@@ -124,6 +133,7 @@ const SECONDS: [f64; 14] = [
 impl Metrics {
     pub(super) fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pregon_router");
+        let unreadable = unreadable(&mut registry);
         let requests = Family::<AnswerLabel, Counter>::default();
         let answer = Histogram::new(SECONDS);
         let items = Family::<OutcomeLabel, Counter>::default();
@@ -176,6 +186,7 @@ impl Metrics {
             held,
             streamed,
             commits,
+            unreadable,
             queued,
             sent,
         })

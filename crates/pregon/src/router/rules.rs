@@ -227,7 +227,7 @@ mod tests {
         };
         let delivery = json!({"entry": [{"changes": [{"value": {"metadata": {"phone_number_id": "109"},
             "contacts": [{"wa_id": "111", "profile": {"name": "Ana"}}], "messages": [message]}}]}]});
-        let mut items = whatsapp::read(delivery.to_string().as_bytes(), 0);
+        let mut items = whatsapp::read(delivery.to_string().as_bytes(), 0).items;
         // Thursday, 10:05.
         Rules::build(&section).unwrap().judge(&mut items, 36_300);
         match items.remove(0) {

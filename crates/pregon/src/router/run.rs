@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use pregon_capture::connect::{ConnectError, Settings};
+use pregon_capture::connect::{ConnectError, Session, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -43,6 +43,7 @@ pub struct Running {
     /// Lanes of the queue in Redis, where there is one.
     streams: Option<Arc<Lanes>>,
     ready: Arc<AtomicBool>,
+    rules: Arc<Rules>,
     /// Closes the door.
     stop: CancellationToken,
     /// Cuts requests that are still answered.
@@ -100,6 +101,7 @@ impl Running {
             lanes,
             streams,
             ready,
+            rules: Arc::clone(&rules),
             stop,
             cut,
             rest,
@@ -242,11 +244,24 @@ impl Running {
             Err(_) if session.is_closed() => return Err(Gone.into()),
             done => done?,
         }
+        self.take_time_zone(&session).await?;
         if self.streams.is_some() {
             let section = database::section(&self.config)?;
             for warning in Stream::build(&self.config, section)?.check().await? {
                 tracing::warn!("{warning}");
             }
+        }
+        Ok(())
+    }
+
+    /// Before the first message is judged: rules that took another time zone for theirs would be wrong without a word.
+    async fn take_time_zone(&self, session: &Session) -> anyhow::Result<()> {
+        if let Some(wrong) = crate::columns::time_zone(session, &self.config).await? {
+            anyhow::bail!("[router] timezone: {}; {}", wrong.message, wrong.remedy);
+        }
+        if let Some(zone) = self.rules.zone() {
+            let row = session.query_one(sweep::OFFSET, &[&zone]).await?;
+            self.rules.set_offset(row.try_get::<_, String>(0)?.parse()?);
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ const FORGET: &str = "
     SELECT ((SELECT count(*) FROM old) + (SELECT count(*) FROM statuses) + (SELECT count(*) FROM events))::text";
 
 /// Seconds that a time zone is ahead of UTC now; PostgreSQL knows the zones.
-const OFFSET: &str = "
+pub(super) const OFFSET: &str = "
     SELECT extract(epoch FROM (now() AT TIME ZONE $1::text) - (now() AT TIME ZONE 'UTC'))::bigint::text";
 
 /// What the sweep needs.
@@ -84,9 +84,7 @@ impl Sweep {
                 tracing::warn!(%error, "the inbox cannot be looked at");
             } else if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
                 pruned = Some(Instant::now());
-                if let Err(error) = self.tidy().await {
-                    tracing::warn!(%error, "old deliveries could not be removed");
-                }
+                self.tidy().await;
             }
             tokio::select! {
                 () = tokio::time::sleep(self.mode.pause()) => {}
@@ -114,12 +112,26 @@ impl Sweep {
         Ok(())
     }
 
-    async fn tidy(&self) -> Result<(), QueryError> {
+    /// Each chore by itself: one that fails keeps no other from its turn.
+    async fn tidy(&self) {
+        if let Err(error) = self.take_offset().await {
+            let zone = self.rules.zone();
+            tracing::warn!(%error, zone, "the time zone of the rules cannot be asked for, they keep the offset that they have");
+        }
+        if let Err(error) = self.forget().await {
+            tracing::warn!(%error, "old deliveries could not be removed");
+        }
+    }
+
+    async fn take_offset(&self) -> Result<(), QueryError> {
         if let Some(zone) = self.rules.zone() {
             let offset = self.pool.query_text_value(OFFSET, &[Some(zone)]).await?;
-            self.rules.set_offset(offset.parse().unwrap_or(0));
+            let offset = offset.parse();
+            self.rules.set_offset(
+                offset.map_err(|_| QueryError::Value("the offset of a time zone is no number".into()))?,
+            );
         }
-        self.forget().await
+        Ok(())
     }
 
     async fn forget(&self) -> Result<(), QueryError> {

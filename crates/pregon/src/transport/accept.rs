@@ -110,8 +110,13 @@ impl Front {
             Ok(head) => head,
             Err(error) => return self.no_head(&mut stream, error).await,
         };
-        let forwarded = head.list("x-forwarded-for");
-        if proxied && !permit.is_of(self.proxies.client(peer, forwarded.as_deref())) {
+        let (for_list, forwarded) = (head.list("x-forwarded-for"), head.list("forwarded"));
+        if proxied
+            && !permit.is_of(
+                self.proxies
+                    .client(peer, for_list.as_deref(), forwarded.as_deref()),
+            )
+        {
             return self.full(&mut stream, Some(head)).await;
         }
         match self.door.stream(&head) {

@@ -2,7 +2,9 @@
 
 /** A row of public.pedidos. */
 export interface Pedidos {
+  /** bigint: exact up to 9007199254740991 (2^53 - 1); for larger ones send it as text (`as_text` of the route) */
   id: number;
+  /** numeric: JSON.parse keeps 15 to 17 digits and no trailing zeros; for money send it as text (`as_text` of the route) */
   total: number;
   estado: "open" | "it's \"done\"";
   tags: (string | null)[] | null;

@@ -5,6 +5,7 @@ mod start;
 mod json;
 mod token;
 mod database;
+mod names;
 mod init;
 mod terminal;
 mod top;

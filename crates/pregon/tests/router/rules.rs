@@ -100,6 +100,24 @@ async fn with_rules<'a>(database: &Database<'a>, rules: &str, graph: &str) -> No
 }
 
 #[tokio::test]
+async fn a_time_zone_that_the_server_does_not_know_ends_the_start() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let tables = "CREATE TABLE agentes (id int PRIMARY KEY, area text, en_linea boolean)";
+    database.execute(tables).await.unwrap();
+    let rules = RULES.replace("[router]\n", "[router]\ntimezone = \"America/Buenos_Airs\"\n");
+    let options = with_secrets(NodeOptions::text(rules), &database.url());
+    let Err(error) = Node::spawn(options).await else {
+        panic!("it started")
+    };
+    let said = format!("{error:#}");
+    assert!(
+        said.contains("the server knows no time zone `America/Buenos_Airs`"),
+        "{said}"
+    );
+    assert!(said.contains("pg_timezone_names"), "{said}");
+}
+
+#[tokio::test]
 async fn areas_agents_and_labels_follow_the_words() {
     let database = Database::create(postgres::shared().await).await.unwrap();
     let router = with_rules(&database, RULES, "http://127.0.0.1:1").await;

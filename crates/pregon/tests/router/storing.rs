@@ -179,6 +179,38 @@ async fn a_contact_keeps_its_conversation_under_all_its_names() {
 }
 
 #[tokio::test]
+async fn a_person_known_by_number_and_by_id_becomes_one_contact() {
+    let (database, router) = start(postgres::shared().await).await;
+    let message = |wamid: &str, names: Value| {
+        let mut message = json!({"id": wamid, "type": "text", "text": {"body": wamid}});
+        message
+            .as_object_mut()
+            .unwrap()
+            .extend(names.as_object().unwrap().clone());
+        delivery(json!({"messages": [message]}))
+    };
+    deliver(&router, &message("a", json!({"from": "111"}))).await;
+    deliver(&router, &message("b", json!({"from_user_id": "AR.1"}))).await;
+    becomes(&database, "SELECT count(*) FROM mensajes", "2").await;
+    assert_eq!(ask(&database, "SELECT count(*) FROM contactos").await, "2");
+    deliver(
+        &router,
+        &message("c", json!({"from": "111", "from_user_id": "AR.1"})),
+    )
+    .await;
+    becomes(&database, "SELECT count(*) FROM mensajes", "3").await;
+    let contacts = "SELECT string_agg(telefono || ' ' || user_id, ',') FROM contactos";
+    assert_eq!(ask(&database, contacts).await, "111 AR.1");
+    let owners = "SELECT count(DISTINCT contacto_id) FROM conversaciones";
+    assert_eq!(ask(&database, owners).await, "1");
+    // Under either name it is the same person from now on.
+    deliver(&router, &message("d", json!({"from": "111"}))).await;
+    deliver(&router, &message("e", json!({"from_user_id": "AR.1"}))).await;
+    becomes(&database, "SELECT count(*) FROM mensajes", "5").await;
+    assert_eq!(ask(&database, contacts).await, "111 AR.1");
+}
+
+#[tokio::test]
 async fn deliveries_are_kept_for_a_while_and_those_of_dead_letters_longer() {
     let (database, mut router) = start(postgres::shared().await).await;
     deliver(&router, &text("1", "wamid.1", "hola")).await;

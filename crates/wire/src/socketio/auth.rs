@@ -1,8 +1,9 @@
 //! The `auth` of a connect: whatever the application passes, and what connection state recovery adds in front.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::packet::read_text;
@@ -18,27 +19,55 @@ pub struct Auth<'a> {
     pub offset: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    offset: Option<&'a RawValue>,
-}
-
 impl<'a> Auth<'a> {
     /// Reads an object. One that names a field twice has none: which of the two was meant nobody knows.
     pub(super) fn read(object: &'a str) -> Self {
-        let fields: Fields<'a> = serde_json::from_str(object).unwrap_or_default();
-        let text = |field: Option<&'a RawValue>| field.and_then(|json| read_text(json.get()));
-        Self {
-            token: text(fields.token),
-            pid: text(fields.pid),
-            offset: text(fields.offset),
+        let members =
+            serde_json::from_str::<Members<'a>>(object).map_or_else(|_| Vec::new(), |members| members.0);
+        let mut auth = Self::default();
+        let mut seen = [false; 3];
+        for (name, value) in members {
+            let place = match read_text(name.get()).as_deref() {
+                Some("token") => 0,
+                Some("pid") => 1,
+                Some("offset") => 2,
+                _ => continue,
+            };
+            let [token, pid, offset] = &mut seen;
+            let (seen, field) = match place {
+                0 => (token, &mut auth.token),
+                1 => (pid, &mut auth.pid),
+                _ => (offset, &mut auth.offset),
+            };
+            if std::mem::replace(seen, true) {
+                return Self::default();
+            }
+            *field = read_text(value.get());
         }
+        auth
+    }
+}
+
+/// Names and values as they were written, so that one that cannot be read hides no other.
+struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
@@ -52,6 +81,8 @@ mod tests {
         assert_eq!(full.pid.as_deref(), Some("hscU"));
         assert_eq!(full.offset.as_deref(), Some("Q81yhR5"));
         assert_eq!(full.token.as_deref(), Some("añ"));
+        let strange = Auth::read(r#"{"cut \ud83d":1e400,"token":"a","pid":"\ud83d"}"#);
+        assert_eq!((strange.token.as_deref(), strange.pid), (Some("a"), None));
         for none in [
             "{}",
             r#"{"token":null,"pid":1,"offset":[]}"#,

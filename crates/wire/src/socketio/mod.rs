@@ -34,6 +34,7 @@ pub use encode::{
     encode_event_args, write_placeholder,
 };
 pub use packet::{Event, Kind, MAX_ATTACHMENTS, Packet, ParseError, ROOT, is_namespace, is_reserved, parse};
+pub use placeholder::fill_placeholders;
 
 /// The values of a list of raw JSON values with commas between, such as [`Elements::as_str`] gives.
 pub fn elements(list: &str) -> Elements<'_> {

@@ -1,5 +1,7 @@
 //! Which events the configuration publishes, and what their data is: pure, from the routes and the tables.
 
+use pregon_capture::catalog::shape::{Field, Shape};
+
 use super::Table;
 use crate::config::{Config, Operation, Route};
 use crate::route::template::Template;
@@ -17,12 +19,23 @@ pub(super) enum Name {
 pub(super) enum Payload {
     /// A row of this table (its place in the list).
     Row(usize),
-    /// An object of these keys; each a column of that table, or something computed.
-    Object(Vec<(String, Option<(usize, String)>)>),
+    /// An object of these keys.
+    Object(Vec<(String, Value)>),
     /// What TRUNCATE tells.
     Nothing,
     /// What the application itself notifies.
     Anything,
+}
+
+/// One value of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Something computed.
+    Any,
+    /// That column of that table (its place in the list).
+    Column(usize, String),
+    /// Numbers as texts, otherwise as the column has it.
+    Text(Field),
 }
 
 /// An event and what it may carry.
@@ -91,8 +104,12 @@ fn messages(config: &Config) -> impl Iterator<Item = &str> {
 }
 
 fn payload(route: Option<&Route>, table: Option<usize>, operation: Operation, tables: &[Table]) -> Payload {
-    let shaped = route
-        .is_some_and(|route| route.fields.is_some() || route.payload.is_some() || route.enrich.is_some());
+    let shaped = route.is_some_and(|route| {
+        route.fields.is_some()
+            || route.payload.is_some()
+            || route.enrich.is_some()
+            || !route.as_text.is_empty()
+    });
     match table {
         _ if operation == Operation::Truncate => Payload::Nothing,
         Some(table) if shaped => object(route, Some(table), tables),
@@ -102,30 +119,57 @@ fn payload(route: Option<&Route>, table: Option<usize>, operation: Operation, ta
 }
 
 fn object(route: Option<&Route>, table: Option<usize>, tables: &[Table]) -> Payload {
-    let enriched = route.is_some_and(|route| route.enrich.is_some());
-    // A query may lay its columns over those of the row.
-    let column = |name: &str| {
-        let table = table.filter(|_| !enriched)?;
-        let fields = &tables.get(table)?.fields;
-        fields
-            .iter()
-            .find(|field| field.name == name)
-            .map(|field| (table, field.name.clone()))
+    let Some(route) = route else {
+        return Payload::Anything;
     };
-    match route {
-        Some(Route {
-            payload: Some(parts), ..
-        }) => Payload::Object(
+    // A query may lay its columns over those of the row.
+    let table = table.filter(|_| route.enrich.is_none());
+    let fields = table
+        .and_then(|place| tables.get(place))
+        .map(|table| table.fields.as_slice());
+    let column = |key: &str, name: &str| {
+        let field = fields.unwrap_or_default().iter().find(|field| field.name == name);
+        let (Some(table), Some(field)) = (table, field) else {
+            return Value::Any;
+        };
+        match field.shape.is_number() && is_text(route, key) {
+            true => Value::Text(Field {
+                shape: Shape::Text,
+                ..field.clone()
+            }),
+            false => Value::Column(table, field.name.clone()),
+        }
+    };
+    let computed = |key: &str, text: &str| match text.trim().strip_prefix("row.") {
+        Some(name) => column(key, name),
+        None => Value::Any,
+    };
+    match (&route.payload, &route.fields, fields) {
+        (Some(parts), _, _) => Payload::Object(
             parts
                 .iter()
-                .map(|(key, text)| (key.clone(), text.trim().strip_prefix("row.").and_then(column)))
+                .map(|(key, text)| (key.clone(), computed(key, text)))
                 .collect(),
         ),
-        Some(Route {
-            fields: Some(fields), ..
-        }) => Payload::Object(fields.iter().map(|name| (name.clone(), column(name))).collect()),
-        _ => Payload::Anything,
+        (None, Some(names), _) => Payload::Object(
+            names
+                .iter()
+                .map(|name| (name.clone(), column(name, name)))
+                .collect(),
+        ),
+        (None, None, Some(fields)) => {
+            let all = fields
+                .iter()
+                .map(|field| (field.name.clone(), column(&field.name, &field.name)));
+            Payload::Object(all.collect())
+        }
+        (None, None, None) => Payload::Anything,
     }
+}
+
+/// Whether a key's numbers are sent as texts.
+fn is_text(route: &Route, key: &str) -> bool {
+    route.as_text.iter().any(|name| name == key || name == "*")
 }
 
 fn add(events: &mut Vec<Event>, name: Name, payload: Payload) {

@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use pregon_capture::catalog::shape::{Field, Shape};
-use serde_json::Value;
-
 use super::Table;
-use super::events::{Event, Name, Payload};
+use super::events::{Event, Name, Payload, Value};
+use pregon_capture::catalog::shape::{Field, Shape};
 
 const HEAD: &str = "// Written by `pregon types` from the configuration and the database: do not edit.\n";
 
@@ -21,6 +19,9 @@ pub(super) fn render(tables: &[Table], events: &[Event]) -> String {
             comment(&table.title)
         );
         for field in &table.fields {
+            if let Some(lost) = lost(&field.shape) {
+                let _ = writeln!(out, "  /** {lost} */");
+            }
             let _ = writeln!(out, "  {}: {};", key(&field.name), field_type(field));
         }
         out.push_str("}\n");
@@ -76,9 +77,22 @@ fn pascal(name: &str) -> String {
     }
 }
 
+/// How much of a column a JavaScript number does not keep, in words for its reader.
+fn lost(shape: &Shape) -> Option<&'static str> {
+    match shape {
+        Shape::BigInteger => Some(
+            "bigint: exact up to 9007199254740991 (2^53 - 1); for larger ones send it as text (`as_text` of the route)",
+        ),
+        Shape::Decimal => Some(
+            "numeric: JSON.parse keeps 15 to 17 digits and no trailing zeros; for money send it as text (`as_text` of the route)",
+        ),
+        _ => None,
+    }
+}
+
 fn field_type(field: &Field) -> String {
     let base = match &field.shape {
-        Shape::Number => "number".to_owned(),
+        Shape::Number | Shape::BigInteger | Shape::Decimal => "number".to_owned(),
         Shape::Boolean => "boolean".to_owned(),
         Shape::Text => "string".to_owned(),
         Shape::Any => return "any".to_owned(),
@@ -107,8 +121,14 @@ fn payload_type(payload: &Payload, names: &[String]) -> String {
     match payload {
         Payload::Row(table) => names.get(*table).cloned().unwrap_or_else(|| "any".to_owned()),
         Payload::Object(keys) => {
-            let entry = |(name, from): &(String, Option<(usize, String)>)| {
-                let data = from.as_ref().and_then(column).unwrap_or_else(|| "any".to_owned());
+            let entry = |(name, value): &(String, Value)| {
+                let data = match value {
+                    Value::Any => "any".to_owned(),
+                    Value::Column(table, name) => {
+                        column(&(*table, name.clone())).unwrap_or_else(|| "any".to_owned())
+                    }
+                    Value::Text(field) => field_type(field),
+                };
                 format!("{}: {data}", key(name))
             };
             format!("{{ {} }}", keys.iter().map(entry).collect::<Vec<_>>().join("; "))
@@ -158,7 +178,7 @@ fn key(name: &str) -> String {
 
 /// A text in double quotes; JSON's are TypeScript's.
 fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    serde_json::Value::from(text).to_string()
 }
 
 /// A text inside of backquotes.

@@ -388,8 +388,32 @@ fn route_payload(route: &Route, at: &str, tree: &mut Tree) {
     if let Some(fields) = &route.fields {
         repeated(fields, &format!("{at}.fields"), tree);
     }
+    as_text(route, at, tree);
     for (name, text) in route.payload.iter().flatten() {
         expression(text, kind(route), &format!("{at}.payload.{name}"), tree);
+    }
+}
+
+/// Checks that what is sent as text is sent at all.
+fn as_text(route: &Route, at: &str, tree: &mut Tree) {
+    let mut sent: Vec<&str> = route
+        .payload
+        .iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
+    if route.payload.is_none() {
+        sent.extend(route.fields.iter().flatten().map(String::as_str));
+    }
+    for (index, name) in route.as_text.iter().enumerate() {
+        if name != "*" && !sent.is_empty() && !sent.contains(&name.as_str()) {
+            let key = item(tree, &format!("{at}.as_text"), index);
+            let remedy = match nearest(name, sent.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the payload has {}", sent.join(", ")),
+            };
+            tree.report(&key, Some(name.clone()), "is no key of the payload", remedy);
+        }
     }
 }
 

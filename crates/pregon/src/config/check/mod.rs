@@ -116,8 +116,8 @@ fn dashboard(config: &Config, tree: &mut Tree) {
 /// Checks whom the node believes.
 fn strangers(server: &Server, tree: &mut Tree) {
     for (index, origin) in server.origins.iter().enumerate() {
-        if origin != "*" && !is_origin(origin) {
-            let remedy = "write scheme and host without a path, for example `https://app.example.com`";
+        if !["*", "null"].contains(&origin.as_str()) && !is_origin(origin) {
+            let remedy = "write scheme and host without a path, for example `https://app.example.com`, or `null` for pages of `file:`";
             tree.report(
                 &format!("server.origins[{index}]"),
                 Some(origin.clone()),

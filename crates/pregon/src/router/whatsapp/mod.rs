@@ -9,7 +9,7 @@ mod message;
 mod read;
 
 pub use item::{Alias, Item, Message, Other, Sender, Status};
-pub use read::read;
+pub use read::{Read, read};
 
 #[cfg(test)]
 mod tests;

@@ -1,22 +1,41 @@
 //! From a body to its items, in the order in which they stand in it.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::item::{Item, Other};
 use super::mend::mend;
 use super::message::{Place, digits, event, message, status};
+use crate::route::lenient::{self, Lenient};
+
+/// What a delivery holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    pub items: Vec<Item>,
+    /// Values that could not be read: each is null for itself alone, and whole in the body that is kept beside.
+    pub unreadable: u32,
+}
 
 /// Takes a delivery apart. `received` is when it came, in seconds since 1970.
-pub fn read(body: &[u8], received: i64) -> Vec<Item> {
+pub fn read(body: &[u8], received: i64) -> Read {
     let text = mend(body);
-    let mut delivery: Value = match serde_json::from_str(&text) {
-        Ok(delivery) => delivery,
-        Err(error) => {
-            return vec![Item::Unreadable {
-                why: error.to_string(),
-            }];
+    match lenient::read(text.as_bytes()) {
+        Some(Lenient { value, unreadable }) => Read {
+            items: items(value, received),
+            unreadable,
+        },
+        None => {
+            let error = serde_json::from_str::<&RawValue>(&text).err();
+            let why = error.map(|error| error.to_string()).unwrap_or_default();
+            Read {
+                items: vec![Item::Unreadable { why }],
+                unreadable: 0,
+            }
         }
-    };
+    }
+}
+
+fn items(mut delivery: Value, received: i64) -> Vec<Item> {
     let mut items = Vec::new();
     match delivery.get_mut("entry").map(Value::take) {
         Some(Value::Array(entries)) => {

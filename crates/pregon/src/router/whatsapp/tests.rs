@@ -18,7 +18,27 @@ fn messages(list: Value) -> Vec<Item> {
     let contacts = json!([{"profile": {"name": "Ana"}, "wa_id": "5491122334455", "user_id": "AR.1"}]);
     let body = json!({"messaging_product": "whatsapp", "contacts": contacts, "messages": list,
         "metadata": {"display_phone_number": "15550001111", "phone_number_id": "109"}});
-    read(&value("messages", body), NOW)
+    read(&value("messages", body), NOW).items
+}
+
+#[test]
+fn what_cannot_be_read_is_null_for_itself_alone() {
+    let message = json!({"from": "5491122334455", "id": "wamid.1", "type": "text", "text": {"body": "hola"},
+        "n": "NUMBER", "deep": "DEEP", "cut": "CUT"});
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    let body = String::from_utf8(value("messages", json!({"messages": [message]}))).unwrap();
+    let body = body.replace("\"NUMBER\"", "1e400").replace("\"DEEP\"", &deep);
+    let body = body.replace("\"CUT\"", "\"cut \\ud83d\"");
+    let read = read(body.as_bytes(), NOW);
+    assert_eq!(read.unreadable, 2); // half of a pair is U+FFFD before it is read
+    let [Item::Message(message)] = read.items.as_slice() else {
+        panic!("{:?}", read.items)
+    };
+    assert_eq!(
+        (message.mensaje.as_deref(), &message.raw["n"]),
+        (Some("hola"), &Value::Null)
+    );
+    assert_eq!(message.raw["cut"], "cut \u{fffd}");
 }
 
 fn one(message: Value) -> Message {
@@ -139,7 +159,7 @@ fn a_changed_number_is_a_message_of_the_system_and_a_second_name() {
 fn users_without_a_number_and_echoes_have_their_contact() {
     let hidden = json!({"metadata": {"phone_number_id": "109"}, "contacts": [{"profile": {"username": "ana"}, "user_id": "AR.9"}],
         "messages": [{"from_user_id": "AR.9", "id": "w", "type": "text", "text": {"body": "x"}}, {"id": "v", "type": "text"}]});
-    let items = read(&value("messages", hidden), NOW);
+    let items = read(&value("messages", hidden), NOW).items;
     for item in &items {
         let Item::Message(message) = item else {
             panic!("{item:?}")
@@ -151,7 +171,7 @@ fn users_without_a_number_and_echoes_have_their_contact() {
         assert_eq!((message.nombre.as_deref(), message.at), (Some("ana"), NOW));
     }
     let in_from = json!({"messages": [{"from": "US.134", "id": "w"}], "statuses": [{"id": "w", "status": "read", "recipient_id": "US.134"}]});
-    let items = read(&value("messages", in_from), NOW);
+    let items = read(&value("messages", in_from), NOW).items;
     let [Item::Message(message), Item::Status(status)] = items.as_slice() else {
         panic!("{items:?}")
     };
@@ -162,7 +182,7 @@ fn users_without_a_number_and_echoes_have_their_contact() {
     assert_eq!((&status.telefono, &status.user_id), (&None, &message.user_id));
     let echo = json!({"metadata": {"phone_number_id": "109"},
         "message_echoes": [{"from": "15550001111", "to": "549", "id": "e", "type": "text", "text": {"body": "ya voy"}}]});
-    let items = read(&value("smb_message_echoes", echo), NOW);
+    let items = read(&value("smb_message_echoes", echo), NOW).items;
     let [Item::Message(message)] = items.as_slice() else {
         panic!("{items:?}")
     };
@@ -180,7 +200,7 @@ fn all_of_a_batch_is_taken_in_order() {
             "statuses": [{"id": "s", "status": "read", "recipient_id": "1"}, {"status": "sent"}], "errors": [{"code": 1}]}})
     };
     let body = json!({"entry": [{"id": "A", "changes": [change("a"), change("b")]}, {"changes": [change("c")]}, {"id": "B"}, 7]});
-    let items = read(body.to_string().as_bytes(), NOW);
+    let items = read(body.to_string().as_bytes(), NOW).items;
     let wamids: Vec<_> = items
         .iter()
         .filter_map(|item| match item {
@@ -212,7 +232,7 @@ fn what_is_unknown_is_kept_and_what_is_no_json_is_said() {
         r#"{"entry":{"a":1}}"#,
         r#"{"entry":null}"#,
     ] {
-        let items = read(body.as_bytes(), NOW);
+        let items = read(body.as_bytes(), NOW).items;
         let raw: Value = serde_json::from_str(body).unwrap();
         assert!(
             matches!(items.as_slice(), [Item::Event(other)] if other.raw == raw),
@@ -220,13 +240,16 @@ fn what_is_unknown_is_kept_and_what_is_no_json_is_said() {
         );
     }
     let update = json!({"event": "APPROVED", "message_template_id": 1});
-    let items = read(&value("message_template_status_update", update.clone()), NOW);
+    let items = read(&value("message_template_status_update", update.clone()), NOW).items;
     assert!(
         matches!(items.as_slice(), [Item::Event(other)] if other.raw == update && other.field.starts_with("message_template"))
     );
-    for body in ["", "{", "\"\u{1}\"", "[1e999]"] {
+    for body in ["", "{", "\"\u{1}\"", "[1e999"] {
         assert!(
-            matches!(read(body.as_bytes(), NOW).as_slice(), [Item::Unreadable { .. }]),
+            matches!(
+                read(body.as_bytes(), NOW).items.as_slice(),
+                [Item::Unreadable { .. }]
+            ),
             "{body}"
         );
     }
@@ -305,9 +328,9 @@ proptest! {
     #[test]
     fn nothing_panics_and_everything_gives_something(delivery in any_json(), noise in any::<Vec<u8>>()) {
         let entries = delivery.get("entry").and_then(Value::as_array).map_or(1, Vec::len);
-        let items = read(delivery.to_string().as_bytes(), NOW);
+        let items = read(delivery.to_string().as_bytes(), NOW).items;
         prop_assert!(items.len() >= entries.min(1));
-        for item in items.iter().chain(&read(&noise, NOW)) {
+        for item in items.iter().chain(&read(&noise, NOW).items) {
             prop_assert!(item.lane() < pregon_capture::router::LANES);
             prop_assert!(serde_json::to_value(item).unwrap()["kind"].is_string());
         }
@@ -316,7 +339,7 @@ proptest! {
     #[test]
     fn every_message_of_a_value_is_an_item(list in prop::collection::vec(any_json(), 0..6), echoes in prop::collection::vec(any_json(), 0..3)) {
         let body = json!({"messages": list, "message_echoes": echoes});
-        let items = read(&value("messages", body), NOW);
+        let items = read(&value("messages", body), NOW).items;
         let own = |item: &&Item| !matches!(item, Item::Alias(_));
         prop_assert_eq!(items.iter().filter(own).count(), (list.len() + echoes.len()).max(1));
     }

@@ -14,13 +14,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri, header};
-use serde_json::Value;
 
 use crate::auth::same_key;
 use crate::config::{self, Preset, Secret};
 use crate::event::{Event, EventId};
 use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
+use crate::route::json::Fields;
+use crate::route::lenient;
 use signature::Scheme;
 
 /// How long a body may take to come.
@@ -133,8 +134,8 @@ impl Webhook {
     fn event(&self, headers: &HeaderMap, body: Bytes) -> Event {
         let header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
         let field = |name: &str| {
-            let body: Value = serde_json::from_slice(&body).ok()?;
-            body.get(name)?.as_str().map(str::to_owned)
+            let text = lenient::text(Fields::read(&body).get(name)?)?;
+            Some(text.into_owned())
         };
         let (id, kind) = match self.preset {
             Preset::Stripe => (field("id"), field("type")),

@@ -1,7 +1,7 @@
 //! MessagePack as JSON text, so that what an emitter says is read once, as JSON, whatever it was written in.
 //!
 //! Numbers keep their value up to the whole of 64 bits; bytes become placeholders and attachments; times become the texts that
-//! JavaScript writes for them. The input is walked once: memory stays within some times its length, and depth is bounded.
+//! JavaScript writes for them. The input is walked once, by a loop: memory stays within some times its length, whatever its depth.
 
 use std::fmt::Write as _;
 
@@ -13,9 +13,6 @@ use time::OffsetDateTime;
 
 use super::super::packet::MAX_ATTACHMENTS;
 use super::EmitError;
-
-/// Arrays and maps within each other: half of what JSON parsers take, far more than arguments have.
-const MAX_DEPTH: usize = 64;
 
 /// The type of a timestamp in the MessagePack specification.
 const TIMESTAMP: i8 = -1;
@@ -37,7 +34,7 @@ pub(super) fn to_json(message: &[u8]) -> Result<Transcoded, EmitError> {
         rest: message,
         out: Transcoded::default(),
     };
-    transcoder.value(MAX_DEPTH)?;
+    transcoder.whole()?;
     if transcoder.rest.is_empty() {
         Ok(transcoder.out)
     } else {
@@ -50,8 +47,40 @@ struct Transcoder<'a> {
     out: Transcoded,
 }
 
+/// An array or map that is not complete yet.
+struct Open {
+    left: usize,
+    is_map: bool,
+    began: bool,
+}
+
 impl<'a> Transcoder<'a> {
-    fn value(&mut self, depth: usize) -> Result<(), EmitError> {
+    /// One value with all that is in it.
+    fn whole(&mut self) -> Result<(), EmitError> {
+        let mut open = Vec::new();
+        open.extend(self.value()?);
+        while let Some(inner) = open.last_mut() {
+            if inner.left == 0 {
+                self.out.json.push(if inner.is_map { '}' } else { ']' });
+                open.pop();
+                continue;
+            }
+            inner.left -= 1;
+            if std::mem::replace(&mut inner.began, true) {
+                self.out.json.push(',');
+            }
+            if inner.is_map {
+                let key = rmp::decode::read_marker(&mut self.rest).map_err(|_| CUT)?;
+                self.text(key)?;
+                self.out.json.push(':');
+            }
+            open.extend(self.value()?);
+        }
+        Ok(())
+    }
+
+    /// A value; of an array or map only its beginning.
+    fn value(&mut self) -> Result<Option<Open>, EmitError> {
         let marker = rmp::decode::read_marker(&mut self.rest).map_err(|_| CUT)?;
         match marker {
             Marker::Null => self.out.json.push_str("null"),
@@ -73,17 +102,17 @@ impl<'a> Transcoder<'a> {
             Marker::F64 => self
                 .read(RmpRead::read_data_f64)
                 .map(|number| self.float(number))?,
-            _ => return self.long(marker, depth),
+            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => return self.open(marker, false),
+            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => return self.open(marker, true),
+            _ => self.long(marker)?,
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What has a length.
-    fn long(&mut self, marker: Marker, depth: usize) -> Result<(), EmitError> {
+    fn long(&mut self, marker: Marker) -> Result<(), EmitError> {
         match marker {
             Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => self.text(marker),
-            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => self.array(marker, depth),
-            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => self.map(marker, depth),
             Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
                 let bytes = self.sized(marker)?;
                 self.bytes(bytes);
@@ -102,35 +131,14 @@ impl<'a> Transcoder<'a> {
         }
     }
 
-    fn array(&mut self, marker: Marker, depth: usize) -> Result<(), EmitError> {
-        let depth = depth.checked_sub(1).ok_or(TOO_DEEP)?;
-        let length = self.length(marker)?;
-        self.out.json.push('[');
-        for index in 0..length {
-            if index > 0 {
-                self.out.json.push(',');
-            }
-            self.value(depth)?;
-        }
-        self.out.json.push(']');
-        Ok(())
-    }
-
-    fn map(&mut self, marker: Marker, depth: usize) -> Result<(), EmitError> {
-        let depth = depth.checked_sub(1).ok_or(TOO_DEEP)?;
-        let length = self.length(marker)?;
-        self.out.json.push('{');
-        for index in 0..length {
-            if index > 0 {
-                self.out.json.push(',');
-            }
-            let key = rmp::decode::read_marker(&mut self.rest).map_err(|_| CUT)?;
-            self.text(key)?;
-            self.out.json.push(':');
-            self.value(depth)?;
-        }
-        self.out.json.push('}');
-        Ok(())
+    fn open(&mut self, marker: Marker, is_map: bool) -> Result<Option<Open>, EmitError> {
+        let left = self.length(marker)?;
+        self.out.json.push(if is_map { '{' } else { '[' });
+        Ok(Some(Open {
+            left,
+            is_map,
+            began: false,
+        }))
     }
 
     fn text(&mut self, marker: Marker) -> Result<(), EmitError> {
@@ -245,7 +253,6 @@ impl<'a> Transcoder<'a> {
 }
 
 const CUT: EmitError = EmitError::Msgpack("it ends too early");
-const TOO_DEEP: EmitError = EmitError::Msgpack("it is nested deeper than 64 levels");
 
 const NANOS_PER_MILLI: i128 = 1_000_000;
 const NANOS_PER_SECOND: i128 = 1_000_000_000;

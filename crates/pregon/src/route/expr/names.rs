@@ -1,0 +1,133 @@
+//! Which columns and variables an expression names, so that they can be compared with a table before any row comes.
+
+use cel::IdedExpr;
+use cel::common::ast::{EntryExpr, Expr as Node, LiteralValue, operators};
+
+use super::Expr;
+
+/// What an expression names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Fields of `row` and `old`.
+    pub columns: Vec<String>,
+    /// Fields that a `has(…)` asks for: they need not be there.
+    pub asked: Vec<String>,
+    /// Variables without their fields.
+    pub variables: Vec<String>,
+}
+
+impl Expr {
+    /// The columns and variables in it.
+    pub fn names(&self) -> Named {
+        let mut named = Named::default();
+        collect(&self.tree, &mut named);
+        named.columns.retain(|column| !named.asked.contains(column));
+        named
+    }
+}
+
+fn collect(node: &IdedExpr, named: &mut Named) {
+    if let Some((column, is_asked)) = column(node) {
+        let list = if is_asked {
+            &mut named.asked
+        } else {
+            &mut named.columns
+        };
+        if !list.contains(&column) {
+            list.push(column);
+        }
+        return;
+    }
+    if let Node::Ident(name) = &node.expr
+        && !named.variables.contains(name)
+    {
+        named.variables.push(name.clone());
+    }
+    parts(node, &mut |part| collect(part, named));
+}
+
+/// `row.x`, `row["x"]` or `has(row.x)`, of the old row too.
+fn column(node: &IdedExpr) -> Option<(String, bool)> {
+    let is_row = |node: &IdedExpr| matches!(&node.expr, Node::Ident(name) if name == "row" || name == "old");
+    match &node.expr {
+        Node::Select(select) if is_row(&select.operand) => Some((select.field.clone(), select.test)),
+        Node::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
+            [row, key] if is_row(row) => match &key.expr {
+                Node::Literal(LiteralValue::String(key)) => Some((key.inner().to_owned(), false)),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Every part of a node.
+fn parts<'t>(node: &'t IdedExpr, visit: &mut dyn FnMut(&'t IdedExpr)) {
+    match &node.expr {
+        Node::Call(call) => call.args.iter().chain(call.target.as_deref()).for_each(visit),
+        Node::Comprehension(it) => {
+            for part in [
+                &it.iter_range,
+                &it.accu_init,
+                &it.loop_cond,
+                &it.loop_step,
+                &it.result,
+            ] {
+                visit(part);
+            }
+        }
+        Node::List(list) => list.elements.iter().for_each(visit),
+        Node::Select(select) => visit(&select.operand),
+        Node::Map(map) => map
+            .entries
+            .iter()
+            .for_each(|entry| entry_parts(&entry.expr, visit)),
+        Node::Struct(object) => object
+            .entries
+            .iter()
+            .for_each(|entry| entry_parts(&entry.expr, visit)),
+        Node::Ident(_) | Node::Literal(_) | Node::Unspecified => {}
+    }
+}
+
+fn entry_parts<'t>(entry: &'t EntryExpr, visit: &mut dyn FnMut(&'t IdedExpr)) {
+    match entry {
+        EntryExpr::StructField(field) => visit(&field.value),
+        EntryExpr::MapEntry(item) => {
+            visit(&item.key);
+            visit(&item.value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::Kind;
+    use super::*;
+
+    fn names(text: &str) -> Named {
+        Expr::compile(text, Kind::Event).unwrap().names()
+    }
+
+    #[test]
+    fn columns_are_found_wherever_they_stand() {
+        let named = names(
+            "row.a == 1 && [old.b, {'k': row['c d']}].exists(t, t == row.e.f) && size(row.g) > 0 && op == 'x'",
+        );
+        assert_eq!(named.columns, ["a", "b", "c d", "e", "g"]);
+        assert!(named.variables.contains(&"op".to_owned()));
+        assert!(!named.variables.contains(&"row".to_owned()));
+    }
+
+    #[test]
+    fn one_that_is_asked_for_need_not_be_there() {
+        let named = names("has(row.a) && row.a == 1 && row.b == 2");
+        assert_eq!(
+            (named.columns, named.asked),
+            (vec!["b".to_owned()], vec!["a".to_owned()])
+        );
+    }
+}
