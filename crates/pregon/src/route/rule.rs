@@ -45,7 +45,7 @@ pub enum Nobody {
     NoChannel,
     #[error("no event name: a value of its template is missing, null or empty")]
     NoName,
-    #[error("{part}: the row has no column `{name}`")]
+    #[error("no {part}: the row has no column `{name}`")]
     NoColumn { part: &'static str, name: String },
 }
 
@@ -266,12 +266,12 @@ impl Rule {
         }
         if channels.is_empty() {
             let unknown = self.to.iter().find_map(|target| target.unknown(scope));
-            return Err(nobody(event, "to", unknown, Nobody::NoChannel));
+            return Err(nobody(event, "channel", unknown, Nobody::NoChannel));
         }
         let name = match &self.event {
             Some(target) => target
                 .render(scope)
-                .ok_or_else(|| nobody(event, "event", target.unknown(scope), Nobody::NoName))?,
+                .ok_or_else(|| nobody(event, "event name", target.unknown(scope), Nobody::NoName))?,
             None => event.name.clone().unwrap_or_else(|| event.op.as_str().into()),
         };
         let (mut data, missing) = self.payload(scope, event);

@@ -64,6 +64,8 @@ fn a_refused_token_is_a_finding() {
             "0s",
             "--claim",
             "exp:=1000",
+            "--claim",
+            "iat:=500",
         ],
         &CLAVE,
     );
