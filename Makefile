@@ -63,6 +63,7 @@ conformance: ## the official protocol suites against the release binary; what is
 	conformance/suites
 	conformance/autobahn/run
 
-chaos: ## kill, cut and fill everything while a million rows are written, then compare (long)
+chaos: ## kill, cut and fill everything while a million rows are written, then compare; random schemas too (long)
 	cargo build --release -p pregon
 	cargo run --release -p pregon-chaos -- --report bench/results/chaos.md
+	cargo run --release -p pregon-chaos --bin pregon-converge -- --report bench/results/convergence.md

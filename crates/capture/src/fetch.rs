@@ -69,7 +69,7 @@ fn select<'a>(table: &WatchTable, key: impl Iterator<Item = &'a String>) -> Stri
         conditions.push(format!("(\n{}\n)", condition.trim()));
     }
     format!(
-        "SELECT pg_catalog.row_to_json(pregon_row)::text FROM (SELECT {columns} FROM {}.{name} AS {name} WHERE {} LIMIT 1) AS pregon_row",
+        "SELECT pg_catalog.row_to_json(pregon_row.*)::text FROM (SELECT {columns} FROM {}.{name} AS {name} WHERE {} LIMIT 1) AS pregon_row",
         ident(&table.schema),
         conditions.join(" AND ")
     )

@@ -19,6 +19,8 @@ mod watch;
 mod outbox;
 mod wal;
 mod parity;
+mod converge;
+mod names;
 mod routes;
 mod values;
 mod decrypt;

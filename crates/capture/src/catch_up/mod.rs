@@ -155,7 +155,7 @@ impl CatchUp {
     async fn rows(&self, pool: &Pool, from: &str) -> Result<Vec<CaughtUp>, CatchUpError> {
         let key = ident(&self.key);
         let sql = format!(
-            "SELECT q.{key}::text, pg_catalog.row_to_json(q)::text FROM ({}\n) AS q ORDER BY q.{key}",
+            "SELECT q.{key}::text, pg_catalog.row_to_json(q.*)::text FROM ({}\n) AS q ORDER BY q.{key}",
             self.sql.numbered()
         );
         let params: [&(dyn ToSql + Sync); 1] = [&TextParam(Some(from))];

@@ -388,7 +388,7 @@ fn row(spec: &WatchSpec, from: &str, relation: bool) -> String {
         .map(|column| format!("{from}.{0} AS {0}", ident(column)))
         .collect();
     format!(
-        "row_to_json((SELECT pregon_row FROM (SELECT {}) AS pregon_row))",
+        "(SELECT row_to_json(pregon_row.*) FROM (SELECT {}) AS pregon_row)",
         list.join(", ")
     )
 }

@@ -112,10 +112,10 @@ impl Pool {
     }
 }
 
-/// The line break keeps a closing `--` comment from swallowing what follows.
+/// The line break keeps a closing `--` comment from swallowing what follows; the star means the row where a column is called `q`.
 pub(crate) fn wrap(sql: &str) -> String {
     let sql = sql.trim().trim_end_matches(';');
-    format!("SELECT pg_catalog.row_to_json(q)::text FROM ({sql}\n) AS q")
+    format!("SELECT pg_catalog.row_to_json(q.*)::text FROM ({sql}\n) AS q")
 }
 
 /// Quotes an identifier.

@@ -44,7 +44,7 @@ impl Ask {
             format!("coalesce((SELECT (\n{}\n) FROM {row}), false)", condition.trim())
         });
         let json = source.row.map_or("NULL".to_owned(), |columns| {
-            format!("(SELECT pg_catalog.row_to_json(pregon_row)::text FROM (SELECT {columns} FROM {row}) AS pregon_row)")
+            format!("(SELECT pg_catalog.row_to_json(pregon_row.*)::text FROM (SELECT {columns} FROM {row}) AS pregon_row)")
         });
         let sql = format!(
             "SELECT ({matches})::text, {json} \
