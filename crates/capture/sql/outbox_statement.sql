@@ -19,7 +19,7 @@
       INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, 'I', pregon_x.pregon_row
         FROM unnest(pregon_list) AS pregon_x (pregon_row);
     END IF;
-    IF pregon_count > 0
+{{late}}    IF pregon_count > 0
        AND (SELECT asleep OR alive < clock_timestamp() - interval '1 minute' FROM pregon.bell) THEN
       PERFORM pregon.ring(pregon_count);
     END IF;

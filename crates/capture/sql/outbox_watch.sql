@@ -26,7 +26,7 @@ BEGIN
   -- that whoever reads finds this transaction by its lock on the outbox.
   INSERT INTO pregon.outbox (watch, op, row, old) VALUES (
     {{watch}}, CASE WHEN pregon_error IS NULL THEN pregon_op ELSE 'E' END, coalesce(pregon_error, pregon_row), pregon_before);
-  IF (SELECT asleep OR alive < clock_timestamp() - interval '1 minute' FROM pregon.bell) THEN
+{{late}}  IF (SELECT asleep OR alive < clock_timestamp() - interval '1 minute' FROM pregon.bell) THEN
     PERFORM pregon.ring(1);
   END IF;
   RETURN NULL;

@@ -37,5 +37,5 @@ BEGIN
   END;
   -- Outside of the guarded block, so that a bulk write keeps no notifications in a subtransaction per row.
   PERFORM pg_notify('pregon', pregon_payload);
-  RETURN NULL;
+{{late}}  RETURN NULL;
 END

@@ -11,11 +11,12 @@
              || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',"op":"I"' AS pregon_head,
            ',"n":' || {{row}}::text || '}' AS pregon_rest
          OFFSET 0) AS pregon_x{{where}};
-      RETURN NULL;
     EXCEPTION WHEN OTHERS THEN
       pregon_payload := {{head}} || '0,"t":' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
         || ',"op":"I","err":' || to_json(left(SQLSTATE || ' ' || SQLERRM, 400))::text || '}';
     END;
-    PERFORM pg_notify('pregon', pregon_payload);
+{{late}}    IF pregon_payload IS NOT NULL THEN
+      PERFORM pg_notify('pregon', pregon_payload);
+    END IF;
     RETURN NULL;
   END IF;

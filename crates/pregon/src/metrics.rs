@@ -123,6 +123,12 @@ pub struct SourceLabel {
     pub source: String,
 }
 
+/// A `[[watch]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WatchLabel {
+    pub watch: String,
+}
+
 /// A `[[decrypt]]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DecryptLabel {
@@ -140,6 +146,7 @@ pub struct Metrics {
     registry: Registry,
     pub events: Family<SourceLabel, Counter>,
     pub source_up: Family<SourceLabel, Gauge>,
+    pub watch_failing: Family<WatchLabel, Gauge>,
     pub source_gaps: Family<SourceLabel, Counter>,
     pub malformed: Family<SourceLabel, Counter>,
     pub unreadable: Family<SourceLabel, Counter>,
@@ -188,6 +195,7 @@ impl Metrics {
             registry: Registry::with_prefix("pregon"),
             events: Family::default(),
             source_up: Family::default(),
+            watch_failing: Family::default(),
             source_gaps: Family::default(),
             malformed: Family::default(),
             unreadable: Family::default(),
@@ -233,6 +241,11 @@ impl Metrics {
             "source_up",
             "1 while the source is attached",
             self.source_up.clone(),
+        );
+        r.register(
+            "watch_failing",
+            "1 from the first row that a watch's trigger could not render until its next change that comes as it should",
+            self.watch_failing.clone(),
         );
         r.register(
             "source_gaps",

@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pregon_capture::connect::Settings;
+use pregon_capture::install::Expected;
 use pregon_capture::query::{Pool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -58,6 +59,8 @@ pub struct Options {
     pub echo: bool,
     /// The file to read again on [`Node::reload`].
     pub config_path: Option<PathBuf>,
+    /// The functions that the watches were installed with, which have to stay what they are.
+    pub expected: Vec<Expected>,
 }
 
 /// A running gateway.
@@ -106,11 +109,12 @@ impl Node {
             metrics: &metrics,
             hub: &hub,
             pool: pool.as_ref(),
+            expected: &options.expected,
             stop: &stop,
         };
         let mut sources = sources::start(&parts)?;
         sources.attached.push(("log", opened.up));
-        let health = Health::new(sources.attached);
+        let health = Health::new(sources.attached, sources.degraded);
         let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;

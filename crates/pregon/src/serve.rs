@@ -1,7 +1,7 @@
 //! `pregon serve`: installs what the configuration asks for, runs a node, and turns signals into its verbs.
 
 mod waiting;
-mod installation;
+pub(crate) mod installation;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,19 @@ use crate::node::{Node, Options};
 const COMPARE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reloads. A second SIGINT ends at once.
-pub async fn run(mut config: Config, config_path: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    mut config: Config,
+    config_path: Option<PathBuf>,
+    takeover: bool,
+) -> anyhow::Result<ExitCode> {
     // Taken first, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     // A file that may not grow is an error of the log's write, as a full disk is, and not the end of the process.
     let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
-    let waited_at = tokio::select! {
-        installed = installation::install_triggers(&config) => installed?,
+    let installation::Installed { waited_at, expected } = tokio::select! {
+        installed = installation::install_triggers(&config, takeover) => installed?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
@@ -38,6 +42,7 @@ pub async fn run(mut config: Config, config_path: Option<PathBuf>) -> anyhow::Re
         config,
         Options {
             config_path,
+            expected,
             ..Options::default()
         },
     )

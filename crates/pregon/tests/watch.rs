@@ -219,7 +219,7 @@ async fn readyz_is_down_while_a_trigger_is_disabled_and_the_time_is_a_gap() {
     client.subscribe("pedidos").await.unwrap();
     let up = "pregon_source_up{source=\"triggers\"}";
     metric(&node, up, |up| up == 1.0).await.unwrap();
-    for name in ["pregon_pedidos", "ALL"] {
+    for name in ["\"!pregon_pedidos\"", "ALL"] {
         let alter = async |verb: &str| {
             let sql = format!("ALTER TABLE pedidos {verb} TRIGGER {name}");
             database.execute(&sql).await.unwrap();

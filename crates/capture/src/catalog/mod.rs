@@ -105,8 +105,20 @@ pub struct TableFacts {
     pub primary_key: Vec<String>,
     /// Tables that inherit from it, also through others; not the partitions of a partitioned table.
     pub heirs: Vec<Heir>,
-    /// Names of others' row triggers that run after an INSERT: one of them may change the row once more.
-    pub row_insert_triggers: Vec<String>,
+    /// The operator that compares each column of the primary key, as its index does: `OPERATOR(pg_catalog.=)`.
+    pub key_operators: Vec<String>,
+    /// AFTER triggers of others, in the order of their names, which is the order in which they fire.
+    pub others: Vec<OtherTrigger>,
+    /// Subscriptions that write it.
+    pub subscriptions: Vec<String>,
+}
+
+/// A trigger that is not ours and fires after a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherTrigger {
+    pub name: String,
+    /// As `pg_trigger.tgtype` has them.
+    pub type_bits: i16,
 }
 
 /// A table that inherits from another one.
@@ -133,6 +145,16 @@ impl TableFacts {
         format!("{}.{}", self.schema, self.name)
     }
 
+    /// Whether a statement trigger of it sees all rows that are inserted into it, and may read them.
+    pub fn allows_statements(&self) -> bool {
+        self.kind == Kind::Plain
+            && !self.is_child
+            && !self.has_children
+            && !self.is_partition
+            // PostgreSQL 18 raises an error when a transition table's virtual column is read.
+            && !self.has_virtual_columns()
+    }
+
     /// Whether any column is generated virtually (transition tables must not be read then).
     pub fn has_virtual_columns(&self) -> bool {
         self.columns
@@ -151,9 +173,18 @@ const TABLE: &str = "
                    CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
                    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
                   WHERE x.indrelid = c.oid AND x.indisprimary ORDER BY k.place),
-           ARRAY(SELECT t.tgname::text FROM pg_trigger t
-                  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 5
-                    AND coalesce(obj_description(t.tgfoid, 'pg_proc'), '') NOT LIKE 'pregon: %' ORDER BY t.tgname)
+           ARRAY(SELECT format('OPERATOR(%I.%s)', s.nspname, o.oprname) FROM pg_index x
+                   CROSS JOIN LATERAL unnest(x.indclass::oid[]) WITH ORDINALITY AS k(class, place)
+                   JOIN pg_opclass p ON p.oid = k.class
+                   JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3
+                    AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
+                   JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace
+                  WHERE x.indrelid = c.oid AND x.indisprimary ORDER BY k.place),
+           ARRAY(SELECT t.tgtype || ' ' || t.tgname FROM pg_trigger t
+                  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 66 = 0
+                    AND coalesce(obj_description(t.tgfoid, 'pg_proc'), '') NOT LIKE 'pregon: %' ORDER BY t.tgname),
+           ARRAY(SELECT DISTINCT s.subname::text FROM pg_subscription_rel r JOIN pg_stat_subscription s ON s.subid = r.srsubid
+                  WHERE r.srrelid = c.oid ORDER BY 1)
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -210,10 +241,22 @@ fn facts_from(row: &Row, columns: &[Row], heirs: &[Row]) -> Result<TableFacts, t
         is_child: row.try_get(9)?,
         has_children: row.try_get(10)?,
         primary_key: row.try_get(11)?,
-        row_insert_triggers: row.try_get(12)?,
+        key_operators: row.try_get(12)?,
+        others: others_from(&row.try_get::<_, Vec<&str>>(13)?),
+        subscriptions: row.try_get(14)?,
         columns: columns.iter().map(column_from).collect::<Result<_, _>>()?,
         heirs: heirs.iter().map(heir_from).collect::<Result<_, _>>()?,
     })
+}
+
+fn others_from(texts: &[&str]) -> Vec<OtherTrigger> {
+    let parts = texts.iter().filter_map(|text| text.split_once(' '));
+    parts
+        .map(|(bits, name)| OtherTrigger {
+            name: name.to_owned(),
+            type_bits: bits.parse().unwrap_or_default(),
+        })
+        .collect()
 }
 
 fn column_from(row: &Row) -> Result<Column, tokio_postgres::Error> {

@@ -266,7 +266,7 @@ pub(crate) fn roles(found: &Found, owner: &Owner, steps: &mut Vec<Step>, warning
             sql: format!("GRANT {OWNER_ROLE} TO {}", ident(&found.me.name)),
             reason: "only a member can make objects that the role owns".into(),
             object: format!("role {OWNER_ROLE}"),
-            kind: StepKind::Grant,
+            kind: StepKind::Tidy("grant"),
         });
     }
     if found.publisher.is_none() {
@@ -291,7 +291,8 @@ fn create_role(role: &str, reason: &str) -> Step {
         ),
         reason: reason.into(),
         object: format!("role {role}"),
-        kind: StepKind::Create,
+        // Nothing needs it that is there already.
+        kind: StepKind::Tidy("create"),
     }
 }
 
@@ -331,7 +332,7 @@ pub(crate) fn relations(
                 "rename or drop it",
             )),
             Some(relation) if owner.should_take(&relation.owner) => {
-                steps.push(step(hand_over, "its owner differs", StepKind::Replace));
+                steps.push(step(hand_over, "its owner differs", TIDY));
             }
             Some(_) => {}
         }
@@ -384,12 +385,12 @@ fn schema(found: &Found, owner: &Owner, steps: &mut Vec<Step>) {
         add(
             format!("ALTER SCHEMA {SCHEMA} OWNER TO {quoted}"),
             "its owner differs",
-            StepKind::Replace,
+            TIDY,
         );
     }
     if schema.public_usage {
         let sql = format!("REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC");
-        add(sql, "everybody has rights on the schema", StepKind::Replace);
+        add(sql, "everybody has rights on the schema", TIDY);
     }
 }
 
@@ -423,8 +424,8 @@ pub(crate) fn functions(
             function.settings,
             owner,
         );
-        if let Some(reason) = differs {
-            steps.push(step(function, owner, &reason, StepKind::Replace));
+        if let Some((reason, kind)) = differs {
+            steps.push(step(function, owner, &reason, kind));
         }
     }
 }
@@ -438,28 +439,31 @@ fn step(function: &BaseFunction, owner: &Owner, reason: &str, kind: StepKind) ->
     }
 }
 
-/// Why a function is not what it should be.
+/// Replaces what captures as well as what it is replaced by.
+pub(crate) const TIDY: StepKind = StepKind::Tidy("replace");
+
+/// Why a function is not what it should be, and whether that makes capture wrong.
 pub(crate) fn difference(
     existing: &FunctionFacts,
     body: &str,
     definer: bool,
     settings: &[&str],
     owner: &Owner,
-) -> Option<String> {
-    let reason = if existing.body != body {
-        "its definition differs"
+) -> Option<(String, StepKind)> {
+    let (reason, kind) = if existing.body != body {
+        ("its definition differs", StepKind::Replace)
     } else if existing.definer != definer {
-        "its security differs"
+        ("its security differs", StepKind::Replace)
     } else if existing.settings != settings {
-        "its settings differ"
+        ("its settings differ", StepKind::Replace)
     } else if owner.should_take(&existing.owner) {
-        "its owner differs"
+        ("its owner differs", TIDY)
     } else if existing.public_execute {
-        "everybody may execute it"
+        ("everybody may execute it", TIDY)
     } else {
         return None;
     };
-    Some(reason.to_owned())
+    Some((reason.to_owned(), kind))
 }
 
 /// The row of `pregon.meta` that says who installed, and the epoch that tells two installations apart.
@@ -484,6 +488,6 @@ pub(crate) fn meta(found: &Found, steps: &mut Vec<Step>) {
         ),
         reason: "records the version that installed".into(),
         object: format!("table {SCHEMA}.meta"),
-        kind: if meta.is_empty() { StepKind::Create } else { StepKind::Replace },
+        kind: if meta.is_empty() { StepKind::Create } else { TIDY },
     });
 }

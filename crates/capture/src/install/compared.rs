@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::base;
 use super::found::{self, Found};
-use super::plan::trigger_difference;
+use super::triggers::difference as trigger_difference;
 use super::spec::Target;
 use super::status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus};
 use super::wal::WalFacts;
@@ -142,9 +142,9 @@ fn triggers(found: &Found, watch: &DesiredWatch<'_>, status: &mut Status) {
         };
         let existing = found.triggers.iter().find(|trigger| want.is_at(trigger));
         let difference = existing.and_then(|existing| {
-            trigger_difference(existing, want, &watch.spec.name, told.function == function)
+            trigger_difference(existing, want, watch, told.function == function)
         });
-        if let (State::Ok, Some(reason)) = (&told.state, difference) {
+        if let (State::Ok, Some((reason, _))) = (&told.state, difference) {
             told.state = State::Modified(reason.to_owned());
         }
     }

@@ -142,7 +142,7 @@ async fn drop_role(
             .map(|function| function.oid),
     );
     going.extend(found.schema.as_ref().map(|schema| schema.oid));
-    going.extend(granted_schemas(client, found, name).await?);
+    going.extend(granted_objects(client, found, name).await?);
     let row = client.query_one(USES, &[&role.oid, &going]).await?;
     let (uses, members): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     if uses > 0 || members > 0 {
@@ -165,18 +165,20 @@ async fn drop_role(
     Ok(())
 }
 
-/// Schemas on which the role got USAGE from us; the plan takes that back before the role goes.
-async fn granted_schemas(client: &Client, found: &Found, role: &str) -> Result<Vec<u32>, InstallError> {
-    let names: Vec<String> = found
+/// What the role got rights on from us: schemas and tables; the plan takes those rights back before the role goes.
+async fn granted_objects(client: &Client, found: &Found, role: &str) -> Result<Vec<u32>, InstallError> {
+    const SQL: &str = "
+        SELECT coalesce(c.oid, n.oid) FROM unnest($1::text[], $2::text[]) AS g (schema, name)
+          JOIN pg_namespace n ON n.nspname = g.schema
+          LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = g.name";
+    let (schemas, tables): (Vec<String>, Vec<Option<String>>) = found
         .meta
         .iter()
         .flatten()
         .filter_map(|(_, value)| serde_json::from_str::<Granted>(value).ok())
-        .filter(|granted| granted.role == role && granted.table.is_none())
-        .map(|granted| granted.schema)
-        .collect();
-    let rows = client
-        .query("SELECT oid FROM pg_namespace WHERE nspname = ANY($1)", &[&names])
-        .await?;
+        .filter(|granted| granted.role == role)
+        .map(|granted| (granted.schema, granted.table))
+        .unzip();
+    let rows = client.query(SQL, &[&schemas, &tables]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

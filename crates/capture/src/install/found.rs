@@ -82,6 +82,12 @@ impl FunctionFacts {
         Some(watch)
     }
 
+    /// The configuration's part that it was made of; earlier versions did not note it.
+    pub(crate) fn identity(&self) -> Option<&str> {
+        let (_, value) = self.comment.strip_prefix(MARK)?.split_once("spec=")?;
+        value.split(' ').next()
+    }
+
     /// The body's fingerprint when it was installed.
     pub(crate) fn installed_fingerprint(&self) -> Option<&str> {
         let (_, value) = self.comment.strip_prefix(MARK)?.split_once("body=")?;
@@ -102,6 +108,13 @@ pub(crate) struct TriggerFacts {
     pub(crate) constraint: bool,
     pub(crate) function_oid: u32,
     pub(crate) function: String,
+}
+
+impl TriggerFacts {
+    /// Whether it fires for ordinary writes.
+    pub(crate) fn fires(&self) -> bool {
+        self.enabled == "O" || self.enabled == "A"
+    }
 }
 
 const SERVER: &str = "

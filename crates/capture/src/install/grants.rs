@@ -11,7 +11,7 @@ use super::granted::{Granted, Wanted};
 use super::plan::{Step, StepKind};
 use super::spec::{Mode, Target};
 use super::watch::DesiredWatch;
-use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, revoke};
+use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, late, revoke};
 use crate::catalog::TableFacts;
 use crate::catalog::names::ident;
 
@@ -28,8 +28,17 @@ pub(crate) async fn steps(
     publisher(client, found, target, steps, problems).await?;
     let mut wanted = Vec::new();
     conditions(client, owner, watches, &mut wanted).await?;
+    if target.mode != Mode::Wal {
+        late_reads(client, owner, watches, &mut wanted).await?;
+    }
+    // What only the owner to be would need, or what becomes a gap without it, is no reason to refuse.
+    let harmless = |granted: &Granted| {
+        let mut functions = found.functions.iter().filter(|function| function.is_ours());
+        let owns = functions.any(|function| function.owner == owner);
+        granted.role == owner && target.gateway_role.as_deref() != Some(owner) && (granted.table.is_some() || !owns)
+    };
     let Some(role) = target.gateway_role.as_deref() else {
-        exchange(&wanted, &[], steps);
+        exchange(&wanted, &[], &harmless, steps);
         return Ok(());
     };
     if !role_exists(client, role).await? {
@@ -51,16 +60,24 @@ pub(crate) async fn steps(
         }
     }
     let stale = revoke::stale(client, found, target, &[owner, role], &wanted).await?;
-    exchange(&wanted, &stale, steps);
+    exchange(&wanted, &stale, &harmless, steps);
     Ok(())
 }
 
 /// What is no longer needed goes first: to take back a right on a table takes those on its columns with it.
-fn exchange(wanted: &[Wanted], stale: &[Granted], steps: &mut Vec<Step>) {
+fn exchange(
+    wanted: &[Wanted],
+    stale: &[Granted],
+    harmless: &impl Fn(&Granted) -> bool,
+    steps: &mut Vec<Step>,
+) {
     steps.extend(stale.iter().map(Granted::withdraw));
     for one in wanted {
         let lost = stale.iter().any(|stale| stale.overlaps(&one.granted));
-        let step = one.granted.step(one.reason);
+        let mut step = one.granted.step(one.reason);
+        if harmless(&one.granted) {
+            step.kind = StepKind::Tidy("grant");
+        }
         if (!one.held || lost) && !steps.iter().any(|known| known.sql == step.sql) {
             steps.push(step);
         }
@@ -103,7 +120,7 @@ async fn publisher(
             ),
             reason: "its members may call pregon.publish".into(),
             object: format!("role {PUBLISHER_ROLE}"),
-            kind: StepKind::Grant,
+            kind: StepKind::Tidy("grant"),
         });
     }
     for role in &target.publish.roles {
@@ -349,6 +366,48 @@ async fn wal_tables(
         wanted.push(use_of(client, role, schema, "the watched table is in it").await?);
         let reason = "values that are not in the WAL are read from it";
         wanted.push(read_of(client, role, (schema, name, oid), Vec::new(), reason).await?);
+    }
+    Ok(())
+}
+
+/// A row that a trigger of the application has written is read by its key, to be told as it is (see `late`). Who installs may lack
+/// the right to grant that: such a row becomes a gap then.
+async fn late_reads(
+    client: &Client,
+    owner: &str,
+    watches: &[DesiredWatch<'_>],
+    wanted: &mut Vec<Wanted>,
+) -> Result<(), InstallError> {
+    const MAY_GRANT: &str = "
+        SELECT has_table_privilege($1::oid, 'SELECT WITH GRANT OPTION')
+               AND (has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION')
+                    OR (SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = $2)),
+               EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $2)
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
+    let reason = "rows that other triggers write are told as they are in the end";
+    for watch in watches {
+        let table = &watch.table;
+        if late::unreadable(table).is_some() {
+            continue;
+        }
+        let row = client.query_one(MAY_GRANT, &[&table.oid, &owner]).await?;
+        let may_grant = row.try_get::<_, Option<bool>>(0)?.unwrap_or(false);
+        let (columns, spot) = (fetched_columns(watch), (&table.schema, &table.name, table.oid));
+        let (using, reading) = if row.try_get(1)? {
+            let using = use_of(client, owner, &table.schema, reason).await?;
+            (using, read_of(client, owner, spot, columns, reason).await?)
+        } else {
+            let granted = |table: Option<&String>, columns| Granted {
+                table: table.cloned(),
+                columns,
+                ..usage(owner, &watch.table.schema)
+            };
+            let wanted = |granted| Wanted { granted, held: false, reason };
+            (wanted(granted(None, Vec::new())), wanted(granted(Some(&table.name), columns)))
+        };
+        if may_grant || (using.held && reading.held) {
+            wanted.extend([using, reading]);
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@
 
 mod apply;
 mod base;
+mod beside;
 mod compared;
 mod drop;
 mod error;
@@ -19,13 +20,17 @@ mod found;
 mod granted;
 mod grants;
 mod revoke;
+mod rivals;
 mod missing;
 mod plan;
 mod wal;
 mod identity;
+mod late;
 mod publication;
 mod spec;
+mod standing;
 mod status;
+mod triggers;
 mod validate;
 mod watch;
 
@@ -35,7 +40,9 @@ pub use drop::drop;
 pub use error::{InstallError, Problem};
 pub use missing::missing_triggers;
 pub use plan::{Plan, Step, StepKind, plan};
+pub use rivals::rivals;
 pub use spec::{Mode, PublishSpec, Target, WatchSpec};
+pub use standing::{Expected, Standing, expected, standing};
 pub use status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus, status};
 pub use wal::is_slot_name;
 

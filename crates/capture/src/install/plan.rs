@@ -4,11 +4,11 @@ use std::fmt;
 
 use tokio_postgres::Client;
 
-use super::found::{self, Found, FunctionFacts, TriggerFacts};
+use super::found::{self, Found, FunctionFacts};
 use super::spec::Target;
-use super::watch::{DesiredTrigger, DesiredWatch, SETTINGS, function_name};
-use super::{InstallError, Mode, Problem, base, grants, validate, wal};
-use crate::catalog::names::{ident, qualified};
+use super::watch::{DesiredWatch, SETTINGS, function_name};
+use super::{InstallError, Mode, Problem, base, beside, grants, triggers, validate, wal};
+use crate::catalog::names::qualified;
 
 /// The oldest server whose catalogue tells the triggers of partitions apart from those of their root.
 const OLDEST: i32 = 130_000;
@@ -25,6 +25,8 @@ pub enum StepKind {
     CreateSlot,
     /// Dropped before the transaction; no rollback brings it back.
     DropSlot,
+    /// What is there is not as it would be installed, and captures as well: the word says what happens to it.
+    Tidy(&'static str),
 }
 
 impl StepKind {
@@ -36,7 +38,13 @@ impl StepKind {
             Self::Drop | Self::DropSlot => "drop",
             Self::Grant => "grant",
             Self::Revoke => "revoke",
+            Self::Tidy(word) => word,
         }
+    }
+
+    /// Whether changes are captured as they should be without it, and whether the gateway can do its work.
+    pub fn is_harmless(self) -> bool {
+        matches!(self, Self::Revoke | Self::Tidy(_))
     }
 
     /// Whether it stands outside of the transaction.
@@ -62,6 +70,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What works differently from what one might expect; nothing that prevents the installation.
     pub warnings: Vec<String>,
+    /// What another configuration has installed for its watches and this one would replace or remove.
+    pub unseats: Vec<String>,
 }
 
 impl Plan {
@@ -69,17 +79,17 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Whether everything that is needed is there: what the steps take away does no harm.
+    /// Whether everything that is needed is there: what the steps take away or put in order does no harm.
     pub fn is_sufficient(&self) -> bool {
-        self.steps.iter().all(|step| step.kind == StepKind::Revoke)
+        self.steps.iter().all(|step| step.kind.is_harmless())
     }
 
-    /// What it is about, by kinds: `schema pregon, 2 roles, 3 functions`.
+    /// What is needed, by kinds: `schema pregon, 2 roles, 3 functions`.
     pub fn summary(&self) -> String {
         let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
-        for step in &self.steps {
+        for step in self.steps.iter().filter(|step| !step.kind.is_harmless()) {
             let kind = match step.kind {
-                StepKind::Grant | StepKind::Revoke => "right",
+                StepKind::Grant => "right",
                 _ => step.object.split(' ').next().unwrap_or_default(),
             };
             match kinds.iter_mut().find(|(known, _)| *known == kind) {
@@ -154,6 +164,9 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     for spec in &target.watches {
         if let Some(table) = validate::table(client, spec, target.mode, &mut problems, &mut warnings).await? {
             validate::condition(client, spec, &table, &mut problems, &mut warnings).await?;
+            if target.mode != Mode::Wal {
+                beside::warnings(spec, &table, &mut warnings);
+            }
             watches.push(DesiredWatch::new(spec, table, target.mode));
         }
     }
@@ -171,12 +184,14 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     base::relations(&found, target.mode, &owner, &mut steps, &mut problems);
     base::functions(&found, target.mode, &owner, &mut steps, &mut problems);
     let triggered: &[DesiredWatch<'_>] = if target.mode == Mode::Wal { &[] } else { &watches };
+    let unseats = unseats(&found, triggered, target.prune);
     if target.prune {
         drop_stale(&found, triggered, &mut steps);
     }
     for watch in triggered {
         function_step(&found, watch, &owner, &mut steps, &mut problems);
-        trigger_steps(&found, watch, &mut steps, &mut problems);
+        triggers::steps(&found, watch, &mut steps, &mut problems);
+        beside::subscriptions(&found, watch, &mut warnings);
     }
     if target.prune {
         base::stale(&found, target.mode, &mut steps);
@@ -199,7 +214,11 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     if !steps.is_empty() {
         warnings.extend(owner_warnings);
     }
-    Ok(Plan { steps, warnings })
+    Ok(Plan {
+        steps,
+        warnings,
+        unseats,
+    })
 }
 
 pub(crate) fn check_server(found: &Found) -> Result<(), InstallError> {
@@ -210,6 +229,22 @@ pub(crate) fn check_server(found: &Found) -> Result<(), InstallError> {
         return Err(InstallError::Standby);
     }
     Ok(())
+}
+
+/// Functions that are somebody else's, as their comments say, and that the steps replace or remove.
+fn unseats(found: &Found, watches: &[DesiredWatch<'_>], prune: bool) -> Vec<String> {
+    let ours = found.functions.iter().filter(|function| function.is_ours() && function.returns_trigger);
+    let other = ours.filter(|function| {
+        let mut wanted = watches.iter();
+        let wanted = wanted.find(|watch| watch.function_schema == function.schema && watch.function_name == function.name);
+        match (wanted, function.identity()) {
+            (Some(watch), Some(identity)) => watch.identity != identity,
+            // What an earlier version has installed says nothing of whose it is.
+            (Some(_), None) => false,
+            (None, _) => prune,
+        }
+    });
+    other.map(|function| format!("{}.{}", function.schema, function.name)).collect()
 }
 
 /// Removes functions of watches that are gone, with their triggers, and triggers whose name or table has changed.
@@ -223,15 +258,12 @@ fn drop_stale(found: &Found, watches: &[DesiredWatch<'_>], steps: &mut Vec<Step>
             .iter()
             .find(|watch| watch.function_schema == function.schema && watch.function_name == function.name);
         let Some(watch) = wanted else {
-            steps.push(drop_function(function, "no watch uses it any more"));
+            // It captures what nobody asks for, and harms nothing that somebody does.
+            let kind = StepKind::Tidy("drop");
+            steps.push(Step { kind, ..drop_function(function, "no watch uses it any more") });
             continue;
         };
-        let stale = found.triggers.iter().filter(|trigger| {
-            trigger.function_oid == function.oid && !watch.triggers.iter().any(|want| want.is_at(trigger))
-        });
-        for trigger in stale {
-            steps.push(drop_trigger(trigger, "the watch no longer has it"));
-        }
+        triggers::stale(found, function, watch, steps);
     }
 }
 
@@ -241,19 +273,6 @@ pub(crate) fn drop_function(function: &FunctionFacts, reason: &str) -> Step {
         sql: format!("DROP FUNCTION IF EXISTS {name}({}) CASCADE", function.arguments),
         reason: reason.to_owned(),
         object: format!("function {}.{}", function.schema, function.name),
-        kind: StepKind::Drop,
-    }
-}
-
-fn drop_trigger(trigger: &TriggerFacts, reason: &str) -> Step {
-    Step {
-        sql: format!(
-            "DROP TRIGGER IF EXISTS {} ON {}",
-            ident(&trigger.name),
-            qualified(&trigger.schema, &trigger.table)
-        ),
-        reason: reason.to_owned(),
-        object: format!("trigger {} on {}.{}", trigger.name, trigger.schema, trigger.table),
         kind: StepKind::Drop,
     }
 }
@@ -293,10 +312,13 @@ fn function_step(
                 steps.push(step("it is adopted".into(), StepKind::Replace));
             }
         }
-    } else if let Some(reason) = base::difference(existing, &watch.body, true, &SETTINGS, owner) {
-        steps.push(step(reason, StepKind::Replace));
+    } else if let Some((reason, kind)) = base::difference(existing, &watch.body, true, &SETTINGS, owner) {
+        steps.push(step(reason, kind));
     } else if existing.watch() != Some(watch.spec.name.as_str()) {
         steps.push(step("it was another watch's".into(), StepKind::Replace));
+    } else if existing.identity() != Some(watch.identity.as_str()) {
+        let reason = "its comment is not about this configuration";
+        steps.push(step(reason.into(), base::TIDY));
     }
 }
 
@@ -324,80 +346,4 @@ fn adoption(found: &Found, watch: &DesiredWatch<'_>, existing: &FunctionFacts) -
             "drop that trigger, or name it as the watch's trigger",
         )),
     }
-}
-
-fn trigger_steps(
-    found: &Found,
-    watch: &DesiredWatch<'_>,
-    steps: &mut Vec<Step>,
-    problems: &mut Vec<Problem>,
-) {
-    for want in &watch.triggers {
-        let existing = found.triggers.iter().find(|trigger| want.is_at(trigger));
-        let step = |reason: &str, kind| Step {
-            sql: watch.trigger_sql(want, found.version),
-            reason: reason.to_owned(),
-            object: format!("trigger {} on {}", want.name, want.plain_table()),
-            kind,
-        };
-        let Some(existing) = existing else {
-            steps.push(step("it is missing", StepKind::Create));
-            continue;
-        };
-        let function = found
-            .functions
-            .iter()
-            .find(|function| function.oid == existing.function_oid);
-        let ours = function.is_some_and(FunctionFacts::is_ours);
-        if !ours && !watch.spec.adopt {
-            problems.push(Problem::new(
-                &watch.spec.name,
-                format!(
-                    "trigger {} on {} exists, runs {} and is not ours",
-                    want.name,
-                    want.plain_table(),
-                    existing.function
-                ),
-                "choose another name, or set adopt = true to have it replaced",
-            ));
-            continue;
-        }
-        let right_function = function.is_some_and(|function| {
-            function.schema == watch.function_schema && function.name == watch.function_name
-        });
-        if let Some(reason) = trigger_difference(existing, want, &watch.spec.name, right_function) {
-            if existing.constraint {
-                // A constraint trigger cannot be replaced in place.
-                steps.push(drop_trigger(existing, "a constraint trigger cannot be replaced"));
-            }
-            steps.push(step(reason, StepKind::Replace));
-        }
-    }
-}
-
-/// Why a trigger is not what it should be.
-pub(crate) fn trigger_difference(
-    existing: &TriggerFacts,
-    want: &DesiredTrigger,
-    watch: &str,
-    right_function: bool,
-) -> Option<&'static str> {
-    if !right_function {
-        return Some("it runs another function");
-    }
-    if existing.type_bits != want.type_bits
-        || existing.rows_alias.as_deref() != want.rows_alias
-        || existing.condition
-        || existing.constraint
-    {
-        return Some("its events or its level differ");
-    }
-    if existing.argument != watch {
-        return Some("its argument differs");
-    }
-    // `A` (ENABLE ALWAYS) is a wish of the table's owner and stays.
-    if existing.enabled != "O" && existing.enabled != "A" {
-        return Some("it is disabled");
-    }
-    None
 }

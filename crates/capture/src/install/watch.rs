@@ -1,16 +1,21 @@
 //! The function and the triggers of one watch, as SQL. Pure: what the catalogue said is an argument.
 //!
-//! One function serves all of a watch's triggers. Inserts into an ordinary table are captured per statement (half the cost
-//! in bulk); everything else per row, because a statement trigger misses rows that are written straight into a partition or
-//! a child table, and because another trigger that changes the inserted row again would overtake it. A row fires only the
-//! triggers of the table that holds it, so that each table that inherits from a watched one gets the row trigger as well.
+//! One function serves all of a watch's triggers, at either level. Inserts into an ordinary table are captured per statement (half the
+//! cost in bulk); everything else per row, because a statement trigger misses rows that are written straight into a partition or
+//! a child table, or by a subscription, and because a trigger that changes the inserted row again would be heard first. A row fires only
+//! the triggers of the table that holds it, so that each table that inherits from a watched one gets the row trigger as well.
+//!
+//! Triggers of one event fire in the order of their names, byte by byte: ours come before any usual one, so that a change is told
+//! before what others make of it. Where that is not enough, and for configured names, `late` has the rest.
 
 use crate::catalog::names::{dollar_quote, fingerprint, ident, literal, qualified, shorten, split_qualified};
-use crate::catalog::{Kind, TableFacts};
+use crate::catalog::{OtherTrigger, TableFacts};
 use crate::change::Op;
 
 use super::found::TriggerFacts;
+use super::late::Late;
 use super::spec::{Mode, WatchSpec};
+use super::standing::identity;
 use super::{MARK, SCHEMA};
 
 /// Rendering must not depend on the writer's session, nor names on the writer's search path.
@@ -24,10 +29,10 @@ pub(crate) const SETTINGS: [&str; 6] = [
 ];
 
 // Bits of pg_trigger.tgtype.
-const ROW: i16 = 1;
-const INSERT: i16 = 4;
-const DELETE: i16 = 8;
-const UPDATE: i16 = 16;
+pub(crate) const ROW: i16 = 1;
+pub(crate) const INSERT: i16 = 4;
+pub(crate) const DELETE: i16 = 8;
+pub(crate) const UPDATE: i16 = 16;
 pub(crate) const TRUNCATE: i16 = 32;
 
 /// The first version with `CREATE OR REPLACE TRIGGER`.
@@ -66,6 +71,7 @@ pub(crate) struct DesiredWatch<'a> {
     pub(crate) function_schema: String,
     pub(crate) function_name: String,
     pub(crate) body: String,
+    pub(crate) identity: String,
     pub(crate) triggers: Vec<DesiredTrigger>,
 }
 
@@ -87,14 +93,14 @@ impl<'a> DesiredWatch<'a> {
             Mode::Wal => Vec::new(),
             Mode::Notify | Mode::Outbox => triggers(spec, &table),
         };
-        let per_statement = triggers.iter().any(|trigger| trigger.rows_alias.is_some());
-        let body = body(spec, &table, mode, per_statement);
+        let body = body(spec, &table, mode);
         Self {
             spec,
             table,
             function_schema,
             function_name,
             body,
+            identity: identity(spec, mode),
             triggers,
         }
     }
@@ -116,8 +122,9 @@ impl<'a> DesiredWatch<'a> {
         })
     }
 
+    /// Tells also whose function it is: another configuration's watch of that name has another `spec`.
     fn comment(&self) -> String {
-        format!("{} watch={}", mark(&self.body), self.spec.name)
+        format!("{} spec={} watch={}", mark(&self.body), self.identity, self.spec.name)
     }
 
     /// The statements that create or replace one of the triggers on a server of this version.
@@ -221,15 +228,19 @@ pub(crate) fn mark(body: &str) -> String {
     format!("{MARK}{} body={}", env!("CARGO_PKG_VERSION"), fingerprint(body))
 }
 
+/// What the name of a trigger begins with where none is configured: `!` stands before letters, digits and `_`, and before
+/// `RI_ConstraintTrigger`, which is a foreign key.
+const FIRST: &str = "!pregon_";
+
 /// The names that a watch's triggers may take, whatever it needs today.
 pub(crate) fn trigger_names(spec: &WatchSpec) -> [String; 4] {
     let base = spec
         .trigger
         .clone()
-        .unwrap_or_else(|| shorten(&format!("pregon_{}", spec.name)));
+        .unwrap_or_else(|| shorten(&format!("{FIRST}{}", spec.name)));
     let with = |suffix: &str| match spec.trigger {
         Some(_) => format!("{base}{suffix}"),
-        None => shorten(&format!("pregon_{}{suffix}", spec.name)),
+        None => shorten(&format!("{FIRST}{}{suffix}", spec.name)),
     };
     [base.clone(), with("_update"), with("_delete"), with("_truncate")]
 }
@@ -285,14 +296,18 @@ fn triggers(spec: &WatchSpec, table: &TableFacts) -> Vec<DesiredTrigger> {
     triggers
 }
 
-fn insert_per_statement(table: &TableFacts, own: &[String]) -> bool {
-    table.kind == Kind::Plain
-        && !table.is_child
-        && !table.has_children
-        && !table.is_partition
-        // PostgreSQL 18 raises an error when a transition table's virtual column is read.
-        && !table.has_virtual_columns()
-        && table.row_insert_triggers.iter().all(|name| own.contains(name))
+fn insert_per_statement(table: &TableFacts, names: &[String; 4]) -> bool {
+    let [name, ..] = names;
+    table.allows_statements()
+        // A subscription fires row triggers only.
+        && table.subscriptions.is_empty()
+        // One of these names is to be adopted.
+        && !table.others.iter().any(|other| !names.contains(&other.name) && comes_between(other, name))
+}
+
+/// Whether a trigger fires after an INSERT and before a statement trigger of that name.
+fn comes_between(other: &OtherTrigger, name: &str) -> bool {
+    other.type_bits & INSERT != 0 && (other.type_bits & ROW != 0 || other.name.as_str() < name)
 }
 
 /// The templates of one mode.
@@ -317,7 +332,7 @@ impl Templates {
     }
 }
 
-fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode, per_statement: bool) -> String {
+fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
     let templates = Templates::of(mode);
     // The beginning of every notified payload up to the sequence number; JSON inside an SQL literal.
     let head = literal(&format!(
@@ -340,17 +355,16 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode, per_statement: bool) -
             .replace("{{watch}}", watch.trim_start())
     };
     let condition = spec.condition.as_deref().map(str::trim);
-    let statement = if per_statement {
-        let filter = condition
-            .map(|text| format!("\n       WHERE (\n{text}\n)"))
-            .unwrap_or_default();
-        fill(templates.statement)
-            .replace("{{key}}", &key(table, &alias))
-            .replace("{{row}}", &row(spec, &alias, true))
-            .replace("{{where}}", &filter)
-    } else {
-        String::new()
-    };
+    let late = Late::new(spec, table, mode);
+    let rows_filter = condition
+        .map(|text| format!("\n       WHERE (\n{text}\n)"))
+        .unwrap_or_default();
+    // Whatever level the triggers have: with the triggers of others that may change, and the function does not.
+    let statement = fill(templates.statement)
+        .replace("{{key}}", &key(table, &alias))
+        .replace("{{row}}", &row(spec, &alias, true))
+        .replace("{{where}}", &rows_filter)
+        .replace("{{late}}", &late.statement(&fill));
     let update = if spec.old {
         format!(
             "    ELSIF pregon_op = 'U' THEN\n      pregon_rest := ',\"n\":' || {}::text || ',\"o\":' || {}::text || '}}';\n",
@@ -372,10 +386,11 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode, per_statement: bool) -
         .replace("{{new_key}}", &key(table, "NEW"))
         .replace("{{statement}}", &statement)
         .replace("{{condition}}", &filter)
+        .replace("{{late}}", &late.row(&fill, &row(spec, &new, false)))
 }
 
 /// The expression that renders the row. `row_to_json` and not `to_jsonb`: that one fails on `json` with `\u0000`.
-fn row(spec: &WatchSpec, from: &str, relation: bool) -> String {
+pub(crate) fn row(spec: &WatchSpec, from: &str, relation: bool) -> String {
     let Some(columns) = &spec.columns else {
         return if relation {
             format!("row_to_json({from}.*)")

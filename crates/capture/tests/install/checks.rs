@@ -86,7 +86,7 @@ async fn what_is_wrong_is_named_with_a_remedy() {
     install(&f.admin, &target).await.unwrap();
     f.admin
         .batch_execute(&format!(
-            "ALTER TABLE t DISABLE TRIGGER pregon_t; GRANT EXECUTE ON FUNCTION pregon.notify_p() TO PUBLIC;
+            "ALTER TABLE t DISABLE TRIGGER \"!pregon_t\"; GRANT EXECUTE ON FUNCTION pregon.notify_p() TO PUBLIC;
              GRANT CREATE ON SCHEMA pregon TO PUBLIC; REVOKE SELECT ON t FROM {role};
              REVOKE EXECUTE ON FUNCTION pregon.publish(text, text, jsonb) FROM pregon_publisher;
              ALTER DATABASE {} SET session_replication_role = replica",
@@ -110,7 +110,7 @@ async fn what_is_wrong_is_named_with_a_remedy() {
     expect(
         "W3",
         CheckStatus::Fail,
-        "trigger pregon_t on public.t (it is disabled)",
+        "trigger !pregon_t on public.t (it is disabled)",
     );
     expect(
         "W4",

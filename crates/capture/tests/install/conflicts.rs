@@ -52,7 +52,8 @@ async fn foreign_objects_are_replaced_only_when_adopted() {
     );
     assert!(refused.contains("adopt = true"), "{refused}");
     install(&f.admin, &seed_watch(true)).await.unwrap();
-    assert!(plan(&f.admin, &seed_watch(true)).await.unwrap().is_empty());
+    let again = plan(&f.admin, &seed_watch(true)).await.unwrap();
+    assert!(again.is_empty(), "{again}");
     let got = f.after("INSERT INTO messages VALUES (1, 'hola')").await;
     assert_eq!(got[0]["n"]["body"], "hola");
     // The names are the configured ones, verbatim.

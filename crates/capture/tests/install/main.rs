@@ -5,6 +5,7 @@ mod kit;
 
 mod checks;
 mod conflicts;
+mod order;
 mod payloads;
 mod plans;
 mod rights;

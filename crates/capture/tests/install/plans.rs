@@ -54,7 +54,7 @@ async fn the_script_is_what_runs() {
 async fn only_what_differs_is_planned() {
     let f = Fixture::new(TABLE, vec![watch("t", "t", &ALL)]).await;
     f.admin
-        .batch_execute("ALTER TABLE t DISABLE TRIGGER pregon_t; DROP TRIGGER pregon_t_truncate ON t")
+        .batch_execute("ALTER TABLE t DISABLE TRIGGER \"!pregon_t\"; DROP TRIGGER \"!pregon_t_truncate\" ON t")
         .await
         .unwrap();
     let state = status(&f.admin).await.unwrap();
@@ -70,8 +70,8 @@ async fn only_what_differs_is_planned() {
     assert_eq!(
         steps,
         [
-            (StepKind::Replace, "trigger pregon_t on public.t"),
-            (StepKind::Create, "trigger pregon_t_truncate on public.t"),
+            (StepKind::Replace, "trigger !pregon_t on public.t"),
+            (StepKind::Create, "trigger !pregon_t_truncate on public.t"),
         ]
     );
     // A new condition changes the function only: no lock on the table.
@@ -106,10 +106,10 @@ async fn status_misses_what_the_target_wants() {
     };
     assert_eq!(unsound(&want).await, Vec::<String>::new());
     f.admin
-        .batch_execute("DROP TRIGGER pregon_t_update ON t; DROP TABLE u")
+        .batch_execute("DROP TRIGGER \"!pregon_t_update\" ON t; DROP TABLE u")
         .await
         .unwrap();
-    assert_eq!(unsound(&want).await, [" Missing", "pregon_t_update Missing"]);
+    assert_eq!(unsound(&want).await, [" Missing", "!pregon_t_update Missing"]);
     let other = WatchSpec {
         condition: Some("n > 0".into()),
         ..watch("t", "t", &ALL)
@@ -145,8 +145,8 @@ async fn the_gateway_sees_which_triggers_do_not_fire() {
     assert_eq!(missing().await, Vec::<String>::new());
     f.admin
         .batch_execute(
-            "ALTER TABLE ONLY t DISABLE TRIGGER pregon_t; DROP TRIGGER pregon_q_truncate ON \"a\"\"b\";
-             DROP TRIGGER pregon_t ON c; ALTER TABLE p1 DISABLE TRIGGER pregon_p; CREATE TABLE d () INHERITS (c)",
+            "ALTER TABLE ONLY t DISABLE TRIGGER \"!pregon_t\"; DROP TRIGGER \"!pregon_q_truncate\" ON \"a\"\"b\";
+             DROP TRIGGER \"!pregon_t\" ON c; ALTER TABLE p1 DISABLE TRIGGER \"!pregon_p\"; CREATE TABLE d () INHERITS (c)",
         )
         .await
         .unwrap();

@@ -269,9 +269,9 @@ async fn another_way_of_capturing_takes_back_what_it_does_not_need() {
     install(&f.admin, &outbox).await.unwrap();
     refused(&gateway, "SELECT body FROM app.t").await;
     assert!(plan(&f.admin, &outbox).await.unwrap().is_empty());
-    let remembered = "SELECT count(*) FROM pregon.meta WHERE key LIKE 'grant:%'";
+    let remembered = "SELECT count(*) FROM pregon.meta WHERE key LIKE 'grant:' || $1 || ':%'";
     assert_eq!(
-        f.admin.query_one(remembered, &[]).await.unwrap().get::<_, i64>(0),
+        f.admin.query_one(remembered, &[&role]).await.unwrap().get::<_, i64>(0),
         0
     );
 

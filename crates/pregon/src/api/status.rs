@@ -9,18 +9,21 @@ use http::StatusCode;
 
 use super::Api;
 use crate::source::Attached;
+use crate::source::degraded::Degraded;
 
 /// Whether the node can do its work.
 #[derive(Debug, Default)]
 pub struct Health {
     sources: Vec<(&'static str, Attached)>,
+    degraded: Degraded,
     draining: AtomicBool,
 }
 
 impl Health {
-    pub fn new(sources: Vec<(&'static str, Attached)>) -> Arc<Self> {
+    pub fn new(sources: Vec<(&'static str, Attached)>, degraded: Degraded) -> Arc<Self> {
         Arc::new(Self {
             sources,
+            degraded,
             draining: AtomicBool::new(false),
         })
     }
@@ -63,12 +66,14 @@ pub(super) async fn alive() -> &'static str {
 
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     let missing = api.health.missing();
+    let findings = api.health.degraded.words();
+    let degraded: String = findings.iter().map(|finding| format!("degraded: {finding}\n")).collect();
     if missing.is_empty() {
-        return "ready\n".into_response();
+        return format!("ready\n{degraded}").into_response();
     }
     (
         StatusCode::SERVICE_UNAVAILABLE,
-        format!("not ready: {}\n", missing.join(", ")),
+        format!("not ready: {}\n{degraded}", missing.join(", ")),
     )
         .into_response()
 }

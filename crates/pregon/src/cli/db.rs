@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
-use pregon_capture::install::{self, Plan, State, Status, Step};
+use pregon_capture::install::{self, InstallError, Plan, State, Status, Step};
 use serde_json::{Value, json};
 
 use super::settings::{self, File};
@@ -29,7 +29,13 @@ Examples:
 Examples:
   pregon db apply
   PREGON_ADMIN_URL=postgres://owner@db/shop pregon db apply")]
-    Apply(Json),
+    Apply {
+        #[command(flatten)]
+        json: Json,
+        /// Replace what another configuration has installed for its watches, even while its gateway runs
+        #[arg(long)]
+        takeover: bool,
+    },
     /// List functions, triggers and roles of ours and whether they are as the configuration wants them
     ///
     /// Exit code 1 when something is missing or was modified.
@@ -70,7 +76,10 @@ impl Json {
 impl Command {
     pub(super) fn wants_json(&self) -> bool {
         match self {
-            Self::Plan(args) | Self::Apply(args) | Self::Status(args) | Self::Drop { json: args, .. } => {
+            Self::Plan(args)
+            | Self::Apply { json: args, .. }
+            | Self::Status(args)
+            | Self::Drop { json: args, .. } => {
                 args.json
             }
         }
@@ -82,7 +91,7 @@ pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
     block_on(async {
         match command {
             Command::Plan(args) => plan(&config, args.json).await,
-            Command::Apply(args) => apply(&config, args.json).await,
+            Command::Apply { json, takeover } => apply(&config, json.json, *takeover).await,
             Command::Status(args) => status(&config, args.json).await,
             Command::Drop { json, yes } => drop(&config, json.json, *yes).await,
         }
@@ -116,9 +125,12 @@ fn show(plan: &Plan, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn apply(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+async fn apply(config: &Config, json: bool, takeover: bool) -> anyhow::Result<ExitCode> {
     let session = settings::admin(config).await?;
     let plan = install::plan(&session, &crate::install::target(config)?).await?;
+    if !takeover {
+        crate::serve::installation::give_way(&session, &plan).await?;
+    }
     carry_out(
         &session,
         &plan,
@@ -241,18 +253,49 @@ fn print_active(status: &Status) -> anyhow::Result<()> {
 
 async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let session = settings::admin(config).await?;
-    let status = install::status_of(&session, &crate::install::target(config)?).await?;
+    let target = crate::install::target(config)?;
+    let status = install::status_of(&session, &target).await?;
+    // What `plan` would do says more than the objects can: rights, owners, names. Both are never of two minds.
+    let plan = match install::plan(&session, &target).await {
+        Ok(plan) => Ok(plan),
+        Err(InstallError::Invalid(problems)) => Err(problems),
+        Err(error) => return Err(error.into()),
+    };
+    let planned = plan.as_ref().is_ok_and(Plan::is_empty);
     let fine = status.is_sound() && (status.is_installed() || config.watch.is_empty());
     if json {
-        output::json(&status)?;
+        let mut value = serde_json::to_value(&status)?;
+        if let (Some(object), Ok(plan)) = (value.as_object_mut(), &plan) {
+            object.insert("steps".into(), as_json(plan)["steps"].clone());
+        }
+        output::json(&value)?;
     } else {
         print_status(&status)?;
+        for problem in plan.as_ref().err().into_iter().flatten() {
+            output::line(problem)?;
+        }
+        if let Ok(plan) = &plan
+            && status.is_installed()
+        {
+            print_steps(plan)?;
+        }
     }
-    Ok(if fine {
+    Ok(if fine && (planned || !status.is_installed()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn print_steps(plan: &Plan) -> anyhow::Result<()> {
+    for step in &plan.steps {
+        let harm = if step.kind.is_harmless() { ", which does no harm" } else { "" };
+        output::line(format_args!("differs{harm}: {}", describe(step)))?;
+    }
+    if !plan.is_empty() {
+        output::line("`pregon db plan` shows the SQL and `pregon db apply` runs it")?;
+    }
+    Ok(())
 }
 
 fn print_status(status: &Status) -> anyhow::Result<()> {

@@ -13,10 +13,14 @@ use super::settings::File;
 Examples:
   pregon serve
   PREGON_LISTEN=0.0.0.0:8080 DATABASE_URL=postgres://gateway@db/shop pregon serve --config shop.toml")]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Replace what another configuration has installed for its watches, even while its gateway runs ([postgres] apply = "auto")
+    #[arg(long)]
+    takeover: bool,
+}
 
-pub(super) fn run(_: &Args, file: &File) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     let config = file.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(crate::serve::run(config, Some(file.path().to_owned())))
+    runtime.block_on(crate::serve::run(config, Some(file.path().to_owned()), args.takeover))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pregon_capture::connect::{ConnectError, Settings};
 use pregon_capture::fetch::SEARCH_PATH;
-use pregon_capture::install::Mode;
+use pregon_capture::install::{Expected, Mode};
 use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
 use pregon_capture::wal::{Repair, WalOptions};
@@ -16,6 +16,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::source::Attached;
+use crate::source::degraded::{Degraded, Failing};
 use crate::source::emitter::Emitters;
 use crate::source::outbox::OutboxSource;
 use crate::source::postgres::PostgresSource;
@@ -30,6 +31,7 @@ pub(super) struct Parts<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) hub: &'a Arc<Hub>,
     pub(super) pool: Option<&'a Arc<Pool>>,
+    pub(super) expected: &'a [Expected],
     pub(super) stop: &'a CancellationToken,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct Parts<'a> {
 pub(super) struct Sources {
     pub(super) tasks: JoinSet<()>,
     pub(super) attached: Vec<(&'static str, Attached)>,
+    /// Watches that fail, and what is wrong with the installation.
+    pub(super) degraded: Degraded,
 }
 
 /// Starts all of them; they attach in the background.
@@ -70,7 +74,8 @@ pub(super) fn start(parts: &Parts<'_>) -> anyhow::Result<Sources> {
 
 impl Sources {
     fn outbox(&mut self, parts: &Parts<'_>, settings: Settings) -> Attached {
-        let source = OutboxSource::build(parts.config, settings, parts.pipeline, parts.metrics);
+        let mut source = OutboxSource::build(parts.config, settings, parts.pipeline, parts.metrics);
+        source.failing = Failing::new(&self.degraded, parts.metrics);
         let up = source.attached.clone();
         self.attached.push(("postgres outbox", up.clone()));
         self.tasks.spawn(source.run(parts.stop.clone()));
@@ -106,7 +111,8 @@ impl Sources {
         }
         self.attached.push(("postgres", up.clone()));
         let (pipeline, metrics) = (parts.pipeline, parts.metrics);
-        let source = PostgresSource::build(config, options, emitters, pipeline, metrics, up.clone());
+        let mut source = PostgresSource::build(config, options, emitters, pipeline, metrics, up.clone());
+        source.failing = Failing::new(&self.degraded, metrics);
         let stopped = parts.stop.clone();
         self.tasks.spawn(async move {
             if let Err(error) = source.run(stopped).await {
@@ -119,7 +125,9 @@ impl Sources {
     /// What looks after triggers of watches that come `up`.
     fn triggers(&mut self, parts: &Parts<'_>, up: Attached) {
         let pool = parts.pool.map(Arc::as_ref);
-        if let Some(triggers) = Triggers::build(parts.config, pool, up, parts.pipeline, parts.metrics) {
+        if let Some(mut triggers) = Triggers::build(parts.config, pool, up, parts.pipeline, parts.metrics) {
+            triggers.expected = parts.expected.to_vec();
+            triggers.degraded = self.degraded.clone();
             self.attached
                 .push(("postgres triggers", triggers.complete.clone()));
             self.tasks.spawn(triggers.run(parts.stop.clone()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pregon_capture::connect::{ConnectError, ConnectErrorKind, Session, Settings};
-use pregon_capture::install;
+use pregon_capture::install::{self, Expected, Plan, StepKind};
 
 use super::waiting::WaitingRoom;
 use crate::config::{Apply, Capture, Config, Postgres};
@@ -41,12 +41,24 @@ impl From<ConnectError> for Trouble {
     }
 }
 
-/// Installs what the watches need, or refuses to start while the database differs. While PostgreSQL is away it tries again and
-/// the port answers already; its address comes back, free again. A configuration that only listens runs no DDL.
-pub(super) async fn install_triggers(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
+/// A gateway of the same process manager that is being stopped may still be there.
+const RIVAL_PATIENCE: u32 = 5;
+
+/// What the start of a node needs to know.
+#[derive(Default)]
+pub(super) struct Installed {
+    /// The address of the port that answered while PostgreSQL was away, free again.
+    pub(super) waited_at: Option<SocketAddr>,
+    /// The functions of the watches.
+    pub(super) expected: Vec<Expected>,
+}
+
+/// Installs what the watches need, or refuses to start while capture would be wrong. While PostgreSQL is away it tries again and
+/// the port answers already. A configuration that only listens runs no DDL.
+pub(super) async fn install_triggers(config: &Config, takeover: bool) -> anyhow::Result<Installed> {
     let installs = |postgres: &&Postgres| !config.watch.is_empty() || postgres.capture == Capture::Wal;
     let Some(postgres) = config.postgres.as_ref().filter(installs) else {
-        return Ok(None);
+        return Ok(Installed::default());
     };
     let url = postgres
         .admin()
@@ -56,9 +68,9 @@ pub(super) async fn install_triggers(config: &Config) -> anyhow::Result<Option<S
     let mut room: Option<WaitingRoom> = None;
     let mut pause = FIRST_PAUSE;
     let mut told = "";
-    loop {
-        let (state, error) = match attempt(config, postgres, &settings).await {
-            Ok(()) => break,
+    let expected = loop {
+        let (state, error) = match attempt(config, postgres, &settings, takeover).await {
+            Ok(expected) => break expected,
             Err(Trouble::Away(state, error)) => (state, error),
             Err(Trouble::Refused(error)) => {
                 return Err(error.context(format!("cannot install what the watches need at {database}")));
@@ -73,44 +85,97 @@ pub(super) async fn install_triggers(config: &Config) -> anyhow::Result<Option<S
         }
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         pause = LONGEST_PAUSE.min(pause * 2);
+    };
+    let mut waited_at = None;
+    if let Some(room) = room {
+        tracing::info!(database, "postgres can be reached");
+        waited_at = Some(room.close().await);
     }
-    let Some(room) = room else { return Ok(None) };
-    tracing::info!(database, "postgres can be reached");
-    Ok(Some(room.close().await))
+    Ok(Installed { waited_at, expected })
 }
 
-async fn attempt(config: &Config, postgres: &Postgres, settings: &Settings) -> Result<(), Trouble> {
+async fn attempt(
+    config: &Config,
+    postgres: &Postgres,
+    settings: &Settings,
+    takeover: bool,
+) -> Result<Vec<Expected>, Trouble> {
     let session = settings.open().await?;
-    match install_on(config, postgres, &session).await {
-        Ok(()) => Ok(()),
+    match install_on(config, postgres, &session, takeover).await {
+        Ok(expected) => Ok(expected),
         // The server stopped meanwhile: what it was doing is rolled back.
         Err(error) if session.batch_execute("").await.is_err() => Err(Trouble::Away("lost", error)),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn install_on(config: &Config, postgres: &Postgres, session: &Session) -> anyhow::Result<()> {
-    let plan = install::plan(session, &crate::install::target(config)?).await?;
-    if !plan.is_empty() {
-        if postgres.apply == Apply::Manual && plan.is_sufficient() {
-            tracing::warn!(
-                "the gateway may do more than it needs: `pregon db plan` shows what `pregon db apply` takes back"
-            );
-            return tell_triggers(session).await;
-        }
-        if postgres.apply == Apply::Manual {
+async fn install_on(
+    config: &Config,
+    postgres: &Postgres,
+    session: &Session,
+    takeover: bool,
+) -> anyhow::Result<Vec<Expected>> {
+    let target = crate::install::target(config)?;
+    let plan = install::plan(session, &target).await?;
+    if postgres.apply == Apply::Manual {
+        if !plan.is_sufficient() {
             anyhow::bail!(
                 "the database lacks, or has otherwise, {} of this configuration: run `pregon db plan` to see the SQL and \
                  `pregon db apply` to install them, or set [postgres] apply = \"auto\"",
                 plan.summary()
             );
         }
+        tell_differences(&plan);
+    } else if !plan.is_empty() {
+        if !takeover {
+            give_way(session, &plan).await?;
+        }
         install::apply(session, &plan, &mut |step| {
             tracing::info!(object = step.object, reason = step.reason, "installed");
         })
         .await?;
     }
-    tell_triggers(session).await
+    tell_triggers(session).await?;
+    Ok(install::expected(session, &target).await?)
+}
+
+/// What is not as it would be installed now, and does no harm.
+fn tell_differences(plan: &Plan) {
+    if plan.steps.iter().any(|step| step.kind == StepKind::Revoke) {
+        tracing::warn!(
+            "the gateway may do more than it needs: `pregon db plan` shows what `pregon db apply` takes back"
+        );
+    }
+    let tidy = plan.steps.iter().filter(|step| matches!(step.kind, StepKind::Tidy(_)));
+    let tidy: Vec<String> = tidy.map(|step| format!("{} ({})", step.object, step.reason)).collect();
+    if !tidy.is_empty() {
+        tracing::warn!(
+            differs = tidy.join("; "),
+            "the database is not quite as this configuration would install it; changes are captured as they should be: `pregon db plan` \
+             shows the difference, `pregon db apply` puts it in order"
+        );
+    }
+}
+
+/// Refuses to replace what a running gateway of another configuration was installed with.
+pub(crate) async fn give_way(session: &Session, plan: &Plan) -> anyhow::Result<()> {
+    if plan.unseats.is_empty() {
+        return Ok(());
+    }
+    let mut rivals = install::rivals(session).await?;
+    for _ in 0..RIVAL_PATIENCE {
+        if rivals.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        rivals = install::rivals(session).await?;
+    }
+    anyhow::bail!(
+        "another configuration has installed {}, and a gateway is at work here: {}. Stop that gateway first, give this configuration a \
+         database or function names of its own, or replace them with --takeover",
+        plan.unseats.join(", "),
+        rivals.join(", ")
+    )
 }
 
 async fn tell_triggers(session: &Session) -> anyhow::Result<()> {

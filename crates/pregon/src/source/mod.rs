@@ -7,6 +7,7 @@ pub mod postgres;
 pub mod outbox;
 pub mod wal;
 pub mod triggers;
+pub mod degraded;
 pub mod redis;
 pub mod webhook;
 

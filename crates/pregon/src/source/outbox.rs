@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
+use super::degraded::Failing;
 use super::postgres::{publish, row};
 use crate::config::Config;
 use crate::event::Event;
@@ -50,6 +51,7 @@ pub struct OutboxSource {
     pub pipeline: Arc<Pipeline>,
     pub metrics: Arc<Metrics>,
     pub attached: Attached,
+    pub failing: Failing,
 }
 
 /// Why a session ended.
@@ -95,16 +97,18 @@ impl OutboxSource {
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
             attached: Attached::default(),
+            failing: Failing::default(),
         }
     }
 
     /// Captures until `stop`; what was read is appended, and where that was is remembered.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut failing = std::mem::take(&mut self.failing);
         let mut backoff = Backoff::default();
         let mut place = None;
         let mut told = String::new();
         while !stop.is_cancelled() {
-            let Err(ended) = Box::pin(self.session(&mut place, &mut backoff, &stop)).await else {
+            let Err(ended) = Box::pin(self.session(&mut place, &mut failing, &mut backoff, &stop)).await else {
                 break;
             };
             self.set_attached(false);
@@ -132,6 +136,7 @@ impl OutboxSource {
     async fn session(
         &self,
         place: &mut Option<Place>,
+        failing: &mut Failing,
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<(), Ended> {
@@ -154,7 +159,7 @@ impl OutboxSource {
         tracing::info!(place = begun.place.upto, "reading the outbox");
         backoff.reset();
         self.set_attached(true);
-        let mut taker = Taker::new(self, begun.place);
+        let mut taker = Taker::new(self, failing, begun.place);
         let ended = Box::pin(self.work(reader, clerk, &mut taker, stop)).await;
         *place = Some(taker.logged);
         ended
@@ -240,6 +245,7 @@ impl OutboxSource {
 /// Appends batches in their order and follows their receipts.
 struct Taker<'a> {
     source: &'a OutboxSource,
+    failing: &'a mut Failing,
     /// What was appended, and what of it is in the log.
     place: Place,
     logged: Place,
@@ -256,9 +262,10 @@ struct Resolved {
 }
 
 impl<'a> Taker<'a> {
-    fn new(source: &'a OutboxSource, place: Place) -> Self {
+    fn new(source: &'a OutboxSource, failing: &'a mut Failing, place: Place) -> Self {
         Self {
             source,
+            failing,
             place,
             logged: place,
             rendered: None,
@@ -308,7 +315,10 @@ impl<'a> Taker<'a> {
         let mut events = Vec::with_capacity(batch.items.len());
         for (id, item) in batch.items {
             match item {
-                Item::Change(change) => events.push(row(change)),
+                Item::Change(change) => {
+                    self.failing.worked(&change.watch);
+                    events.push(row(change));
+                }
                 Item::Published {
                     channel,
                     event,
@@ -358,10 +368,11 @@ impl<'a> Taker<'a> {
         }));
     }
 
-    fn not_rendered(&mut self, watch: &str, message: &str) {
+    fn not_rendered(&mut self, watch: &Arc<str>, message: &str) {
+        self.failing.failed(watch, message);
         self.source.metrics.dropped(Reason::Render);
         if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
-            tracing::warn!(watch, message, "a changed row could not be rendered");
+            tracing::warn!(watch = &**watch, message, "a changed row could not be rendered");
             self.rendered = Some(Instant::now());
         }
     }

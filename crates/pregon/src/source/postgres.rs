@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
+use super::degraded::Failing;
 use super::emitter::{self, Emitters, Taken};
 use super::pending::Pending;
 use crate::config::{Config, Emitter};
@@ -41,6 +42,7 @@ pub struct PostgresSource {
     pub pipeline: Arc<Pipeline>,
     pub metrics: Arc<Metrics>,
     pub attached: Attached,
+    pub failing: Failing,
 }
 
 /// The state of the running task.
@@ -56,6 +58,7 @@ struct Running {
     /// Position at which the connection was lost.
     lost: Option<Position>,
     rendered: Option<std::time::Instant>,
+    failing: Failing,
 }
 
 impl PostgresSource {
@@ -79,6 +82,7 @@ impl PostgresSource {
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
             attached,
+            failing: Failing::default(),
         }
     }
 
@@ -91,6 +95,7 @@ impl PostgresSource {
             pipeline,
             metrics,
             attached,
+            failing,
         } = self;
         let (sink, mut captured) = mpsc::channel(QUEUE);
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
@@ -108,6 +113,7 @@ impl PostgresSource {
             attached,
             lost: None,
             rendered: None,
+            failing,
         };
         let take = async {
             let mut batch = Vec::with_capacity(BATCH);
@@ -127,7 +133,10 @@ impl Running {
         let mut pending = Pending::new(&self.pipeline);
         for captured in batch.drain(..) {
             match captured {
-                Captured::Change(change) => pending.event(row(change)).await,
+                Captured::Change(change) => {
+                    self.failing.worked(&change.watch);
+                    pending.event(row(change)).await;
+                }
                 Captured::Notification {
                     channel, payload, at, ..
                 } => match self.emitters.clone().filter(|emitters| emitters.owns(&channel)) {
@@ -183,6 +192,7 @@ impl Running {
             }
             Captured::RenderError { watch, message } => {
                 self.metrics.dropped(Reason::Render);
+                self.failing.failed(&watch, &message);
                 if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
                     tracing::warn!(watch = &*watch, message, "a changed row could not be rendered");
                     self.rendered = Some(std::time::Instant::now());

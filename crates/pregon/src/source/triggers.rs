@@ -1,17 +1,20 @@
 //! Watches over the triggers of the watches: without them PostgreSQL says nothing, and nothing looks like silence.
 //!
 //! One task beside the source: it asks when the listener has attached and then again and again, and holds `/readyz` down while a
-//! trigger is missing or disabled. It changes nothing in the database. What was written meanwhile becomes a gap when the
-//! triggers are back; a trigger that is off and on again between two questions goes unnoticed.
+//! trigger is missing or disabled, or a function is another configuration's. It changes nothing in the database. What was written
+//! meanwhile becomes a gap when the triggers are back, and so does the time between two questions where somebody has touched a
+//! trigger or a function and all is well again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pregon_capture::install::{self, WatchSpec};
-use pregon_capture::query::Pool;
+use pregon_capture::install::{self, Expected, Standing, WatchSpec};
+use pregon_capture::query::{Pool, QueryError};
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
+use super::degraded::Degraded;
 use crate::config::Config;
 use crate::log::Position;
 use crate::metrics::{Metrics, SourceLabel};
@@ -19,6 +22,9 @@ use crate::pipeline::Pipeline;
 
 /// After a question that got no answer, while nothing is known.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What the finding of `/readyz` is about.
+const ABOUT: &str = "triggers";
 
 /// The task with what it needs.
 pub struct Triggers {
@@ -30,6 +36,10 @@ pub struct Triggers {
     pub listening: Attached,
     /// Whether all triggers are there.
     pub complete: Attached,
+    /// The functions that the watches were installed with.
+    pub expected: Vec<Expected>,
+    /// Where the reasons are told.
+    pub degraded: Degraded,
     pub pipeline: Arc<Pipeline>,
     pub metrics: Arc<Metrics>,
 }
@@ -37,6 +47,7 @@ pub struct Triggers {
 /// What the last answers said.
 struct Known {
     missing: Vec<String>,
+    standing: BTreeMap<String, Standing>,
     /// Position at the last answer with nothing missing.
     complete_at: Position,
 }
@@ -58,6 +69,8 @@ impl Triggers {
             period: postgres.heartbeat.0 * 2,
             listening,
             complete: Attached::default(),
+            expected: Vec::new(),
+            degraded: Degraded::default(),
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
         })
@@ -67,6 +80,7 @@ impl Triggers {
     pub async fn run(self, stop: CancellationToken) {
         let mut known = Known {
             missing: Vec::new(),
+            standing: BTreeMap::new(),
             complete_at: self.pipeline.position(),
         };
         let mut listening = self.listening.follow();
@@ -91,20 +105,34 @@ impl Triggers {
 
     /// Asks once; the time until the next question.
     async fn ask(&self, known: &mut Known) -> Duration {
-        match install::missing_triggers(&self.pool, &self.watches).await {
-            Ok(missing) => {
+        // A change after this position is in the log after it.
+        let asked_at = self.pipeline.position();
+        match self.look().await {
+            Ok((missing, standing)) => {
                 let complete = missing.is_empty();
-                let was_incomplete = !known.missing.is_empty();
+                let touched = standing.iter().filter(|(watch, now)| {
+                    known.standing.get(*watch).is_some_and(|before| now.is_touched_since(before))
+                });
+                let touched: Vec<Arc<str>> = touched.map(|(watch, _)| Arc::from(watch.as_str())).collect();
                 if known.missing != missing {
                     say(&missing);
-                    known.missing = missing;
+                } else if !touched.is_empty() {
+                    tracing::warn!(
+                        watches = touched.join(", "),
+                        "functions or triggers of these watches were changed meanwhile: what was written then may be missing"
+                    );
                 }
-                if complete && was_incomplete {
-                    self.gap(known.complete_at).await;
+                if complete && !known.missing.is_empty() {
+                    self.gap(&self.names(), known.complete_at).await;
+                } else if complete && !touched.is_empty() {
+                    self.gap(&touched, known.complete_at).await;
                 }
                 if complete {
-                    known.complete_at = self.pipeline.position();
+                    known.complete_at = asked_at;
+                    known.standing = standing;
                 }
+                self.degraded.set(ABOUT, (!complete).then(|| missing.join("; ")).as_deref());
+                known.missing = missing;
                 self.report(complete);
                 self.period
             }
@@ -120,13 +148,25 @@ impl Triggers {
         }
     }
 
-    async fn gap(&self, from: Position) {
-        let sources: Vec<Arc<str>> = self
-            .watches
-            .iter()
-            .map(|watch| Arc::from(watch.name.as_str()))
-            .collect();
-        if let Err(error) = self.pipeline.gap(&sources, false, from).await {
+    /// What is missing or somebody else's, and how function and triggers of each watch stand.
+    async fn look(&self) -> Result<(Vec<String>, BTreeMap<String, Standing>), QueryError> {
+        let mut missing = install::missing_triggers(&self.pool, &self.watches).await?;
+        let standing = install::standing(&self.pool, &self.expected).await?;
+        let wrong = standing.iter().filter_map(|(watch, found)| {
+            let reason = found.wrong.as_ref()?;
+            Some(format!("watch \"{watch}\": {reason}"))
+        });
+        missing.extend(wrong);
+        Ok((missing, standing))
+    }
+
+    fn names(&self) -> Vec<Arc<str>> {
+        let watches = self.watches.iter();
+        watches.map(|watch| Arc::from(watch.name.as_str())).collect()
+    }
+
+    async fn gap(&self, watches: &[Arc<str>], from: Position) {
+        if let Err(error) = self.pipeline.gap(watches, false, from).await {
             tracing::warn!(%error, "a gap was not appended");
         }
     }
@@ -149,7 +189,7 @@ fn say(missing: &[String]) {
     } else {
         tracing::error!(
             missing = missing.join("; "),
-            "triggers are missing or disabled, changes are not captured: run `pregon db apply`"
+            "triggers are missing, disabled or another configuration's: changes are not captured as they should be, run `pregon db apply`"
         );
     }
 }

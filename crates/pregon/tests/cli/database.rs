@@ -57,11 +57,11 @@ async fn plan_shows_the_sql_apply_installs_it_and_drop_leaves_nothing() {
     );
     // The watch still has its other trigger.
     database
-        .execute("DROP TRIGGER pregon_ventas_update ON ventas")
+        .execute("DROP TRIGGER \"!pregon_ventas_update\" ON ventas")
         .await
         .unwrap();
     let status = db(&["status"]);
-    let told = "missing   trigger pregon_ventas_update on public.ventas";
+    let told = "missing   trigger !pregon_ventas_update on public.ventas";
     assert!(
         status.code == 1 && status.out.contains(told) && status.out.contains("pregon db apply"),
         "{status:?}"

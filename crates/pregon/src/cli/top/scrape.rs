@@ -41,7 +41,7 @@ impl Scraper {
     pub(super) async fn read(&self) -> anyhow::Result<Reading> {
         let (status, text) = self.get("/readyz").await?;
         let missing = (!status.is_success()).then(|| {
-            let words = text.trim();
+            let words = text.lines().next().unwrap_or_default();
             words.strip_prefix("not ready: ").unwrap_or(words).to_owned()
         });
         let (status, text) = self.get("/metrics").await?;
