@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pregon::metrics::{
     DecryptLabel, Metrics, Reason, ReasonLabel, RouteLabel, SourceLabel, Transport, TransportLabel,
+    WatchLabel,
 };
 use pregon_testkit::{Database, SseClient, eventually, postgres};
 
@@ -72,6 +73,8 @@ fn the_page_of_operations_lists_every_metric_and_no_other() {
         .routes
         .get_or_create(&RouteLabel { route: "r".into() })
         .inc();
+    let watch = WatchLabel { watch: "w".into() };
+    metrics.watch_failing.get_or_create(&watch).set(1);
     let decrypt = DecryptLabel { decrypt: "d".into() };
     metrics.decrypt_failures.get_or_create(&decrypt).inc();
     let transport = TransportLabel {

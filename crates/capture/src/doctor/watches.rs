@@ -97,10 +97,16 @@ async fn limits(client: &Client, input: &DoctorInput, plan: &Plan) -> Outcome {
 }
 
 fn objects(plan: &Plan) -> Check {
-    let steps = plan.steps.iter().filter(|step| !matches!(step.kind, StepKind::Grant | StepKind::Revoke));
+    let steps = plan
+        .steps
+        .iter()
+        .filter(|step| !matches!(step.kind, StepKind::Grant | StepKind::Revoke));
     let (harmless, needed): (Vec<_>, Vec<_>) = steps.partition(|step| step.kind.is_harmless());
     let words = |steps: &[&Step]| {
-        let words: Vec<String> = steps.iter().map(|step| format!("{} ({})", step.object, step.reason)).collect();
+        let words: Vec<String> = steps
+            .iter()
+            .map(|step| format!("{} ({})", step.object, step.reason))
+            .collect();
         words.join("; ")
     };
     let remedy = "pregon db plan shows the SQL, pregon db apply runs it";
@@ -111,7 +117,10 @@ fn objects(plan: &Plan) -> Check {
         OBJECTS.ok("all are there, unchanged")
     } else {
         OBJECTS.warn(
-            format!("not quite as they would be installed, though all changes are captured: {}", words(&harmless)),
+            format!(
+                "not quite as they would be installed, though all changes are captured: {}",
+                words(&harmless)
+            ),
             remedy,
         )
     }

@@ -10,7 +10,10 @@ use crate::catalog::{OtherTrigger, TableFacts};
 /// Triggers beside ours: where they leave the order of a row's changes open, and where they are heard first.
 pub(crate) fn warnings(spec: &WatchSpec, table: &TableFacts, warnings: &mut Vec<String>) {
     let own = trigger_names(spec);
-    let others = table.others.iter().filter(|other| other.type_bits & TRUNCATE == 0 && !own.contains(&other.name));
+    let others = table
+        .others
+        .iter()
+        .filter(|other| other.type_bits & TRUNCATE == 0 && !own.contains(&other.name));
     let others: Vec<&OtherTrigger> = others.collect();
     if others.is_empty() {
         return;
@@ -30,9 +33,9 @@ pub(crate) fn warnings(spec: &WatchSpec, table: &TableFacts, warnings: &mut Vec<
     }
     let [base, ..] = own;
     let changes = INSERT | UPDATE | DELETE;
-    let first = others.into_iter().filter(|other| {
-        other.name < base && other.type_bits & ROW != 0 && other.type_bits & changes != 0
-    });
+    let first = others
+        .into_iter()
+        .filter(|other| other.name < base && other.type_bits & ROW != 0 && other.type_bits & changes != 0);
     let first: Vec<&OtherTrigger> = first.collect();
     if !first.is_empty() {
         warnings.push(format!(
@@ -52,7 +55,9 @@ pub(crate) fn subscriptions(found: &Found, watch: &DesiredWatch<'_>, warnings: &
     let is_always = |name: &str| {
         let mut triggers = found.triggers.iter();
         triggers.any(|one| {
-            (&one.schema, &one.table) == (&table.schema, &table.name) && one.name == name && one.enabled == "A"
+            (&one.schema, &one.table) == (&table.schema, &table.name)
+                && one.name == name
+                && one.enabled == "A"
         })
     };
     let of_table = watch.triggers.iter().filter(|want| want.table_oid == table.oid);

@@ -4,9 +4,9 @@ use tokio_postgres::Client;
 
 use super::base;
 use super::found::{self, Found};
-use super::triggers::difference as trigger_difference;
 use super::spec::Target;
 use super::status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus};
+use super::triggers::difference as trigger_difference;
 use super::wal::WalFacts;
 use super::watch::{DesiredTrigger, DesiredWatch, function_name};
 use super::{InstallError, Mode, SCHEMA, validate};
@@ -141,9 +141,8 @@ fn triggers(found: &Found, watch: &DesiredWatch<'_>, status: &mut Status) {
             continue;
         };
         let existing = found.triggers.iter().find(|trigger| want.is_at(trigger));
-        let difference = existing.and_then(|existing| {
-            trigger_difference(existing, want, watch, told.function == function)
-        });
+        let difference = existing
+            .and_then(|existing| trigger_difference(existing, want, watch, told.function == function));
         if let (State::Ok, Some((reason, _))) = (&told.state, difference) {
             told.state = State::Modified(reason.to_owned());
         }

@@ -35,7 +35,9 @@ pub(crate) async fn steps(
     let harmless = |granted: &Granted| {
         let mut functions = found.functions.iter().filter(|function| function.is_ours());
         let owns = functions.any(|function| function.owner == owner);
-        granted.role == owner && target.gateway_role.as_deref() != Some(owner) && (granted.table.is_some() || !owns)
+        granted.role == owner
+            && target.gateway_role.as_deref() != Some(owner)
+            && (granted.table.is_some() || !owns)
     };
     let Some(role) = target.gateway_role.as_deref() else {
         exchange(&wanted, &[], &harmless, steps);
@@ -402,8 +404,15 @@ async fn late_reads(
                 columns,
                 ..usage(owner, &watch.table.schema)
             };
-            let wanted = |granted| Wanted { granted, held: false, reason };
-            (wanted(granted(None, Vec::new())), wanted(granted(Some(&table.name), columns)))
+            let wanted = |granted| Wanted {
+                granted,
+                held: false,
+                reason,
+            };
+            (
+                wanted(granted(None, Vec::new())),
+                wanted(granted(Some(&table.name), columns)),
+            )
         };
         if may_grant || (using.held && reading.held) {
             wanted.extend([using, reading]);

@@ -79,7 +79,8 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     fn new(spec: &'a WatchSpec, table: &'a TableFacts) -> Self {
         // Row security is asked when it matters: it is switched on and off without us, and does not hold for every owner.
-        let unreadable = unreadable(table).filter(|_| table.primary_key.is_empty() || !table.heirs.is_empty());
+        let unreadable =
+            unreadable(table).filter(|_| table.primary_key.is_empty() || !table.heirs.is_empty());
         Self {
             spec,
             table,
@@ -90,8 +91,14 @@ impl<'a> Reading<'a> {
 
     /// Ends the block with an error, which is told as a gap, where the answer could be wrong.
     fn check(&self, indent: &str) -> String {
-        let message = "a trigger has written this table, and which change of a row was the last cannot be told: ";
-        let raise = |why: &str| format!("RAISE EXCEPTION {};", literal(&format!("{message}{why}")).trim_start());
+        let message =
+            "a trigger has written this table, and which change of a row was the last cannot be told: ";
+        let raise = |why: &str| {
+            format!(
+                "RAISE EXCEPTION {};",
+                literal(&format!("{message}{why}")).trim_start()
+            )
+        };
         match self.unreadable {
             Some(why) => format!("{indent}{}\n", raise(why)),
             None => format!(
@@ -143,9 +150,16 @@ impl<'a> Reading<'a> {
     fn select(&self, key: impl Fn(usize, &str) -> String) -> String {
         let Self { spec, alias, .. } = self;
         // The operators of the key's index, because the search path knows none of an extension.
-        let columns = self.table.primary_key.iter().zip(&self.table.key_operators).enumerate();
+        let columns = self
+            .table
+            .primary_key
+            .iter()
+            .zip(&self.table.key_operators)
+            .enumerate();
         let mut conditions: Vec<String> = columns
-            .map(|(index, (column, operator))| format!("{alias}.{} {operator} {}", ident(column), key(index, column)))
+            .map(|(index, (column, operator))| {
+                format!("{alias}.{} {operator} {}", ident(column), key(index, column))
+            })
             .collect();
         conditions.extend(self.condition());
         format!(

@@ -233,10 +233,14 @@ pub(crate) fn check_server(found: &Found) -> Result<(), InstallError> {
 
 /// Functions that are somebody else's, as their comments say, and that the steps replace or remove.
 fn unseats(found: &Found, watches: &[DesiredWatch<'_>], prune: bool) -> Vec<String> {
-    let ours = found.functions.iter().filter(|function| function.is_ours() && function.returns_trigger);
+    let ours = found
+        .functions
+        .iter()
+        .filter(|function| function.is_ours() && function.returns_trigger);
     let other = ours.filter(|function| {
         let mut wanted = watches.iter();
-        let wanted = wanted.find(|watch| watch.function_schema == function.schema && watch.function_name == function.name);
+        let wanted = wanted
+            .find(|watch| watch.function_schema == function.schema && watch.function_name == function.name);
         match (wanted, function.identity()) {
             (Some(watch), Some(identity)) => watch.identity != identity,
             // What an earlier version has installed says nothing of whose it is.
@@ -244,7 +248,9 @@ fn unseats(found: &Found, watches: &[DesiredWatch<'_>], prune: bool) -> Vec<Stri
             (None, _) => prune,
         }
     });
-    other.map(|function| format!("{}.{}", function.schema, function.name)).collect()
+    other
+        .map(|function| format!("{}.{}", function.schema, function.name))
+        .collect()
 }
 
 /// Removes functions of watches that are gone, with their triggers, and triggers whose name or table has changed.
@@ -260,7 +266,10 @@ fn drop_stale(found: &Found, watches: &[DesiredWatch<'_>], steps: &mut Vec<Step>
         let Some(watch) = wanted else {
             // It captures what nobody asks for, and harms nothing that somebody does.
             let kind = StepKind::Tidy("drop");
-            steps.push(Step { kind, ..drop_function(function, "no watch uses it any more") });
+            steps.push(Step {
+                kind,
+                ..drop_function(function, "no watch uses it any more")
+            });
             continue;
         };
         triggers::stale(found, function, watch, steps);

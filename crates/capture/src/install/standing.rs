@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::spec::{Mode, Target, WatchSpec};
 use super::watch::{DesiredWatch, function_name};
-use super::{InstallError, MARK};
+use super::{InstallError, MARK, late};
 use crate::catalog;
 use crate::catalog::names::fingerprint;
 use crate::query::{Pool, QueryError, TextParam, column_text};
@@ -24,6 +24,9 @@ pub struct Expected {
     name: String,
     body: String,
     spec: String,
+    table: (String, String),
+    /// Why a row that a trigger has written cannot be read again.
+    unreadable: Option<&'static str>,
 }
 
 /// What was found for one watch.
@@ -31,6 +34,8 @@ pub struct Expected {
 pub struct Standing {
     /// Why its changes are not captured as this gateway's configuration says.
     pub wrong: Option<String>,
+    /// Why the order of a row's changes can become a gap: triggers of others, and no way to read the row.
+    pub open: Option<String>,
     /// Identity of function and triggers, and the transactions that wrote them last.
     touched: BTreeMap<String, String>,
 }
@@ -38,7 +43,10 @@ pub struct Standing {
 impl Standing {
     /// Whether something that was there before has been changed or replaced since, so that writes between may be missing.
     pub fn is_touched_since(&self, before: &Self) -> bool {
-        before.touched.iter().any(|(object, version)| self.touched.get(object) != Some(version))
+        before
+            .touched
+            .iter()
+            .any(|(object, version)| self.touched.get(object) != Some(version))
     }
 }
 
@@ -52,6 +60,8 @@ pub async fn expected(client: &Client, target: &Target) -> Result<Vec<Expected>,
         let watch = DesiredWatch::new(spec, table, target.mode);
         list.push(Expected {
             watch: spec.name.clone(),
+            table: (spec.schema.clone(), spec.table.clone()),
+            unreadable: late::unreadable(&watch.table),
             schema: watch.function_schema,
             name: watch.function_name,
             body: watch.body,
@@ -72,7 +82,15 @@ pub(crate) fn identity(spec: &WatchSpec, mode: Mode) -> String {
     operations.sort_unstable();
     let (schema, name) = function_name(spec);
     let value = serde_json::json!([
-        mode, spec.schema, spec.table, operations, spec.condition, spec.columns, spec.old, schema, name
+        mode,
+        spec.schema,
+        spec.table,
+        operations,
+        spec.condition,
+        spec.columns,
+        spec.old,
+        schema,
+        name
     ]);
     fingerprint(&value.to_string())
 }
@@ -84,7 +102,12 @@ const SQL: &str = "
            (SELECT string_agg(format('%s %s', o.id, o.version), ',') FROM (
               SELECT 'f' || p.oid AS id, p.xmin::text AS version WHERE p.oid IS NOT NULL
               UNION ALL
-              SELECT 't' || t.oid, t.xmin::text FROM pg_trigger t WHERE t.tgfoid = p.oid) AS o)
+              SELECT 't' || t.oid, t.xmin::text FROM pg_trigger t WHERE t.tgfoid = p.oid) AS o),
+           (SELECT string_agg(t.tgname, ', ' ORDER BY t.tgname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+              JOIN pg_namespace s ON s.oid = c.relnamespace
+             WHERE s.nspname = w->>'table_schema' AND c.relname = w->>'table' AND NOT t.tgisinternal
+               AND t.tgtype & 66 = 0 AND t.tgtype & 28 <> 0
+               AND coalesce(obj_description(t.tgfoid, 'pg_proc'), '') NOT LIKE 'pregon: %')
       FROM json_array_elements($1::json) AS w
       LEFT JOIN pg_namespace n ON n.nspname = w->>'schema'
       LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = w->>'name' AND p.pronargs = 0";
@@ -93,7 +116,13 @@ const SQL: &str = "
 pub async fn standing(pool: &Pool, expected: &[Expected]) -> Result<BTreeMap<String, Standing>, QueryError> {
     let wanted: Vec<_> = expected
         .iter()
-        .map(|one| serde_json::json!({"watch": one.watch, "schema": one.schema, "name": one.name, "body": one.body}))
+        .map(|one| {
+            let (table_schema, table) = &one.table;
+            serde_json::json!({
+                "watch": one.watch, "schema": one.schema, "name": one.name, "body": one.body,
+                "table_schema": table_schema, "table": table,
+            })
+        })
         .collect();
     let wanted = serde_json::Value::from(wanted).to_string();
     let params: [&(dyn ToSql + Sync); 1] = [&TextParam(Some(&wanted))];
@@ -104,11 +133,17 @@ pub async fn standing(pool: &Pool, expected: &[Expected]) -> Result<BTreeMap<Str
         let comment = column_text(row, 2)?.unwrap_or_default();
         let touched = column_text(row, 3)?.unwrap_or_default();
         let known = expected.iter().find(|one| one.watch == watch);
-        let wrong = other.zip(known).and_then(|(body, known)| known.finding(&body, &comment));
+        let wrong = other
+            .zip(known)
+            .and_then(|(body, known)| known.finding(&body, &comment));
         let touched = touched.split(',').filter_map(|one| one.split_once(' '));
+        let others = column_text(row, 4)?.zip(known.and_then(|known| known.unreadable));
         let standing = Standing {
             wrong,
-            touched: touched.map(|(object, version)| (object.to_owned(), version.to_owned())).collect(),
+            open: others.map(|(names, why)| format!("triggers may write its rows ({names}), and {why}")),
+            touched: touched
+                .map(|(object, version)| (object.to_owned(), version.to_owned()))
+                .collect(),
         };
         found.insert(watch, standing);
     }

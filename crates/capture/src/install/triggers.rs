@@ -3,10 +3,10 @@
 //! A table can be captured rightly by triggers of another level or name than would be installed today, because which level is best
 //! depends on the application's own triggers. Then the steps only put in order.
 
+use super::Problem;
 use super::found::{Found, FunctionFacts, TriggerFacts};
 use super::plan::{Step, StepKind};
 use super::watch::{DELETE, DesiredTrigger, DesiredWatch, INSERT, ROW, TRUNCATE, UPDATE};
-use super::Problem;
 use crate::catalog::names::{ident, qualified};
 
 /// Why a trigger is not what it should be, and whether that makes capture wrong.
@@ -35,11 +35,18 @@ pub(crate) fn steps(
             kind,
         };
         let Some(existing) = existing else {
-            let reason = if of_table.is_empty() { "it is missing" } else { "it is missing, or has another name" };
+            let reason = if of_table.is_empty() {
+                "it is missing"
+            } else {
+                "it is missing, or has another name"
+            };
             steps.push(step(reason, settle(StepKind::Create, "create")));
             continue;
         };
-        let function = found.functions.iter().find(|function| function.oid == existing.function_oid);
+        let function = found
+            .functions
+            .iter()
+            .find(|function| function.oid == existing.function_oid);
         if !function.is_some_and(FunctionFacts::is_ours) && !watch.spec.adopt {
             problems.push(not_ours(watch, want, existing));
             continue;
@@ -48,24 +55,44 @@ pub(crate) fn steps(
         if let Some((reason, kind)) = difference(existing, want, watch, right_function) {
             if existing.constraint {
                 // A constraint trigger cannot be replaced in place.
-                steps.push(drop_step(existing, "a constraint trigger cannot be replaced", StepKind::Drop));
+                steps.push(drop_step(
+                    existing,
+                    "a constraint trigger cannot be replaced",
+                    StepKind::Drop,
+                ));
             }
-            let kind = if reason == LEVEL.0 { settle(kind, "replace") } else { kind };
+            let kind = if reason == LEVEL.0 {
+                settle(kind, "replace")
+            } else {
+                kind
+            };
             steps.push(step(reason, kind));
         }
     }
 }
 
 /// Steps for the triggers of the watch's function that the watch does not want.
-pub(crate) fn stale(found: &Found, function: &FunctionFacts, watch: &DesiredWatch<'_>, steps: &mut Vec<Step>) {
-    let of_function = found.triggers.iter().filter(|trigger| trigger.function_oid == function.oid);
+pub(crate) fn stale(
+    found: &Found,
+    function: &FunctionFacts,
+    watch: &DesiredWatch<'_>,
+    steps: &mut Vec<Step>,
+) {
+    let of_function = found
+        .triggers
+        .iter()
+        .filter(|trigger| trigger.function_oid == function.oid);
     for trigger in of_function.filter(|trigger| !watch.triggers.iter().any(|want| want.is_at(trigger))) {
         let of_table = present(found, watch, &trigger.schema, &trigger.table);
         let mut wanted = watch.triggers.iter();
         let captured = wanted
             .find(|want| want.schema == trigger.schema && want.table == trigger.table)
             .is_some_and(|want| captures(watch, &of_table, want));
-        let kind = if captured { StepKind::Tidy("drop") } else { StepKind::Drop };
+        let kind = if captured {
+            StepKind::Tidy("drop")
+        } else {
+            StepKind::Drop
+        };
         steps.push(drop_step(trigger, "the watch no longer has it", kind));
     }
 }
@@ -81,7 +108,10 @@ pub(crate) fn difference(
         return Some(("it runs another function", StepKind::Replace));
     }
     if existing.condition || existing.constraint {
-        return Some(("it has a condition, or is a constraint trigger", StepKind::Replace));
+        return Some((
+            "it has a condition, or is a constraint trigger",
+            StepKind::Replace,
+        ));
     }
     if existing.type_bits != want.type_bits || existing.rows_alias.as_deref() != want.rows_alias {
         return Some(LEVEL);
@@ -94,12 +124,23 @@ pub(crate) fn difference(
 }
 
 /// The triggers on a table that run the watch's function.
-fn present<'a>(found: &'a Found, watch: &DesiredWatch<'_>, schema: &str, table: &str) -> Vec<&'a TriggerFacts> {
+fn present<'a>(
+    found: &'a Found,
+    watch: &DesiredWatch<'_>,
+    schema: &str,
+    table: &str,
+) -> Vec<&'a TriggerFacts> {
     let ours = |trigger: &TriggerFacts| {
-        let function = found.functions.iter().find(|function| function.oid == trigger.function_oid);
+        let function = found
+            .functions
+            .iter()
+            .find(|function| function.oid == trigger.function_oid);
         function.is_some_and(|function| is_of(watch, function))
     };
-    let on_table = found.triggers.iter().filter(|trigger| trigger.schema == schema && trigger.table == table);
+    let on_table = found
+        .triggers
+        .iter()
+        .filter(|trigger| trigger.schema == schema && trigger.table == table);
     on_table.filter(|trigger| ours(trigger)).collect()
 }
 
@@ -107,12 +148,23 @@ fn is_of(watch: &DesiredWatch<'_>, function: &FunctionFacts) -> bool {
     function.is_ours() && function.schema == watch.function_schema && function.name == watch.function_name
 }
 
-/// Whether each operation that is wanted on the table of `want` is captured once, at a level that misses nothing there.
+/// Whether each operation that is wanted on the table of `want` is captured once, at a level that misses nothing there. A name that
+/// somebody has configured is more than a difference.
 fn captures(watch: &DesiredWatch<'_>, present: &[&TriggerFacts], want: &DesiredTrigger) -> bool {
-    let of_table = watch.triggers.iter().filter(|other| other.table_oid == want.table_oid);
-    let wanted = of_table.fold(0, |bits, other| bits | other.type_bits);
+    let of_table: Vec<_> = watch
+        .triggers
+        .iter()
+        .filter(|other| other.table_oid == want.table_oid)
+        .collect();
+    let named = |other: &&&DesiredTrigger| present.iter().any(|trigger| other.is_at(trigger));
+    if watch.spec.trigger.is_some() && !of_table.iter().any(|other| named(&other)) {
+        return false;
+    }
+    let wanted = of_table.iter().fold(0, |bits, other| bits | other.type_bits);
     [INSERT, UPDATE, DELETE, TRUNCATE].into_iter().all(|event| {
-        let mut firing = present.iter().filter(|trigger| trigger.fires() && trigger.type_bits & event != 0);
+        let mut firing = present
+            .iter()
+            .filter(|trigger| trigger.fires() && trigger.type_bits & event != 0);
         let (first, second) = (firing.next(), firing.next());
         match (first, second) {
             (None, None) => wanted & event == 0,
@@ -148,7 +200,10 @@ fn sql(found: &Found, watch: &DesiredWatch<'_>, want: &DesiredTrigger, present: 
     let always = |trigger: &&&TriggerFacts| trigger.enabled == "A" && trigger.type_bits & events != 0;
     if present.iter().any(|trigger| always(&trigger)) {
         let table = qualified(&want.schema, &want.table);
-        return format!("{create};\nALTER TABLE {table} ENABLE ALWAYS TRIGGER {}", ident(&want.name));
+        return format!(
+            "{create};\nALTER TABLE {table} ENABLE ALWAYS TRIGGER {}",
+            ident(&want.name)
+        );
     }
     create
 }

@@ -124,7 +124,12 @@ impl<'a> DesiredWatch<'a> {
 
     /// Tells also whose function it is: another configuration's watch of that name has another `spec`.
     fn comment(&self) -> String {
-        format!("{} spec={} watch={}", mark(&self.body), self.identity, self.spec.name)
+        format!(
+            "{} spec={} watch={}",
+            mark(&self.body),
+            self.identity,
+            self.spec.name
+        )
     }
 
     /// The statements that create or replace one of the triggers on a server of this version.

@@ -5,7 +5,9 @@ mod kit;
 
 mod checks;
 mod conflicts;
+mod harmless;
 mod order;
+mod subscriptions;
 mod payloads;
 mod plans;
 mod rights;

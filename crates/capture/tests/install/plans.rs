@@ -54,7 +54,9 @@ async fn the_script_is_what_runs() {
 async fn only_what_differs_is_planned() {
     let f = Fixture::new(TABLE, vec![watch("t", "t", &ALL)]).await;
     f.admin
-        .batch_execute("ALTER TABLE t DISABLE TRIGGER \"!pregon_t\"; DROP TRIGGER \"!pregon_t_truncate\" ON t")
+        .batch_execute(
+            "ALTER TABLE t DISABLE TRIGGER \"!pregon_t\"; DROP TRIGGER \"!pregon_t_truncate\" ON t",
+        )
         .await
         .unwrap();
     let state = status(&f.admin).await.unwrap();

@@ -271,7 +271,11 @@ async fn another_way_of_capturing_takes_back_what_it_does_not_need() {
     assert!(plan(&f.admin, &outbox).await.unwrap().is_empty());
     let remembered = "SELECT count(*) FROM pregon.meta WHERE key LIKE 'grant:' || $1 || ':%'";
     assert_eq!(
-        f.admin.query_one(remembered, &[&role]).await.unwrap().get::<_, i64>(0),
+        f.admin
+            .query_one(remembered, &[&role])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
         0
     );
 

@@ -67,7 +67,10 @@ pub(super) async fn alive() -> &'static str {
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     let missing = api.health.missing();
     let findings = api.health.degraded.words();
-    let degraded: String = findings.iter().map(|finding| format!("degraded: {finding}\n")).collect();
+    let degraded: String = findings
+        .iter()
+        .map(|finding| format!("degraded: {finding}\n"))
+        .collect();
     if missing.is_empty() {
         return format!("ready\n{degraded}").into_response();
     }

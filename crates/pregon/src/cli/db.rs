@@ -79,9 +79,7 @@ impl Command {
             Self::Plan(args)
             | Self::Apply { json: args, .. }
             | Self::Status(args)
-            | Self::Drop { json: args, .. } => {
-                args.json
-            }
+            | Self::Drop { json: args, .. } => args.json,
         }
     }
 }
@@ -289,7 +287,11 @@ async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
 
 fn print_steps(plan: &Plan) -> anyhow::Result<()> {
     for step in &plan.steps {
-        let harm = if step.kind.is_harmless() { ", which does no harm" } else { "" };
+        let harm = if step.kind.is_harmless() {
+            ", which does no harm"
+        } else {
+            ""
+        };
         output::line(format_args!("differs{harm}: {}", describe(step)))?;
     }
     if !plan.is_empty() {

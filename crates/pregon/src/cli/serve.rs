@@ -22,5 +22,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     let config = file.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(crate::serve::run(config, Some(file.path().to_owned()), args.takeover))
+    runtime.block_on(crate::serve::run(
+        config,
+        Some(file.path().to_owned()),
+        args.takeover,
+    ))
 }

@@ -146,8 +146,13 @@ fn tell_differences(plan: &Plan) {
             "the gateway may do more than it needs: `pregon db plan` shows what `pregon db apply` takes back"
         );
     }
-    let tidy = plan.steps.iter().filter(|step| matches!(step.kind, StepKind::Tidy(_)));
-    let tidy: Vec<String> = tidy.map(|step| format!("{} ({})", step.object, step.reason)).collect();
+    let tidy = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.kind, StepKind::Tidy(_)));
+    let tidy: Vec<String> = tidy
+        .map(|step| format!("{} ({})", step.object, step.reason))
+        .collect();
     if !tidy.is_empty() {
         tracing::warn!(
             differs = tidy.join("; "),

@@ -21,7 +21,9 @@ impl Degraded {
     pub fn set(&self, about: &str, finding: Option<&str>) -> bool {
         let mut findings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match finding {
-            Some(finding) => findings.insert(about.to_owned(), finding.to_owned()).as_deref() != Some(finding),
+            Some(finding) => {
+                findings.insert(about.to_owned(), finding.to_owned()).as_deref() != Some(finding)
+            }
             None => findings.remove(about).is_some(),
         }
     }
@@ -29,7 +31,10 @@ impl Degraded {
     /// All findings, in words.
     pub fn words(&self) -> Vec<String> {
         let findings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        findings.iter().map(|(about, finding)| format!("{about}: {finding}")).collect()
+        findings
+            .iter()
+            .map(|(about, finding)| format!("{about}: {finding}"))
+            .collect()
     }
 }
 
@@ -55,7 +60,8 @@ impl Failing {
         if message.starts_with(ORDER) {
             return;
         }
-        self.degraded.set(&about(watch), Some(&format!("its trigger fails ({message})")));
+        self.degraded
+            .set(&about(watch), Some(&format!("its trigger fails ({message})")));
         if !self.watches.contains(watch) {
             tracing::error!(
                 watch = &**watch,
@@ -82,7 +88,9 @@ impl Failing {
 
     fn tell(&self, watch: &str, failing: i64) {
         if let Some(metrics) = &self.metrics {
-            let label = WatchLabel { watch: watch.to_owned() };
+            let label = WatchLabel {
+                watch: watch.to_owned(),
+            };
             metrics.watch_failing.get_or_create(&label).set(failing);
         }
     }
@@ -105,7 +113,10 @@ mod tests {
         };
         let watch: Arc<str> = "orders".into();
         failing.failed(&watch, "42703 no such column");
-        assert_eq!(degraded.words(), ["watch \"orders\": its trigger fails (42703 no such column)"]);
+        assert_eq!(
+            degraded.words(),
+            ["watch \"orders\": its trigger fails (42703 no such column)"]
+        );
         failing.worked("other");
         assert_eq!(degraded.words().len(), 1);
         failing.worked("orders");

@@ -108,7 +108,8 @@ impl OutboxSource {
         let mut place = None;
         let mut told = String::new();
         while !stop.is_cancelled() {
-            let Err(ended) = Box::pin(self.session(&mut place, &mut failing, &mut backoff, &stop)).await else {
+            let Err(ended) = Box::pin(self.session(&mut place, &mut failing, &mut backoff, &stop)).await
+            else {
                 break;
             };
             self.set_attached(false);

@@ -111,7 +111,10 @@ impl Triggers {
             Ok((missing, standing)) => {
                 let complete = missing.is_empty();
                 let touched = standing.iter().filter(|(watch, now)| {
-                    known.standing.get(*watch).is_some_and(|before| now.is_touched_since(before))
+                    known
+                        .standing
+                        .get(*watch)
+                        .is_some_and(|before| now.is_touched_since(before))
                 });
                 let touched: Vec<Arc<str>> = touched.map(|(watch, _)| Arc::from(watch.as_str())).collect();
                 if known.missing != missing {
@@ -131,7 +134,9 @@ impl Triggers {
                     known.complete_at = asked_at;
                     known.standing = standing;
                 }
-                self.degraded.set(ABOUT, (!complete).then(|| missing.join("; ")).as_deref());
+                self.name_open_orders(&known.standing);
+                self.degraded
+                    .set(ABOUT, (!complete).then(|| missing.join("; ")).as_deref());
                 known.missing = missing;
                 self.report(complete);
                 self.period
@@ -158,6 +163,22 @@ impl Triggers {
         });
         missing.extend(wrong);
         Ok((missing, standing))
+    }
+
+    /// What can become a gap is named before it does.
+    fn name_open_orders(&self, standing: &BTreeMap<String, Standing>) {
+        for (watch, found) in standing {
+            let about = format!("order of the changes of watch \"{watch}\"");
+            if self.degraded.set(&about, found.open.as_deref())
+                && let Some(reason) = &found.open
+            {
+                tracing::warn!(
+                    watch,
+                    reason,
+                    "where a trigger writes a row whose own change was not told yet, followers get a gap"
+                );
+            }
+        }
     }
 
     fn names(&self) -> Vec<Arc<str>> {

@@ -6,6 +6,7 @@ mod json;
 mod token;
 mod database;
 mod names;
+mod installation;
 mod init;
 mod terminal;
 mod top;
