@@ -5,7 +5,7 @@ use std::fmt;
 use tokio_postgres::Client;
 
 use super::found::{self, Found, FunctionFacts};
-use super::spec::Target;
+use super::spec::{Target, WatchSpec};
 use super::watch::{DesiredWatch, SETTINGS, function_name};
 use super::{InstallError, Mode, Problem, base, beside, grants, triggers, validate, wal};
 use crate::catalog::names::qualified;
@@ -162,13 +162,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     let mut warnings = Vec::new();
     let mut watches = Vec::new();
     for spec in &target.watches {
-        if let Some(table) = validate::table(client, spec, target.mode, &mut problems, &mut warnings).await? {
-            validate::condition(client, spec, &table, &mut problems, &mut warnings).await?;
-            if target.mode != Mode::Wal {
-                beside::warnings(spec, &table, &mut warnings);
-            }
-            watches.push(DesiredWatch::new(spec, table, target.mode));
-        }
+        watches.extend(desired(client, spec, target.mode, &mut problems, &mut warnings).await?);
     }
     let functions: Vec<_> = target.watches.iter().map(function_name).collect();
     let triggers = watches.iter().flat_map(|watch| &watch.triggers);
@@ -219,6 +213,24 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
         warnings,
         unseats,
     })
+}
+
+/// What a watch needs, if its table can be watched.
+async fn desired<'a>(
+    client: &Client,
+    spec: &'a WatchSpec,
+    mode: Mode,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<DesiredWatch<'a>>, InstallError> {
+    let Some(table) = validate::table(client, spec, mode, problems, warnings).await? else {
+        return Ok(None);
+    };
+    validate::condition(client, spec, &table, problems, warnings).await?;
+    if mode != Mode::Wal {
+        beside::warnings(spec, &table, warnings);
+    }
+    Ok(Some(DesiredWatch::new(spec, table, mode)))
 }
 
 pub(crate) fn check_server(found: &Found) -> Result<(), InstallError> {
