@@ -57,6 +57,16 @@ async fn event(client: &mut WsClient) -> (String, String, Value) {
     (text("channel"), text("event"), event["data"].clone())
 }
 
+/// The next event as it was written.
+async fn event_text(client: &mut WsClient) -> String {
+    loop {
+        let text = client.next_text(SOON).await.unwrap();
+        if text.starts_with("{\"type\":\"event\"") {
+            return text;
+        }
+    }
+}
+
 fn said(channel: &str, event: &str, data: Value) -> (String, String, Value) {
     (channel.into(), event.into(), data)
 }
@@ -229,6 +239,35 @@ async fn redis_emitters_reach_rooms_namespaces_and_everyone() {
     ];
     assert_eq!(events, wanted);
     metric(&node, EMITTED, |value| value == 8.0).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_no_program_can_hold_goes_on_as_it_was_emitted() {
+    let redis = Redis::start().await.unwrap();
+    let node = node_at(&format!("{REDIS}{CHANNELS}"), &redis.url()).await;
+    let mut client = follower(&node, &["room1"]).await;
+    let deep = 5_000;
+    let message = format!(
+        "93a7656d697474657283a47479706502a46461746192a165{}c0a36e7370a12f83a5726f6f6d7391a5726f6f6d31a5666c61677380a665786365707490",
+        "91".repeat(deep)
+    );
+    let words = ["EVAL", PUBLISH_HEX, "0", "socket.io#/#room1#", &message];
+    redis.command(&words).await.unwrap();
+    let text = event_text(&mut client).await;
+    let wanted = format!("\"data\":{}null{}", "[".repeat(deep), "]".repeat(deep));
+    assert!(text.contains(&wanted), "{}", text.get(..300).unwrap_or(&text));
+
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let node = heard(&database).await;
+    let mut client = follower(&node, &["room1"]).await;
+    let data = r#"{"n":1e400,"t":"cut \ud83d","cut \ud83d":1}"#;
+    let packet = format!(r#"{{"type":2,"data":["e",{data}],"nsp":"/"}}"#);
+    let opts = r#"{"rooms":["room1"],"except":[],"flags":{}}"#;
+    let message =
+        format!(r#"{{"uid":"emitter","type":3,"nsp":"/","data":{{"packet":{packet},"opts":{opts}}}}}"#);
+    notify(&database, "socket.io#/", &message).await;
+    let text = event_text(&mut client).await;
+    assert!(text.contains(&format!("\"data\":{data}")), "{text}");
 }
 
 #[tokio::test]

@@ -10,7 +10,6 @@ mod state;
 
 use std::path::PathBuf;
 
-use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::query::{NamedSql, Pool, QueryError, TextParam, column_text, ident};
@@ -128,8 +127,7 @@ impl CatchUp {
 
     /// The key of a live payload, if it has one.
     pub fn key_of(&self, payload: &[u8]) -> Option<Key> {
-        let row: Value = serde_json::from_slice(payload).ok()?;
-        Key::from_json(row.get(&self.key)?)
+        Key::of_field(payload, &self.key)
     }
 
     async fn start(&self, pool: &Pool) -> Result<State, CatchUpError> {

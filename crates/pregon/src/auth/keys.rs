@@ -172,7 +172,7 @@ pub(super) fn native(algorithm: config::Algorithm) -> Algorithm {
         config::Algorithm::PS512 => Algorithm::PS512,
         config::Algorithm::ES256 => Algorithm::ES256,
         config::Algorithm::ES384 => Algorithm::ES384,
-        config::Algorithm::EdDSA => Algorithm::EdDSA,
+        config::Algorithm::EdDSA | config::Algorithm::Ed25519 => Algorithm::EdDSA,
     }
 }
 

@@ -351,6 +351,34 @@ async fn an_odd_key_of_a_set_locks_nobody_out() {
 }
 
 #[tokio::test]
+async fn a_claim_that_cannot_be_read_is_null_for_itself_alone() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let server = KeyServer::start().await;
+    let key = pair(Algorithm::EdDSA).0;
+    server.serve(&[jwk(&key, Algorithm::EdDSA, "1")]);
+    let verifier = Verifier::build(&remote(&server.url)).unwrap();
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","kid":"1"}"#);
+    let token = |claims: &str| {
+        let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).unwrap();
+        format!("{signed}.{signature}")
+    };
+    let named = token(r#"{"sub":"ana","name":"cut \ud83d","n":1e400}"#);
+    let claims = verifier.verify_at(&named, now()).await.unwrap();
+    assert_eq!(claims.subject().as_deref(), Some("ana"));
+    assert_eq!(claims.value().unwrap()["name"], Value::Null);
+    for refused in [
+        r#"{"sub":"ana","exp":1e400}"#,
+        r#"{"sub":"ana","nbf":"\ud83d"}"#,
+        "[1e400]",
+    ] {
+        let told = verifier.verify_at(&token(refused), now()).await.unwrap_err();
+        assert_eq!(told, AuthError::Malformed, "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn tokens_may_name_ed25519_and_carry_padding() {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE;

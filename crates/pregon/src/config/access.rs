@@ -94,6 +94,8 @@ pub enum Algorithm {
     ES256,
     ES384,
     EdDSA,
+    // `EdDSA` by its name in RFC 9864.
+    Ed25519,
 }
 
 /// A path that is bound to channels: clients get the bare payload of each publication and need no protocol at all.

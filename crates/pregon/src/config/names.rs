@@ -239,7 +239,7 @@ fn plain(name: &str, text: &str, key: &str, enriched: bool) -> Option<Mention> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use std::path::Path;
 
@@ -309,6 +309,48 @@ mod tests {
             Some(vec!["user_id".into()]),
         );
         assert_eq!(known.len(), 2, "{known:?}");
+    }
+
+    fn refused(toml: &str) -> Vec<String> {
+        let url = "[postgres]\nurl = \"postgres://x@localhost/x\"\n[[watch]]\ntable = \"t\"\ncolumns = [\"id\", \"op\"]\n";
+        let config = Config::parse(&format!("{url}{toml}"), "pregon.toml", Path::new("."), &|_| None);
+        config.map_or_else(
+            |problems| problems.0.iter().map(ToString::to_string).collect(),
+            |_| Vec::new(),
+        )
+    }
+
+    #[test]
+    fn listed_columns_are_compared_without_a_database() {
+        let told = refused("[[route]]\nfrom = \"t\"\nto = [\"x_{op}\", \"x_{idd}\"]\n");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].starts_with("pregon.toml:8:7: route[0].to[0]: `op` is the operation"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].contains("no column `idd`") && told[1].ends_with("did you mean `id`?"),
+            "{told:?}"
+        );
+        assert!(refused("[[route]]\nfrom = \"t\"\nto = \"x_{row.op}\"\n").is_empty());
+    }
+
+    #[test]
+    fn a_row_has_no_message_and_no_channel() {
+        let told = refused(
+            "[[route]]\nfrom = \"t\"\nto = \"x\"\nwhen = \"message == 'a'\"\npayload = { c = \"channel\" }\n",
+        );
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].contains("route[0].when") && told[0].ends_with("write `row.message` for a column"),
+            "{told:?}"
+        );
+        assert!(
+            refused(
+                "[[route]]\nfrom = \"t\"\nto = \"x\"\nwhen = \"['a'].exists(channel, channel == 'a')\"\n"
+            )
+            .is_empty()
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use cel::common::types::{
     CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
@@ -31,31 +32,11 @@ pub(crate) struct Fields<'j>(Vec<Field<'j>>);
 impl<'j> Fields<'j> {
     pub(crate) fn read(json: &'j [u8]) -> Self {
         match serde_json::from_slice::<Members<'j, Name<'j>>>(json) {
-            Ok(members) => Self(
-                members
-                    .0
-                    .into_iter()
-                    .map(|(name, value)| Field {
-                        name: name.0,
-                        quoted: None,
-                        value,
-                    })
-                    .collect(),
-            ),
-            Err(_) => Self::with_strange_names(json),
+            Ok(members) => Self(members.fields),
+            // A name in it cannot be read, or it is no object.
+            Err(_) => serde_json::from_slice::<Members<'j, &'j RawValue>>(json)
+                .map_or_else(|_| Self::default(), |members| Self(members.fields)),
         }
-    }
-
-    /// For a name that cannot be read; it takes twice as long.
-    #[cold]
-    fn with_strange_names(json: &'j [u8]) -> Self {
-        let members = serde_json::from_slice::<Members<'j, &'j RawValue>>(json).unwrap_or_default();
-        let fields = members.0.into_iter().map(|(quoted, value)| Field {
-            name: lenient::key(quoted.get()),
-            quoted: lenient::text(quoted.get()).is_none().then_some(quoted.get()),
-            value,
-        });
-        Self(fields.collect())
     }
 
     /// The raw text of a field; of a repeated one the last, as PostgreSQL's `jsonb` has it.
@@ -82,8 +63,29 @@ impl<'j> Fields<'j> {
     }
 }
 
+/// How the name of a field is read.
+trait FieldName<'j> {
+    fn field(self, value: &'j RawValue) -> Field<'j>;
+}
+
 /// A name that can be read.
 struct Name<'n>(Cow<'n, str>);
+
+impl<'j> FieldName<'j> for Name<'j> {
+    fn field(self, value: &'j RawValue) -> Field<'j> {
+        let (name, quoted) = (self.0, None);
+        Field { name, quoted, value }
+    }
+}
+
+/// Any name.
+impl<'j> FieldName<'j> for &'j RawValue {
+    fn field(self, value: &'j RawValue) -> Field<'j> {
+        let name = lenient::key(self.get());
+        let quoted = lenient::text(self.get()).is_none().then_some(self.get());
+        Field { name, quoted, value }
+    }
+}
 
 impl<'de: 'n, 'n> Deserialize<'de> for Name<'n> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -104,32 +106,31 @@ impl<'de: 'n, 'n> Deserialize<'de> for Name<'n> {
     }
 }
 
-/// Names and raw values of an object.
-struct Members<'j, N>(Vec<(N, &'j RawValue)>);
-
-impl<N> Default for Members<'_, N> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
+/// The fields of an object whose names are read as `N`.
+struct Members<'j, N> {
+    fields: Vec<Field<'j>>,
+    names: PhantomData<N>,
 }
 
-impl<'de: 'j, 'j, N: Deserialize<'de>> Deserialize<'de> for Members<'j, N> {
+impl<'de: 'j, 'j, N: Deserialize<'de> + FieldName<'de>> Deserialize<'de> for Members<'j, N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor<N>(std::marker::PhantomData<N>);
-        impl<'de, N: Deserialize<'de>> Visitor<'de> for MembersVisitor<N> {
-            type Value = Members<'de, N>;
+        struct MembersVisitor<N>(PhantomData<N>);
+        impl<'de, N: Deserialize<'de> + FieldName<'de>> Visitor<'de> for MembersVisitor<N> {
+            type Value = Vec<Field<'de>>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(16);
-                while let Some(member) = map.next_entry::<N, &'de RawValue>()? {
-                    members.push(member);
+                let mut fields = Vec::with_capacity(16);
+                while let Some((name, value)) = map.next_entry::<N, &'de RawValue>()? {
+                    fields.push(name.field(value));
                 }
-                Ok(Members(members))
+                Ok(fields)
             }
         }
-        deserializer.deserialize_map(MembersVisitor(std::marker::PhantomData))
+        let fields = deserializer.deserialize_map(MembersVisitor(PhantomData::<N>))?;
+        let names = PhantomData;
+        Ok(Self { fields, names })
     }
 }
 

@@ -70,19 +70,21 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Sweeps until `stop`.
+    /// Sweeps until `stop`. Each chore by itself: one that fails keeps no other from its turn.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut pruned: Option<Instant> = None;
         let mut counted: Option<Instant> = None;
         loop {
-            let mut looked = self.look().await;
-            if looked.is_ok() && counted.is_none_or(|at| at.elapsed() >= COUNTED) {
-                counted = Some(Instant::now());
-                looked = self.count().await;
-            }
-            if let Err(error) = looked {
+            if let Err(error) = self.look().await {
                 tracing::warn!(%error, "the inbox cannot be looked at");
-            } else if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
+            }
+            if counted.is_none_or(|at| at.elapsed() >= COUNTED) {
+                counted = Some(Instant::now());
+                if let Err(error) = self.count().await {
+                    tracing::warn!(%error, "what waits in the inbox cannot be counted");
+                }
+            }
+            if pruned.is_none_or(|at| at.elapsed() >= PRUNE) {
                 pruned = Some(Instant::now());
                 self.tidy().await;
             }
@@ -112,7 +114,6 @@ impl Sweep {
         Ok(())
     }
 
-    /// Each chore by itself: one that fails keeps no other from its turn.
     async fn tidy(&self) {
         if let Err(error) = self.take_offset().await {
             let zone = self.rules.zone();

@@ -117,6 +117,39 @@ async fn a_time_zone_that_the_server_does_not_know_ends_the_start() {
     assert!(said.contains("pg_timezone_names"), "{said}");
 }
 
+/// The role that works knows other abbreviations than the one that installs, which is how a zone can be unknown behind the start.
+#[tokio::test]
+async fn a_chore_that_fails_keeps_no_other_from_its_turn() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let role = database.create_role("router").await.unwrap();
+    let abbreviations = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone_abbreviations = %L', current_database(), 'Australia'); END $$";
+    database.execute(abbreviations).await.unwrap();
+    let rules =
+        "[postgres]\napply = \"auto\"\n[router]\ntimezone = \"WST\"\n[[router.rule]]\nlabels = [\"x\"]\n";
+    let options = with_secrets(NodeOptions::text(rules), &database.url_as(&role));
+    let mut router = Node::spawn(options.env("PREGON_ADMIN_URL", database.url()))
+        .await
+        .unwrap();
+    deliver(&router, &text("1", "wamid.1", "hola")).await;
+    finished(&database).await;
+    router.sigterm().await.unwrap();
+    let old = format!(
+        "ALTER ROLE \"{role}\" SET timezone_abbreviations = 'Default';
+         UPDATE pregon_router.inbox SET received = received - interval '8 days'"
+    );
+    database.execute(&old).await.unwrap();
+    router.restart().await.unwrap();
+    becomes(&database, "SELECT count(*) FROM pregon_router.inbox", "0").await;
+    let line = router
+        .wait_for_log(
+            "the time zone of the rules cannot be asked for",
+            Duration::from_secs(10),
+        )
+        .await
+        .unwrap();
+    assert!(line.contains("WST"), "{line}");
+}
+
 #[tokio::test]
 async fn areas_agents_and_labels_follow_the_words() {
     let database = Database::create(postgres::shared().await).await.unwrap();

@@ -1,5 +1,6 @@
 //! Checks `[postgres]`, `[[watch]]`, `[[listen]]` and `[[route]]`.
 
+use super::super::names::{self, Carried};
 use super::super::problem::nearest;
 use super::super::tree::Tree;
 use super::super::{Config, Outbox, Postgres, Route, Secret, Watch};
@@ -277,6 +278,47 @@ pub(super) fn routes(config: &Config, tree: &mut Tree) {
         route_payload(route, &at, tree);
         if route.enrich.is_some() {
             route_query(config, route, &at, tree);
+        }
+        variables_of_messages(config, route, &at, tree);
+    }
+    // Which columns there are is known without a database where a watch lists its own.
+    let listed = config.watch.iter().filter_map(|watch| {
+        let columns = watch.columns.clone()?;
+        let (watch, table) = (watch.name.clone(), watch.table.clone());
+        Some(Carried {
+            watch,
+            table,
+            columns,
+        })
+    });
+    for wrong in names::wrong(config, &listed.collect::<Vec<_>>(), &|_| None) {
+        tree.report(&wrong.key, wrong.value, wrong.message, wrong.remedy);
+    }
+}
+
+/// Reports `message` and `channel` in expressions over rows, which have neither: their columns stand behind `row.`.
+fn variables_of_messages(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
+    let is_watch = |name: &String| config.watch.iter().any(|watch| watch.name == *name);
+    if route.from.is_empty() || !route.from.iter().all(is_watch) {
+        return;
+    }
+    let when = route.when.iter().map(|text| (format!("{at}.when"), text));
+    let parts = route.payload.iter().flatten();
+    let parts = parts.map(|(name, text)| (format!("{at}.payload.{name}"), text));
+    for (key, text) in when.chain(parts) {
+        let variables = Expr::compile(text, kind(route)).map(|expr| expr.names().variables);
+        let wrong = variables.unwrap_or_default().into_iter();
+        if let Some(name) = wrong
+            .into_iter()
+            .find(|name| name == "message" || name == "channel")
+        {
+            let message = format!("`{name}` is of notifications, and always null for rows");
+            tree.report(
+                &key,
+                Some(text.clone()),
+                message,
+                format!("write `row.{name}` for a column"),
+            );
         }
     }
 }

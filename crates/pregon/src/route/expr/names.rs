@@ -12,7 +12,7 @@ pub struct Named {
     pub columns: Vec<String>,
     /// Fields that a `has(…)` asks for: they need not be there.
     pub asked: Vec<String>,
-    /// Variables without their fields.
+    /// Variables whose fields are not asked for, or that have none; those that macros bind are none.
     pub variables: Vec<String>,
 }
 
@@ -21,6 +21,9 @@ impl Expr {
     pub fn names(&self) -> Named {
         let mut named = Named::default();
         collect(&self.tree, &mut named);
+        let mut bound = Vec::new();
+        super::bound_names(&self.tree, &mut bound);
+        named.variables.retain(|name| !bound.contains(&name.as_str()));
         named.columns.retain(|column| !named.asked.contains(column));
         named
     }
