@@ -48,6 +48,7 @@ enum Scenario {
     Decrypt,
     Drain,
     Log,
+    Hostile,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,7 +65,8 @@ fn main() -> anyhow::Result<()> {
             | Scenario::Writers
             | Scenario::Wal
             | Scenario::Slot
-            | Scenario::Log => 3,
+            | Scenario::Log
+            | Scenario::Hostile => 3,
             Scenario::Memory => 1,
         };
         let passes = arguments
@@ -86,6 +88,7 @@ fn main() -> anyhow::Result<()> {
             Scenario::Decrypt => scenario::decrypt::run(effort),
             Scenario::Drain => scenario::drain::run(effort),
             Scenario::Log => scenario::log::run(effort, arguments.log_gib),
+            Scenario::Hostile => scenario::hostile::run(effort),
         };
         report?.publish()?;
     }

@@ -14,7 +14,7 @@ const SPANISH: Record<string, string> = {
   "The last two minutes": "Los últimos dos minutos", "Commit to write": "Del commit a la escritura", "of the last minute": "del último minuto",
   "median": "mediana", "no deliveries in the last minute": "sin entregas en el último minuto", "deliveries": "entregas", "events": "eventos",
   "By transport": "Por transporte", "Busiest channels": "Canales más seguidos", "Not delivered or not admitted": "No entregado o no admitido",
-  "nothing yet": "nada todavía", "Channel": "Canal", "Followers": "Seguidores", "Reason": "Motivo", "Count": "Veces", "Transport": "Transporte",
+  "nothing yet": "nada todavía", "Channel": "Canal", "Followers": "Seguidores", "Reason": "Motivo", "Refused by address": "Rechazado por dirección", "of the last ten minutes": "de los últimos diez minutos", "Address and reason": "Dirección y motivo", "Count": "Veces", "Transport": "Transporte",
   "since the start": "desde el inicio", "Memory": "Memoria", "up": "activo desde hace",
   "State": "Estado", "Session": "Sesión", "User": "Usuario", "Address": "Dirección", "Since": "Desde", "Behind": "Atraso", "Actions": "Acciones",
   "Connected": "Conectadas", "Slow": "Lentas", "Closed recently": "Cerradas hace poco", "Search": "Buscar", "Disconnect": "Desconectar", "Revoke": "Revocar",

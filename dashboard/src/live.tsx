@@ -53,9 +53,18 @@ export function Live({ picture }: { picture: Picture }) {
         <Card title={t("Not delivered or not admitted")} note={t("since the start")}>
           <Counts caption={t("Not delivered or not admitted")} title={t("Reason")} counts={now.drops} />
         </Card>
+        <Card title={t("Refused by address")} note={t("of the last ten minutes")}>
+          <Counts caption={t("Refused by address")} title={t("Address and reason")} counts={refusals(now)} />
+        </Card>
       </div>
     </>
   );
+}
+
+/** The addresses to which most was refused, each with its reasons. */
+function refusals({ refused }: Picture["now"]): Record<string, number> {
+  const all = Object.entries(refused).flatMap(([address, reasons]) => Object.entries(reasons).map(([reason, count]) => [`${address} · ${reason}`, count] as const));
+  return Object.fromEntries(all);
 }
 
 function Latency({ picture: { latency } }: { picture: Picture }) {

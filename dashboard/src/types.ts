@@ -55,6 +55,8 @@ export interface Overview {
   capture: Histogram;
   counts: Record<string, number>;
   drops: Record<string, number>;
+  /** By address and reason: those to which most was refused. */
+  refused: Record<string, Record<string, number>>;
   attached: { name: string; up: boolean }[];
   sources: Source[];
   postgres: null | {

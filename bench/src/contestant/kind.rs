@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     FloorJoined,
     /// pregón, bare endpoint: the payload alone, as the floor sends it.
     Ours,
+    /// As `Ours`, with the limits that a gateway has without being told any.
+    OursLimited,
     /// pregón, the full protocol.
     OursFull,
     /// pregón, server-sent events.
@@ -33,6 +35,7 @@ impl Kind {
             Self::Floor => "floor: one write per frame",
             Self::FloorJoined => "floor: frames joined",
             Self::Ours => "pregón, bare endpoint",
+            Self::OursLimited => "pregón, limits as they come",
             Self::OursFull => "pregón, full protocol",
             Self::OursSse => "pregón, SSE",
             Self::OursSocketIo => "pregón, Socket.IO",
@@ -82,7 +85,7 @@ impl Kind {
     pub(super) fn program(self) -> PathBuf {
         match self {
             Self::Floor | Self::FloorJoined => beside("pregon-floor"),
-            Self::Ours | Self::OursFull | Self::OursSse | Self::OursSocketIo => pregon(),
+            Self::Ours | Self::OursLimited | Self::OursFull | Self::OursSse | Self::OursSocketIo => pregon(),
             // The package's own file: `bin/bun` needs an install script, and scripts of packages stay off.
             Self::Bun | Self::SocketIoBun => peers().join("node_modules/@oven/bun-linux-x64/bin/bun"),
             Self::NodeWs | Self::SocketIo | Self::SeedChat | Self::SeedHub => "node".into(),
@@ -123,7 +126,7 @@ impl Kind {
     pub(crate) fn is_ours(self) -> bool {
         matches!(
             self,
-            Self::Ours | Self::OursFull | Self::OursSse | Self::OursSocketIo
+            Self::Ours | Self::OursLimited | Self::OursFull | Self::OursSse | Self::OursSocketIo
         )
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod slot;
 pub(crate) mod decrypt;
 pub(crate) mod drain;
 pub(crate) mod log;
+pub(crate) mod hostile;
 
 use pregon_testkit::{Server, postgres::Options};
 

@@ -1,5 +1,7 @@
 //! The text of `/metrics`: lines of `name{label="value"} number`. What is no such line is passed over, so that a later gateway may say more.
 
+use std::collections::BTreeMap;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
@@ -40,6 +42,24 @@ impl Samples {
             .filter_map(move |sample| Some((sample.label(label)?, sample.value)))
     }
 
+    /// Values by two labels.
+    pub(crate) fn by_two(
+        &self,
+        name: &str,
+        outer: &str,
+        inner: &str,
+    ) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut all: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for sample in self.of(name) {
+            if let (Some(outer), Some(inner)) = (sample.label(outer), sample.label(inner)) {
+                all.entry(outer.to_owned())
+                    .or_default()
+                    .insert(inner.to_owned(), whole(sample.value));
+            }
+        }
+        all
+    }
+
     /// The value with that label.
     pub(crate) fn at(&self, name: &str, label: &str, wanted: &str) -> f64 {
         let found = self.by(name, label).find(|(value, _)| *value == wanted);
@@ -55,6 +75,16 @@ impl Samples {
     fn of<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s Sample> {
         self.0.iter().filter(move |sample| sample.name == name)
     }
+}
+
+/// What is no number of things is none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "casts from floats saturate, and negative ones are 0"
+)]
+pub(crate) fn whole(value: f64) -> u64 {
+    value as u64
 }
 
 impl Sample {

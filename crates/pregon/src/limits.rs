@@ -1,19 +1,86 @@
-//! How many connections there may be: in total and from one address. A place is held as long as anyone holds its permit.
+//! How many connections there may be, in total and from one address, how fast they may come, and who may not come at all. A place is
+//! held as long as anyone holds its permit.
+
+mod account;
+pub mod bodies;
+pub mod descriptors;
+pub mod meter;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+
+pub use account::Account;
+pub use meter::{Clock, Meter, Rate};
+
+use crate::config::net::Network;
+use crate::metrics::Reason;
+
+/// How long it is remembered what was refused to an address that is gone, microseconds.
+const REMEMBERED: u64 = 600 * 1_000_000;
+
+/// Addresses without a connection that are remembered; beyond them those to which least was refused are forgotten.
+const ABSENT: usize = 4096;
+
+/// What connections are held to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub most: usize,
+    /// Zero means no limit per address.
+    pub per_address: usize,
+    /// Connections from one address.
+    pub connects: Rate,
+    /// Commands and requests of all connections from one address.
+    pub commands: Rate,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            most: usize::MAX,
+            per_address: 0,
+            connects: Rate::FREE,
+            commands: Rate::FREE,
+        }
+    }
+}
 
 /// Counts connections. An IPv6 network of 64 bits counts as one address, because one client has as many as it likes.
 #[derive(Debug)]
 pub struct Connections {
+    clock: Clock,
     total: AtomicUsize,
-    most: usize,
-    per_address: usize,
-    addresses: Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>,
+    bounds: Bounds,
+    accounts: Mutex<Accounts>,
+    denied: ArcSwap<Vec<Network>>,
+}
+
+type Accounts = HashMap<IpAddr, Arc<Account>, foldhash::fast::RandomState>;
+
+/// Why a connection may not stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The operator denies its address.
+    Denied,
+    /// There are too many of its address.
+    TooMany,
+    /// They come too fast.
+    TooFast,
+}
+
+impl Refusal {
+    /// What it is counted as.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Denied => Reason::Denied,
+            Self::TooMany => Reason::Connections,
+            Self::TooFast => Reason::Rate,
+        }
+    }
 }
 
 /// One connection's place, given back when the last clone is dropped: an HTTP connection keeps its place while a stream on it
@@ -25,17 +92,24 @@ pub struct Permit(Arc<Place>);
 struct Place {
     connections: Arc<Connections>,
     /// Set once it is counted.
-    address: OnceLock<IpAddr>,
+    owner: OnceLock<Owner>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    /// The address itself, not its network.
+    address: IpAddr,
+    account: Arc<Account>,
 }
 
 impl Connections {
-    /// `per_address` of zero means no limit per address.
-    pub fn new(most: usize, per_address: usize) -> Arc<Self> {
+    pub fn new(bounds: Bounds, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
+            clock,
             total: AtomicUsize::new(0),
-            most,
-            per_address,
-            addresses: Mutex::default(),
+            bounds,
+            accounts: Mutex::default(),
+            denied: ArcSwap::default(),
         })
     }
 
@@ -44,57 +118,173 @@ impl Connections {
         self.total.load(Ordering::Relaxed)
     }
 
+    /// What its rates are measured by.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// From now on nobody of these networks is let in. Entries that are no network are left out; `check` names them before.
+    pub fn deny(&self, networks: &[String]) {
+        let networks = networks.iter().filter_map(|text| Network::parse(text)).collect();
+        self.denied.store(Arc::new(networks));
+    }
+
+    fn denies(&self, address: IpAddr) -> bool {
+        let denied = self.denied.load();
+        !denied.is_empty() && denied.iter().any(|network| network.contains(address))
+    }
+
     /// A place in the total, or `None` if there is none left. Whose it is may be told later.
     pub fn admit(self: &Arc<Self>) -> Option<Permit> {
-        if self.total.fetch_add(1, Ordering::AcqRel) >= self.most {
+        if self.total.fetch_add(1, Ordering::AcqRel) >= self.bounds.most {
             self.total.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
         Some(Permit(Arc::new(Place {
             connections: Arc::clone(self),
-            address: OnceLock::new(),
+            owner: OnceLock::new(),
         })))
+    }
+
+    /// Notes something that was refused to an address before its connection had a place.
+    pub fn refused(&self, address: IpAddr, reason: Reason) {
+        let now = self.now();
+        let mut accounts = self.accounts.lock();
+        self.account(&mut accounts, network(address)).refused(reason, now);
+    }
+
+    /// Those to which most was refused lately, the worst first.
+    pub fn worst(&self, most: usize) -> Vec<Arc<Account>> {
+        let then = self.now().saturating_sub(REMEMBERED);
+        let mut worst: Vec<(u64, Arc<Account>)> = self
+            .accounts
+            .lock()
+            .values()
+            .filter(|account| account.is_known_since(then))
+            .map(|account| (account.total(), Arc::clone(account)))
+            .collect();
+        worst.sort_unstable_by(|(a, one), (b, other)| b.cmp(a).then(one.address().cmp(&other.address())));
+        worst.truncate(most);
+        worst.into_iter().map(|(_, account)| account).collect()
+    }
+
+    /// Forgets addresses that have been gone for a while; called every few seconds.
+    pub fn prune(&self) {
+        let now = self.now();
+        let mut accounts = self.accounts.lock();
+        accounts.retain(|_, account| {
+            !account.is_idle(now) || account.is_known_since(now.saturating_sub(REMEMBERED))
+        });
+        if accounts.capacity() > 1024 && accounts.capacity() > 4 * accounts.len() {
+            accounts.shrink_to_fit();
+        }
+    }
+
+    fn account(&self, accounts: &mut Accounts, network: IpAddr) -> Arc<Account> {
+        if let Some(account) = accounts.get(&network) {
+            return Arc::clone(account);
+        }
+        if accounts.len() > self.total() + ABSENT {
+            forget_absent(accounts);
+        }
+        let account = Arc::new(Account::new(network, self.bounds.commands));
+        accounts.insert(network, Arc::clone(&account));
+        account
+    }
+}
+
+/// Keeps half of the places of those who are gone, for those to which most was refused, so that this is seldom done.
+fn forget_absent(accounts: &mut Accounts) {
+    let mut absent: Vec<(u64, IpAddr)> = accounts
+        .iter()
+        .filter(|(_, account)| account.connections() == 0)
+        .map(|(address, account)| (account.total(), *address))
+        .collect();
+    absent.sort_unstable_by(|one, other| other.cmp(one));
+    for (_, address) in absent.into_iter().skip(ABSENT / 2) {
+        accounts.remove(&address);
     }
 }
 
 impl Permit {
-    /// One more place for the same client, or `None` if there is none left.
-    pub fn again(&self) -> Option<Self> {
-        let another = self.0.connections.admit()?;
-        let counted = self.0.address.get().is_none_or(|address| another.is_of(*address));
-        counted.then_some(another)
+    /// One more place for the same client, or why there is none.
+    pub fn again(&self) -> Result<Self, Refusal> {
+        let another = self.0.connections.admit().ok_or(Refusal::TooMany)?;
+        if let Some(owner) = self.0.owner.get() {
+            another.is_of(owner.address)?;
+        }
+        Ok(another)
     }
 
     /// Whose place it is, as far as that is known: an address, or a network of IPv6.
     pub fn address(&self) -> Option<IpAddr> {
-        self.0.address.get().copied()
+        self.account().map(|account| account.address())
     }
 
-    /// Counts the connection for `address`; false if that has too many. Told twice, the first one stays.
-    #[must_use]
-    pub fn is_of(&self, address: IpAddr) -> bool {
-        let Place {
-            connections,
-            address: own,
-        } = &*self.0;
-        if own.get().is_some() {
-            return true;
+    /// What is known of the address.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.0.owner.get().map(|owner| &owner.account)
+    }
+
+    /// Whether the operator denies the address by now.
+    pub fn is_denied(&self) -> bool {
+        let Place { connections, owner } = &*self.0;
+        owner.get().is_some_and(|owner| connections.denies(owner.address))
+    }
+
+    /// Notes something that was refused.
+    pub fn refused(&self, reason: Reason) {
+        if let Some(account) = self.account() {
+            account.refused(reason, self.0.connections.now());
         }
-        let address = network(address);
-        if connections.per_address == 0 {
-            // It is not counted, but it is known.
-            let _ = own.set(address);
-            return true;
+    }
+
+    /// Counts requests of the connection; an excess says for how long no more are taken.
+    pub fn requests(&self, amount: u64) -> meter::Excess {
+        match self.account() {
+            Some(account) => account.commands(amount, self.0.connections.now()),
+            None => meter::Excess::default(),
         }
-        let mut addresses = connections.addresses.lock();
-        let count = addresses.entry(address).or_insert(0);
-        if *count >= connections.per_address {
-            return false;
+    }
+
+    /// Counts the connection for `address`, unless that is refused. Told twice, the first one stays.
+    pub fn is_of(&self, address: IpAddr) -> Result<(), Refusal> {
+        let Place { connections, owner } = &*self.0;
+        if owner.get().is_some() {
+            return Ok(());
         }
-        if own.set(address).is_ok() {
-            *count += 1;
+        let counted = self.count(address);
+        if let Err(refusal) = counted {
+            connections.refused(address, refusal.reason());
         }
-        true
+        counted
+    }
+
+    fn count(&self, address: IpAddr) -> Result<(), Refusal> {
+        let Place { connections, owner } = &*self.0;
+        if connections.denies(address) {
+            return Err(Refusal::Denied);
+        }
+        let bounds = &connections.bounds;
+        let now = connections.now();
+        let mut accounts = connections.accounts.lock();
+        let account = connections.account(&mut accounts, network(address));
+        if bounds.per_address > 0 && account.connections() >= bounds.per_address {
+            return Err(Refusal::TooMany);
+        }
+        if account.connects.take_if_free(1, bounds.connects, now).is_err() {
+            return Err(Refusal::TooFast);
+        }
+        account.connections.fetch_add(1, Ordering::Relaxed);
+        let lost = owner.set(Owner { address, account });
+        if let Err(Owner { account, .. }) = lost {
+            account.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
@@ -111,56 +301,18 @@ fn network(address: IpAddr) -> IpAddr {
 impl Drop for Place {
     fn drop(&mut self) {
         self.connections.total.fetch_sub(1, Ordering::AcqRel);
-        let Some(address) = self.address.get() else { return };
-        let mut addresses = self.connections.addresses.lock();
-        if let Some(count) = addresses.get_mut(address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(address);
-            }
+        let Some(Owner { account, .. }) = self.owner.get() else {
+            return;
+        };
+        let now = self.connections.now();
+        // Under the lock, so that nobody is counted on an account that is being forgotten.
+        let mut accounts = self.connections.accounts.lock();
+        account.connections.fetch_sub(1, Ordering::Relaxed);
+        if account.is_idle(now) && !account.is_known_since(1) {
+            accounts.remove(&account.address());
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn admit(connections: &Arc<Connections>, address: &str) -> Option<Permit> {
-        let permit = connections.admit()?;
-        permit.is_of(address.parse().unwrap()).then_some(permit)
-    }
-
-    #[test]
-    fn both_limits_hold_and_places_come_back() {
-        let connections = Connections::new(3, 2);
-        let (here, there, neighbour) = ("10.0.0.1", "2001:db8::1", "2001:db8::2");
-        let first = admit(&connections, here).unwrap();
-        let _second = admit(&connections, here).unwrap();
-        assert!(admit(&connections, here).is_none(), "two per address");
-        let _third = admit(&connections, there).unwrap();
-        assert!(admit(&connections, neighbour).is_none(), "three in total");
-        assert!(first.again().is_none(), "whoever asks");
-        drop(first);
-        let _fourth = admit(&connections, neighbour).unwrap();
-        assert!(admit(&connections, here).is_none());
-        assert_eq!(connections.total(), 3);
-    }
-
-    #[test]
-    fn a_place_counts_before_its_address_is_known_and_once_whoever_shares_it() {
-        let connections = Connections::new(1, 1);
-        let permit = connections.admit().unwrap();
-        assert!(connections.admit().is_none());
-        let here = "10.0.0.1".parse().unwrap();
-        assert!(permit.is_of(here));
-        let stream = permit.clone();
-        assert!(stream.is_of(here), "it is counted already");
-        drop(stream);
-        assert_eq!(connections.total(), 1, "the connection is still there");
-        drop(permit);
-        assert_eq!(connections.total(), 0);
-        assert!(connections.admit().unwrap().is_of(here));
-    }
-}
+mod tests;

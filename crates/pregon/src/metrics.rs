@@ -1,12 +1,13 @@
 //! Every metric as a field of one struct, with name, help and labels beside it. Label values come from enums and the
-//! configuration, never from users.
+//! configuration, never from users; the few addresses to which most was refused are the exception.
 //!
 //! Shards count in plain integers while they work and add the sums here once per batch.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use pregon_capture::outbox::Report;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +15,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::limits::Connections;
+
+/// Addresses that the text names.
+const ADDRESSES: usize = 10;
 
 /// How a session is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +51,7 @@ pub enum Reason {
     Connections,
     /// A message of a Socket.IO emitter could not be read, fetched or carried out.
     Emitter,
-    /// A client published too fast.
+    /// A client was faster than a rate allows.
     Rate,
     /// A message was larger than the limit.
     TooLarge,
@@ -59,6 +65,10 @@ pub enum Reason {
     Handshake,
     /// The client's bytes break its protocol.
     Protocol,
+    /// The operator denies the address.
+    Denied,
+    /// There was no room for the body of a request.
+    Bodies,
 }
 
 impl Transport {
@@ -74,6 +84,27 @@ impl Transport {
 }
 
 impl Reason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 17] = [
+        Self::Nobody,
+        Self::Slow,
+        Self::Overflow,
+        Self::Rule,
+        Self::Enrich,
+        Self::Render,
+        Self::Connections,
+        Self::Emitter,
+        Self::Rate,
+        Self::TooLarge,
+        Self::Subscriptions,
+        Self::Token,
+        Self::Forbidden,
+        Self::Handshake,
+        Self::Protocol,
+        Self::Denied,
+        Self::Bodies,
+    ];
+
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -92,6 +123,8 @@ impl Reason {
             Self::Forbidden => "forbidden",
             Self::Handshake => "handshake",
             Self::Protocol => "protocol",
+            Self::Denied => "denied",
+            Self::Bodies => "bodies",
         }
     }
 }
@@ -115,6 +148,13 @@ pub struct TransportLabel {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
+    pub reason: Reason,
+}
+
+/// One of the addresses to which most was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AddressLabel {
+    pub address: String,
     pub reason: Reason,
 }
 
@@ -166,6 +206,10 @@ pub struct Metrics {
     pub sessions: Family<TransportLabel, Gauge>,
     pub sessions_opened: Family<TransportLabel, Counter>,
     pub drops: Family<ReasonLabel, Counter>,
+    /// Filled when the text is written, from what the connections know.
+    refused: Family<AddressLabel, Gauge>,
+    connections: OnceLock<Arc<Connections>>,
+    rendering: Mutex<()>,
     pub replayed: Counter,
     pub gaps: Counter,
     pub window_bytes: Gauge,
@@ -215,6 +259,9 @@ impl Metrics {
             sessions: Family::default(),
             sessions_opened: Family::default(),
             drops: Family::default(),
+            refused: Family::default(),
+            connections: OnceLock::new(),
+            rendering: Mutex::default(),
             replayed: Counter::default(),
             gaps: Counter::default(),
             window_bytes: Gauge::default(),
@@ -380,6 +427,11 @@ impl Metrics {
             "What was not delivered or not admitted, by reason",
             self.drops.clone(),
         );
+        r.register(
+            "address_refused",
+            "What was refused to the addresses to which most was refused in the last ten minutes, by reason",
+            self.refused.clone(),
+        );
         r.register("replayed", "Entries sent again on request", self.replayed.clone());
         r.register("gaps", "Gaps told to sessions", self.gaps.clone());
     }
@@ -402,8 +454,31 @@ impl Metrics {
         self.drops.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    /// The connections whose addresses are told.
+    pub fn tell_of(&self, connections: Arc<Connections>) {
+        // Told twice, the first stays: a node has one door.
+        let _ = self.connections.set(connections);
+    }
+
+    /// Takes over to whom most was refused: few, so that strangers cannot make many series.
+    fn measure_addresses(&self) {
+        self.refused.clear();
+        let Some(connections) = self.connections.get() else {
+            return;
+        };
+        for account in connections.worst(ADDRESSES) {
+            for (reason, count) in account.reasons() {
+                let address = account.address().to_string();
+                let label = AddressLabel { address, reason };
+                self.refused.get_or_create(&label).set(i64::from(count));
+            }
+        }
+    }
+
     /// The exposition text for `/metrics`.
     pub fn render(&self) -> String {
+        let _one_at_a_time = self.rendering.lock();
+        self.measure_addresses();
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
             let _ = write!(text, "# encoding failed\n# EOF\n");

@@ -7,6 +7,7 @@
 mod log;
 mod sources;
 mod admin;
+mod rates;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ use crate::desk::Desk;
 use crate::hub::closed::Closed;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
-use crate::limits::Connections;
+use crate::limits::{Clock, Connections};
 use crate::log::{Log, Past, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -72,6 +73,7 @@ pub struct Node {
     router: Arc<ArcSwap<Router>>,
     rights: Arc<ArcSwap<Rights>>,
     hub: Arc<Hub>,
+    connections: Arc<Connections>,
     health: Arc<Health>,
     log: Arc<dyn Log>,
     kept: Arc<Sessions>,
@@ -101,8 +103,11 @@ impl Node {
         let pipeline = build_pipeline(&router, &rights, &log, &volatile, &pool, &metrics);
         let desk = build_desk(&verifier, &pool, &pipeline, &rights, &kept, &*log);
         let closed = admin::closed(&config);
-        let hub = Arc::new(start_hub(settings, &log, &desk, volatile, revoked, closed)?);
-        let stop = CancellationToken::new();
+        let connections = rates::connections(&config, &metrics);
+        let clock = connections.clock();
+        let hub = start_hub(settings, &log, &desk, volatile, revoked, closed, clock)?;
+        let hub = Arc::new(hub);
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts {
             config: &config,
             pipeline: &pipeline,
@@ -120,11 +125,10 @@ impl Node {
         let address = listener.local_addr()?;
         let dashboard = admin::routes(&parts, address, &health);
         let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics).merge(dashboard);
-        let front = Arc::new(build_front(&config, door, &hub, api, &metrics));
-        let cut = CancellationToken::new();
+        let front = Arc::new(build_front(&config, door, &hub, api, &connections, &metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(&hub, &log, &kept, &stop));
+        tasks.spawn(tick(&hub, &log, &kept, &connections, &stop));
         Ok(Self {
             address,
             config,
@@ -133,6 +137,7 @@ impl Node {
             router,
             rights,
             hub,
+            connections,
             health,
             log,
             kept,
@@ -165,7 +170,7 @@ impl Node {
         let decryptor = Decryptor::build(&fresh)?;
         if needs_restart(&self.config, &fresh) {
             tracing::warn!(
-                "only routes, rights, channels and decryption were reloaded: restart for the other changes"
+                "only routes, rights, channels, decryption and denied addresses were reloaded: restart for the other changes"
             );
         }
         // Keys before routes: nothing is sealed for a section that is not there yet.
@@ -173,6 +178,8 @@ impl Node {
         self.router.store(Arc::new(router));
         self.rights.store(Arc::new(rights));
         self.hub.recheck();
+        self.connections.deny(&fresh.server.deny);
+        self.hub.denied();
         self.config = fresh;
         tracing::info!(
             routes = self.config.route.len(),
@@ -266,6 +273,7 @@ fn start_hub(
     volatile: Arc<Volatile>,
     revoked: Arc<Revoked>,
     closed: Option<Arc<Closed>>,
+    clock: Clock,
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
         window: Arc::clone(log.window()),
@@ -278,6 +286,7 @@ fn start_hub(
         kept: Arc::clone(desk.kept()),
         revoked,
         closed,
+        clock,
         settings,
     };
     Hub::start(shared).context("the shards could not be started")
@@ -302,6 +311,8 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
         subscriptions: config.limits.subscriptions,
         queue: config.limits.queue.bytes(),
         publishes_per_second: config.limits.publishes_per_second,
+        commands: rates::commands(&config.limits),
+        inflow: rates::inflow(&config.limits),
         ping: config.server.ping.0,
         pong: config.server.pong_timeout.0,
         auth: config.limits.auth.0,
@@ -376,18 +387,14 @@ fn build_front(
     door: Arc<Door>,
     hub: &Arc<Hub>,
     api: axum::Router,
+    connections: &Arc<Connections>,
     metrics: &Arc<Metrics>,
 ) -> Front {
-    let most = if config.limits.connections == 0 {
-        usize::MAX
-    } else {
-        config.limits.connections
-    };
     Front {
         door,
         hub: Arc::clone(hub),
         api,
-        connections: Connections::new(most, config.limits.per_address),
+        connections: Arc::clone(connections),
         proxies: Proxies::new(&config.server.trusted_proxies),
         handshake: config.limits.handshake.0,
         metrics: Arc::clone(metrics),
@@ -416,15 +423,18 @@ fn tick(
     hub: &Arc<Hub>,
     log: &Arc<dyn Log>,
     kept: &Arc<Sessions>,
+    connections: &Arc<Connections>,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let (hub, log, kept, stop) = (hub.clone(), log.clone(), kept.clone(), stop.clone());
+    let connections = Arc::clone(connections);
     async move {
         let mut every = tokio::time::interval(TICK);
         every.tick().await;
         while stop.run_until_cancelled(every.tick()).await.is_some() {
             tracing::info!(connections = hub.sessions(), "active connections");
             kept.prune();
+            connections.prune();
             if let Err(error) = log.prune() {
                 tracing::warn!(%error, "the log could not be pruned");
             }
@@ -441,6 +451,8 @@ fn needs_restart(old: &Config, new: &Config) -> bool {
         ..config.clone()
     };
     let (mut old, mut new) = (frozen(old), frozen(new));
+    old.server.deny.clear();
+    new.server.deny.clear();
     old.auth.join.clear();
     new.auth.join.clear();
     old.auth.anonymous_join.clear();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::limits::descriptors;
 use crate::node::{Node, Options};
 
 /// How long the comparison with the database may take.
@@ -22,6 +23,7 @@ pub async fn run(
     config_path: Option<PathBuf>,
     takeover: bool,
 ) -> anyhow::Result<ExitCode> {
+    descriptors::raise();
     // Taken first, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

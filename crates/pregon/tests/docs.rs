@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use pregon::limits::{Bounds, Clock, Connections};
 use pregon::metrics::{
     DecryptLabel, Metrics, Reason, ReasonLabel, RouteLabel, SourceLabel, Transport, TransportLabel,
     WatchLabel,
@@ -84,6 +85,10 @@ fn the_page_of_operations_lists_every_metric_and_no_other() {
     metrics.sessions_opened.get_or_create(&transport).inc();
     let reason = ReasonLabel { reason: Reason::Slow };
     metrics.drops.get_or_create(&reason).inc();
+
+    let connections = Connections::new(Bounds::default(), Clock::default());
+    connections.refused([10, 0, 0, 1].into(), Reason::Rate);
+    metrics.tell_of(connections);
 
     let rendered = metrics.render();
     let shown: BTreeSet<_> = rendered

@@ -1,5 +1,7 @@
 //! The node's metrics as numbers: read from the text that `/metrics` serves, so that the dashboard and Prometheus never disagree.
 
+use std::collections::BTreeMap;
+
 use crate::exposition::Samples;
 use crate::metrics::Metrics;
 
@@ -26,6 +28,16 @@ impl Exposition {
     pub(super) fn by_label(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
         let all: Vec<_> = self.0.by_first_label(&full(name)).collect();
         all.into_iter()
+    }
+
+    /// The metric of this name by two labels.
+    pub(super) fn by_two(
+        &self,
+        name: &str,
+        outer: &str,
+        inner: &str,
+    ) -> BTreeMap<String, BTreeMap<String, u64>> {
+        self.0.by_two(&full(name), outer, inner)
     }
 
     /// A histogram: for each upper bound the values up to it, counted from the smallest, and the sum of all values.

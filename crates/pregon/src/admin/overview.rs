@@ -55,6 +55,7 @@ pub(super) async fn picture(admin: &Admin) -> Arc<Value> {
         "capture": metrics.histogram("capture_lag_seconds"),
         "counts": counts(&metrics),
         "drops": drops(&metrics),
+        "refused": metrics.by_two("address_refused", "address", "reason"),
         "attached": attached(admin),
         "sources": sources::list(admin, &metrics),
         "postgres": sources::postgres(admin, &metrics),

@@ -1,7 +1,9 @@
 //! `GET /api/history?channel=c&since=&last=`: what a channel had, for those who may follow it. A name that stands for several channels
-//! (`[[channel]] follow`) gives what those had that the claims lead to.
+//! (`[[channel]] follow`) gives what those had that the claims lead to. An answer holds a bounded piece and says where the next begins.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,13 +11,25 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::{Api, asked_channel, refuse};
-use crate::log::window::{Follow, Most, Start};
-use crate::log::{Entry, Past, Since};
+use crate::log::window::{Follow, Merged, Most, Start};
+use crate::log::{Past, Since};
 use crate::transport::admit::Refused;
 use crate::transport::head::Head;
 
 /// Entries of an answer where the request says nothing.
 const DEFAULT: usize = 100;
+
+/// Bytes of entries in one answer, beside one that is larger: whoever asks and does not read makes us keep this much.
+const ANSWER: usize = 256 * 1024;
+
+/// What is looked at in one step to find the newest ones.
+const STEP: Most = Most {
+    entries: 1024,
+    bytes: 1024 * 1024,
+};
+
+/// How long reading may take: what is found until then is answered.
+const READING: Duration = Duration::from_secs(5);
 
 pub(super) async fn history(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
     let head = Head::of(&request);
@@ -54,7 +68,14 @@ async fn read(api: &Api, head: &Head) -> Result<Vec<u8>, Refused> {
     };
     let read = move |past: &Past| asked.render(past);
     let answer = api.door.desk.read(read).await;
-    answer.ok_or_else(|| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the node is stopping"))
+    let unavailable = |message: &str| Refused::new(StatusCode::SERVICE_UNAVAILABLE, message);
+    match answer {
+        Some(Ok(body)) => Ok(body),
+        Some(Err(Late)) => Err(unavailable(
+            "the newest messages were not found in time: ask for fewer, or for one channel",
+        )),
+        None => Err(unavailable("the node is stopping")),
+    }
 }
 
 /// What a request asks for.
@@ -68,28 +89,32 @@ struct Asked {
 
 impl Asked {
     /// Blocks: what is asked for may lie before the window.
-    fn render(&self, past: &Past) -> Vec<u8> {
+    fn render(&self, past: &Past) -> Result<Vec<u8>, Late> {
+        let deadline = Instant::now() + READING;
         let window = past.window();
         // Read once: what is appended meanwhile belongs to the next request.
         let head = window.head();
         let (follows, mut complete) = self.follows(past);
         let from = follows.iter().map(|follow| follow.after).min().unwrap_or(head);
-        // The newest ones are counted already; a gap among them must not push out the last.
         let counted = self.newest || self.since.is_none();
-        let limits = Most {
-            entries: if counted { usize::MAX } else { self.most },
-            bytes: usize::MAX,
+        let (from, most) = if counted {
+            let begin = self.begin(past, &follows, from, head, deadline)?;
+            complete &= begin.whole;
+            (begin.after, usize::MAX)
+        } else {
+            (from, self.most)
         };
-        let mut merged = past.read_all(&follows, from, head, limits);
-        complete &= merged
+        let piece = piece(past, &follows, from, head, most, deadline);
+        complete &= piece
             .as_ref()
-            .is_some_and(|merged| !merged.entries.iter().any(|entry| entry.is_gap()));
-        if let Some(merged) = merged.as_mut().filter(|_| counted) {
-            keep_newest(&mut merged.entries, self.most);
-        }
-        let merged = merged.unwrap_or_default();
+            .is_some_and(|piece| !piece.entries.iter().any(|entry| entry.is_gap()));
+        let piece = piece.unwrap_or(Merged {
+            complete: true,
+            reached: head,
+            ..Merged::default()
+        });
         let mut out = format!("{{\"complete\":{complete},\"events\":[").into_bytes();
-        for entry in &merged.entries {
+        for entry in &piece.entries {
             if let Some(channel) = entry
                 .channels()
                 .iter()
@@ -102,10 +127,56 @@ impl Asked {
         if out.last() == Some(&b',') {
             out.pop();
         }
-        let last = merged.entries.last().filter(|_| !merged.complete);
-        let position = window.position(last.map_or(head.max(from), |entry| entry.offset));
-        out.extend_from_slice(format!("],\"position\":\"{position}\"}}").as_bytes());
-        out
+        let reached = if piece.complete {
+            head.max(from)
+        } else {
+            piece.reached
+        };
+        let (more, position) = (!piece.complete, window.position(reached));
+        out.extend_from_slice(format!("],\"more\":{more},\"position\":\"{position}\"}}").as_bytes());
+        Ok(out)
+    }
+
+    /// Where the newest ones begin. Only their offsets are kept: all of them together may be far more than an answer holds.
+    fn begin(
+        &self,
+        past: &Past,
+        follows: &[Follow<'_>],
+        from: u64,
+        head: u64,
+        deadline: Instant,
+    ) -> Result<Begin, Late> {
+        let mut newest = VecDeque::new();
+        let mut begin = Begin {
+            after: from,
+            whole: true,
+        };
+        let mut reached = from;
+        loop {
+            let Some(step) = past.read(follows, reached, head, STEP) else {
+                begin.whole = false;
+                return Ok(begin);
+            };
+            for entry in &step.entries {
+                if entry.is_gap() {
+                    // A gap among them must not push out the last.
+                    begin.whole = false;
+                    continue;
+                }
+                newest.push_back(entry.offset);
+                if newest.len() > self.most {
+                    newest.pop_front();
+                    begin.after = newest.front().map_or(head, |first| first - 1);
+                }
+            }
+            if step.complete {
+                return Ok(begin);
+            }
+            reached = step.reached;
+            if Instant::now() > deadline {
+                return Err(Late);
+            }
+        }
     }
 
     /// Where each channel begins, and whether all that was asked for is still there.
@@ -135,16 +206,48 @@ impl Asked {
     }
 }
 
-/// Each channel gave its newest ones; of all together there may be more.
-fn keep_newest(entries: &mut Vec<Arc<Entry>>, most: usize) {
-    let mut left = most;
-    let excess = entries.iter().rposition(|entry| {
-        if entry.is_gap() {
-            return false;
+/// The newest ones were not found in time.
+#[derive(Debug)]
+struct Late;
+
+/// Where an answer begins.
+struct Begin {
+    after: u64,
+    /// No gap lies among what was looked at.
+    whole: bool,
+}
+
+/// What one answer holds, and where the next begins; `None` if some of it is gone for good.
+fn piece(
+    past: &Past,
+    follows: &[Follow<'_>],
+    from: u64,
+    head: u64,
+    most: usize,
+    deadline: Instant,
+) -> Option<Merged> {
+    let mut piece = Merged {
+        reached: from,
+        ..Merged::default()
+    };
+    let mut bytes = 0;
+    while !piece.complete && piece.entries.len() < most && bytes < ANSWER {
+        let left = Most {
+            entries: most - piece.entries.len(),
+            bytes: ANSWER - bytes,
+        };
+        let next = past.read(follows, piece.reached, head, left)?;
+        let weight: usize = next.entries.iter().map(|entry| entry.weight()).sum();
+        // A large one that is not the first begins the next answer.
+        if bytes > 0 && bytes + weight > ANSWER {
+            break;
         }
-        let full = left == 0;
-        left = left.saturating_sub(1);
-        full
-    });
-    entries.drain(..excess.map_or(0, |place| place + 1));
+        bytes += weight;
+        piece.entries.extend(next.entries);
+        (piece.complete, piece.reached) = (next.complete, next.reached);
+        if Instant::now() > deadline {
+            break;
+        }
+    }
+    Some(piece)
 }

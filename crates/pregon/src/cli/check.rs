@@ -7,6 +7,7 @@ use serde_json::json;
 use super::settings::{self, File};
 use super::{block_on, output};
 use crate::config::{Config, Problems};
+use crate::limits::descriptors;
 
 /// Check a configuration: file, line, key and remedy of everything that is wrong with it
 ///
@@ -72,14 +73,12 @@ async fn compare(config: &Config, file: &File) -> anyhow::Result<Problems> {
 
 /// What works and should not stay so.
 fn warnings(config: &Config) -> Vec<String> {
-    match settings::shared_secret(&config.auth) {
-        Ok(secret) => secret
-            .as_deref()
-            .and_then(settings::weakness)
-            .into_iter()
-            .collect(),
-        Err(error) => vec![output::chain(&error)],
-    }
+    let secret = match settings::shared_secret(&config.auth) {
+        Ok(secret) => secret.as_deref().and_then(settings::weakness),
+        Err(error) => Some(output::chain(&error)),
+    };
+    let shortage = descriptors::shortage(config.limits.connections, descriptors::highest());
+    secret.into_iter().chain(shortage).collect()
 }
 
 /// What is configured, in a line.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::settings::File;
 use super::{block_on, doctor_log, output};
 use crate::config::{Config, Emitter, Problems};
+use crate::limits::descriptors;
 
 /// Examine configuration, log, database and Redis: named checks, each with its remedy
 ///
@@ -112,8 +113,28 @@ async fn examine(config: &Config, file: &File, sample: Duration) -> anyhow::Resu
         findings.push(redis_connection(redis).await);
     }
     database(config, file, sample, &mut findings).await?;
+    findings.push(open_files(config));
     findings.extend(doctor_log::examine(config));
     Ok(findings)
+}
+
+/// Whether as many clients can come as are allowed to.
+fn open_files(config: &Config) -> Finding {
+    let limit = descriptors::highest();
+    let shortage = descriptors::shortage(config.limits.connections, limit);
+    let (id, name) = ("F5", "file descriptors");
+    match (shortage, limit) {
+        (Some(shortage), _) => {
+            let remedy = "raise the limit of open files, or lower [limits] connections";
+            Finding::new(id, name, CheckStatus::Warn, shortage, remedy)
+        }
+        (None, Some(limit)) => {
+            let room = descriptors::connections(config.limits.connections, Some(limit));
+            let detail = format!("{limit} for this user, enough for {room} connections");
+            Finding::new(id, name, CheckStatus::Ok, detail, "")
+        }
+        (None, None) => Finding::new(id, name, CheckStatus::Ok, "no limit", ""),
+    }
 }
 
 async fn database(

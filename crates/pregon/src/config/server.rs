@@ -18,6 +18,9 @@ pub struct Server {
     /// Addresses or networks (`"10.0.0.0/8"`) of proxies whose `X-Forwarded-For`, or where that is absent `Forwarded`, is believed. From anyone else
     /// they are ignored, because a client could write what it likes into them.
     pub trusted_proxies: Vec<String>,
+    /// Addresses or networks that may not connect, for example of somebody who floods (`pregon top` names them). A reload takes it over,
+    /// and closes the connections that they have.
+    pub deny: Vec<String>,
     /// How long sessions have to leave after SIGTERM before they are cut.
     pub drain: Period,
     /// Threads that own sessions; 0 means one per core.
@@ -40,6 +43,7 @@ impl Default for Server {
             listen: "127.0.0.1:8080".into(),
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            deny: Vec::new(),
             drain: Period::seconds(5),
             shards: 0,
             path: "/ws".into(),
@@ -63,16 +67,32 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one client address; 0 means no limit. Offices and mobile networks share an address, so it is generous.
     pub per_address: usize,
-    /// Time for the request head and the upgrade to arrive, and for the body of a publish.
+    /// Connections per second from one client address, with a burst of `per_address`; 0 means no limit. Without a limit of
+    /// `per_address` there is none here either, as behind a proxy that is not declared.
+    pub per_address_connects: u32,
+    /// Commands and HTTP requests per second of all connections from one client address; what is more waits. 0 means no limit.
+    pub per_address_commands: u32,
+    /// Time for the request head and the upgrade to arrive, and for the body of a publish; and how long a client may read nothing of an
+    /// answer.
     pub handshake: Period,
     /// Time for the first-message token to arrive.
     pub auth: Period,
     /// Messages per second that a client may publish.
     pub publishes_per_second: u32,
+    /// Messages of every other kind per second that a client may send, with a burst of ten seconds; a faster one is closed with code
+    /// 3006. 0 means no limit.
+    pub commands_per_second: u32,
+    /// Bytes per second that are read from a client, after inflating, with a burst of two seconds; what is more waits. 0 means no limit.
+    pub bytes_per_second: Size,
     /// Bytes that may wait for a slow client; beyond them it is closed with a code that means "reconnect and resume".
     pub queue: Size,
     /// Largest body of an HTTP publish.
     pub body: Size,
+    /// Room for the bodies of all webhooks whose signatures are not checked yet. One address may take a quarter, and an eighth is kept
+    /// for bodies of at most 64 KiB.
+    pub bodies: Size,
+    /// Memory, and room on the disk, for sessions of Socket.IO that may come back; beyond it those that left first begin anew.
+    pub recovery: Size,
     /// Publications in one HTTP batch.
     pub batch: usize,
     /// Length of a channel name in bytes.
@@ -88,11 +108,17 @@ impl Default for Limits {
             subscriptions: 100,
             connections: 100_000,
             per_address: 1_000,
+            per_address_connects: 100,
+            per_address_commands: 5_000,
             handshake: Period::seconds(10),
             auth: Period::seconds(10),
             publishes_per_second: 50,
+            commands_per_second: 100,
+            bytes_per_second: Size::mib(1),
             queue: Size::mib(1),
             body: Size::mib(1),
+            bodies: Size::mib(64),
+            recovery: Size::mib(32),
             batch: 1_000,
             channel_name: 255,
             history: 1_000,

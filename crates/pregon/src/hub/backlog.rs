@@ -65,6 +65,7 @@ impl Shard {
         for _ in 0..self.ready.len() {
             if let Some(key) = self.ready.pop_front() {
                 self.pump(key);
+                self.breathe();
             }
         }
     }
@@ -123,7 +124,8 @@ impl Shard {
         }
     }
 
-    fn count_sent(&self, sent: Sent) {
+    fn count_sent(&mut self, sent: Sent) {
+        self.spent += sent.bytes as usize;
         let metrics = &self.shared.metrics;
         metrics.replayed.inc_by(sent.replayed);
         metrics.deliveries.inc_by(sent.caught_up);

@@ -7,6 +7,7 @@ use pregon_wire::{Command, codes, plain};
 use super::Key;
 use super::conn::{self, Phase};
 use super::shard::Shard;
+use super::turns::reason_of;
 use crate::auth::Claims;
 use crate::session::answer;
 use crate::session::command::{self, Answer, Asked, Effect, Env, Question, Reply, Then, Waiting};
@@ -172,6 +173,11 @@ impl Shard {
         let Some(conn) = conn::find(&self.conns, key) else {
             return;
         };
+        if let Reply::Refused { code, .. } = reply
+            && let Some(reason) = reason_of(code)
+        {
+            conn.permit.refused(reason);
+        }
         if let (super::encoded::Codec::Bare, Reply::Refused { code, message }) = (conn.variant.codec, reply) {
             return self.refuse_room(key, code, message);
         }

@@ -15,7 +15,7 @@ use super::encoded::{Codec, Variant};
 use super::engine::Engine;
 use super::link::Link;
 use super::socket::Written;
-use crate::limits::Permit;
+use crate::limits::{Meter, Permit};
 use crate::metrics::Transport;
 use crate::route::Template;
 use crate::session::Session;
@@ -53,6 +53,18 @@ pub struct Conn {
     /// Its end is remembered already.
     pub noted: bool,
     pub permit: Permit,
+    pub pace: Pace,
+}
+
+/// How fast a client is, and whether it is its turn.
+#[derive(Debug, Default)]
+pub struct Pace {
+    pub commands: Meter,
+    pub inflow: Meter,
+    /// It waits for its next turn: what its socket says meanwhile is nothing new.
+    pub queued: bool,
+    /// It was too fast: nothing is taken from it until its time has come, or (while it is being closed) ever.
+    pub held: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +103,9 @@ pub fn find(conns: &Slab<Conn>, key: Key) -> Option<&Conn> {
 pub fn find_mut(conns: &mut Slab<Conn>, key: Key) -> Option<&mut Conn> {
     conns.get_mut(key.index as usize).filter(|conn| conn.key == key)
 }
+
+/// Replies that a client may leave unread before its further commands wait, bytes.
+const UNREAD: usize = 64 * 1024;
 
 /// Bytes of what is not kept that may wait for a client that is behind.
 const PASSING: usize = 64 * 1024;
@@ -151,6 +166,12 @@ impl Conn {
             (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
             _ => Transport::WebSocket,
         }
+    }
+
+    /// Whether the client leaves so much unread that its commands wait.
+    pub fn is_unread(&self) -> bool {
+        let queued = self.backlog.as_ref().map(|backlog| backlog.queued());
+        queued.is_some_and(|queued| queued > UNREAD)
     }
 
     /// When the connection came, by the clock of the wall.

@@ -48,6 +48,7 @@ impl Shard {
             Due::Ping | Due::Pong if conn.phase == Phase::Closing => {}
             Due::Ping => self.heartbeat(key, now),
             Due::Pong => self.check_heard(key, now),
+            Due::Turn => self.release(key),
             Due::Expiry => self.expire(key),
             Due::Auth => self.check_authenticated(key),
             Due::Upgrade | Due::Linger => self.remove(key),
@@ -121,7 +122,8 @@ impl Shard {
             .backlog
             .as_ref()
             .is_some_and(|b| b.blocked && now.duration_since(b.progress) > ping);
-        if !conn.heard || stalled {
+        // What is not taken from a client that is held may be its answer.
+        if !(conn.heard || conn.pace.held) || stalled {
             return self.close(key, &codes::CLOSE_PING_TIMEOUT, "");
         }
         self.timers.set(now + ping.saturating_sub(pong), key, Due::Ping);

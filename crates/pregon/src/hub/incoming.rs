@@ -11,79 +11,102 @@ use super::Key;
 use super::conn::Phase;
 use super::encoded::{Codec, Variant};
 use super::shard::Shard;
+use super::turns::is_stranger;
 use crate::metrics::Reason;
 use crate::session::command::{Incoming, Waiting};
 
-/// Replies that a client may leave unread before its further commands wait, bytes.
-const UNREAD: usize = 64 * 1024;
-
-/// Messages, and bytes of them, that are taken before they are acted on.
-const PORTION: usize = 32;
+/// Messages, and bytes of them after inflating, that are taken of one connection before others have their turn.
+pub(super) const PORTION: usize = 32;
 const PORTION_BYTES: usize = 64 * 1024;
 
-/// Reads of one socket per round, so that a flood of one client leaves the others their turn.
+/// Reads of one socket in a turn.
 const READS: usize = 4;
 
 impl Shard {
+    /// A connection's turn: what waits of it, then what its socket has.
     pub(super) fn readable(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        if conn.pace.queued || conn.pace.held {
+            return;
+        }
+        if conn.waiting.is_some() {
+            // The waiting commands first; their end reads on.
+            if !conn.is_unread() {
+                self.take_inbox(key);
+            }
+            return;
+        }
+        if conn.decoder.buffered() > 0 && self.bytes(key, &mut []) {
+            return;
+        }
         for _ in 0..READS {
             let mut buffer = std::mem::take(&mut self.buffer);
             let outcome = match self.conn(key) {
-                // The waiting commands first; their end reads on.
-                Some(conn) if conn.waiting.is_some() => Ok(None),
+                Some(conn) if conn.waiting.is_some() || conn.pace.held => Ok(None),
                 Some(conn) => conn.link.read(&mut buffer),
                 None => Ok(None),
             };
+            let mut over = false;
             if let Ok(Some(n)) = outcome
                 && n > 0
             {
-                self.bytes(key, buffer.get_mut(..n).unwrap_or_default());
+                over = self.bytes(key, buffer.get_mut(..n).unwrap_or_default());
+                over |= n == buffer.len();
             }
             self.buffer = buffer;
             match outcome {
                 Ok(Some(0)) | Err(_) => return self.remove(key),
                 Ok(None) => return,
+                Ok(Some(_)) if over => break,
                 Ok(Some(_)) => {}
             }
         }
-        self.reread.push_back(key);
+        self.queue_turn(key);
     }
 
-    /// Bytes of a client: from the socket, from behind its request, or (none) those that the decoder kept when it paused.
-    pub(super) fn bytes(&mut self, key: Key, bytes: &mut [u8]) {
+    /// Bytes of a client: from the socket, from behind its request, or (none) those that the decoder kept when it paused. `true` if
+    /// its turn is over, because it has had its portion; it is queued for the next then.
+    pub(super) fn bytes(&mut self, key: Key, bytes: &mut [u8]) -> bool {
         let limits = &self.shared.limits;
         let (message, payload) = (limits.message, limits.payload);
-        let (mut key, mut bytes) = (key, bytes);
-        loop {
-            let Some(conn) = self.conn(key) else { return };
-            conn.heard = true;
-            let variant = conn.variant;
-            let most = match variant.codec {
-                Codec::Engine | Codec::Probe => payload,
-                _ => message,
-            };
-            let listens = conn.rooms.is_some();
-            if variant.one_way() {
-                return;
-            }
-            let mut taken = Taken::default();
-            let outcome = conn.decoder.feed(bytes, most, variant.deflate(), &mut |message| {
-                taken.take(&message, variant, listens)
-            });
-            for message in taken.messages {
-                self.incoming(key, message);
-                // An upgrade makes the socket that of another connection, and so what comes behind it.
-                key = self.promoted.take().unwrap_or(key);
-            }
-            if let Err(error) = outcome {
-                return self.broken(key, error);
-            }
-            let waits = self.conn(key).is_none_or(|conn| conn.waiting.is_some());
-            if !taken.full || waits {
-                return;
-            }
-            bytes = &mut [];
+        let Some(conn) = self.conn(key) else { return true };
+        conn.heard = true;
+        let variant = conn.variant;
+        let most = match variant.codec {
+            Codec::Engine | Codec::Probe => payload,
+            _ => message,
+        };
+        if variant.one_way() {
+            self.charge(key, 0, bytes.len());
+            return false;
         }
+        let mut taken = Taken {
+            listens: conn.rooms.is_some(),
+            most: if is_stranger(conn) { 1 } else { PORTION },
+            ..Taken::default()
+        };
+        let came = conn.decoder.buffered() + bytes.len();
+        let outcome = conn.decoder.feed(bytes, most, variant.deflate(), &mut |message| {
+            taken.take(&message, variant)
+        });
+        let used = came.saturating_sub(conn.decoder.buffered());
+        if !self.charge(key, taken.count, taken.bytes.max(used)) {
+            return true;
+        }
+        let mut key = key;
+        for message in taken.messages {
+            self.incoming(key, message);
+            // An upgrade makes the socket that of another connection, and so what comes behind it.
+            key = self.promoted.take().unwrap_or(key);
+        }
+        if let Err(error) = outcome {
+            self.broken(key, error);
+            return true;
+        }
+        if taken.full {
+            self.queue_turn(key);
+        }
+        taken.full
     }
 
     fn broken(&mut self, key: Key, error: WsError) {
@@ -94,6 +117,7 @@ impl Shard {
         };
         self.shared.metrics.dropped(reason);
         if let Some(conn) = self.conn(key) {
+            conn.permit.refused(reason);
             conn.ended = error.close;
         }
         self.close_with(key, error.close, &error.to_string());
@@ -142,10 +166,7 @@ impl Shard {
     fn hold_if_unread(&mut self, key: Key) {
         if let Some(conn) = self.conn(key)
             && conn.waiting.is_none()
-            && conn
-                .backlog
-                .as_ref()
-                .is_some_and(|backlog| backlog.queued() > UNREAD)
+            && conn.is_unread()
         {
             conn.waiting = Some(Box::new(Waiting {
                 then: None,
@@ -165,13 +186,10 @@ impl Shard {
             .take()
             .map(|waiting| waiting.inbox)
             .unwrap_or_default();
-        for message in inbox {
-            self.incoming(key, message);
-        }
+        self.take_messages(key, inbox);
         if self.conn(key).is_some_and(|conn| conn.waiting.is_none()) {
             // What the decoder kept, then what the socket holds: neither says so again.
-            self.bytes(key, &mut []);
-            self.reread.push_back(key);
+            self.queue_turn(key);
             self.posted(key);
         }
     }
@@ -181,28 +199,45 @@ impl Shard {
 #[derive(Default)]
 struct Taken {
     messages: Vec<Incoming>,
+    /// Those without a meaning count too.
+    count: usize,
     bytes: usize,
     full: bool,
+    most: usize,
+    /// Whether a bare endpoint has rooms, and so an ear.
+    listens: bool,
 }
 
 impl Taken {
     /// Takes a message; `false` pauses the decoder, so that a small compressed flood is never inflated all at once.
-    fn take(&mut self, message: &WsMessage<'_>, variant: Variant, listens: bool) -> bool {
-        let codec = variant.codec;
-        let message = match message {
+    fn take(&mut self, message: &WsMessage<'_>, variant: Variant) -> bool {
+        self.count += 1;
+        self.bytes += weight(message);
+        self.full = self.count >= self.most || self.bytes >= PORTION_BYTES;
+        self.messages.extend(self.incoming(message, variant.codec));
+        !self.full
+    }
+
+    fn incoming(&self, message: &WsMessage<'_>, codec: Codec) -> Option<Incoming> {
+        Some(match message {
             // A bare endpoint without rooms listens to nobody; what is binary has no meaning in the full protocol.
-            WsMessage::Text(_) if codec == Codec::Bare && !listens => return true,
-            WsMessage::Binary(_) if codec == Codec::Bare => return true,
+            WsMessage::Text(_) if codec == Codec::Bare && !self.listens => return None,
+            WsMessage::Binary(_) if codec == Codec::Bare => return None,
             WsMessage::Binary(_) if codec == Codec::Plain => Incoming::Binary(Bytes::new()),
             WsMessage::Text(text) => Incoming::Text((*text).into()),
             WsMessage::Binary(bytes) => Incoming::Binary(Bytes::copy_from_slice(bytes)),
             WsMessage::Ping(payload) => Incoming::Ping((*payload).into()),
             WsMessage::Pong(_) => Incoming::Pong,
             WsMessage::Close(code, _) => Incoming::Close(*code),
-        };
-        self.bytes += message.len();
-        self.messages.push(message);
-        self.full = self.messages.len() >= PORTION || self.bytes >= PORTION_BYTES;
-        !self.full
+        })
+    }
+}
+
+/// Bytes of a message, after inflating.
+fn weight(message: &WsMessage<'_>) -> usize {
+    match message {
+        WsMessage::Text(text) => text.len(),
+        WsMessage::Binary(bytes) | WsMessage::Ping(bytes) | WsMessage::Pong(bytes) => bytes.len(),
+        WsMessage::Close(..) => 0,
     }
 }

@@ -12,13 +12,14 @@ use pregon_wire::ws::frame::{self, Decoder};
 use pregon_wire::{engineio, plain, sse};
 use smallvec::smallvec;
 
-use super::conn::{Conn, Phase};
+use super::conn::{Conn, Pace, Phase};
 use super::encoded::{Codec, Variant};
 use super::engine::{App, Engine};
 use super::link::Link;
 use super::shard::Shard;
 use super::sid::Sid;
 use super::timers::Due;
+use super::turns::reason_of;
 use super::{Key, Newcomer};
 use crate::metrics::{Transport, TransportLabel};
 use crate::session::Session;
@@ -42,6 +43,7 @@ impl Shard {
         self.begin(key, &channels, from, greeting);
         self.join_rooms(key, rooms);
         if !leftover.is_empty() {
+            // What is left over beyond its first turn is queued.
             self.bytes(key, &mut leftover);
         }
         if self.draining {
@@ -62,10 +64,9 @@ impl Shard {
             self.handle.sessions.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let phase = if newcomer.must_authenticate {
-            Phase::Waiting(newcomer.from)
-        } else {
-            Phase::Open
+        let phase = match newcomer.must_authenticate {
+            true => Phase::Waiting(newcomer.from),
+            false => Phase::Open,
         };
         let number = self.number;
         let engine = newcomer.engine.map(|(app, handshake)| {
@@ -106,6 +107,7 @@ impl Shard {
             ended: 0,
             noted: false,
             permit: newcomer.permit,
+            pace: Pace::default(),
         });
         self.count_opened(key);
         Some(key)
@@ -233,6 +235,9 @@ impl Shard {
             return;
         }
         conn.ended = code.number;
+        if let Some(reason) = reason_of(code) {
+            conn.permit.refused(reason);
+        }
         let session = conn.sessions.first().map(Session::name);
         tracing::debug!(session, code = code.number, name = code.name, "session closed");
         match conn.variant {
@@ -300,6 +305,8 @@ impl Shard {
         let Some(conn) = self.conn(key) else { return };
         conn.phase = Phase::Closing;
         conn.waiting = None;
+        // Only its own farewell counts any more; nothing is inflated for it.
+        conn.decoder.mute();
         if let Some(backlog) = &mut conn.backlog {
             backlog.replays.clear();
         }

@@ -26,6 +26,7 @@ mod backlog;
 mod lifecycle;
 mod heartbeat;
 mod incoming;
+mod turns;
 mod commands;
 mod follow;
 mod rights;
@@ -51,7 +52,7 @@ use parking_lot::Mutex;
 use crate::abort;
 use crate::auth::{Claims, Revoked};
 use crate::desk::Desk;
-use crate::limits::Permit;
+use crate::limits::{Clock, Permit, Rate};
 use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
 use crate::route::Template;
@@ -90,6 +91,10 @@ pub struct Limits {
     /// Bytes that a session may be behind before it is closed with "reconnect and resume".
     pub queue: usize,
     pub publishes_per_second: u32,
+    /// Messages of one connection, of whatever kind; who is faster is closed.
+    pub commands: Rate,
+    /// Bytes of one connection, after inflating; who is faster is not read for a while.
+    pub inflow: Rate,
     /// Time between heartbeats.
     pub ping: Duration,
     /// Time that a client has to answer one; at most `ping`.
@@ -144,6 +149,8 @@ enum Message {
     Drain(Duration),
     Recheck,
     Look(Look, oneshot::Sender<Seen>),
+    /// The operator denies other addresses than before.
+    Denied,
     End(Vec<Key>, &'static Code),
 }
 
@@ -222,6 +229,8 @@ pub struct Shared {
     pub revoked: Arc<Revoked>,
     /// Sessions that have ended, where an operator may look.
     pub closed: Option<Arc<Closed>>,
+    /// What rates are measured by.
+    pub clock: Clock,
     pub settings: Settings,
 }
 
@@ -388,6 +397,13 @@ impl Hub {
     pub fn recheck(&self) {
         for shard in &self.shards {
             shard.tell(Message::Recheck);
+        }
+    }
+
+    /// Closes the connections of addresses that are denied by now.
+    pub fn denied(&self) {
+        for shard in &self.shards {
+            shard.tell(Message::Denied);
         }
     }
 

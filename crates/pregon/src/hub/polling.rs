@@ -109,9 +109,11 @@ impl Shard {
         if let Some(engine) = &mut conn.engine {
             engine.post = Some(reply);
         }
-        for message in messages {
-            self.incoming(key, message);
+        let bytes = messages.iter().map(Incoming::len).sum();
+        if !self.charge(key, messages.len(), bytes) {
+            return;
         }
+        self.take_messages(key, messages);
         self.posted(key);
     }
 
@@ -254,7 +256,7 @@ impl Shard {
         }
         self.promoted = Some(main);
         self.pump_if_behind(main);
-        self.reread.push_back(main);
+        self.queue_turn(main);
     }
 
     /// The connection of an id, unless it is gone or on its way.

@@ -70,6 +70,10 @@ pub(super) struct Shard {
     pub(super) rested: Instant,
     /// When the thread looks again by itself.
     pub(super) until: Option<Instant>,
+    /// The time of this round, for rates.
+    pub(super) now: u64,
+    /// What was done since others were last looked after.
+    pub(super) spent: usize,
 }
 
 /// The shard's thread: runs until the last session of a shard that drains is gone.
@@ -108,6 +112,7 @@ impl Shard {
         };
         let head = shared.window.head();
         let passed = shared.volatile.count();
+        let now = shared.clock.now();
         let encoder = Encoder::new(shared.namespaces.clone(), shared.recovery);
         let written = Written::new(shared.closed.is_some(), head);
         let shard = Self {
@@ -136,6 +141,8 @@ impl Shard {
             written,
             rested: Instant::now(),
             until: None,
+            now,
+            spent: 0,
         };
         Ok((shard, poll, handle))
     }
@@ -148,14 +155,7 @@ impl Shard {
         self.send_more();
         self.read_more();
         self.rested = Instant::now();
-    }
-
-    fn read_more(&mut self) {
-        for _ in 0..self.reread.len() {
-            if let Some(key) = self.reread.pop_front() {
-                self.readable(key);
-            }
-        }
+        self.now = self.shared.clock.at(self.rested);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -177,7 +177,10 @@ impl Shard {
     }
 
     fn sockets(&mut self, events: &Events) {
+        // The thread may have slept for long.
+        self.now = self.shared.clock.now();
         for event in events {
+            self.breathe();
             if event.token() == WAKER {
                 // Cleared before the inbox and the window are read: what comes later wakes again.
                 self.handle.looking();
@@ -219,8 +222,10 @@ impl Shard {
                 Message::Drain(over) => self.drain(over),
                 Message::Recheck => self.recheck(),
                 Message::Look(look, reply) => self.look(&look, reply),
+                Message::Denied => self.close_denied(),
                 Message::End(keys, code) => self.end(&keys, code),
             }
+            self.breathe();
         }
     }
 

@@ -17,6 +17,8 @@ pub enum Due {
     Expiry,
     /// No token came in time, or no connect.
     Auth,
+    /// A client that was too fast may go on.
+    Turn,
     /// A WebSocket has not taken over in time.
     Upgrade,
     /// The client did not finish the closing handshake.

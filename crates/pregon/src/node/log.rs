@@ -123,16 +123,16 @@ fn sessions(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Sessions> {
     let socketio = config.socketio();
-    let window = socketio.recovery_window.0;
+    let (window, room) = (socketio.recovery_window.0, config.limits.recovery.bytes());
     let Some(folder) = folder.filter(|_| socketio.recovery) else {
-        return Ok(Sessions::new(window));
+        return Ok(Sessions::new(window, room));
     };
     let path = folder.join("sessions.redb");
     let store = Store::open(&path, namespaces).with_context(|| {
         let path = path.display();
         format!("the sessions in {path} cannot be opened: remove the file, and clients begin anew")
     })?;
-    Sessions::stored(window, store, Arc::clone(metrics))
+    Sessions::stored(window, room, store, Arc::clone(metrics))
 }
 
 /// Where the log may lie: where the configuration says, otherwise in a folder of its own for each port and database, so that a log is never

@@ -12,7 +12,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode, Uri, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -22,6 +22,9 @@ use super::metrics::{Answer, Metrics};
 use super::rules::Rules;
 use super::whatsapp;
 use crate::config::Secret;
+use crate::limits::Permit;
+use crate::limits::bodies::{Bodies, HeldBody};
+use crate::source::webhook::body::{Unread, read_pieces};
 use crate::source::webhook::challenge;
 use crate::source::webhook::signature::Signers;
 
@@ -29,7 +32,7 @@ use crate::source::webhook::signature::Signers;
 const BODY: Duration = Duration::from_secs(10);
 /// How long a delivery may wait for the inbox; its sender gives up about then.
 const KEEP: Duration = Duration::from_secs(10);
-/// Bytes of all bodies that are read or wait for the inbox, in KiB.
+/// Bytes of all verified bodies that wait for the inbox, in KiB.
 const ROOM: usize = 256 * 1024;
 /// How much of an oversize body is read and thrown away, in limits: a sender that is cut off does not see the answer.
 const THROWN_AWAY: usize = 8;
@@ -42,6 +45,8 @@ pub(super) struct Webhook {
     pub(super) limit: usize,
     pub(super) inbox: mpsc::Sender<Delivery>,
     pub(super) room: Arc<Semaphore>,
+    /// Room for those whose signatures are not checked yet.
+    pub(super) bodies: Arc<Bodies>,
     pub(super) rules: Arc<Rules>,
     /// Whether the tables are there.
     pub(super) ready: Arc<AtomicBool>,
@@ -152,12 +157,17 @@ impl Webhook {
             .headers
             .get("x-hub-signature-256")
             .ok_or(Refused::Signature)?;
-        let (body, room) = tokio::time::timeout(BODY, self.read(&mut pieces))
+        let sender = head.extensions.get::<Permit>();
+        let mut unverified = self.bodies.begin(sender.and_then(Permit::account).cloned());
+        let body = tokio::time::timeout(BODY, self.read(&mut pieces, &mut unverified))
             .await
             .map_err(|_| Refused::Incomplete)??;
         if !self.signers.accept(signature.as_bytes(), &body) {
             return Err(Refused::Signature);
         }
+        // From here on strangers take nothing of its room.
+        let room = self.room_of(&body)?;
+        drop(unverified);
         if !self.ready.load(Ordering::Acquire) {
             return Err(Refused::Later("the database cannot be reached"));
         }
@@ -185,26 +195,24 @@ impl Webhook {
         }
     }
 
-    async fn read(&self, pieces: &mut BodyDataStream) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), Refused> {
-        let mut whole = BytesMut::new();
-        let mut room = Vec::new();
-        let mut held = 0;
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|_| Refused::Incomplete)?;
-            if whole.len() + piece.len() > self.limit {
+    /// Reads a body of which nobody knows yet who sent it.
+    async fn read(&self, pieces: &mut BodyDataStream, room: &mut HeldBody) -> Result<Bytes, Refused> {
+        match read_pieces(pieces, self.limit, room).await {
+            Ok(body) => Ok(body),
+            Err(Unread::TooLarge) => {
                 self.throw_away(pieces).await;
-                return Err(Refused::TooLarge);
+                Err(Refused::TooLarge)
             }
-            whole.extend_from_slice(&piece);
-            // In steps, so that small bodies take little and large ones do not take a permit for each piece.
-            while held * 1024 < whole.len() {
-                let step = u32::try_from(held.max(16)).unwrap_or(16);
-                let permit = Arc::clone(&self.room).try_acquire_many_owned(step);
-                room.push(permit.map_err(|_| Refused::Later("too many deliveries at once"))?);
-                held += step as usize;
-            }
+            Err(Unread::Broken) => Err(Refused::Incomplete),
+            Err(Unread::NoRoom) => Err(Refused::Later("too many deliveries at once")),
         }
-        Ok((whole.freeze(), room))
+    }
+
+    /// Room for a body whose sender is known, until the inbox has it.
+    fn room_of(&self, body: &Bytes) -> Result<OwnedSemaphorePermit, Refused> {
+        let kib = u32::try_from(body.len().div_ceil(1024)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(kib);
+        permit.map_err(|_| Refused::Later("too many deliveries at once"))
     }
 
     /// Reads on for a while, so that the sender gets to see the answer.

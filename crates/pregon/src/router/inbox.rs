@@ -36,7 +36,7 @@ pub(super) struct Delivery {
     /// Told when it is kept; `false` when it could not be.
     pub(super) kept: oneshot::Sender<bool>,
     /// The room that its bytes take.
-    pub(super) room: Vec<OwnedSemaphorePermit>,
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 /// Where deliveries are kept.

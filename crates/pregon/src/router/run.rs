@@ -28,6 +28,7 @@ use super::taker::Taker;
 use super::worker::Worker;
 use super::{database, door};
 use crate::config::{self, Config, QueueKind};
+use crate::limits::bodies::Bodies;
 use crate::source::webhook::signature::Signers;
 
 /// Between attempts to reach the database at the start.
@@ -53,6 +54,13 @@ pub struct Running {
     door: JoinSet<()>,
     inbox: JoinSet<()>,
     work: JoinSet<()>,
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    crate::limits::descriptors::raise();
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: is another process using the port?"))
 }
 
 impl Running {
@@ -82,19 +90,16 @@ impl Running {
             limit: section.body.bytes(),
             inbox: deliveries,
             room: http::room(),
+            bodies: Bodies::new(config.limits.bodies.bytes()),
             rules: Arc::clone(&rules),
             ready: Arc::clone(&ready),
             metrics: Arc::clone(&metrics),
         };
-        let listener = TcpListener::bind(&section.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {}: is another process using the port?",
-                section.listen
-            )
-        })?;
+        let listener = listen(&section.listen).await?;
         let address = listener.local_addr()?;
         let (stop, cut, rest) = Default::default();
         let routes = http::routes(&section.path, webhook);
+        let senders = door::Senders::of(&config);
         let mut running = Self {
             address,
             config,
@@ -110,9 +115,9 @@ impl Running {
             work: JoinSet::new(),
         };
         let (stop, cut) = (running.stop.clone(), running.cut.clone());
-        running
-            .door
-            .spawn(door::serve(listener, routes, section.connections, stop, cut));
+        let most = section.connections;
+        let serving = door::serve(listener, routes, senders, most, stop, cut);
+        running.door.spawn(serving);
         running.start_work(&metrics, &mode, rules)?;
         running.start_takers(&metrics, &mode)?;
         Ok(running)

@@ -5,6 +5,7 @@
 
 mod store;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,8 +18,9 @@ use self::store::{Change, Saver};
 use crate::log::Position;
 use crate::metrics::Metrics;
 
-/// Sessions that left and may come back; beyond them the oldest are forgotten, and their clients begin anew.
-const LEFT: usize = 100_000;
+/// What a session weighs beside its texts, bytes: its place here and in the store.
+const SESSION: usize = 256;
+const CHANNEL: usize = 48;
 
 /// What a client says of the session that it had.
 #[derive(Debug, Clone)]
@@ -46,6 +48,14 @@ pub struct Recalled {
     pub after: Position,
 }
 
+impl Kept {
+    /// About what it takes, in memory and on the disk alike.
+    fn weight(&self) -> usize {
+        let channels: usize = self.channels.iter().map(|channel| channel.len() + CHANNEL).sum();
+        SESSION + self.sid.len() + channels
+    }
+}
+
 struct Place {
     kept: Kept,
     /// The connection that has it now, or had it last.
@@ -62,27 +72,104 @@ const NOBODY: Owner = (u16::MAX, u64::MAX);
 /// See the module.
 pub struct Sessions {
     window: Duration,
+    /// Bytes of sessions that left and may come back; beyond them those that left first are forgotten, and their clients begin anew.
+    room: usize,
     places: Arc<Mutex<Places>>,
     saver: Option<Arc<Saver>>,
 }
 
-type Places = HashMap<Arc<str>, Place>;
+#[derive(Default)]
+struct Places {
+    by_pid: HashMap<Arc<str>, Place>,
+    /// Who left, in that order; some have come back or are forgotten since.
+    gone: VecDeque<(Instant, Arc<str>)>,
+    /// Sessions that are away, and what they weigh.
+    away: usize,
+    bytes: usize,
+}
+
+impl Places {
+    fn insert(&mut self, pid: &Arc<str>, place: Place) {
+        self.remove(pid);
+        if let Some(left) = place.left {
+            self.away += 1;
+            self.bytes += place.kept.weight();
+            self.gone.push_back((left, Arc::clone(pid)));
+        }
+        self.by_pid.insert(Arc::clone(pid), place);
+    }
+
+    fn remove(&mut self, pid: &str) -> Option<Place> {
+        let place = self.by_pid.remove(pid)?;
+        if place.left.is_some() {
+            self.away -= 1;
+            self.bytes -= place.kept.weight();
+        }
+        Some(place)
+    }
+
+    fn leave(&mut self, pid: &Arc<str>) {
+        if let Some(place) = self.remove(pid) {
+            let left = Some(Instant::now());
+            self.insert(pid, Place { left, ..place });
+        }
+    }
+
+    /// Forgets those that left first, as long as there are too many or they have been away for too long.
+    fn forget(&mut self, room: usize, window: Duration) -> Vec<Arc<str>> {
+        let mut forgotten = Vec::new();
+        while let Some((left, pid)) = self.gone.front() {
+            let place = self.by_pid.get(pid);
+            let away = place.is_some_and(|place| place.left == Some(*left));
+            if away && self.bytes <= room && left.elapsed() <= window {
+                break;
+            }
+            let gone = self.gone.pop_front();
+            if let Some((_, pid)) = gone.filter(|_| away) {
+                self.remove(&pid);
+                forgotten.push(pid);
+            }
+        }
+        if self.gone.len() > 2 * self.away + 1024 {
+            let by_pid = &self.by_pid;
+            let still =
+                |left: Instant, pid: &str| by_pid.get(pid).is_some_and(|place| place.left == Some(left));
+            self.gone.retain(|(left, pid)| still(*left, pid));
+            self.gone.shrink_to_fit();
+        }
+        forgotten
+    }
+
+    fn shrink(&mut self) {
+        if self.by_pid.capacity() > 1024 && self.by_pid.capacity() > 4 * self.by_pid.len() {
+            self.by_pid.shrink_to_fit();
+        }
+    }
+}
 
 impl Sessions {
-    /// `window` is how long a session may be away.
-    pub fn new(window: Duration) -> Self {
+    /// `window` is how long a session may be away, `room` how many bytes of them are kept.
+    pub fn new(window: Duration, room: usize) -> Self {
         Self {
             window,
+            room,
             places: Arc::default(),
             saver: None,
         }
     }
 
     /// Sessions that outlive the process. Those that were connected when it ended are away since now.
-    pub fn stored(window: Duration, store: Store, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub fn stored(
+        window: Duration,
+        room: usize,
+        store: Store,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let (now, clock) = (Instant::now(), SystemTime::now());
-        let mut places = Places::new();
-        for found in store.load()? {
+        let mut found = store.load()?;
+        found.sort_by_key(|found| found.left.unwrap_or(clock));
+        let mut places = Places::default();
+        for found in found {
             let away = found.left.and_then(|left| clock.duration_since(left).ok());
             let left = now.checked_sub(away.unwrap_or_default()).unwrap_or(now);
             let place = Place {
@@ -90,42 +177,48 @@ impl Sessions {
                 owner: NOBODY,
                 left: Some(left),
             };
-            places.insert(found.pid, place);
+            places.insert(&found.pid, place);
         }
         let places = Arc::new(Mutex::new(places));
         let saver = Arc::new(Saver::new(metrics));
         let looked = Arc::clone(&places);
         saver.start(store, move |changed| changes(&looked.lock(), changed))?;
-        Ok(Self {
+        let sessions = Self {
             window,
+            room,
             places,
             saver: Some(saver),
-        })
+        };
+        // The room may be smaller than it was.
+        sessions.prune();
+        Ok(sessions)
     }
 
     /// Keeps a session as it is now.
     pub fn keep(&self, pid: &Arc<str>, kept: Kept, owner: Owner) {
         let left = None;
         let place = Place { kept, owner, left };
-        self.places.lock().insert(Arc::clone(pid), place);
+        self.places.lock().insert(pid, place);
         self.changed(pid);
     }
 
     /// Its connection is gone: from now on the time counts, unless another connection has it by now.
     pub fn left(&self, pid: &Arc<str>, owner: Owner) {
         let mut places = self.places.lock();
-        let Some(place) = places.get_mut(pid).filter(|place| place.owner == owner) else {
+        if places.by_pid.get(pid).is_none_or(|place| place.owner != owner) {
             return;
-        };
-        place.left = Some(Instant::now());
+        }
+        places.leave(pid);
+        let forgotten = places.forget(self.room, self.window);
         drop(places);
         self.changed(pid);
+        forgotten.iter().for_each(|pid| self.changed(pid));
     }
 
     /// It said farewell, or may not come back; said by a connection that has it no more, it means nothing.
     pub fn forget(&self, pid: &Arc<str>, owner: Owner) {
         let mut places = self.places.lock();
-        if places.get(pid).is_none_or(|place| place.owner != owner) {
+        if places.by_pid.get(pid).is_none_or(|place| place.owner != owner) {
             return;
         }
         places.remove(pid);
@@ -136,36 +229,23 @@ impl Sessions {
     /// The session of a secret, unless it has been away for too long.
     pub fn recall(&self, pid: &str) -> Option<(Arc<str>, Kept)> {
         let places = self.places.lock();
-        let (pid, place) = places.get_key_value(pid)?;
+        let (pid, place) = places.by_pid.get_key_value(pid)?;
         let here = place.left.is_none_or(|left| left.elapsed() <= self.window);
         here.then(|| (Arc::clone(pid), place.kept.clone()))
     }
 
     /// Forgets who has been away for too long; called every few seconds.
     pub fn prune(&self) {
-        let forgotten = self.surplus();
+        let mut places = self.places.lock();
+        let forgotten = places.forget(self.room, self.window);
+        places.shrink();
+        drop(places);
         forgotten.iter().for_each(|pid| self.changed(pid));
     }
 
-    fn surplus(&self) -> Vec<Arc<str>> {
-        let mut places = self.places.lock();
-        let mut left: Vec<(Instant, Arc<str>)> = places
-            .iter()
-            .filter_map(|(pid, place)| Some((place.left?, Arc::clone(pid))))
-            .collect();
-        left.sort_unstable();
-        let surplus = left.len().saturating_sub(LEFT);
-        let mut forgotten = Vec::new();
-        for (place, (left, pid)) in left.into_iter().enumerate() {
-            if place < surplus || left.elapsed() > self.window {
-                places.remove(&pid);
-                forgotten.push(pid);
-            }
-        }
-        if places.capacity() > 1024 && places.capacity() > 4 * places.len() {
-            places.shrink_to_fit();
-        }
-        forgotten
+    /// Bytes of sessions that left and may come back.
+    pub fn bytes(&self) -> usize {
+        self.places.lock().bytes
     }
 
     /// Stores what is not stored yet; blocks. Nothing is kept any more.
@@ -190,7 +270,7 @@ fn changes(places: &Places, changed: HashSet<Arc<str>>) -> Vec<Change> {
     changed
         .into_iter()
         .map(|pid| {
-            let session = places.get(&pid).map(session);
+            let session = places.by_pid.get(&pid).map(session);
             (pid, session)
         })
         .collect()
@@ -202,6 +282,7 @@ mod tests {
     use super::*;
 
     const ONE: Owner = (0, 1);
+    const ROOM: usize = 1 << 20;
 
     fn kept(room: &str) -> Kept {
         Kept {
@@ -213,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_session_is_recalled_by_its_secret_until_its_time_is_over() {
-        let sessions = Sessions::new(Duration::from_secs(60));
+        let sessions = Sessions::new(Duration::from_secs(60), ROOM);
         let pid: Arc<str> = Arc::from("secret");
         sessions.keep(&pid, kept("a"), ONE);
         sessions.keep(&pid, kept("b"), ONE);
@@ -227,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_ends_late_does_not_end_the_session_of_another() {
-        let sessions = Sessions::new(Duration::ZERO);
+        let sessions = Sessions::new(Duration::ZERO, ROOM);
         let pid: Arc<str> = Arc::from("secret");
         sessions.keep(&pid, kept("a"), ONE);
         sessions.keep(&pid, kept("a"), (1, 1));
@@ -239,7 +320,7 @@ mod tests {
 
     #[test]
     fn who_is_away_for_too_long_is_forgotten_and_who_is_here_is_not() {
-        let sessions = Sessions::new(Duration::ZERO);
+        let sessions = Sessions::new(Duration::ZERO, ROOM);
         for pid in ["here", "away"] {
             sessions.keep(&Arc::from(pid), kept("a"), ONE);
         }
@@ -247,8 +328,46 @@ mod tests {
         std::thread::yield_now();
         while sessions.recall("away").is_some() {}
         sessions.prune();
-        assert_eq!(sessions.places.lock().len(), 1);
+        assert_eq!(sessions.places.lock().by_pid.len(), 1);
         assert!(sessions.recall("here").is_some());
+    }
+
+    #[test]
+    fn who_left_first_is_forgotten_when_sessions_weigh_too_much() {
+        let sessions = Sessions::new(Duration::from_secs(60), ROOM);
+        let rooms: Vec<Arc<str>> = (0..100).map(|n| Arc::from(format!("room_{n:0>100}"))).collect();
+        for n in 0..1000 {
+            let pid: Arc<str> = Arc::from(format!("pid{n}"));
+            let channels = rooms.clone();
+            sessions.keep(
+                &pid,
+                Kept {
+                    channels,
+                    ..kept("a")
+                },
+                ONE,
+            );
+            sessions.left(&pid, ONE);
+            assert!(sessions.bytes() <= ROOM);
+        }
+        assert!(sessions.recall("pid0").is_none());
+        assert!(sessions.recall("pid999").is_some());
+        let places = sessions.places.lock();
+        assert_eq!(places.by_pid.len(), places.away);
+        assert!(places.gone.len() < 2000);
+    }
+
+    #[test]
+    fn who_comes_and_goes_is_away_once() {
+        let sessions = Sessions::new(Duration::from_secs(60), ROOM);
+        let pid: Arc<str> = Arc::from("secret");
+        for _ in 0..10_000 {
+            sessions.keep(&pid, kept("a"), ONE);
+            sessions.left(&pid, ONE);
+        }
+        let places = sessions.places.lock();
+        assert_eq!((places.away, places.bytes), (1, kept("a").weight()));
+        assert!(places.gone.len() <= 1028, "{}", places.gone.len());
     }
 
     #[test]
@@ -257,7 +376,7 @@ mod tests {
         let namespaces = ["/".to_owned()];
         let open = |namespaces: &[String]| {
             let store = Store::open(&temp.path().join("sessions.redb"), namespaces).unwrap();
-            Sessions::stored(Duration::from_secs(60), store, Metrics::new()).unwrap()
+            Sessions::stored(Duration::from_secs(60), ROOM, store, Metrics::new()).unwrap()
         };
         let sessions = open(&namespaces);
         for pid in ["here", "away", "gone"] {

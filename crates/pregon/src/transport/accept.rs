@@ -23,11 +23,12 @@ use super::admit::{Admitted, Door, Refused, Stream};
 use super::bridge::Bridge;
 use super::forwarded::Proxies;
 use super::head::{Head, HeadError};
+use super::patience::Patient;
 use super::rewind::Rewind;
 use crate::hub::link::Link;
 use crate::hub::socket::ShardSocket;
 use crate::hub::{Hub, Newcomer};
-use crate::limits::{Connections, Permit};
+use crate::limits::{Connections, Permit, Refusal};
 use crate::metrics::{Metrics, Reason};
 
 /// After an error of `accept` (usually: no file descriptors left) others get time to close theirs.
@@ -36,11 +37,17 @@ const BREATHER: Duration = Duration::from_millis(50);
 /// How long a connection may wait for its next request; the first one has the time of a handshake.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// What the HTTP library may hold of one connection; a head of 16 KiB fits.
+const HTTP_BUFFER: usize = 64 * 1024;
+
 /// What is answered when there is no place left, how many at a time, how long they may take and say.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 const PROBES_AT_ONCE: usize = 16;
 const PROBE_TIME: Duration = Duration::from_secs(2);
 const PROBE_BYTES: usize = 1 << 20;
+
+/// What an address is told that the operator denies.
+pub(super) const DENIED: &str = "this address may not connect";
 
 /// What a connection needs.
 pub struct Front {
@@ -103,21 +110,25 @@ impl Front {
         };
         // Behind a proxy the address is known only with the head; the total counts from the first byte all the same.
         let proxied = self.proxies.trusts(peer);
-        if !proxied && !permit.is_of(peer) {
-            return self.full(&mut stream, None).await;
+        if !proxied && let Err(refusal) = permit.is_of(peer) {
+            return self.refuse(&mut stream, refusal, None).await;
         }
         let head = match Head::read(&mut stream, self.handshake).await {
             Ok(head) => head,
-            Err(error) => return self.no_head(&mut stream, error).await,
+            Err(error) => {
+                if error != HeadError::Closed {
+                    permit.refused(Reason::Handshake);
+                }
+                return self.no_head(&mut stream, error).await;
+            }
         };
         let (for_list, forwarded) = (head.list("x-forwarded-for"), head.list("forwarded"));
-        if proxied
-            && !permit.is_of(
-                self.proxies
-                    .client(peer, for_list.as_deref(), forwarded.as_deref()),
-            )
-        {
-            return self.full(&mut stream, Some(head)).await;
+        let client = || {
+            self.proxies
+                .client(peer, for_list.as_deref(), forwarded.as_deref())
+        };
+        if proxied && let Err(refusal) = permit.is_of(client()) {
+            return self.refuse(&mut stream, refusal, Some(head)).await;
         }
         match self.door.stream(&head) {
             Some(kind) => self.stream(kind, head, stream, permit).await,
@@ -135,9 +146,8 @@ impl Front {
             }
             Err(refused) => {
                 let cors = self.door.origins.cors(head.header("origin"));
-                // The client may be gone; there is nobody else to tell.
-                let _ = stream.write_all(&refusal(&refused, &cors)).await;
-                let _ = stream.shutdown().await;
+                note(&permit, &refused);
+                self.say(&mut stream, &refusal(&refused, &cors)).await;
             }
         }
     }
@@ -159,11 +169,12 @@ impl Front {
     /// Every other request, and those that follow on the same connection.
     async fn http(self: &Arc<Self>, head: Head, stream: TcpStream, permit: Permit, stop: CancellationToken) {
         let bridge = Bridge::new(Arc::clone(self), permit);
-        let io = TokioIo::new(Rewind::new(head.bytes, stream));
+        let io = TokioIo::new(Rewind::new(head.bytes, Patient::new(stream, self.handshake)));
         let service = TowerToHyperService::new(bridge);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(hyper_util::rt::TokioTimer::new())
             .header_read_timeout(KEEP_ALIVE)
+            .max_buf_size(HTTP_BUFFER)
             .serve_connection(io, service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
@@ -179,6 +190,37 @@ impl Front {
         }
     }
 
+    /// The address may not connect, or not now.
+    async fn refuse(&self, stream: &mut TcpStream, refusal: Refusal, head: Option<Head>) {
+        match refusal {
+            Refusal::TooMany => self.full(stream, head).await,
+            Refusal::TooFast => {
+                self.metrics.dropped(Reason::Rate);
+                let mut refused = Refused::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many connections in a short time from this address, try again later",
+                );
+                refused.headers.push(("Retry-After", "1".into()));
+                self.say(stream, &self::refusal(&refused, &[])).await;
+            }
+            Refusal::Denied => {
+                self.metrics.dropped(Reason::Denied);
+                let refused = Refused::new(StatusCode::FORBIDDEN, DENIED);
+                self.say(stream, &self::refusal(&refused, &[])).await;
+            }
+        }
+    }
+
+    /// Says the last words on a socket, as far as somebody reads them.
+    async fn say(&self, stream: &mut TcpStream, answer: &[u8]) {
+        let last = async {
+            stream.write_all(answer).await?;
+            stream.shutdown().await
+        };
+        // The client may be gone; there is nobody else to tell.
+        let _ = tokio::time::timeout(self.handshake, last).await;
+    }
+
     /// There is no place left. A full node still says how it is: an orchestrator that hears nothing would kill it.
     async fn full(&self, stream: &mut TcpStream, head: Option<Head>) {
         self.metrics.dropped(Reason::Connections);
@@ -190,8 +232,7 @@ impl Front {
             refused.headers.push(("Retry-After", "5".into()));
             refusal(&refused, &[])
         });
-        let _ = stream.write_all(&answer).await;
-        let _ = stream.shutdown().await;
+        self.say(stream, &answer).await;
     }
 
     /// The answer to a question about the node itself; `None` for every other request.
@@ -225,11 +266,20 @@ impl Front {
         }
         self.metrics.dropped(Reason::Handshake);
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let _ = stream
-            .write_all(&refusal(&Refused::new(status, error.to_string()), &[]))
-            .await;
-        let _ = stream.shutdown().await;
+        let answer = refusal(&Refused::new(status, error.to_string()), &[]);
+        self.say(stream, &answer).await;
     }
+}
+
+/// Notes for the address why a request was refused.
+pub(super) fn note(permit: &Permit, refused: &Refused) {
+    let reason = match refused.status {
+        StatusCode::UNAUTHORIZED => Reason::Token,
+        StatusCode::FORBIDDEN => Reason::Forbidden,
+        StatusCode::BAD_REQUEST => Reason::Protocol,
+        _ => return,
+    };
+    permit.refused(reason);
 }
 
 /// A newcomer that still lacks its socket.

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
@@ -17,16 +18,24 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tower::{Service, ServiceExt};
 
-use super::accept::{Front, Seed, refusal_body};
+use super::accept::{DENIED, Front, Seed, note, refusal_body};
 use super::admit::{Refused, Stream};
 use super::head::Head;
 use super::rewind::Rewind;
 use crate::admin::ClientAddress;
 use crate::hub::socket::ShardSocket;
 use crate::limits::Permit;
+use crate::metrics::Reason;
 
 /// Bytes copied at once from a shard to the library.
 const COPY: usize = 16 * 1024;
+
+/// A request that is over the rate of its address waits at most so long.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// What requests count, in commands: one that reads the log, and one that was refused.
+const READING: u64 = 64;
+const REFUSED: u64 = 16;
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -42,7 +51,15 @@ impl Bridge {
     }
 
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        if self.permit.is_denied() {
+            self.front.metrics.dropped(Reason::Denied);
+            self.permit.refused(Reason::Denied);
+            return self.last(StatusCode::FORBIDDEN, DENIED);
+        }
         let head = Head::of(&request);
+        if let Some(refused) = self.paced(cost(&head.path)).await {
+            return refused;
+        }
         if let Some(kind) = self.front.door.stream(&head) {
             return self.stream(kind, &head, request).await;
         }
@@ -51,20 +68,68 @@ impl Bridge {
             None => {
                 let api = self.front.api.clone();
                 let mut request = request.map(Body::new);
-                if let Some(address) = self.permit.address() {
-                    request.extensions_mut().insert(ClientAddress(address));
+                if let Some(account) = self.permit.account() {
+                    let extensions = request.extensions_mut();
+                    extensions.insert(ClientAddress(account.address()));
+                    extensions.insert(self.permit.clone());
                 }
-                api.oneshot(request)
+                let response = api
+                    .oneshot(request)
                     .await
-                    .unwrap_or_else(|never: Infallible| match never {})
+                    .unwrap_or_else(|never: Infallible| match never {});
+                self.judged(response).await
             }
         }
+    }
+
+    /// Counts a request: what is more than the address may ask for waits, and is refused where that would take long.
+    async fn paced(&self, cost: u64) -> Option<Response<Body>> {
+        let pause = self.permit.requests(cost).pause();
+        if pause > LONGEST {
+            self.front.metrics.dropped(Reason::Rate);
+            self.permit.refused(Reason::Rate);
+            let message = "too many requests in a short time from this address, try again later";
+            return Some(self.last(StatusCode::TOO_MANY_REQUESTS, message));
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        None
+    }
+
+    /// Notes an answer that refuses; somebody who is refused again and again has to wait for it.
+    async fn judged(&self, response: Response<Body>) -> Response<Body> {
+        let reason = match response.status() {
+            StatusCode::UNAUTHORIZED => Reason::Token,
+            StatusCode::FORBIDDEN => Reason::Forbidden,
+            StatusCode::BAD_REQUEST => Reason::Protocol,
+            StatusCode::PAYLOAD_TOO_LARGE => Reason::TooLarge,
+            _ => return response,
+        };
+        self.permit.refused(reason);
+        self.paced(REFUSED).await.unwrap_or(response)
+    }
+
+    /// An answer after which the connection closes.
+    fn last(&self, status: StatusCode, message: &str) -> Response<Body> {
+        let refused = Refused::new(status, message);
+        let response = Response::builder()
+            .status(status)
+            .header("Content-Type", "application/json")
+            .header("Connection", "close")
+            .header("Retry-After", "1");
+        response
+            .body(Body::from(refusal_body(&refused)))
+            .unwrap_or_else(|_| internal())
     }
 
     async fn stream(self, kind: Stream, head: &Head, request: Request<Incoming>) -> Response<Body> {
         let admitted = match self.front.door.admit(kind, head).await {
             Ok(admitted) => admitted,
-            Err(refused) => return self.refuse(&refused, head),
+            Err(refused) => {
+                note(&self.permit, &refused);
+                return self.refuse(&refused, head);
+            }
         };
         let Ok((seed, response)) = Seed::of(admitted) else {
             return internal();
@@ -137,6 +202,15 @@ impl Bridge {
         response
             .body(Body::from(refusal_body(refused)))
             .unwrap_or_else(|_| internal())
+    }
+}
+
+/// What a request counts before it is answered. Who publishes has a key; probes are asked by whoever watches over us.
+fn cost(path: &str) -> u64 {
+    match path {
+        "/healthz" | "/readyz" | "/metrics" | "/api/publish" => 0,
+        "/api/history" => READING,
+        _ => 1,
     }
 }
 

@@ -12,4 +12,5 @@ pub mod accept;
 mod bridge;
 mod polling;
 mod rewind;
+pub(crate) mod patience;
 pub mod forwarded;

@@ -86,7 +86,7 @@ impl Bridge {
     async fn begin(&self, app: App, head: &Head) -> Result<Response<Body>, Failure> {
         let handshake = self.front.door.handshake(head).await.map_err(Failure::Http)?;
         // A session outlives the connection that began it, so that it needs a place of its own.
-        let Some(permit) = self.permit.again() else {
+        let Ok(permit) = self.permit.again() else {
             self.front.metrics.dropped(Reason::Connections);
             let message = "too many connections, try again later";
             return Err(Failure::Http(Refused::new(

@@ -7,15 +7,17 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::patience::Patient;
+
 /// See the module.
 pub(super) struct Rewind {
     ahead: Vec<u8>,
     given: usize,
-    stream: TcpStream,
+    stream: Patient,
 }
 
 impl Rewind {
-    pub(super) fn new(ahead: Vec<u8>, stream: TcpStream) -> Self {
+    pub(super) fn new(ahead: Vec<u8>, stream: Patient) -> Self {
         Self {
             ahead,
             given: 0,
@@ -26,7 +28,7 @@ impl Rewind {
     /// The stream, and the bytes that nobody has read.
     pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (
-            self.stream,
+            self.stream.into_inner(),
             self.ahead.get(self.given..).unwrap_or_default().to_vec(),
         )
     }

@@ -4,6 +4,7 @@ mod bullmq;
 mod database;
 mod deploy;
 mod faults;
+mod flood;
 mod queue;
 mod rules;
 mod storing;

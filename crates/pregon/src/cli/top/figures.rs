@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::scrape::Reading;
-use crate::exposition::Samples;
+use crate::exposition::{Samples, whole};
 
 /// How a gateway is and what it did between two readings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +31,8 @@ pub(super) struct Figures {
     pub(super) log: Log,
     /// What was not delivered or not admitted, by reason.
     pub(super) drops: BTreeMap<String, Count>,
+    /// What was refused to the addresses to which most was refused, by address and reason.
+    pub(super) refused: BTreeMap<String, BTreeMap<String, u64>>,
     pub(super) replayed: Count,
     pub(super) gaps: Count,
 }
@@ -125,6 +127,7 @@ impl Figures {
             },
             log: pair.log(),
             drops: pair.drops(),
+            refused: samples.by_two("pregon_address_refused", "address", "reason"),
             replayed: pair.count("pregon_replayed_total"),
             gaps: pair.count("pregon_gaps_total"),
         }
@@ -272,16 +275,6 @@ fn milliseconds(seconds: f64) -> f64 {
     seconds * 1000.0
 }
 
-/// What is no number of things is none.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "casts from floats saturate, and negative ones are 0"
-)]
-fn whole(value: f64) -> u64 {
-    value as u64
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
@@ -308,6 +301,7 @@ pregon_events_total{source=\"http\"} 4
 pregon_deliveries_total 5000
 pregon_drops_total{reason=\"slow\"} 5
 pregon_drops_total{reason=\"nobody\"} 7
+pregon_address_refused{address=\"203.0.113.7\",reason=\"rate\"} 12
 pregon_outbox_rows 42
 pregon_outbox_lag_seconds 1.5
 pregon_slot_retained_bytes 1048576
@@ -343,6 +337,7 @@ pregon_commit_to_write_seconds_bucket{le=\"+Inf\"} 110
         assert_eq!((figures.events.total, figures.events.per_second), (304, 102.0));
         assert_eq!(figures.deliveries.per_second, 2000.0);
         assert_eq!(figures.connections_total, 5);
+        assert_eq!(figures.refused.get("203.0.113.7").unwrap().get("rate"), Some(&12));
         let slow = figures.drops.get("slow").unwrap();
         assert_eq!((slow.total, slow.per_second), (5, 1.0));
         assert!(!figures.ready && figures.slot.alarm);

@@ -115,7 +115,7 @@ impl Widget for &Picture<'_> {
             Constraint::Length(1),
             Constraint::Length(self.top_height()),
             Constraint::Length(self.middle_height()),
-            Constraint::Length(3),
+            Constraint::Length(3 + u16::from(!self.figures.refused.is_empty())),
             curves,
         ]);
         let [head, top, middle, drops, curves] = rows.areas(area);
@@ -133,7 +133,7 @@ impl Widget for &Picture<'_> {
         let [sources, log] = halves.areas(middle);
         panel("Sources", self.sources()).render(sources, buffer);
         panel("Log", self.log()).render(log, buffer);
-        panel("Not delivered, not admitted", vec![self.drops()]).render(drops, buffer);
+        panel("Not delivered, not admitted", self.refusals()).render(drops, buffer);
         if let Some(history) = self.history {
             let halves = Layout::horizontal([Constraint::Ratio(1, 2), Constraint::Ratio(1, 2)]);
             let [deliveries, p99] = halves.areas(curves);
@@ -274,6 +274,28 @@ impl Picture<'_> {
                 Line::from(failures)
             },
         ]
+    }
+
+    fn refusals(&self) -> Vec<Line<'static>> {
+        let mut lines = vec![self.drops()];
+        if !self.figures.refused.is_empty() {
+            lines.push(self.addresses());
+        }
+        lines
+    }
+
+    /// To whom most was refused, the worst first.
+    fn addresses(&self) -> Line<'static> {
+        let mut worst: Vec<_> = self.figures.refused.iter().collect();
+        worst.sort_by_key(|(_, reasons)| std::cmp::Reverse(reasons.values().sum::<u64>()));
+        let told = worst.into_iter().map(|(address, reasons)| {
+            let reasons: Vec<_> = reasons
+                .iter()
+                .map(|(reason, count)| format!("{reason} {}", grouped(*count)))
+                .collect();
+            format!("{address} ({})", reasons.join(", "))
+        });
+        Line::from(format!("from {}", told.collect::<Vec<_>>().join("  "))).yellow()
     }
 
     fn drops(&self) -> Line<'static> {

@@ -126,12 +126,17 @@ fn strangers(server: &Server, tree: &mut Tree) {
             );
         }
     }
-    for (index, proxy) in server.trusted_proxies.iter().enumerate() {
-        if Network::parse(proxy).is_none() {
+    networks("server.trusted_proxies", &server.trusted_proxies, tree);
+    networks("server.deny", &server.deny, tree);
+}
+
+fn networks(key: &str, list: &[String], tree: &mut Tree) {
+    for (index, network) in list.iter().enumerate() {
+        if Network::parse(network).is_none() {
             let remedy = "write `10.0.0.1` or `10.0.0.0/8`";
             tree.report(
-                &format!("server.trusted_proxies[{index}]"),
-                Some(proxy.clone()),
+                &format!("{key}[{index}]"),
+                Some(network.clone()),
                 "is no address or network",
                 remedy,
             );
@@ -160,6 +165,8 @@ fn limits(config: &Config, tree: &mut Tree) {
         ("limits.subscriptions", limits.subscriptions == 0),
         ("limits.queue", limits.queue.0 == 0),
         ("limits.body", limits.body.0 == 0),
+        ("limits.bodies", limits.bodies.0 == 0),
+        ("limits.recovery", limits.recovery.0 == 0),
         ("limits.batch", limits.batch == 0),
         ("limits.channel_name", limits.channel_name == 0),
         ("limits.handshake", limits.handshake.is_zero()),

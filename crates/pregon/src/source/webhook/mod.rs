@@ -4,6 +4,7 @@
 //! nothing. Handlers run as requests do; nothing is kept between them.
 
 pub mod signature;
+pub(crate) mod body;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,10 +19,13 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use crate::auth::same_key;
 use crate::config::{self, Preset, Secret};
 use crate::event::{Event, EventId};
+use crate::limits::Permit;
+use crate::limits::bodies::Bodies;
 use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
 use crate::route::json::Fields;
 use crate::route::lenient;
+use body::Unread;
 use signature::Scheme;
 
 /// How long a body may take to come.
@@ -34,6 +38,7 @@ pub struct Webhook {
     scheme: Scheme,
     verify_token: Option<Secret>,
     limit: usize,
+    bodies: Arc<Bodies>,
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
 }
@@ -44,6 +49,7 @@ pub fn routes(
     pipeline: &Arc<Pipeline>,
     metrics: &Arc<Metrics>,
 ) -> Vec<(String, MethodRouter)> {
+    let bodies = Bodies::new(config.limits.bodies.bytes());
     let route = |section: &config::Webhook| {
         let webhook = Arc::new(Webhook {
             name: Arc::from(section.name.as_str()),
@@ -51,6 +57,7 @@ pub fn routes(
             scheme: Scheme::new(section),
             verify_token: section.verify_token.clone(),
             limit: section.body.bytes(),
+            bodies: Arc::clone(&bodies),
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
         });
@@ -90,14 +97,24 @@ pub(crate) fn challenge(token: Option<&Secret>, uri: &Uri) -> Response {
 
 async fn deliver(State(webhook): State<Arc<Webhook>>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, webhook.limit)).await {
+    let sender = head.extensions.get::<Permit>();
+    let mut room = webhook.bodies.begin(sender.and_then(Permit::account).cloned());
+    let reading = body::read(body, webhook.limit, &mut room);
+    let body = match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
+        Ok(Err(Unread::TooLarge | Unread::Broken)) => {
             webhook.metrics.dropped(Reason::TooLarge);
             return failure(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "the body is larger than the limit, or broke off",
             );
+        }
+        Ok(Err(Unread::NoRoom)) => {
+            webhook.metrics.dropped(Reason::Bodies);
+            if let Some(sender) = sender {
+                sender.refused(Reason::Bodies);
+            }
+            return later("too many deliveries at once, try again");
         }
         Err(_) => {
             webhook.metrics.dropped(Reason::Handshake);
@@ -116,12 +133,17 @@ async fn deliver(State(webhook): State<Arc<Webhook>>, request: Request<Body>) ->
         Ok(_) => axum::Json(serde_json::json!({ "success": true })).into_response(),
         Err(error) => {
             tracing::warn!(webhook = &*webhook.name, %error, "a delivery could not be kept, its sender will repeat it");
-            failure(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the delivery could not be kept, try again",
-            )
+            later("the delivery could not be kept, try again")
         }
     }
+}
+
+/// Its sender shall repeat it.
+fn later(message: &str) -> Response {
+    let mut response = failure(StatusCode::SERVICE_UNAVAILABLE, message);
+    let seconds = header::HeaderValue::from_static("5");
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
 }
 
 fn failure(status: StatusCode, message: &str) -> Response {

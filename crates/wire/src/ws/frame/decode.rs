@@ -30,6 +30,8 @@ pub struct Decoder {
     partial: Option<Box<Partial>>,
     /// After a close frame or an error nothing is decoded any more.
     ended: bool,
+    /// Only a close frame is handed out any more.
+    muted: bool,
 }
 
 /// What an idle connection does not have.
@@ -83,6 +85,14 @@ impl Decoder {
             self.partial = None;
         }
         result
+    }
+
+    /// From now on nothing but a close frame is handed out, and nothing is inflated: for connections that are being closed.
+    pub fn mute(&mut self) {
+        self.muted = true;
+        if let Some(partial) = &mut self.partial {
+            partial.message = None;
+        }
     }
 
     /// Bytes from the socket that are kept: an incomplete frame, or what a pause left.
@@ -165,7 +175,7 @@ impl Decoder {
 
     /// Judges a header by the frames before it and by the limits, before its payload has come.
     fn check(&self, header: &Header, limits: Limits) -> Result<(), WsError> {
-        if header.opcode.is_control() {
+        if header.opcode.is_control() || (self.muted && header.length <= limits.wire_max(true)) {
             return Ok(());
         }
         let open = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
@@ -193,6 +203,9 @@ impl Decoder {
         limits: Limits,
         out: &mut dyn FnMut(Message<'_>) -> bool,
     ) -> Result<bool, WsError> {
+        if self.muted && header.opcode != Opcode::Close {
+            return Ok(true);
+        }
         match header.opcode {
             Opcode::Ping => Ok(out(Message::Ping(payload))),
             Opcode::Pong => Ok(out(Message::Pong(payload))),

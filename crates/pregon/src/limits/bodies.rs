@@ -1,0 +1,132 @@
+//! Room for the bodies of requests whose senders are not known yet: for all together, for each address, and a reserve for small ones.
+//!
+//! A signature is checked over the whole body, so that strangers can make us keep bodies until then. They cannot take the room of
+//! others: one address has a quarter, and large bodies leave some to small ones, in all and of each address.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Account;
+
+/// A body up to this size may use the reserve: nearly every delivery of a webhook is smaller.
+const SMALL: usize = 64 * 1024;
+
+/// What one address may take, and what is kept for small bodies: parts of the whole.
+const ADDRESS: usize = 4;
+const RESERVE: usize = 8;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Bodies {
+    most: usize,
+    held: AtomicUsize,
+}
+
+impl Bodies {
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            held: AtomicUsize::new(0),
+        })
+    }
+
+    /// A body of which nothing has come yet.
+    pub fn begin(self: &Arc<Self>, sender: Option<Arc<Account>>) -> HeldBody {
+        HeldBody {
+            bodies: Arc::clone(self),
+            sender,
+            bytes: 0,
+        }
+    }
+
+    /// Bytes held now.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+}
+
+/// The room of one body, given back with it.
+#[derive(Debug)]
+pub struct HeldBody {
+    bodies: Arc<Bodies>,
+    sender: Option<Arc<Account>>,
+    bytes: usize,
+}
+
+/// There is no room for more.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl HeldBody {
+    /// Takes room for as many bytes more.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Full> {
+        let small = self.bytes + bytes <= SMALL;
+        let room = |most: usize| if small { most } else { most - most / RESERVE };
+        take(&self.bodies.held, bytes, room(self.bodies.most))?;
+        if let Some(sender) = &self.sender
+            && take(&sender.bodies, bytes, room(self.bodies.most / ADDRESS)).is_err()
+        {
+            self.bodies.held.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Full);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+fn take(held: &AtomicUsize, bytes: usize, most: usize) -> Result<(), Full> {
+    let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= most);
+    let taken = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    taken.map(|_| ()).map_err(|_| Full)
+}
+
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        self.bodies.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(sender) = &self.sender {
+            sender.bodies.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::limits::{Bounds, Clock, Connections};
+
+    fn account(address: &str) -> Arc<Account> {
+        let connections = Connections::new(Bounds::default(), Clock::default());
+        let permit = connections.admit().unwrap();
+        permit.is_of(address.parse().unwrap()).unwrap();
+        Arc::clone(permit.account().unwrap())
+    }
+
+    #[test]
+    fn one_address_has_a_quarter_and_everybody_else_the_rest() {
+        let bodies = Bodies::new(8 << 20);
+        let (here, there) = (account("10.0.0.1"), account("10.0.0.2"));
+        let mut first = bodies.begin(Some(Arc::clone(&here)));
+        first.grow((2 << 20) - (2 << 20) / RESERVE).unwrap();
+        let mut second = bodies.begin(Some(here));
+        second.grow(SMALL).unwrap();
+        assert_eq!(second.grow(1), Err(Full), "what is left is for small ones");
+        let mut other = bodies.begin(Some(there));
+        other.grow(1 << 20).unwrap();
+        drop(first);
+        second.grow(1).unwrap();
+        drop((second, other));
+        assert_eq!(bodies.held(), 0);
+    }
+
+    #[test]
+    fn large_bodies_leave_room_to_small_ones() {
+        let bodies = Bodies::new(8 << 20);
+        let mut large = bodies.begin(None);
+        large.grow(7 << 20).unwrap();
+        assert_eq!(bodies.begin(None).grow(SMALL + 1), Err(Full));
+        let mut small = bodies.begin(None);
+        small.grow(SMALL).unwrap();
+        assert_eq!(small.grow(1), Err(Full), "it is not small any more");
+    }
+}
