@@ -17,6 +17,7 @@ mod rights;
 mod limits;
 mod hostile;
 mod watch;
+mod tables;
 mod outbox;
 mod wal;
 mod parity;

@@ -173,13 +173,7 @@ impl CatchUp {
 
     /// Something below every key, of the type that the SQL compares with.
     async fn smallest(&self, pool: &Pool) -> Result<String, CatchUpError> {
-        let types = pool
-            .get()
-            .await?
-            .prepare(&self.sql.numbered())
-            .await?
-            .params()
-            .to_vec();
+        let types = pool.get().await?.parameters(&self.sql.numbered()).await?;
         let ty = types.first().cloned().unwrap_or(Type::TEXT);
         let smallest = match ty {
             Type::INT2 => i16::MIN.to_string(),

@@ -26,6 +26,8 @@ pub enum ConnectErrorKind {
     TooMany,
     /// The server is a standby, where LISTEN is impossible.
     Standby,
+    /// A pooler gives every transaction another session, where one of our own is needed.
+    Pooled,
     /// Anything else; the message has it.
     Other,
 }
@@ -41,6 +43,7 @@ impl ConnectErrorKind {
             Self::Timeout => "check the network, the firewall and the server's load",
             Self::Starting => "wait: the server starts or stops",
             Self::TooMany => "raise max_connections or the role's connection limit",
+            Self::Pooled => "connect directly or through a pooler in session mode",
             Self::Standby => "connect to the primary: a standby cannot LISTEN",
             Self::Other => "see the server's log",
         }
@@ -79,7 +82,10 @@ impl ConnectError {
     pub fn is_permanent(&self) -> bool {
         matches!(
             self.kind,
-            ConnectErrorKind::Config | ConnectErrorKind::Auth | ConnectErrorKind::NoDatabase
+            ConnectErrorKind::Config
+                | ConnectErrorKind::Auth
+                | ConnectErrorKind::NoDatabase
+                | ConnectErrorKind::Pooled
         )
     }
 }

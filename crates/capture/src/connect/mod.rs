@@ -1,11 +1,14 @@
 //! Every connection to PostgreSQL is made here: [`Settings`] from a connection string, one [`Connection`] type for plain
 //! sockets and TLS.
 //!
-//! Plain on loopback addresses and unix sockets, verified TLS elsewhere, unless the string says otherwise. Server-side
-//! keepalives are set with `SET` after the login, not as startup options: session poolers refuse those.
+//! Plain on loopback addresses and unix sockets, verified TLS elsewhere, unless the string says otherwise. What a session needs
+//! ([`needs`]) is set after the login, not by startup options, which poolers refuse; and only once it is certain whose session it
+//! is ([`seat`]).
 
 mod dsn;
 mod error;
+mod needs;
+mod seat;
 mod wire;
 mod replication;
 
@@ -18,13 +21,14 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
-use tokio_postgres::{Client, Config, Socket};
+use tokio_postgres::{Client, Config, SimpleQueryMessage, Socket};
 
 use crate::tls::{self, Verify};
 use dsn::Dsn;
 pub(crate) use error::chain;
 pub use error::{ConnectError, ConnectErrorKind};
 pub(crate) use replication::{Duplex, Replication};
+pub use seat::Seat;
 use wire::Connector;
 pub use wire::Wire;
 
@@ -43,7 +47,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// from a listener that vanished.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The same on the server's side of a TCP connection.
+/// The same on the server's side of a connection for replication.
 const SESSION_SQL: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
      SET tcp_keepalives_count = 3; SET tcp_user_timeout = 15000";
 
@@ -56,6 +60,14 @@ pub struct Settings {
     /// Warned about md5; shared by all copies, so that it is said once.
     warned: Arc<AtomicBool>,
     base_name: Arc<str>,
+    /// What its sessions set beyond what all of ours do.
+    own: Vec<needs::Set>,
+}
+
+/// A fresh login: nothing has been set.
+struct Login {
+    client: Client,
+    connection: Connection,
 }
 
 impl Settings {
@@ -104,6 +116,7 @@ impl Settings {
             mode: choice.name,
             base_name,
             warned: Arc::default(),
+            own: Vec::new(),
         })
     }
 
@@ -115,6 +128,17 @@ impl Settings {
             .config
             .application_name(format!("{}/{name}", self.base_name));
         named
+    }
+
+    /// The same whose sessions have these settings beside those that all of ours have.
+    #[must_use]
+    pub(crate) fn with_settings(&self, own: &[(&'static str, &str)]) -> Self {
+        let mut with = self.clone();
+        for (name, value) in own {
+            with.own.retain(|(known, _)| known != name);
+            with.own.push((*name, (*value).to_owned()));
+        }
+        with
     }
 
     /// The role that logs in, where the connection string names one.
@@ -151,8 +175,99 @@ impl Settings {
         )
     }
 
-    /// Connects and logs in. The caller polls the connection; nothing happens on the client before that.
+    /// Connects, logs in, and sets what a session of ours needs. The caller polls the connection; nothing happens on the client
+    /// before that. An error behind a pooler that shares sessions, where nothing has been set.
     pub async fn connect(&self) -> Result<(Client, Connection), ConnectError> {
+        let (login, seat) = self.take_seat().await?;
+        if seat == Seat::Shared {
+            return Err(ConnectError::new(
+                ConnectErrorKind::Pooled,
+                format!(
+                    "a pooler stands at {} that shares server processes between transactions",
+                    self.redacted()
+                ),
+            ));
+        }
+        Ok((login.client, login.connection))
+    }
+
+    /// As [`Settings::connect`]; a task polls the connection until the [`Session`] is dropped.
+    pub async fn open(&self) -> Result<Session, ConnectError> {
+        let (client, connection) = self.connect().await?;
+        Ok(Session::new(client, connection, Seat::Direct))
+    }
+
+    /// The same for who can do without a session: where it is [`Seat::Shared`] nothing has been set.
+    pub(crate) async fn open_any(&self) -> Result<Session, ConnectError> {
+        let (login, seat) = self.take_seat().await?;
+        Ok(Session::new(login.client, login.connection, seat))
+    }
+
+    /// Begins a transaction with all that a session of ours needs, for [`Seat::Shared`].
+    pub(crate) fn begin_sql(&self) -> String {
+        // No version is asked for: what is missing in one of them is not set for a transaction.
+        let settings = needs::settings(&self.own, 0, false);
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT {}",
+            needs::calls(&settings, true)
+        )
+    }
+
+    /// Takes back what was set for a session that somebody else gets, locks and LISTEN included.
+    pub(crate) fn leave_sql(&self, version: u32) -> String {
+        let settings = needs::settings(&self.own, version, self.is_tcp());
+        format!(
+            "{}SELECT pg_catalog.pg_advisory_unlock_all(); UNLISTEN *",
+            needs::resets(&settings)
+        )
+    }
+
+    async fn take_seat(&self) -> Result<(Login, Seat), ConnectError> {
+        let mut login = self.enter().await?;
+        if self.settle(&mut login).await? {
+            return Ok((login, Seat::Direct));
+        }
+        let seat = seat::behind_a_pooler(self, &mut login).await?;
+        if seat == Seat::Lent {
+            self.set(&mut login, "").await?;
+        }
+        Ok((login, seat))
+    }
+
+    /// Sets what a session of ours needs, in one statement that does nothing unless the process that the login named answers it; whether
+    /// it was.
+    async fn settle(&self, login: &mut Login) -> Result<bool, ConnectError> {
+        let Some(process) = seat::named_process(&login.client).await else {
+            return Ok(false);
+        };
+        let only_there = format!(" WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {process}");
+        self.set(login, &only_there).await
+    }
+
+    /// Whether it was done: a condition may say no.
+    async fn set(&self, login: &mut Login, condition: &str) -> Result<bool, ConnectError> {
+        let version = needs::major(login.connection.parameter("server_version"));
+        for keepalives in [self.is_tcp(), false] {
+            let settings = needs::settings(&self.own, version, keepalives);
+            let sql = format!("SELECT {}{condition}", needs::calls(&settings, false));
+            match drive(&mut login.connection, login.client.simple_query(&sql)).await {
+                Ok(answer) => {
+                    return Ok(answer
+                        .iter()
+                        .any(|message| matches!(message, SimpleQueryMessage::Row(_))));
+                }
+                // An odd platform may refuse keepalives; that is no reason not to work.
+                Err(Driven::Failed(error)) if keepalives && error.as_db_error().is_some() => {
+                    tracing::debug!(error = %chain(&error), "the server does not take keepalive settings");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Connects and logs in, in time.
+    async fn enter(&self) -> Result<Login, ConnectError> {
         let limit = self
             .config
             .get_connect_timeout()
@@ -160,12 +275,9 @@ impl Settings {
             .unwrap_or(CONNECT_TIMEOUT);
         let attempt = async {
             let (connector, md5) = self.connector.fresh();
-            let (client, mut connection) = self.config.connect(connector).await?;
+            let (client, connection) = self.config.connect(connector).await?;
             self.warn_of_md5(&md5);
-            if self.is_tcp() {
-                prepare_session(&client, &mut connection).await?;
-            }
-            Ok((client, connection))
+            Ok(Login { client, connection })
         };
         match tokio::time::timeout(limit, attempt).await {
             Ok(done) => done,
@@ -174,17 +286,6 @@ impl Settings {
                 format!("no login within {} ms at {}", limit.as_millis(), self.redacted()),
             )),
         }
-    }
-
-    /// Connects and lets a task poll the connection until the [`Session`] is dropped.
-    pub async fn open(&self) -> Result<Session, ConnectError> {
-        let (client, connection) = self.connect().await?;
-        let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %chain(&error), "a database connection ended");
-            }
-        });
-        Ok(Session { client, driver })
     }
 
     fn warn_of_md5(&self, md5: &AtomicBool) {
@@ -216,6 +317,23 @@ impl fmt::Debug for Settings {
 pub struct Session {
     client: Client,
     driver: JoinHandle<()>,
+    seat: Seat,
+}
+
+impl Session {
+    fn new(client: Client, connection: Connection, seat: Seat) -> Self {
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %chain(&error), "a database connection ended");
+            }
+        });
+        Self { client, driver, seat }
+    }
+
+    /// Whose the server process is.
+    pub(crate) fn seat(&self) -> Seat {
+        self.seat
+    }
 }
 
 impl std::ops::Deref for Session {
@@ -305,22 +423,32 @@ fn tune_socket(config: &mut Config) {
     }
 }
 
-/// Sets the server's side of the keepalives. A pooler or an odd platform may refuse; that is no reason not to work.
-async fn prepare_session(client: &Client, connection: &mut Connection) -> Result<(), ConnectError> {
+/// Why there is no answer.
+enum Driven {
+    Failed(tokio_postgres::Error),
+    Closed,
+}
+
+impl From<Driven> for ConnectError {
+    fn from(driven: Driven) -> Self {
+        match driven {
+            Driven::Failed(error) => error.into(),
+            Driven::Closed => Self::new(ConnectErrorKind::Refused, "the server closed the connection"),
+        }
+    }
+}
+
+/// Waits for an answer on a connection that nobody polls yet. Nothing can be notified there, so messages are not looked at.
+async fn drive<T>(
+    connection: &mut Connection,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Driven> {
     tokio::select! {
         biased;
-        done = client.batch_execute(SESSION_SQL) => {
-            if let Err(error) = done {
-                if error.as_db_error().is_none() {
-                    return Err(error.into());
-                }
-                tracing::debug!(error = %chain(&error), "the server does not take keepalive settings");
-            }
-            Ok(())
-        }
+        done = work => done.map_err(Driven::Failed),
         ended = connection => match ended {
-            Err(error) => Err(error.into()),
-            Ok(()) => Err(ConnectError::new(ConnectErrorKind::Refused, "the server closed the connection")),
+            Err(error) => Err(Driven::Failed(error)),
+            Ok(()) => Err(Driven::Closed),
         },
     }
 }

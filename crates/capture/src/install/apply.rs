@@ -136,8 +136,10 @@ async fn attempt_once(client: &Client, plan: &Plan) -> Result<(), Failure> {
         move |error| Failure { object, error }
     };
     // Another node may be installing: that wait is worth more than half a second.
-    let begin =
-        format!("BEGIN; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+    let begin = format!(
+        "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '30s'; \
+         SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
+    );
     client
         .batch_execute(&begin)
         .await

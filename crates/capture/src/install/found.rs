@@ -156,10 +156,11 @@ const TRIGGERS: &str = "
      WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND (t.tgrelid = ANY($1) OR t.tgfoid = ANY($2))
      ORDER BY n.nspname, c.relname, t.tgname";
 
-/// Begins to read: no installer changes anything until [`end`], so that what is read fits together.
+/// Begins to read: no installer changes anything until [`end`], so that what is read fits together. Our SQL means the server's own
+/// functions, whatever the search path of the role says.
 pub(crate) async fn begin(client: &Client) -> Result<(), tokio_postgres::Error> {
     let sql = format!(
-        "BEGIN READ ONLY; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
+        "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '30s'; SELECT pg_advisory_xact_lock_shared({ADVISORY_LOCK})"
     );
     client.batch_execute(&sql).await
 }

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::found::{self, Found, FunctionFacts};
 use super::spec::{Target, WatchSpec};
 use super::watch::{DesiredWatch, SETTINGS, function_name};
-use super::{InstallError, Mode, Problem, base, beside, grants, triggers, validate, wal};
+use super::{InstallError, Mode, Problem, base, beside, grants, remade, triggers, validate, wal};
 use crate::catalog::names::qualified;
 
 /// The oldest server whose catalogue tells the triggers of partitions apart from those of their root.
@@ -118,7 +118,9 @@ impl Plan {
         };
         add(&mut script, |kind| kind == StepKind::DropSlot);
         if self.steps.iter().any(|step| !step.kind.is_apart()) {
-            script.push_str("BEGIN;\nSET LOCAL lock_timeout = '500ms';\n");
+            script.push_str(
+                "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '500ms';\n",
+            );
             add(&mut script, |kind| !kind.is_apart());
             script.push_str("\nCOMMIT;\n");
         }
@@ -185,6 +187,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     for watch in triggered {
         function_step(&found, watch, &owner, &mut steps, &mut problems);
         triggers::steps(&found, watch, &mut steps, &mut problems);
+        steps.extend(remade::gap_step(&found, watch, target.mode));
         beside::subscriptions(&found, watch, &mut warnings);
     }
     if target.prune {

@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 const MISSES: u32 = 2;
 /// The commit lock that every NOTIFY takes may be held by another transaction for minutes; statement_timeout does not end
 /// that wait, this does. Below [`ANSWER`], so that the connection stays usable.
-const SETUP: &str = "SET lock_timeout = 1500; SET statement_timeout = 1900";
+const SETTINGS: &[(&str, &str)] = &[("lock_timeout", "1500"), ("statement_timeout", "1900")];
 /// What is left of 63 bytes after prefix and suffix.
 const MAX_NODE_BYTES: usize = 40;
 
@@ -161,9 +161,7 @@ impl Heartbeat<'_> {
 
     async fn send(&self, session: &mut Option<Session>, number: u64) -> Result<(), QueryError> {
         if session.as_ref().is_none_or(|session| session.is_closed()) {
-            let opened = self.settings.open().await?;
-            opened.batch_execute(SETUP).await?;
-            *session = Some(opened);
+            *session = Some(self.settings.with_settings(SETTINGS).open().await?);
         }
         let Some(session) = session else {
             return Err(QueryError::Timeout);

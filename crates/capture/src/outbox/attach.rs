@@ -25,13 +25,23 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For every session of ours. What it loses in a crash of the server is set anew, or only older than it was; the outbox has many dead
 /// rows and stale statistics, so that anything but its index is the wrong plan, and no value of a parameter makes another the right one.
-const SETUP: &str = "SET synchronous_commit = off; SET default_transaction_isolation = 'read committed'; \
-    SET search_path = pg_catalog, pg_temp; SET statement_timeout = 10000; SET lock_timeout = 2000; SET jit = off; \
-    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET tcp_keepalives_idle = 3; \
-    SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 2; SET tcp_user_timeout = 6000";
+const SETTINGS: &[(&str, &str)] = &[
+    ("synchronous_commit", "off"),
+    ("search_path", "pg_catalog, pg_temp"),
+    ("statement_timeout", "10000"),
+    ("lock_timeout", "2000"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("tcp_keepalives_idle", "3"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "2"),
+    ("tcp_user_timeout", "6000"),
+];
 
 /// The server frees the lock of a gateway that has not been heard of for so long (14 and later): the reader asks every second.
-const IDLE: &str = "SET idle_session_timeout = 8000";
+const IDLE: &[(&str, &str)] = &[("idle_session_timeout", "8000")];
 
 /// A session whose notifications wake somebody.
 #[derive(Debug)]
@@ -39,6 +49,8 @@ pub(super) struct Link {
     client: Client,
     pub(super) woken: Arc<Notify>,
     pub(super) pid: i32,
+    /// Takes back what was set and locked, where somebody else may get the session.
+    leave: String,
     driver: JoinHandle<()>,
 }
 
@@ -59,7 +71,6 @@ impl Drop for Link {
 
 /// What a server is.
 struct Server {
-    version: i32,
     standby: bool,
     prepares: bool,
 }
@@ -75,8 +86,13 @@ pub(super) async fn in_time<T>(
 }
 
 impl Link {
-    async fn open(options: &OutboxOptions, name: &str) -> Result<(Self, Server), OutboxError> {
+    async fn open(
+        options: &OutboxOptions,
+        name: &str,
+        more: &[(&'static str, &str)],
+    ) -> Result<(Self, Server), OutboxError> {
         let settings = options.settings.with_name(&format!("{}/{name}", options.node));
+        let settings = settings.with_settings(SETTINGS).with_settings(more);
         let (client, connection) = settings.connect().await?;
         let woken = Arc::new(Notify::new());
         let driver = tokio::spawn(drive(connection, Arc::clone(&woken)));
@@ -84,19 +100,27 @@ impl Link {
             client,
             woken,
             pid: 0,
+            leave: String::new(),
             driver,
         };
         const SERVER: &str = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), pg_backend_pid(), \
              current_setting('max_prepared_transactions') <> '0'";
         let row = in_time(link.query_typed_one(SERVER, &[])).await?;
+        let version: i32 = row.try_get(0)?;
         let server = Server {
-            version: row.try_get(0)?,
             standby: row.try_get(1)?,
             prepares: row.try_get(3)?,
         };
         link.pid = row.try_get(2)?;
-        in_time(link.batch_execute(SETUP)).await?;
+        link.leave = settings.leave_sql(version.unsigned_abs() / 10_000);
         Ok((link, server))
+    }
+
+    /// Leaves nothing to whoever gets the session next, should it be a pooler's.
+    pub(super) async fn leave(&self) {
+        if let Err(error) = in_time(self.batch_execute(&self.leave)).await {
+            tracing::debug!(%error, "a session of the outbox was not put back");
+        }
     }
 }
 
@@ -118,12 +142,9 @@ async fn drive(mut connection: Connection, woken: Arc<Notify>) {
 
 /// Connects, waits until nobody else reads, and becomes the reader. Cancel-safe: dropped, it leaves nothing behind.
 pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), OutboxError> {
-    let (link, server) = Link::open(&options, "outbox").await?;
+    let (link, server) = Link::open(&options, "outbox", IDLE).await?;
     if server.standby {
         return Err(OutboxError::Standby);
-    }
-    if server.version >= 140_000 {
-        in_time(link.batch_execute(IDLE)).await?;
     }
     const TABLE: &str = "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE n.nspname = 'pregon' AND c.relname = 'outbox' AND c.relkind = 'r'";
@@ -133,7 +154,7 @@ pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), Outb
     let claim = Claim::make(&link).await?;
     in_time(link.batch_execute(&format!("LISTEN {WAKE}"))).await?;
     let pieces = Pieces::prepare(&link).await?;
-    let (clerk_link, _) = Link::open(&options, "clerk").await?;
+    let (clerk_link, _) = Link::open(&options, "clerk", &[]).await?;
     let shared = Arc::new(Shared::new(clerk_link.pid, watch::Sender::new(Report::default())));
     let clerk = Clerk::new(
         clerk_link,

@@ -199,6 +199,7 @@ impl Reader {
         if self.bell.is_asleep() {
             self.set_asleep(false).await?;
         }
+        self.link.leave().await;
         Ok(())
     }
 

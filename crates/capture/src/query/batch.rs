@@ -68,7 +68,7 @@ impl Pool {
 }
 
 async fn run(lease: &mut Lease, sql: &NamedSql, input: &str) -> Result<Vec<Row>, QueryError> {
-    let types = lease.prepare(&sql.numbered()).await?.params().to_vec();
+    let types = lease.parameters(&sql.numbered()).await?;
     let params: [&(dyn ToSql + Sync); 1] = [&TextParam(Some(input))];
     lease.query(&batched(sql, &types), &params).await
 }

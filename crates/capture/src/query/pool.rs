@@ -1,4 +1,7 @@
 //! The pool itself: connections are made when needed, kept while they are sound, and never shared by two queries at once.
+//!
+//! Behind a pooler that changes the server between transactions every query is a transaction that sets for itself what it needs, and
+//! nothing stays prepared: whatever stayed would meet the application's next statement.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,10 +11,10 @@ use std::sync::Mutex;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 
 use super::QueryError;
-use crate::connect::{Session, Settings};
+use crate::connect::{Seat, Session, Settings};
 
 /// Statements kept prepared per connection. The SQL comes from the configuration, so there are few; the limit only keeps a
 /// generated text from growing the server.
@@ -27,8 +30,8 @@ pub struct PoolOptions {
     pub statement_timeout: Duration,
     /// The search path; the role's own if absent.
     pub search_path: Option<&'static str>,
-    /// Whether a pooler that changes the server between transactions stands before it: nothing is prepared, and nothing is set for
-    /// the session (the timeout is then the client's alone).
+    /// Whether a pooler that changes the server between transactions stands before it, where somebody knows: nothing is prepared then.
+    /// Such a pooler is noticed in any case.
     pub pooler: bool,
 }
 
@@ -63,11 +66,20 @@ struct Shared {
 struct Slot {
     session: Session,
     statements: HashMap<String, Statement>,
+    /// The driver believes in statements that are gone: not used again.
+    spent: bool,
 }
 
 impl Pool {
     /// Makes a pool; connects when first used.
-    pub fn new(options: PoolOptions) -> Self {
+    pub fn new(mut options: PoolOptions) -> Self {
+        let timeout = options.statement_timeout.as_millis().to_string();
+        options.settings = options
+            .settings
+            .with_settings(&[("statement_timeout", timeout.as_str())]);
+        if let Some(path) = options.search_path {
+            options.settings = options.settings.with_settings(&[("search_path", path)]);
+        }
         let slots = Arc::new(Semaphore::new(options.size.max(1)));
         Self {
             shared: Arc::new(Shared {
@@ -116,27 +128,10 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Slot, QueryError> {
-        let options = &self.shared.options;
-        let session = options.settings.open().await?;
-        if options.pooler {
-            return Ok(Slot {
-                session,
-                statements: HashMap::new(),
-            });
-        }
-        let mut setup = format!(
-            "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET bytea_output = 'hex'; \
-             SET statement_timeout = {}",
-            options.statement_timeout.as_millis()
-        );
-        if let Some(path) = options.search_path {
-            setup.push_str("; SET search_path = ");
-            setup.push_str(path);
-        }
-        session.batch_execute(&setup).await?;
         Ok(Slot {
-            session,
+            session: self.shared.options.settings.open_any().await?,
             statements: HashMap::new(),
+            spent: false,
         })
     }
 }
@@ -166,8 +161,22 @@ impl Lease {
         }
     }
 
-    /// Prepares a statement, or finds it prepared.
-    pub(crate) async fn prepare(&mut self, sql: &str) -> Result<Statement, QueryError> {
+    /// The types of a statement's parameters; prepares it, or finds it prepared.
+    pub(crate) async fn parameters(&mut self, sql: &str) -> Result<Vec<Type>, QueryError> {
+        if !self.is_shared() {
+            return Ok(self.prepare(sql).await?.params().to_vec());
+        }
+        self.within_transaction(async |slot| {
+            let statement = slot.session.prepare(sql).await?;
+            let types = statement.params().to_vec();
+            drop(statement);
+            slot.tidy(&types).await?;
+            Ok(types)
+        })
+        .await
+    }
+
+    async fn prepare(&mut self, sql: &str) -> Result<Statement, QueryError> {
         let Some(slot) = self.slot.as_mut() else {
             return Err(QueryError::Lost("no connection".to_owned()));
         };
@@ -187,15 +196,26 @@ impl Lease {
 
     /// Whether statements may be prepared on this connection.
     pub(crate) fn prepares(&self) -> bool {
-        !self.shared.options.pooler
+        !self.shared.options.pooler && !self.is_shared()
     }
 
-    /// Runs a statement once, in one round trip, without leaving anything behind on the server.
+    fn is_shared(&self) -> bool {
+        self.slot
+            .as_ref()
+            .is_some_and(|slot| slot.session.seat() == Seat::Shared)
+    }
+
+    /// Runs a statement once without leaving anything behind on the server; in one round trip, where the session is ours.
     pub(crate) async fn query_unprepared(
         &mut self,
         sql: &str,
         params: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, QueryError> {
+        if self.is_shared() {
+            return self
+                .within_transaction(async |slot| slot.session.query_typed(sql, params).await)
+                .await;
+        }
         let Some(slot) = self.slot.as_mut() else {
             return Err(QueryError::Lost("no connection".to_owned()));
         };
@@ -203,6 +223,26 @@ impl Lease {
         let rows = slot.session.query_typed(sql, params).await;
         self.sound = is_sound(&rows);
         Ok(rows?)
+    }
+
+    /// Does some work in a transaction that has the settings of our sessions. One that is given up midway ends with its connection.
+    async fn within_transaction<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Slot) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, QueryError> {
+        let Some(slot) = self.slot.as_mut() else {
+            return Err(QueryError::Lost("no connection".to_owned()));
+        };
+        self.sound = false;
+        let begin = self.shared.options.settings.begin_sql();
+        slot.session.batch_execute(&begin).await?;
+        let done = work(slot).await;
+        // After an error this is a ROLLBACK.
+        let ended = slot.session.batch_execute("COMMIT").await;
+        self.sound = is_sound(&done) && ended.is_ok();
+        let value = done?;
+        ended?;
+        Ok(value)
     }
 
     /// Drops what was prepared for this text: its parameters may have other types by now.
@@ -217,13 +257,11 @@ impl Lease {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, QueryError> {
-        let statement = self.prepare(sql).await?;
-        if statement.params().len() != params.len() {
-            let (wanted, given) = (statement.params().len(), params.len());
-            return Err(QueryError::Value(format!(
-                "the SQL has {wanted} parameters, {given} were given"
-            )));
+        if self.is_shared() {
+            return self.query_shared(sql, params).await;
         }
+        let statement = self.prepare(sql).await?;
+        as_many(&statement, params)?;
         let Some(slot) = self.slot.as_mut() else {
             return Err(QueryError::Lost("no connection".to_owned()));
         };
@@ -234,6 +272,60 @@ impl Lease {
             slot.statements.remove(sql);
         }
         Ok(rows?)
+    }
+
+    async fn query_shared(
+        &mut self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, QueryError> {
+        self.within_transaction(async |slot| {
+            let statement = slot.session.prepare(sql).await?;
+            if let Err(error) = as_many(&statement, params) {
+                return Ok(Err(error));
+            }
+            let rows = slot.session.query(&statement, params).await?;
+            let types = statement.params().to_vec();
+            // Closed before the COMMIT that follows it, while the server is still ours.
+            drop(statement);
+            slot.tidy(&types).await?;
+            Ok(Ok(rows))
+        })
+        .await?
+    }
+}
+
+fn as_many(statement: &Statement, params: &[&(dyn ToSql + Sync)]) -> Result<(), QueryError> {
+    let (wanted, given) = (statement.params().len(), params.len());
+    if wanted == given {
+        return Ok(());
+    }
+    Err(QueryError::Value(format!(
+        "the SQL has {wanted} parameters, {given} were given"
+    )))
+}
+
+/// The first number of what is not the server's own.
+const FIRST_OID: u32 = 16_384;
+
+impl Slot {
+    /// Removes what the driver prepares for itself when a parameter's type is not the server's own: it would stay on a server process
+    /// that is somebody else's next.
+    async fn tidy(&mut self, types: &[Type]) -> Result<(), tokio_postgres::Error> {
+        if types.iter().all(|ty| ty.oid() < FIRST_OID) {
+            return Ok(());
+        }
+        const LEFT: &str = "SELECT pg_catalog.format('DEALLOCATE %I', name) FROM pg_catalog.pg_prepared_statements \
+             WHERE prepare_time >= pg_catalog.now()";
+        self.spent = true;
+        for message in self.session.simple_query(LEFT).await? {
+            if let SimpleQueryMessage::Row(row) = message
+                && let Some(sql) = row.get(0)
+            {
+                self.session.batch_execute(sql).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -261,7 +353,7 @@ impl std::ops::Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        if self.sound && !slot.session.is_closed() {
+        if self.sound && !slot.spent && !slot.session.is_closed() {
             self.shared
                 .idle
                 .lock()

@@ -2,7 +2,7 @@
 
 use pregon_capture::connect::Settings;
 use pregon_capture::install::{
-    self, State, StepKind, Target, WatchSpec, apply, missing_triggers, plan, status, status_of,
+    self, State, StepKind, Target, WatchSpec, apply, coverage, plan, status, status_of,
 };
 use pregon_capture::query::{Pool, PoolOptions};
 use pregon_testkit::postgres::{Database, Options, Server, shared};
@@ -74,6 +74,7 @@ async fn only_what_differs_is_planned() {
         [
             (StepKind::Replace, "trigger !pregon_t on public.t"),
             (StepKind::Create, "trigger !pregon_t_truncate on public.t"),
+            (StepKind::Create, "gap of watch t"),
         ]
     );
     // A new condition changes the function only: no lock on the table.
@@ -143,7 +144,7 @@ async fn the_gateway_sees_which_triggers_do_not_fire() {
     let f = Fixture::new(tables, watches.clone()).await;
     let role = f.db.create_role("gateway").await.unwrap();
     let pool = Pool::new(PoolOptions::new(Settings::parse(&f.db.url_as(&role)).unwrap()));
-    let missing = async || missing_triggers(&pool, &watches).await.unwrap();
+    let missing = async || coverage(&pool, &watches).await.unwrap().missing;
     assert_eq!(missing().await, Vec::<String>::new());
     f.admin
         .batch_execute(

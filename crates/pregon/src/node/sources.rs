@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pregon_capture::connect::{ConnectError, Settings};
 use pregon_capture::fetch::SEARCH_PATH;
-use pregon_capture::install::{Expected, Mode};
+use pregon_capture::install::{Expected, Mode, Target};
 use pregon_capture::listen::{ListenOptions, WatchTable};
 use pregon_capture::query::{Pool, PoolOptions};
 use pregon_capture::wal::{Repair, WalOptions};
@@ -61,7 +61,7 @@ pub(super) fn start(parts: &Parts<'_>) -> anyhow::Result<Sources> {
         };
         let listening = sources.listen(parts, settings, emitters.as_ref());
         if mode != Mode::Wal {
-            sources.triggers(parts, watched.unwrap_or(listening));
+            sources.triggers(parts, watched.unwrap_or(listening))?;
         }
     }
     if let Some(redis) = &config.redis {
@@ -123,16 +123,35 @@ impl Sources {
     }
 
     /// What looks after triggers of watches that come `up`.
-    fn triggers(&mut self, parts: &Parts<'_>, up: Attached) {
+    fn triggers(&mut self, parts: &Parts<'_>, up: Attached) -> anyhow::Result<()> {
         let pool = parts.pool.map(Arc::as_ref);
-        if let Some(mut triggers) = Triggers::build(parts.config, pool, up, parts.pipeline, parts.metrics) {
+        let repair = repair(parts.config, &crate::install::target(parts.config)?)?;
+        let built = Triggers::build(parts.config, pool, repair, up, parts.pipeline, parts.metrics);
+        if let Some(mut triggers) = built {
             triggers.expected = parts.expected.to_vec();
             triggers.degraded = self.degraded.clone();
             self.attached
                 .push(("postgres triggers", triggers.complete.clone()));
             self.tasks.spawn(triggers.run(parts.stop.clone()));
         }
+        Ok(())
     }
+}
+
+/// What installs again, where the gateway may run DDL itself.
+fn repair(config: &Config, target: &Target) -> Result<Option<Repair>, ConnectError> {
+    let postgres = config
+        .postgres
+        .as_ref()
+        .filter(|postgres| postgres.apply == Apply::Auto);
+    let url = postgres.and_then(Postgres::admin);
+    url.map(|url| {
+        Ok(Repair {
+            settings: Settings::parse(url.reveal())?.with_name("install"),
+            target: target.clone(),
+        })
+    })
+    .transpose()
 }
 
 fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> anyhow::Result<WalSource> {
@@ -143,20 +162,13 @@ fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> any
     let pool = Pool::new(pool);
     let replication = postgres.replication().map(|url| Settings::parse(url.reveal()));
     let target = crate::install::target(parts.config)?;
-    let admin = postgres.admin().filter(|_| postgres.apply == Apply::Auto);
-    let repair = admin.map(|url| {
-        Ok::<_, ConnectError>(Repair {
-            settings: Settings::parse(url.reveal())?.with_name("install"),
-            target: target.clone(),
-        })
-    });
     Ok(WalSource {
         options: WalOptions {
             settings: replication.transpose()?.unwrap_or(settings).with_name("wal"),
             pool: pool.clone(),
             slot: target.slot.clone(),
             watches: target.watches.clone(),
-            repair: repair.transpose()?,
+            repair: repair(parts.config, &target)?,
             check: postgres.heartbeat.0 * 2,
         },
         pool,

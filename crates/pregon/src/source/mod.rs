@@ -8,6 +8,7 @@ pub mod outbox;
 pub mod wal;
 pub mod triggers;
 pub mod degraded;
+mod tables;
 pub mod redis;
 pub mod webhook;
 

@@ -1,20 +1,23 @@
 //! Watches over the triggers of the watches: without them PostgreSQL says nothing, and nothing looks like silence.
 //!
 //! One task beside the source: it asks when the listener has attached and then again and again, and holds `/readyz` down while a
-//! trigger is missing or disabled, or a function is another configuration's. It changes nothing in the database. What was written
-//! meanwhile becomes a gap when the triggers are back, and so does the time between two questions where somebody has touched a
-//! trigger or a function and all is well again.
+//! trigger is missing or disabled, or a function is another configuration's. Where the gateway may run DDL itself it installs missing
+//! triggers (a table that was attached or inherits since); a trigger that somebody disabled is left alone. What was written meanwhile
+//! becomes a gap when the triggers are back, and so do the time between two questions where somebody has touched a trigger or a
+//! function and all is well again, and rows that came or went with a whole table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pregon_capture::install::{self, Expected, Standing, WatchSpec};
+use pregon_capture::install::{self, Coverage, Expected, Standing, WatchSpec};
 use pregon_capture::query::{Pool, QueryError};
+use pregon_capture::wal::Repair;
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
 use super::degraded::Degraded;
+use super::tables::Tables;
 use crate::config::Config;
 use crate::log::Position;
 use crate::metrics::{Metrics, SourceLabel};
@@ -32,6 +35,8 @@ pub struct Triggers {
     pub watches: Vec<WatchSpec>,
     /// Time between two questions.
     pub period: Duration,
+    /// What mends, where the gateway may run DDL itself.
+    pub repair: Option<Repair>,
     /// Whether the source listens: while it does not, nothing is known.
     pub listening: Attached,
     /// Whether all triggers are there.
@@ -50,6 +55,9 @@ struct Known {
     standing: BTreeMap<String, Standing>,
     /// Position at the last answer with nothing missing.
     complete_at: Position,
+    tables: Tables,
+    /// Why a repair failed, once it was logged.
+    unmended: String,
 }
 
 impl Triggers {
@@ -57,6 +65,7 @@ impl Triggers {
     pub fn build(
         config: &Config,
         pool: Option<&Pool>,
+        repair: Option<Repair>,
         listening: Attached,
         pipeline: &Arc<Pipeline>,
         metrics: &Arc<Metrics>,
@@ -65,8 +74,9 @@ impl Triggers {
         Some(Self {
             pool: pool?.clone(),
             watches: crate::install::specs(config),
-            // 10 s by default: a catalogue query costs little, and a trigger is rarely disabled by accident.
-            period: postgres.heartbeat.0 * 2,
+            // 5 s by default, a catalogue query costs little: noticed and mended within two heartbeats.
+            period: postgres.heartbeat.0,
+            repair,
             listening,
             complete: Attached::default(),
             expected: Vec::new(),
@@ -82,6 +92,8 @@ impl Triggers {
             missing: Vec::new(),
             standing: BTreeMap::new(),
             complete_at: self.pipeline.position(),
+            tables: Tables::default(),
+            unmended: String::new(),
         };
         let mut listening = self.listening.follow();
         loop {
@@ -107,37 +119,10 @@ impl Triggers {
     async fn ask(&self, known: &mut Known) -> Duration {
         // A change after this position is in the log after it.
         let asked_at = self.pipeline.position();
-        match self.look().await {
-            Ok((missing, standing)) => {
-                let complete = missing.is_empty();
-                let touched = standing.iter().filter(|(watch, now)| {
-                    known
-                        .standing
-                        .get(*watch)
-                        .is_some_and(|before| now.is_touched_since(before))
-                });
-                let touched: Vec<Arc<str>> = touched.map(|(watch, _)| Arc::from(watch.as_str())).collect();
-                if known.missing != missing {
-                    say(&missing);
-                } else if !touched.is_empty() {
-                    tracing::warn!(
-                        watches = touched.join(", "),
-                        "functions or triggers of these watches were changed meanwhile: what was written then may be missing"
-                    );
-                }
-                if complete && !known.missing.is_empty() {
-                    self.gap(&self.names(), known.complete_at).await;
-                } else if complete && !touched.is_empty() {
-                    self.gap(&touched, known.complete_at).await;
-                }
-                if complete {
-                    known.complete_at = asked_at;
-                    known.standing = standing;
-                }
-                self.name_open_orders(&known.standing);
-                self.degraded
-                    .set(ABOUT, (!complete).then(|| missing.join("; ")).as_deref());
-                known.missing = missing;
+        match self.look(known).await {
+            Ok((coverage, standing)) => {
+                let complete = coverage.missing.is_empty();
+                self.settle(known, coverage, standing, asked_at).await;
                 self.report(complete);
                 self.period
             }
@@ -153,16 +138,93 @@ impl Triggers {
         }
     }
 
-    /// What is missing or somebody else's, and how function and triggers of each watch stand.
-    async fn look(&self) -> Result<(Vec<String>, BTreeMap<String, Standing>), QueryError> {
-        let mut missing = install::missing_triggers(&self.pool, &self.watches).await?;
+    /// What is missing or somebody else's, and how function and triggers of each watch stand. What is missing is mended first, where
+    /// that is for the gateway to do.
+    async fn look(&self, known: &mut Known) -> Result<(Coverage, BTreeMap<String, Standing>), QueryError> {
+        let mut coverage = install::coverage(&self.pool, &self.watches).await?;
+        if coverage.is_mendable && self.mend(known, &coverage).await {
+            coverage = install::coverage(&self.pool, &self.watches).await?;
+        }
         let standing = install::standing(&self.pool, &self.expected).await?;
         let wrong = standing.iter().filter_map(|(watch, found)| {
             let reason = found.wrong.as_ref()?;
             Some(format!("watch \"{watch}\": {reason}"))
         });
-        missing.extend(wrong);
-        Ok((missing, standing))
+        coverage.missing.extend(wrong);
+        Ok((coverage, standing))
+    }
+
+    /// Installs missing triggers where the gateway may; whether it did.
+    async fn mend(&self, known: &mut Known, coverage: &Coverage) -> bool {
+        let Some(repair) = &self.repair else {
+            return false;
+        };
+        if known.missing != coverage.missing {
+            say(&coverage.missing, true);
+            known.missing.clone_from(&coverage.missing);
+        }
+        self.report(false);
+        match repair.run(false).await {
+            Ok(_) => {
+                known.unmended.clear();
+                true
+            }
+            Err(reason) => {
+                if reason != known.unmended {
+                    tracing::error!(
+                        reason,
+                        "the missing triggers cannot be installed yet, trying again"
+                    );
+                    known.unmended = reason;
+                }
+                false
+            }
+        }
+    }
+
+    /// Tells what was missed until now, and keeps what was seen.
+    async fn settle(
+        &self,
+        known: &mut Known,
+        coverage: Coverage,
+        standing: BTreeMap<String, Standing>,
+        asked_at: Position,
+    ) {
+        let complete = coverage.missing.is_empty();
+        let touched = touched(&known.standing, &standing);
+        if known.missing != coverage.missing {
+            say(&coverage.missing, false);
+        } else if !touched.is_empty() {
+            tracing::warn!(
+                watches = touched.join(", "),
+                "functions or triggers of these watches were changed meanwhile: what was written then may be missing"
+            );
+        }
+        let from = known.complete_at;
+        let moved = known.tables.changed(&coverage, &self.pool, &self.pipeline).await;
+        if complete && !known.missing.is_empty() {
+            self.gap(&self.names(), from).await;
+        } else {
+            if !moved.is_empty() {
+                tracing::warn!(
+                    watches = moved.join(", "),
+                    "tables with rows were attached or taken away: what that changed is a gap"
+                );
+                self.gap(&moved, from).await;
+            }
+            if complete && !touched.is_empty() {
+                self.gap(&touched, from).await;
+            }
+        }
+        known.tables.keep(&coverage, &self.pipeline).await;
+        if complete {
+            known.complete_at = asked_at;
+            known.standing = standing;
+        }
+        self.name_open_orders(&known.standing);
+        self.degraded
+            .set(ABOUT, (!complete).then(|| coverage.missing.join("; ")).as_deref());
+        known.missing = coverage.missing;
     }
 
     /// What can become a gap is named before it does.
@@ -204,12 +266,30 @@ impl Triggers {
     }
 }
 
-fn say(missing: &[String]) {
+/// The watches whose function or triggers were changed between two looks.
+fn touched(before: &BTreeMap<String, Standing>, now: &BTreeMap<String, Standing>) -> Vec<Arc<str>> {
+    let touched = now.iter().filter(|(watch, now)| {
+        before
+            .get(*watch)
+            .is_some_and(|before| now.is_touched_since(before))
+    });
+    touched.map(|(watch, _)| Arc::from(watch.as_str())).collect()
+}
+
+fn say(missing: &[String], mends: bool) {
     if missing.is_empty() {
         tracing::info!("the triggers of all watches are in place");
+        return;
+    }
+    let missing = missing.join("; ");
+    if mends {
+        tracing::error!(
+            missing,
+            "triggers are missing or disabled, changes are not captured: missing ones are installed now"
+        );
     } else {
         tracing::error!(
-            missing = missing.join("; "),
+            missing,
             "triggers are missing, disabled or another configuration's: changes are not captured as they should be, run `pregon db apply`"
         );
     }
