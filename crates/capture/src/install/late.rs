@@ -4,7 +4,7 @@
 //! statement whose turn has not come fires ours for the later change first, whatever its name: the earlier change would be told last. So
 //! whatever a trigger wrote leaves a note in the transaction (`pregon.nested`), and from then on each change is compared with the row
 //! as it is by now; where it has gone on, its present state is told once more. Nobody else can have changed it: this transaction holds its
-//! lock. The note costs two looks at variables; the row is read only in transactions that have it.
+//! lock. The note costs a look at two variables; the row is read only in transactions that have it.
 
 use super::spec::{Mode, WatchSpec};
 use super::watch::row;
@@ -58,7 +58,7 @@ impl<'a> Late<'a> {
         };
         fill(template)
             .replace("{{old_of_update}}", self.old_of_update("pregon_y.pregon_row"))
-            .replace("{{check}}", &self.reading.check("        "))
+            .replace("{{check}}", &self.reading.check("          "))
             .replace("{{rows}}", &self.reading.rows())
     }
 
@@ -111,12 +111,12 @@ impl<'a> Reading<'a> {
 
     /// Sets `pregon_now` to the row as it is by now; to null where there is none, or where the condition leaves it out.
     fn now(&self) -> String {
-        let check = self.check("      ");
+        let check = self.check("        ");
         if self.unreadable.is_some() {
             return check;
         }
         format!(
-            "{check}      IF TG_OP = 'DELETE' THEN\n        pregon_now := ({});\n      ELSE\n        pregon_now := ({});\n      END IF;\n",
+            "{check}        IF TG_OP = 'DELETE' THEN\n          pregon_now := ({});\n        ELSE\n          pregon_now := ({});\n        END IF;\n",
             self.select(|_, column| format!("OLD.{}", ident(column))),
             self.select(|_, column| format!("NEW.{}", ident(column)))
         )

@@ -263,7 +263,7 @@ async fn partitions_and_keys_of_several_columns_are_read_again_too() {
         CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a'); CREATE TABLE t_b (n int DEFAULT 0, g text NOT NULL, id int NOT NULL);
         ALTER TABLE t ATTACH PARTITION t_b FOR VALUES IN ('b');
         CREATE FUNCTION all_of_them() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-          IF pg_trigger_depth() = 1 THEN UPDATE t SET n = n + 1; END IF; RETURN NULL; END $$;
+          IF pg_trigger_depth() = 1 THEN UPDATE t SET n = n + 1 WHERE id > NEW.id; END IF; RETURN NULL; END $$;
         CREATE TRIGGER \"0\" AFTER INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION all_of_them()";
     for mode in MODES {
         let old = WatchSpec {
