@@ -73,7 +73,7 @@ async fn a_collection_is_the_table_by_wal() {
 /// Whatever triggers an application has: names before and after ours, row and statement, every operation, two tables.
 #[tokio::test]
 async fn triggers_of_any_name_keep_the_order_of_a_row() {
-    for capture in [Capture::Wal] {
+    for capture in Capture::ALL {
         converge(capture, TRIGGERS.to_vec(), 5).await;
     }
 }
