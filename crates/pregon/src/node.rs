@@ -399,6 +399,7 @@ fn build_front(
         handshake: config.limits.handshake.0,
         metrics: Arc::clone(metrics),
         probes: accept::probes(),
+        waiting: accept::waiting(),
     }
 }
 

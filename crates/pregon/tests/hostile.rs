@@ -384,12 +384,9 @@ async fn who_connects_too_fast_waits_and_others_do_not() {
         stream.write_all(request.as_bytes()).await.unwrap();
         statuses.push(rest(&mut stream, SOON).await.get(9..12).unwrap_or("").to_owned());
     }
-    assert_eq!(
-        statuses.iter().filter(|status| *status == "200").count(),
-        5,
-        "{statuses:?}"
-    );
-    assert!(statuses.iter().any(|status| status == "429"), "{statuses:?}");
+    // Five at once; who is refused is told so after a second, in which one more may come.
+    assert_eq!(statuses[..5], ["200"; 5], "{statuses:?}");
+    assert_eq!(statuses[5], "429", "{statuses:?}");
     connect(&node, &json!({"sub": 1})).await;
 }
 

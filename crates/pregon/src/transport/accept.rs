@@ -59,6 +59,17 @@ pub struct Front {
     pub handshake: Duration,
     pub metrics: Arc<Metrics>,
     pub probes: Semaphore,
+    /// Places for those who came too fast.
+    pub waiting: Semaphore,
+}
+
+/// How long an address that connects too fast waits for being told so, and how many connections wait at a time.
+const TOO_FAST: Duration = Duration::from_secs(1);
+const WAITING: usize = 256;
+
+/// Places for those who came too fast.
+pub fn waiting() -> Semaphore {
+    Semaphore::new(WAITING)
 }
 
 /// Places for probes of a full node.
@@ -196,6 +207,10 @@ impl Front {
             Refusal::TooMany => self.full(stream, head).await,
             Refusal::TooFast => {
                 self.metrics.dropped(Reason::Rate);
+                // Who comes again at once shall not keep us busy with it.
+                if let Ok(_place) = self.waiting.try_acquire() {
+                    tokio::time::sleep(TOO_FAST).await;
+                }
                 let mut refused = Refused::new(
                     StatusCode::TOO_MANY_REQUESTS,
                     "too many connections in a short time from this address, try again later",
