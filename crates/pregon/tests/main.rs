@@ -18,6 +18,8 @@ mod limits;
 mod hostile;
 mod watch;
 mod tables;
+mod pooler;
+mod defaults;
 mod outbox;
 mod wal;
 mod parity;

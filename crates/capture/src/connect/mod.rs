@@ -60,6 +60,8 @@ pub struct Settings {
     /// Warned about md5; shared by all copies, so that it is said once.
     warned: Arc<AtomicBool>,
     base_name: Arc<str>,
+    /// Whether a pooler that shares sessions was seen; shared by all copies, so that their pools ask once.
+    is_shared: Arc<AtomicBool>,
     /// What its sessions set beyond what all of ours do.
     own: Vec<needs::Set>,
 }
@@ -116,6 +118,7 @@ impl Settings {
             mode: choice.name,
             base_name,
             warned: Arc::default(),
+            is_shared: Arc::default(),
             own: Vec::new(),
         })
     }
@@ -197,9 +200,23 @@ impl Settings {
         Ok(Session::new(client, connection, Seat::Direct))
     }
 
-    /// The same for who can do without a session: where it is [`Seat::Shared`] nothing has been set.
+    /// The same for who can do without a session: where it is [`Seat::Shared`], or may be, nothing has been set.
     pub(crate) async fn open_any(&self) -> Result<Session, ConnectError> {
-        let (login, seat) = self.take_seat().await?;
+        if self.is_shared.load(Ordering::Relaxed) {
+            let login = self.enter().await?;
+            return Ok(Session::new(login.client, login.connection, Seat::Shared));
+        }
+        let mut login = self.enter().await?;
+        let seat = match self.seat_of(&mut login).await {
+            Ok(seat) => seat,
+            // A pooler that is too busy to tell.
+            Err(error) if error.kind() == ConnectErrorKind::TooMany => {
+                login = self.enter().await?;
+                Seat::Shared
+            }
+            Err(error) => return Err(error),
+        };
+        self.is_shared.store(seat == Seat::Shared, Ordering::Relaxed);
         Ok(Session::new(login.client, login.connection, seat))
     }
 
@@ -224,14 +241,20 @@ impl Settings {
 
     async fn take_seat(&self) -> Result<(Login, Seat), ConnectError> {
         let mut login = self.enter().await?;
-        if self.settle(&mut login).await? {
-            return Ok((login, Seat::Direct));
-        }
-        let seat = seat::behind_a_pooler(self, &mut login).await?;
-        if seat == Seat::Lent {
-            self.set(&mut login, "").await?;
-        }
+        let seat = self.seat_of(&mut login).await?;
         Ok((login, seat))
+    }
+
+    /// Finds out whose the session is, and sets what ours need where it is ours.
+    async fn seat_of(&self, login: &mut Login) -> Result<Seat, ConnectError> {
+        if self.settle(login).await? {
+            return Ok(Seat::Direct);
+        }
+        let seat = seat::behind_a_pooler(self, login).await?;
+        if seat == Seat::Lent {
+            self.set(login, "").await?;
+        }
+        Ok(seat)
     }
 
     /// Sets what a session of ours needs, in one statement that does nothing unless the process that the login named answers it; whether

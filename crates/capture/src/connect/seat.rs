@@ -21,6 +21,9 @@ const TRIES: usize = 4;
 /// For all of them. A pooler without a free connection lets clients wait for minutes.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long the other client holds its process at the most.
+const HELD: Duration = Duration::from_millis(300);
+
 /// Whose the server process is that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seat {
@@ -65,13 +68,27 @@ async fn compare(settings: &Settings, login: &mut Login) -> Result<Seat, Connect
         let Ok(theirs) = process(&mut other, HOLD).await else {
             return Ok(Seat::Shared);
         };
-        let again = process(login, ASK).await?;
-        if theirs == first || again != first {
+        if theirs == first {
             return Ok(Seat::Shared);
         }
-        drive(&mut other.connection, other.client.simple_query("ROLLBACK")).await?;
+        let again = ask_again(login, &mut other).await?;
+        if again != first {
+            return Ok(Seat::Shared);
+        }
     }
     Ok(Seat::Lent)
+}
+
+/// Our process once more while the other client holds its own. Without a free one the pooler waits for the other client to leave, which a
+/// pooler that had left us ours would not.
+async fn ask_again(login: &mut Login, other: &mut Login) -> Result<String, ConnectError> {
+    let mut asking = std::pin::pin!(process(login, ASK));
+    let held = tokio::time::timeout(HELD, asking.as_mut()).await;
+    drive(&mut other.connection, other.client.simple_query("ROLLBACK")).await?;
+    match held {
+        Ok(answer) => answer,
+        Err(_) => asking.await,
+    }
 }
 
 const ASK: &str = "SELECT pg_catalog.pg_backend_pid()";

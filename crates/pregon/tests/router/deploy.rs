@@ -3,24 +3,15 @@
 use std::process::{Command, Stdio};
 
 use pregon_testkit::postgres::tls::Authority;
-use pregon_testkit::{Database, Node, NodeOptions, Server, eventually, postgres, process};
+use pregon_testkit::{Database, Node, NodeOptions, eventually, postgres, process};
 
 use super::{APP_SECRET, VERIFY, becomes, deliver, finished, sign, start, text, with_secrets};
 use crate::support::SOON;
+use crate::support::pgbouncer::{PgBouncer, program};
 
 fn deploy(file: &str) -> String {
     let path = format!("{}/../../deploy/{file}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
-}
-
-/// A program of Debian that may stand outside of the path of users.
-fn program(name: &str) -> Command {
-    let own = format!("/usr/sbin/{name}");
-    Command::new(if std::path::Path::new(&own).exists() {
-        &own
-    } else {
-        name
-    })
 }
 
 /// The site with another port, certificate and upstream, and a server around it.
@@ -140,42 +131,14 @@ fn systemd_takes_the_units() {
     assert!(verified.status.success() && ours.is_empty(), "{said}");
 }
 
-/// A PgBouncer that gives each transaction whichever of two connections is free.
-fn pgbouncer(server: &Server, database: &Database<'_>) -> (std::process::Child, u16) {
-    let account = process::unprivileged().unwrap();
-    let folder = process::scratch("pgbouncer", account).unwrap();
-    let port = process::free_port().unwrap();
-    let url = reqwest::Url::parse(&database.url()).unwrap();
-    let (host, to) = (url.host_str().unwrap(), server.port());
-    let user = url.username();
-    let password = url
-        .password()
-        .map(|password| format!(" password={password}"))
-        .unwrap_or_default();
-    let ini = format!(
-        "[databases]\n{} = host={host} port={to} user={user}{password}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-         unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 100\n",
-        database.name()
-    );
-    let file = folder.join("pgbouncer.ini");
-    std::fs::write(&file, ini).unwrap();
-    let mut command = program("pgbouncer");
-    if account.is_some() {
-        command.args(["-u", "postgres"]);
-    }
-    command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-    (process::spawn(command, process::SIGKILL).unwrap(), port)
-}
-
 #[tokio::test]
 async fn a_transaction_pooler_may_stand_before_the_database() {
     let server = postgres::shared().await;
     let database = Database::create(server).await.unwrap();
-    let (mut bouncer, port) = pgbouncer(server, &database);
-    let pooled = server.url_at(port, "postgres", database.name());
-    eventually(SOON, || postgres::connect(&pooled)).await.unwrap();
+    let bouncer = PgBouncer::start(server, &database, "transaction", 2).await;
+    let pooled = bouncer.url();
     let config = "[postgres]\napply = \"auto\"\n[router]\npooler = true\nworkers = 6";
-    let options = with_secrets(NodeOptions::text(config), &pooled).env("PREGON_ADMIN_URL", database.url());
+    let options = with_secrets(NodeOptions::text(config), pooled).env("PREGON_ADMIN_URL", database.url());
     let router = Node::spawn(options).await.unwrap();
     let contact = |contact: u32| {
         let router = &router;
@@ -189,5 +152,4 @@ async fn a_transaction_pooler_may_stand_before_the_database() {
     futures_util::future::join_all((0..8).map(contact)).await;
     finished(&database).await;
     super::faults::each_once_and_in_order(&database, 8, 20).await;
-    process::end(&mut bouncer, process::SIGKILL, SOON);
 }

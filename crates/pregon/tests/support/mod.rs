@@ -1,6 +1,7 @@
 //! What the tests share: the binary, nodes, tokens, publishing, the examples' files and `pregon listen`.
 
 pub(crate) mod official;
+pub(crate) mod pgbouncer;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
