@@ -19,7 +19,6 @@ mod hostile;
 mod watch;
 mod tables;
 mod pooler;
-mod defaults;
 mod outbox;
 mod wal;
 mod parity;
