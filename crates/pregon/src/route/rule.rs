@@ -266,12 +266,12 @@ impl Rule {
         }
         if channels.is_empty() {
             let unknown = self.to.iter().find_map(|target| target.unknown(scope));
-            return Err(nobody(event, "channel", unknown, Nobody::NoChannel));
+            return Err(self.nobody(event, "channel", unknown, Nobody::NoChannel));
         }
         let name = match &self.event {
             Some(target) => target
                 .render(scope)
-                .ok_or_else(|| nobody(event, "event name", target.unknown(scope), Nobody::NoName))?,
+                .ok_or_else(|| self.nobody(event, "event name", target.unknown(scope), Nobody::NoName))?,
             None => event.name.clone().unwrap_or_else(|| event.op.as_str().into()),
         };
         let (mut data, missing) = self.payload(scope, event);
@@ -287,6 +287,18 @@ impl Rule {
             ..Publication::new(channels, name, data)
         };
         Ok(Made { publication, missing })
+    }
+
+    /// Why the rule reaches nobody with an event. A deleted row may be no more than its key, messages are of any form, and a query
+    /// may have found nothing.
+    fn nobody(&self, event: &Event, part: &'static str, unknown: Option<&str>, other: Nobody) -> Nobody {
+        match unknown {
+            Some(name) if self.enrich.is_none() && matches!(event.op, Op::Insert | Op::Update) => {
+                let name = name.to_owned();
+                Nobody::NoColumn { part, name }
+            }
+            _ => other,
+        }
     }
 
     /// Several rules may publish one event, and the log takes an identity once: so each rule has its own.
@@ -357,17 +369,6 @@ fn plain_field(expr: &Expr) -> Option<(&str, &str)> {
     match expr.path()?.as_slice() {
         [root, field] => Some((root, field)),
         _ => None,
-    }
-}
-
-/// Why a rule reaches nobody with an event. A deleted row may be no more than its key, and messages are of any form.
-fn nobody(event: &Event, part: &'static str, unknown: Option<&str>, other: Nobody) -> Nobody {
-    match unknown {
-        Some(name) if matches!(event.op, Op::Insert | Op::Update) => Nobody::NoColumn {
-            part,
-            name: name.to_owned(),
-        },
-        _ => other,
     }
 }
 
