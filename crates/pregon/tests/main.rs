@@ -19,6 +19,7 @@ mod hostile;
 mod watch;
 mod tables;
 mod pooler;
+mod defaults;
 mod outbox;
 mod wal;
 mod parity;
