@@ -84,6 +84,10 @@ impl Bridge {
 
     /// Counts a request: what is more than the address may ask for waits, and is refused where that would take long.
     async fn paced(&self, cost: u64) -> Option<Response<Body>> {
+        if cost == 0 {
+            // Its sender has a key, or watches over us: what others of its address owe is not its debt.
+            return None;
+        }
         let pause = self.permit.requests(cost).pause();
         if pause > LONGEST {
             self.front.metrics.dropped(Reason::Rate);
