@@ -29,6 +29,13 @@ impl Repair {
         let plan = install::plan(&session, &self.target)
             .await
             .map_err(|error| error.to_string())?;
+        // Nobody has asked this gateway to take over from whoever has installed it since.
+        if !plan.unseats.is_empty() {
+            return Err(format!(
+                "another configuration has installed {}",
+                plan.unseats.join(", ")
+            ));
+        }
         install::apply(&session, &plan, &mut |step| {
             tracing::info!(object = step.object, reason = step.reason, "installed");
         })
