@@ -3,6 +3,8 @@
 //! Work runs on the node's runtime; the answer goes back through the shard's inbox. A session has at most one question
 //! under way, so the desk's load is bounded by the number of sessions, and the database's by the pool.
 
+mod again;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,8 @@ use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::room;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+
+pub use again::Round;
 
 use crate::auth::{Claims, Verifier};
 use crate::event::Event;
@@ -42,6 +46,8 @@ pub struct Desk {
     kept: Arc<Sessions>,
     past: Arc<Past>,
     readers: Semaphore,
+    /// Questions of rounds that may be under way.
+    rounds: Semaphore,
     metrics: Arc<Metrics>,
     nobody: Mutex<Nobody>,
 }
@@ -72,6 +78,7 @@ impl Desk {
             kept,
             past,
             readers: Semaphore::new(READERS),
+            rounds: Semaphore::new(again::AT_ONCE),
             metrics,
             nobody: Mutex::default(),
         })
@@ -134,7 +141,8 @@ impl Desk {
             // Without a key there is nothing to hold a token against: its bearer is anonymous, as with `?token=`.
             Question::Verify { .. } if !self.verifier.configured() => Answer::Verified(Ok(Claims::default())),
             Question::Verify { token } => Answer::Verified(self.verifier.verify(&token).await),
-            Question::May(question) => Answer::May(self.may(&question).await),
+            Question::May(questions) => Answer::May(self.may(&questions).await),
+            Question::MayEach(channels) => Answer::MayEach(self.may_each(channels).await),
             Question::Append(publication) => {
                 Answer::Appended(self.append(vec![Append::Publication(publication)]).await)
             }
@@ -149,10 +157,22 @@ impl Desk {
         }
     }
 
-    /// Asks the database whether something is allowed.
-    pub async fn may(&self, question: &SqlQuestion) -> Result<bool, String> {
+    /// Asks the database whether something is allowed: by one of these questions.
+    pub async fn may(&self, questions: &[SqlQuestion]) -> Result<bool, String> {
+        let mut outcome = Ok(false);
+        for question in questions {
+            match self.ask_database(question).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(_) => outcome = Err("the rights could not be checked, try again later".into()),
+            }
+        }
+        outcome
+    }
+
+    async fn ask_database(&self, question: &SqlQuestion) -> Result<bool, QueryError> {
         let Some(pool) = &self.pool else {
-            return Err("there is no database to ask".into());
+            return Err(QueryError::Value("there is no database to ask".into()));
         };
         let params: Vec<_> = question
             .params
@@ -165,8 +185,8 @@ impl Desk {
             // Class 22, a value that does not fit the column's type: there can be no such row.
             Err(QueryError::Sql { code, .. }) if code.starts_with("22") => Ok(false),
             Err(error) => {
-                tracing::warn!(%error, "a rights query failed");
-                Err("the rights could not be checked, try again later".into())
+                tracing::warn!(channel = &*question.section, %error, "a rights query failed");
+                Err(error)
             }
         }
     }
@@ -189,20 +209,34 @@ impl Desk {
                 "no route takes this event from clients".into(),
             ));
         }
-        for item in &batch {
-            let Append::Publication(publication) = item else {
-                continue;
-            };
-            for channel in &publication.channels {
-                self.may_publish(claims, channel).await?;
+        let publications = batch.iter().filter_map(|item| match item {
+            Append::Publication(publication) => Some(publication),
+            _ => None,
+        });
+        let channels: Vec<_> = publications
+            .flat_map(|publication| publication.channels.clone())
+            .collect();
+        // Rights that change meanwhile are asked again, all of them.
+        loop {
+            let rights = self.rights.load_full();
+            for channel in &channels {
+                self.may_publish(&rights, claims, channel).await?;
+            }
+            if self.in_force(&rights) {
+                break;
             }
         }
         let appended = self.append(batch).await;
         appended.map_err(|message| (&codes::UNAVAILABLE, message))
     }
 
-    async fn may_publish(&self, claims: &Claims, channel: &str) -> Result<(), (&'static Code, String)> {
-        let decision = self.rights.load().publish(claims, channel);
+    async fn may_publish(
+        &self,
+        rights: &Rights,
+        claims: &Claims,
+        channel: &str,
+    ) -> Result<(), (&'static Code, String)> {
+        let decision = rights.publish(claims, channel);
         let allowed = self.decide(decision).await;
         match allowed.map_err(|message| (&codes::UNAVAILABLE, message))? {
             true => Ok(()),
@@ -218,8 +252,13 @@ impl Desk {
         match decision {
             Decision::Allow => Ok(true),
             Decision::Deny(_) => Ok(false),
-            Decision::Ask(question) => self.may(&question).await,
+            Decision::Ask(questions) => self.may(&questions).await,
         }
+    }
+
+    /// Whether these are the rights of now: what was decided by others is decided again.
+    pub fn in_force(&self, rights: &Arc<Rights>) -> bool {
+        Arc::ptr_eq(&self.rights.load(), rights)
     }
 
     /// The session that a client had, if it may still follow every one of its rooms.
@@ -228,9 +267,11 @@ impl Desk {
         if kept.namespace != recovery.namespace {
             return None;
         }
+        // Where the rights change meanwhile, the shard asks again.
+        let rights = self.rights.load_full();
         for channel in &kept.channels {
             let own = room::is_own(channel, &kept.sid);
-            let decision = self.rights.load().subscribe(claims, channel);
+            let decision = rights.subscribe(claims, channel);
             if !own && self.decide(decision).await != Ok(true) {
                 return None;
             }

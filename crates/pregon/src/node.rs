@@ -71,7 +71,6 @@ pub struct Node {
     options: Options,
     opener: Arc<Opener>,
     router: Arc<ArcSwap<Router>>,
-    rights: Arc<ArcSwap<Rights>>,
     hub: Arc<Hub>,
     connections: Arc<Connections>,
     health: Arc<Health>,
@@ -135,7 +134,6 @@ impl Node {
             options,
             opener,
             router,
-            rights,
             hub,
             connections,
             health,
@@ -176,8 +174,7 @@ impl Node {
         // Keys before routes: nothing is sealed for a section that is not there yet.
         self.opener.replace(decryptor);
         self.router.store(Arc::new(router));
-        self.rights.store(Arc::new(rights));
-        self.hub.recheck();
+        self.hub.replace_rights(rights);
         self.connections.deny(&fresh.server.deny);
         self.hub.denied();
         self.config = fresh;

@@ -14,6 +14,7 @@ mod disk;
 mod sse;
 mod http_api;
 mod rights;
+mod reload;
 mod limits;
 mod hostile;
 mod watch;

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::{Api, asked_channel, refuse};
+use super::{Api, Granted, asked_channel, refuse};
 use crate::limits::Permit;
 use crate::log::window::{Follow, Merged, Most, Start};
 use crate::log::{Past, Since};
@@ -44,10 +44,29 @@ pub(super) async fn history(State(api): State<Arc<Api>>, request: Request<Body>)
 }
 
 async fn read(api: &Api, head: &Head, sender: Option<&Permit>) -> Result<Vec<u8>, Refused> {
+    loop {
+        let granted = asked_channel(api, head).await?;
+        let answer = read_granted(api, head, &granted, sender).await?;
+        // What was read while the rights changed is not given away by the old ones.
+        if granted.holds(api) {
+            return Ok(answer);
+        }
+    }
+}
+
+async fn read_granted(
+    api: &Api,
+    head: &Head,
+    granted: &Granted,
+    sender: Option<&Permit>,
+) -> Result<Vec<u8>, Refused> {
     let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, message);
-    let (claims, channel) = asked_channel(api, head).await?;
-    let rights = api.door.rights.load_full();
-    if !rights.history(&channel) {
+    let Granted {
+        claims,
+        channel,
+        rights,
+    } = granted;
+    if !rights.history(channel) {
         return Err(Refused::new(
             StatusCode::FORBIDDEN,
             "this channel gives no history",
@@ -65,7 +84,7 @@ async fn read(api: &Api, head: &Head, sender: Option<&Permit>) -> Result<Vec<u8>
         .map_err(|_| bad("last must be a number".into()))?;
     let most = last.unwrap_or(DEFAULT).min(api.limits.history);
     let asked = Asked {
-        channels: rights.resolve(&claims, &channel),
+        channels: rights.resolve(claims, channel),
         since,
         newest: last.is_some(),
         most,

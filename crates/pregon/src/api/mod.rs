@@ -19,6 +19,7 @@ use crate::hub::Hub;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::route::grant::Rights;
 use crate::session::command::check_name;
 use crate::transport::admit::{Door, Refused};
 use crate::transport::head::Head;
@@ -85,16 +86,35 @@ fn cors(door: &Arc<Door>) -> CorsLayer {
         ])
 }
 
+/// A request about a channel, which whoever made it may follow by these rights.
+struct Granted {
+    claims: Claims,
+    channel: String,
+    rights: Arc<Rights>,
+}
+
+impl Granted {
+    /// Whether the rights are those of now: what they granted is not given away otherwise.
+    fn holds(&self, api: &Api) -> bool {
+        api.door.desk.in_force(&self.rights)
+    }
+}
+
 /// Whose request it is, and the channel that it names, which they may follow.
-async fn asked_channel(api: &Api, head: &Head) -> Result<(Claims, String), Refused> {
+async fn asked_channel(api: &Api, head: &Head) -> Result<Granted, Refused> {
     let bad = |message: &str| Refused::new(StatusCode::BAD_REQUEST, message);
     let claims = api.door.claims(head, api.door.auth.required()).await?;
     let claims = claims.unwrap_or_default();
     let channel = head.query_first("channel");
     let channel = channel.ok_or_else(|| bad("name the channel: ?channel=…"))?;
     check_name(&channel).map_err(bad)?;
-    api.door.may_follow(&claims, &channel).await?;
-    Ok((claims, channel))
+    let rights = api.door.rights.load_full();
+    api.door.may_follow(&rights, &claims, &channel).await?;
+    Ok(Granted {
+        claims,
+        channel,
+        rights,
+    })
 }
 
 async fn not_found() -> Response {

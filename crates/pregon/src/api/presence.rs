@@ -19,11 +19,15 @@ pub(super) async fn presence(State(api): State<Arc<Api>>, request: Request<Body>
 }
 
 async fn members(api: &Api, head: &Head) -> Result<Vec<String>, Refused> {
-    let (_, channel) = asked_channel(api, head).await?;
-    if !api.door.rights.load().presence(&channel) {
-        let message = "this channel tells nobody who is in it";
-        return Err(Refused::new(StatusCode::FORBIDDEN, message));
+    loop {
+        let granted = asked_channel(api, head).await?;
+        if !granted.rights.presence(&granted.channel) {
+            let message = "this channel tells nobody who is in it";
+            return Err(Refused::new(StatusCode::FORBIDDEN, message));
+        }
+        let members = api.hub.members(&granted.channel);
+        if granted.holds(api) {
+            return Ok(members.iter().map(|client| client.to_string()).collect());
+        }
     }
-    let members = api.hub.members(&channel);
-    Ok(members.iter().map(|client| client.to_string()).collect())
 }

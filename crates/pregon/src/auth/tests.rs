@@ -146,6 +146,11 @@ async fn audience_and_issuer_count_only_when_configured() {
         verify(&strict("z", "me"), &hs256(&claims)).await.unwrap_err(),
         AuthError::Audience
     );
+    let several = json!({"aud": "y", "iss": ["you", "me"], "sub": 1});
+    assert_eq!(
+        verify(&strict("y", "me"), &hs256(&several)).await.unwrap_err(),
+        AuthError::Issuer
+    );
     assert_eq!(
         verify(&strict("y", "you"), &hs256(&claims)).await.unwrap_err(),
         AuthError::Issuer

@@ -163,7 +163,9 @@ impl Verifier {
         if !names(claims, "aud", self.audience.as_deref()) {
             return Err(AuthError::Audience);
         }
-        if !names(claims, "iss", self.issuer.as_deref()) {
+        // RFC 7519 §4.1.1: one text. In a list another issuer could stand beside the right one.
+        let several = self.issuer.is_some() && !claims.get("iss").is_some_and(Value::is_string);
+        if several || !names(claims, "iss", self.issuer.as_deref()) {
             return Err(AuthError::Issuer);
         }
         Ok(())

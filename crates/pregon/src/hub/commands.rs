@@ -10,7 +10,7 @@ use super::shard::Shard;
 use super::turns::reason_of;
 use crate::auth::Claims;
 use crate::session::answer;
-use crate::session::command::{self, Answer, Asked, Effect, Env, Question, Reply, Then, Waiting};
+use crate::session::command::{self, Answer, Ask, Asked, Effect, Env, Reply, Waiting};
 use crate::session::replay::From;
 
 impl Shard {
@@ -60,6 +60,7 @@ impl Shard {
         let rights = self.shared.rights.load();
         let env = Env {
             rights: &rights,
+            channels: &self.channels,
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
         };
@@ -77,16 +78,21 @@ impl Shard {
         let rights = self.shared.rights.load();
         let env = Env {
             rights: &rights,
+            channels: &self.channels,
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
         };
         let Some(conn) = conn::find_mut(&mut self.conns, key) else {
             return;
         };
-        let Some(then) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else {
+        let Some((then, by)) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else {
             return;
         };
-        let effect = answer::resume(then, answered, &env);
+        let anew = match Arc::ptr_eq(&by, &rights) {
+            true => Err(then),
+            false => answer::again(conn.session(then.asked().namespace), then, &env),
+        };
+        let effect = anew.unwrap_or_else(|then| answer::resume(then, answered, &env));
         self.effect(key, effect);
         self.take_inbox(key);
     }
@@ -100,7 +106,10 @@ impl Shard {
                 let members = self.shared.presence.members(&channel);
                 self.reply(key, asked, &Reply::Members(members));
             }
-            Effect::Ask(asked) => self.ask(key, asked.0, asked.1),
+            Effect::Ask(ask) => self.ask(key, *ask),
+            Effect::Refresh(asked) => self.refresh(key, asked),
+            Effect::Refreshed { asked, outcomes } => self.refreshed(key, asked, outcomes),
+            Effect::Refused { asked, channel } => self.refused(key, asked, &channel),
             Effect::Authenticate { asked, claims } => self.authenticate(key, asked, claims),
             Effect::Connect {
                 namespace,
@@ -125,7 +134,9 @@ impl Shard {
         }
     }
 
-    pub(super) fn ask(&mut self, key: Key, question: Question, then: Then) {
+    pub(super) fn ask(&mut self, key: Key, ask: Ask) {
+        let Ask { question, then, by } = ask;
+        let then = (then, by);
         let Some(conn) = self.conn(key) else { return };
         match &mut conn.waiting {
             Some(waiting) => waiting.then = Some(then),
@@ -152,20 +163,20 @@ impl Shard {
         let Some(session) = self.conn(key).and_then(|conn| conn.session_mut(asked.namespace)) else {
             return;
         };
-        let before = std::mem::replace(&mut session.claims, claims);
+        session.claims = claims;
         self.enter_presence(key, asked.namespace);
         if let Some(from) = waited {
             if let Some(conn) = self.conn(key) {
                 conn.phase = Phase::Open;
             }
             self.open(key, &channels, from, Vec::new());
-        } else {
-            self.refreshed(key, asked.namespace, &before);
-            for channel in &channels {
-                self.follow(key, asked.namespace, channel, From::Now);
-            }
+            return self.reply(key, asked, &Reply::Done);
         }
-        self.reply(key, asked, &Reply::Done);
+        self.watch_expiry(key);
+        for channel in &channels {
+            self.follow(key, asked.namespace, channel, From::Now);
+        }
+        self.refresh(key, asked);
     }
 
     /// Tells a client what became of its command. A bare endpoint has no words for it: a refusal ends it.

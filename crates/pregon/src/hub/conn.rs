@@ -14,10 +14,10 @@ use super::channels::{ChannelKey, Subscription};
 use super::encoded::{Codec, Variant};
 use super::engine::Engine;
 use super::link::Link;
+use super::rooms::Rooms;
 use super::socket::Written;
 use crate::limits::{Meter, Permit};
 use crate::metrics::Transport;
-use crate::route::Template;
 use crate::session::Session;
 use crate::session::command::Waiting;
 use crate::session::replay::{From, Replay};
@@ -34,7 +34,7 @@ pub struct Conn {
     /// The session that this WebSocket wants to take over, for a probe.
     pub probes: Option<Key>,
     /// The channel of a room, where the clients of a bare endpoint may join some.
-    pub rooms: Option<Arc<Template>>,
+    pub rooms: Option<Arc<Rooms>>,
     pub decoder: Decoder,
     /// What is not written yet; `None` means live: batches go straight to the link.
     pub backlog: Option<Box<Backlog>>,

@@ -11,7 +11,7 @@ use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
 use crate::log::Position;
 use crate::log::window::Most;
-use crate::session::command::{Asked, Question, Reply, Then, Wish};
+use crate::session::command::{Ask, Asked, Question, Reply, Then, Wish};
 use crate::session::history::Request;
 use crate::session::recovery::Kept;
 use crate::session::replay::{From, Plan, Replay, plan};
@@ -26,13 +26,14 @@ impl Shard {
             channels,
             from,
             alias,
+            ..
         } = wish;
         let (channels, from) = (channels.as_slice(), *from);
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
         if from != From::Now && self.codec(key) == Some(Codec::Engine) {
-            return self.join_with_history(key, asked, channels, from, now);
+            return self.join_with_history(key, asked, wish, now);
         }
         let plans = channels
             .iter()
@@ -59,7 +60,8 @@ impl Shard {
     }
 
     /// Socket.IO has no word for a replayed event: the past travels in the ack, and events are what is new.
-    fn join_with_history(&mut self, key: Key, asked: Asked, channels: &[Arc<str>], from: From, now: u64) {
+    fn join_with_history(&mut self, key: Key, asked: Asked, wish: &Wish, now: u64) {
+        let (channels, from) = (wish.channels.as_slice(), wish.from);
         for channel in channels {
             self.follow(key, asked.namespace, channel, From::Now);
         }
@@ -77,10 +79,12 @@ impl Shard {
         let Some(history) = request.here(&self.shared.past) else {
             let then = Then::Subscribed {
                 asked,
+                wish: wish.clone(),
                 position,
                 since,
             };
-            return self.ask(key, Question::History(request), then);
+            let (question, by) = (Question::History(request), self.shared.rights.load_full());
+            return self.ask(key, Ask { question, then, by });
         };
         let reply = Reply::Subscribed {
             position,
@@ -116,7 +120,8 @@ impl Shard {
             .channels
             .find(channel)
             .and_then(|known| conn.subscription(known));
-        if let Some(known) = known {
+        if let Some(&known) = known {
+            self.doubts.forget(key, namespace, known.channel);
             return Some(known.after);
         }
         let session = conn.session_mut(namespace)?;
@@ -266,6 +271,7 @@ impl Shard {
             if let Some(backlog) = &mut conn.backlog {
                 backlog.replays.iter_mut().for_each(|replay| replay.forget(&name));
             }
+            self.doubts.forget(key, namespace, subscription.channel);
             self.leave_channel(subscription);
             self.shared.presence.leave(&name, &member);
             self.keep(key, namespace);
@@ -303,6 +309,7 @@ impl Shard {
             return;
         };
         for subscription in std::mem::take(&mut session.subscriptions) {
+            self.doubts.forget(key, namespace, subscription.channel);
             self.leave_channel(subscription);
         }
     }

@@ -34,11 +34,15 @@ const SSE_RETRY: u64 = 1000;
 
 impl Shard {
     pub(super) fn adopt(&mut self, mut newcomer: Newcomer) {
-        let channels = std::mem::take(&mut newcomer.channels);
+        let mut channels = std::mem::take(&mut newcomer.channels);
         let rooms = std::mem::take(&mut newcomer.joins);
         let greeting = std::mem::take(&mut newcomer.greeting);
         let mut leftover = std::mem::take(&mut newcomer.leftover);
         let from = newcomer.from;
+        if newcomer.joined {
+            let joined = self.shared.rights.load().join(&newcomer.claims);
+            channels.extend(joined.into_iter().map(Arc::from));
+        }
         let Some(key) = self.place(newcomer) else { return };
         self.begin(key, &channels, from, greeting);
         self.join_rooms(key, rooms);

@@ -47,15 +47,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::abort;
 use crate::auth::{Claims, Revoked};
-use crate::desk::Desk;
+use crate::desk::{Desk, Round};
 use crate::limits::{Clock, Permit, Rate};
 use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
-use crate::route::Template;
 use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
 use crate::session::recovery::Sessions;
@@ -69,6 +68,8 @@ use orders::{Given, Order};
 use pregon_wire::codes::Code;
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
+pub use rights::Doubt;
+use rooms::Rooms;
 use shard::Shard;
 use sid::Sid;
 use tokio::sync::oneshot;
@@ -114,6 +115,8 @@ pub struct Newcomer {
     pub claims: Claims,
     /// Channels that the session follows from the start.
     pub channels: Vec<Arc<str>>,
+    /// It follows what its claims join too, by the rights of the moment when it begins.
+    pub joined: bool,
     /// Where they begin.
     pub from: From,
     /// A first-message token must come before anything else.
@@ -121,7 +124,7 @@ pub struct Newcomer {
     /// What stands above Engine.IO, and what the request's own token says.
     pub engine: Option<(App, Result<Claims, String>)>,
     /// The channel of a room, on endpoints that have some.
-    pub rooms: Option<Arc<Template>>,
+    pub rooms: Option<Arc<Rooms>>,
     /// Rooms that the request asks for.
     pub joins: Vec<String>,
     /// The answer to the request. The shard writes it, once the session follows its channels: whoever has the answer misses
@@ -147,7 +150,8 @@ enum Message {
     Answer(Key, Answer),
     Fetched(Key, Box<Fetched>),
     Drain(Duration),
-    Recheck,
+    Recheck(Arc<Round>),
+    Settled(Arc<Round>, Box<Doubt>, Option<bool>),
     Look(Look, oneshot::Sender<Seen>),
     /// The operator denies other addresses than before.
     Denied,
@@ -205,6 +209,11 @@ impl ShardHandle {
     /// Brings the answer to a session's question.
     pub fn answer(&self, key: Key, answer: Answer) {
         self.tell(Message::Answer(key, answer));
+    }
+
+    /// Brings what the database says of a doubt; `None` if it cannot be asked.
+    pub fn settled(&self, round: Arc<Round>, doubt: Doubt, word: Option<bool>) {
+        self.tell(Message::Settled(round, Box::new(doubt), word));
     }
 
     /// Brings a piece of a session's replay.
@@ -271,6 +280,8 @@ pub struct Hub {
     shared: Arc<Shared>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Closed while the rights change, so that whoever was let in by the old ones is with its shard before they are asked again.
+    gate: RwLock<()>,
 }
 
 impl Hub {
@@ -281,6 +292,7 @@ impl Hub {
             shared: Arc::clone(&shared),
             shards: Vec::new(),
             threads: Mutex::default(),
+            gate: RwLock::default(),
         };
         let mut led = Vec::new();
         for number in 0..shared.shards {
@@ -393,10 +405,14 @@ impl Hub {
         }
     }
 
-    /// Holds every session's channels against the present rights.
-    pub fn recheck(&self) {
+    /// Puts rights in force, and holds every session's channels against them.
+    pub fn replace_rights(&self, rights: Rights) {
+        let rights = Arc::new(rights);
+        let _closed = self.gate.write();
+        self.shared.rights.store(Arc::clone(&rights));
+        let round = Round::reload(rights);
         for shard in &self.shards {
-            shard.tell(Message::Recheck);
+            shard.tell(Message::Recheck(Arc::clone(&round)));
         }
     }
 
@@ -405,6 +421,12 @@ impl Hub {
         for shard in &self.shards {
             shard.tell(Message::Denied);
         }
+    }
+
+    /// Keeps the rights in force for whoever was let in by them, as long as it takes to hand it over; `None` if they are not any more.
+    pub fn holds(&self, rights: &Arc<Rights>) -> Option<RwLockReadGuard<'_, ()>> {
+        let open = self.gate.read();
+        self.shared.desk.in_force(rights).then_some(open)
     }
 
     /// Waits for the threads to end; blocks.

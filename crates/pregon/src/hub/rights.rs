@@ -1,75 +1,260 @@
 //! Rights that change while a session lives: with a fresh token, or with a new configuration.
+//!
+//! After a reload every session is held against the new rights, some connections in each round so that nobody waits for it. What the
+//! claims alone decide takes effect at once; where the database decides, the session is in doubt until the desk has asked, and loses
+//! the channel if the answer is no. A fresh token is answered when all that was asked because of it is known.
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+use pregon_wire::codes::Code;
 use pregon_wire::socketio::{command, room};
 use pregon_wire::{codes, plain};
 
 use super::Key;
+use super::channels::ChannelKey;
+use super::conn::{self, Conn};
 use super::encoded::Codec;
 use super::shard::Shard;
-use crate::auth::Claims;
+use crate::desk::Round;
 use crate::event::Data;
 use crate::metrics::Reason;
-use crate::route::grant::Decision;
+use crate::route::grant::{Decision, Rights, SqlQuestion, render_all};
 use crate::session::Session;
+use crate::session::answer::NOT_YOU;
+use crate::session::command::{Ask, Asked, Question, Reply, Then};
 
-impl Shard {
-    /// What the fresh claims do not grant is lost. What the database granted stays if it would be asked the same.
-    pub(super) fn refreshed(&mut self, key: Key, namespace: u8, before: &Claims) {
-        let rights = self.shared.rights.load_full();
-        self.watch_expiry(key);
-        let Some(session) = self
-            .conns
-            .get(key.index as usize)
-            .and_then(|conn| conn.session(namespace))
-        else {
-            return;
-        };
-        let mut lost = Vec::new();
-        for name in self.granted(session) {
-            let kept = match rights.subscribe(&session.claims, &name) {
-                Decision::Allow => true,
-                Decision::Deny(_) => false,
-                question @ Decision::Ask(_) => rights.subscribe(before, &name) == question,
-            };
-            if !kept {
-                lost.push(name);
-            }
-        }
-        for channel in lost {
-            self.lose(key, namespace, &channel);
+/// Places of connections that are looked at in one round.
+const PAGE: usize = 64;
+
+/// New rights, and how far a shard has come with them.
+pub(super) struct Walk {
+    round: Arc<Round>,
+    next: usize,
+}
+
+/// What the database has to say before it is known whether these sessions may go on following.
+pub struct Doubt {
+    /// One yes is enough.
+    pub questions: Vec<SqlQuestion>,
+    followers: Vec<Follower>,
+}
+
+/// A session that follows a channel.
+type Place = (Key, u8, ChannelKey);
+
+struct Follower {
+    place: Place,
+    number: u64,
+}
+
+/// The doubts of a shard, each with a number: the answer to an earlier question is not that to a later one.
+#[derive(Default)]
+pub(super) struct Doubts {
+    raised: u64,
+    open: HashMap<Place, u64>,
+}
+
+impl Doubts {
+    fn raise(&mut self, place: Place) -> Follower {
+        self.raised += 1;
+        self.open.insert(place, self.raised);
+        Follower {
+            place,
+            number: self.raised,
         }
     }
 
-    /// Rights have changed: sessions lose what they may no longer follow. Endpoints grant their own channels, and what the
-    /// database was asked for is asked again with the next connection.
-    pub(super) fn recheck(&mut self) {
-        let rights = self.shared.rights.load_full();
-        let mut lost = Vec::new();
-        for (_, conn) in &self.conns {
-            if !matches!(conn.variant.codec, Codec::Plain | Codec::Sse | Codec::Engine) {
-                continue;
-            }
-            for session in &conn.sessions {
-                for name in self.granted(session) {
-                    if matches!(rights.subscribe(&session.claims, &name), Decision::Deny(_)) {
-                        lost.push((conn.key, session.namespace, name));
-                    }
+    /// Whether this is the doubt that is open; it is no longer.
+    fn settle(&mut self, follower: &Follower) -> bool {
+        let open = self.open.get(&follower.place) == Some(&follower.number);
+        if open {
+            self.open.remove(&follower.place);
+        }
+        open
+    }
+
+    /// The session follows the channel by a right of now, or no longer.
+    pub(super) fn forget(&mut self, key: Key, namespace: u8, channel: ChannelKey) {
+        if !self.open.is_empty() {
+            self.open.remove(&(key, namespace, channel));
+        }
+    }
+}
+
+/// Why a session loses a channel.
+#[derive(Clone, Copy)]
+enum Why {
+    Denied,
+    /// Nobody can say whether it still may.
+    Unknown,
+}
+
+impl Shard {
+    /// Rights have changed: everybody is held against them, from the next round on.
+    pub(super) fn recheck(&mut self, round: Arc<Round>) {
+        let before = self.walk.replace(Walk { round, next: 0 });
+        if let Some(before) = before {
+            before.round.give_way();
+        }
+    }
+
+    /// Holds the next connections against the new rights.
+    pub(super) fn walk(&mut self) {
+        let Some(mut walk) = self.walk.take() else { return };
+        let end = walk.next + PAGE;
+        let page = (walk.next..end).filter_map(|place| self.conns.get(place));
+        let sessions: Vec<(Key, u8)> = page
+            .flat_map(|conn| conn.sessions.iter().map(|session| (conn.key, session.namespace)))
+            .collect();
+        let mut doubts: HashMap<Vec<SqlQuestion>, Vec<Follower>> = HashMap::new();
+        walk.round.looked_at(sessions.len());
+        for (key, namespace) in sessions {
+            for (channel, questions) in self.hold(key, namespace, &walk.round) {
+                if let Some(channel) = self.channels.find(&channel) {
+                    let follower = self.doubts.raise((key, namespace, channel));
+                    doubts.entry(questions).or_default().push(follower);
                 }
             }
         }
-        for (key, namespace, channel) in lost {
-            self.lose(key, namespace, &channel);
+        if !doubts.is_empty() {
+            let doubts = doubts
+                .into_iter()
+                .map(|(questions, followers)| Doubt { questions, followers });
+            let (round, handle) = (Arc::clone(&walk.round), self.handle.clone());
+            self.shared.desk.ask_again(round, doubts.collect(), handle);
+        }
+        if end < self.conns.capacity() {
+            walk.next = end;
+            self.walk = Some(walk);
         }
     }
 
-    /// The channels that a session follows by its rights: not those by which back ends reach its socket.
-    fn granted(&self, session: &Session) -> Vec<Arc<str>> {
+    /// Takes away what the claims do not grant; gives back what the database has to decide.
+    fn hold(&mut self, key: Key, namespace: u8, round: &Round) -> Vec<(Arc<str>, Vec<SqlQuestion>)> {
+        let Some(conn) = conn::find(&self.conns, key) else {
+            return Vec::new();
+        };
+        let Some(session) = conn.session(namespace) else {
+            return Vec::new();
+        };
+        let (mut lost, mut asked, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for name in self.granted(conn, session) {
+            match round.rights.subscribe(&session.claims, &name) {
+                Decision::Allow => kept.push(name),
+                Decision::Deny(_) => lost.push(name),
+                Decision::Ask(questions) => asked.push((name, questions)),
+            }
+        }
+        for name in kept {
+            if let Some(channel) = self.channels.find(&name) {
+                self.doubts.forget(key, namespace, channel);
+            }
+        }
+        for channel in lost {
+            round.lost();
+            self.lose(key, namespace, &channel, Why::Denied);
+        }
+        asked
+    }
+
+    /// The database has spoken.
+    pub(super) fn settled(&mut self, round: &Round, doubt: Doubt, word: Option<bool>) {
+        for follower in doubt.followers {
+            if !self.doubts.settle(&follower) || word == Some(true) {
+                continue;
+            }
+            let (key, namespace, channel) = follower.place;
+            let name = self.channels.name(channel);
+            let why = if word.is_some() { Why::Denied } else { Why::Unknown };
+            round.lost();
+            self.lose(key, namespace, &name, why);
+        }
+    }
+
+    /// A fresh token: what its claims do not grant is lost, and the database is asked again for all that it decides.
+    pub(super) fn refresh(&mut self, key: Key, asked: Asked) {
+        let by = self.shared.rights.load_full();
+        let round = Round::session(Arc::clone(&by));
+        let channels = self.hold(key, asked.namespace, &round);
+        if channels.is_empty() {
+            return self.reply(key, asked, &Reply::Done);
+        }
+        for (name, _) in &channels {
+            // Asked by the claims that it had before, and so no longer of interest.
+            if let Some(channel) = self.channels.find(name) {
+                self.doubts.forget(key, asked.namespace, channel);
+            }
+        }
+        let (question, then) = (Question::MayEach(channels), Then::Refreshed(asked));
+        self.ask(key, Ask { question, then, by });
+    }
+
+    /// What the database says of a session with a fresh token. What it could not be asked is asked again beside.
+    pub(super) fn refreshed(
+        &mut self,
+        key: Key,
+        asked: Asked,
+        outcomes: Vec<(Arc<str>, Result<bool, String>)>,
+    ) {
+        let rights = self.shared.rights.load_full();
+        let mut doubts = Vec::new();
+        for (name, outcome) in outcomes {
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => self.lose(key, asked.namespace, &name, Why::Denied),
+                Err(_) => doubts.extend(self.doubt(key, asked.namespace, &name, &rights)),
+            }
+        }
+        if !doubts.is_empty() {
+            let (round, handle) = (Round::session(rights), self.handle.clone());
+            self.shared.desk.ask_again(round, doubts, handle);
+        }
+        self.reply(key, asked, &Reply::Done);
+    }
+
+    fn doubt(&mut self, key: Key, namespace: u8, name: &str, rights: &Rights) -> Option<Doubt> {
+        let session = conn::find(&self.conns, key)?.session(namespace)?;
+        let channel = self.channels.find(name)?;
+        session.subscription(channel)?;
+        let Decision::Ask(questions) = rights.subscribe(&session.claims, name) else {
+            return None;
+        };
+        let follower = self.doubts.raise((key, namespace, channel));
+        Some(Doubt {
+            questions,
+            followers: vec![follower],
+        })
+    }
+
+    /// The database denies a subscribe: whoever follows the channel from before does so no longer.
+    pub(super) fn refused(&mut self, key: Key, asked: Asked, channel: &str) {
+        let follows = conn::find(&self.conns, key)
+            .and_then(|conn| conn.session(asked.namespace))
+            .zip(self.channels.find(channel))
+            .is_some_and(|(session, channel)| session.subscription(channel).is_some());
+        if follows {
+            self.lose(key, asked.namespace, channel, Why::Denied);
+        }
+        self.reply(key, asked, &Reply::refused(&codes::FORBIDDEN, NOT_YOU));
+    }
+
+    /// The channels that a session follows by its rights: neither those by which back ends reach its socket, nor those that its
+    /// endpoint grants.
+    fn granted(&self, conn: &Conn, session: &Session) -> Vec<Arc<str>> {
         let names = session
             .subscriptions
             .iter()
             .map(|s| self.channels.name(s.channel));
+        if conn.variant.codec == Codec::Bare {
+            let Some(rooms) = &conn.rooms else {
+                return Vec::new();
+            };
+            let own = render_all(&rooms.own, &session.claims);
+            return names
+                .filter(|name| !own.iter().any(|own| **own == **name))
+                .collect();
+        }
         let own = |name: &Arc<str>| match &session.named {
             Some(named) => room::is_own(name, &named.sid),
             None => false,
@@ -77,21 +262,40 @@ impl Shard {
         names.filter(|name| !own(name)).collect()
     }
 
-    fn lose(&mut self, key: Key, namespace: u8, channel: &str) {
+    fn lose(&mut self, key: Key, namespace: u8, channel: &str, why: Why) {
         self.shared.metrics.dropped(Reason::Forbidden);
-        let codec = self.conn(key).map(|conn| conn.variant.codec);
-        if codec == Some(Codec::Sse) {
-            return self.close(key, &codes::CLOSE_FORBIDDEN, "");
+        let (code, close, message) = words(why, channel);
+        match self.conn(key).map(|conn| conn.variant.codec) {
+            None => {}
+            // Neither has words for one channel of several.
+            Some(Codec::Sse | Codec::Bare) => self.close(key, close, ""),
+            Some(Codec::Engine) => {
+                self.unsubscribe(key, channel);
+                let mut json = Vec::new();
+                command::error(code, &message, &mut json);
+                self.emit(key, namespace, "error", &Data::Json(json.into()));
+            }
+            Some(_) => {
+                self.unsubscribe(key, channel);
+                let mut json = Vec::new();
+                plain::lost(channel, code, &message, &mut json);
+                self.say(key, &json);
+            }
         }
-        self.unsubscribe(key, channel);
-        let message = format!("channel {channel} is no longer granted");
-        if codec == Some(Codec::Engine) {
-            let mut json = Vec::new();
-            command::error(&codes::FORBIDDEN, &message, &mut json);
-            return self.emit(key, namespace, "error", &Data::Json(json.into()));
-        }
-        let mut json = Vec::new();
-        plain::lost(channel, &codes::FORBIDDEN, &message, &mut json);
-        self.say(key, &json);
+    }
+}
+
+fn words(why: Why, channel: &str) -> (&'static Code, &'static Code, String) {
+    match why {
+        Why::Denied => (
+            &codes::FORBIDDEN,
+            &codes::CLOSE_FORBIDDEN,
+            format!("channel {channel} is no longer granted"),
+        ),
+        Why::Unknown => (
+            &codes::UNAVAILABLE,
+            &codes::CLOSE_INTERNAL,
+            format!("whether channel {channel} is still granted could not be asked: subscribe again later"),
+        ),
     }
 }

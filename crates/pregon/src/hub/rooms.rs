@@ -22,9 +22,21 @@ struct Said<'a> {
     room: Option<Cow<'a, str>>,
 }
 
-/// The channel of a room, by the endpoint's template.
-pub fn channel_of(rooms: &Template, room: &str) -> Option<String> {
-    rooms.render(&|name| (name == "room" && !room.is_empty()).then_some(Cow::Borrowed(room)))
+/// The rooms of an endpoint.
+#[derive(Debug)]
+pub struct Rooms {
+    /// The channel of a room.
+    pub channel: Template,
+    /// The endpoint's own channels: these it grants by itself.
+    pub own: Vec<Template>,
+}
+
+impl Rooms {
+    /// The channel of a room. A client names it as it would in a subscribe: the rules judge the whole name.
+    pub fn channel_of(&self, room: &str) -> Option<String> {
+        self.channel
+            .render(&|name| (name == "room" && !room.is_empty()).then_some(Cow::Borrowed(room)))
+    }
 }
 
 impl Shard {
@@ -37,7 +49,7 @@ impl Shard {
             return;
         };
         let Some(room) = said.room else { return };
-        let Some(channel) = channel_of(&rooms, &room) else {
+        let Some(channel) = rooms.channel_of(&room) else {
             return self.refuse_room(key, &codes::FORBIDDEN, "");
         };
         let command = match &*said.kind {

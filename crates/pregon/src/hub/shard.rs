@@ -19,6 +19,7 @@ use super::channels::Channels;
 use super::conn::{self, Conn};
 use super::encoded::Encoder;
 use super::orders::Orders;
+use super::rights::{Doubts, Walk};
 use super::timers::Timers;
 use super::written::Written;
 use super::{Key, Message, ShardHandle, Shared};
@@ -66,6 +67,9 @@ pub(super) struct Shard {
     waiting: VecDeque<Message>,
     pub(super) orders: Orders,
     pub(super) written: Written,
+    /// New rights, and how far the sessions were held against them.
+    pub(super) walk: Option<Walk>,
+    pub(super) doubts: Doubts,
     /// When the last round ended.
     pub(super) rested: Instant,
     /// When the thread looks again by itself.
@@ -139,6 +143,8 @@ impl Shard {
             waiting: VecDeque::new(),
             orders: Orders::new(orders),
             written,
+            walk: None,
+            doubts: Doubts::default(),
             rested: Instant::now(),
             until: None,
             now,
@@ -150,6 +156,7 @@ impl Shard {
     /// All of a round but the sockets.
     pub(super) fn round(&mut self) {
         self.messages();
+        self.walk();
         self.fan_out();
         self.due();
         self.send_more();
@@ -164,7 +171,7 @@ impl Shard {
 
     /// Whether there is more to do at once.
     pub(super) fn has_more(&self) -> bool {
-        !self.ready.is_empty() || !self.reread.is_empty() || !self.waiting.is_empty()
+        !self.ready.is_empty() || !self.reread.is_empty() || !self.waiting.is_empty() || self.walk.is_some()
     }
 
     fn patience(&mut self) -> Option<Duration> {
@@ -200,13 +207,18 @@ impl Shard {
 
     fn messages(&mut self) {
         self.waiting.extend(self.inbox.try_iter());
-        let mut newcomers = 0;
+        let (mut newcomers, mut postponed) = (0, false);
         for _ in 0..self.waiting.len() {
             let Some(message) = self.waiting.pop_front() else {
                 break;
             };
             match message {
-                Message::Adopt(_) if newcomers >= NEWCOMERS => self.waiting.push_back(message),
+                Message::Adopt(_) if newcomers >= NEWCOMERS => {
+                    postponed = true;
+                    self.waiting.push_back(message);
+                }
+                // Newcomers before it were let in by the old rights: it has to find them.
+                Message::Recheck(_) if postponed => self.waiting.push_back(message),
                 Message::Adopt(newcomer) => {
                     newcomers += 1;
                     self.adopt(*newcomer);
@@ -220,7 +232,8 @@ impl Shard {
                 Message::Answer(key, answer) => self.answered(key, answer),
                 Message::Fetched(key, fetched) => self.fetched(key, *fetched),
                 Message::Drain(over) => self.drain(over),
-                Message::Recheck => self.recheck(),
+                Message::Recheck(round) => self.recheck(round),
+                Message::Settled(round, doubt, word) => self.settled(&round, *doubt, word),
                 Message::Look(look, reply) => self.look(&look, reply),
                 Message::Denied => self.close_denied(),
                 Message::End(keys, code) => self.end(&keys, code),

@@ -23,7 +23,7 @@ use crate::event::Data;
 use crate::log::Position;
 use crate::metrics::Reason;
 use crate::session::answer;
-use crate::session::command::{Asked, Reply};
+use crate::session::command::{Asked, Env, Reply};
 use crate::session::recovery::{Recalled, Recovery};
 use crate::session::{Named, Session};
 
@@ -134,7 +134,21 @@ impl Shard {
             handshake => handshake.clone(),
         };
         let given = packet.data.unwrap_or("{}").into();
-        let effect = answer::connect(namespace, auth.token.as_deref(), &handshake, given, recovery);
+        let rights = self.shared.rights.load();
+        let env = Env {
+            rights: &rights,
+            channels: &self.channels,
+            limits: &self.shared.limits,
+            metrics: &self.shared.metrics,
+        };
+        let effect = answer::connect(
+            namespace,
+            auth.token.as_deref(),
+            &handshake,
+            given,
+            recovery,
+            &env,
+        );
         self.effect(key, effect);
     }
 

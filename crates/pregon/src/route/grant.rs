@@ -29,27 +29,61 @@ pub enum Decision {
     Allow,
     /// No, with a reason for the log; clients only learn that it is forbidden.
     Deny(&'static str),
-    /// Yes if the database says so.
-    Ask(SqlQuestion),
+    /// Yes if the database says so to one of these.
+    Ask(Vec<SqlQuestion>),
+}
+
+impl Decision {
+    /// One of two ways is enough.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Allow, _) | (_, Self::Allow) => Self::Allow,
+            (Self::Ask(mut own), Self::Ask(others)) => {
+                own.extend(others);
+                Self::Ask(own)
+            }
+            (asks @ Self::Ask(_), Self::Deny(_)) | (Self::Deny(_), asks @ Self::Ask(_)) => asks,
+            (deny @ Self::Deny(_), Self::Deny(_)) => deny,
+        }
+    }
 }
 
 /// A query whose first column of its first row must be true.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SqlQuestion {
+    /// The name of its `[[channel]]`, for the log.
+    pub section: Arc<str>,
     /// With `$1`, `$2`, …
-    pub sql: String,
+    pub sql: Arc<str>,
     /// As texts, in the order of the numbers.
     pub params: Vec<String>,
+}
+
+/// The query of a `[[channel]]`.
+#[derive(Debug)]
+struct Query {
+    numbered: Arc<str>,
+    names: Vec<String>,
+}
+
+impl Query {
+    fn parse(sql: &str) -> Result<Self, SqlError> {
+        let query = NamedSql::select(sql)?;
+        Ok(Self {
+            numbered: query.numbered().into(),
+            names: query.names().to_vec(),
+        })
+    }
 }
 
 /// The rules of one `[[channel]]`.
 #[derive(Debug)]
 struct ChannelRule {
     /// Its section's name as it was written.
-    name: String,
+    name: Arc<str>,
     pattern: Pattern,
     subscribe: Option<Expr>,
-    allow_sql: Option<NamedSql>,
+    allow_sql: Option<Query>,
     publish: Option<Expr>,
     follow: Vec<Template>,
     volatile: Vec<String>,
@@ -65,10 +99,10 @@ impl ChannelRule {
                 .transpose()
         };
         Ok(Self {
-            name: channel.name.clone(),
+            name: channel.name.as_str().into(),
             pattern: Pattern::parse(&channel.name)?,
             subscribe: expr(&channel.subscribe)?,
-            allow_sql: channel.allow_sql.as_deref().map(NamedSql::select).transpose()?,
+            allow_sql: channel.allow_sql.as_deref().map(Query::parse).transpose()?,
             publish: expr(&channel.publish)?,
             follow: templates(&channel.follow)?,
             volatile: channel.volatile.clone(),
@@ -89,7 +123,7 @@ impl ChannelRule {
         }
         match &self.allow_sql {
             None => Decision::Allow,
-            Some(query) => ask(query, &scope),
+            Some(query) => ask(&self.name, query, &scope),
         }
     }
 }
@@ -139,13 +173,12 @@ impl Rights {
         {
             return Decision::Allow;
         }
-        if self.is_followed(claims, channel) {
-            return Decision::Allow;
-        }
-        let Some((rule, captured)) = self.rule(channel) else {
-            return Decision::Deny("no channel section fits and no claim joins it");
+        let own = match self.rule(channel) {
+            Some((rule, captured)) => rule.allows(claims, &captured),
+            None => Decision::Deny("no channel section fits and no claim joins it"),
         };
-        rule.allows(claims, &captured)
+        self.led(claims, channel)
+            .fold(own, |decision, (_, led)| decision.or(led))
     }
 
     /// Which part of the configuration decides whether these claims may follow a channel.
@@ -158,8 +191,9 @@ impl Rights {
         if let Some(template) = templates.iter().find(joins) {
             return format!("[auth] {key} = \"{}\"", template.source());
         }
-        if self.is_followed(claims, channel) {
-            return "the `follow` of a [[channel]]".into();
+        let mut led = self.led(claims, channel);
+        if let Some((rule, _)) = led.find(|(_, decision)| !matches!(decision, Decision::Deny(_))) {
+            return format!("the `follow` of [[channel]] name = \"{}\"", rule.name);
         }
         match self.rule(channel) {
             Some((rule, _)) => format!("[[channel]] name = \"{}\"", rule.name),
@@ -167,15 +201,19 @@ impl Rights {
         }
     }
 
-    /// Whether a name that stands for several channels brings these claims to this one.
-    fn is_followed(&self, claims: &Claims, channel: &str) -> bool {
-        let leads_here = |rule: &&ChannelRule| {
+    /// The names that stand for several channels and bring these claims to this one, with what their sections say.
+    fn led<'r>(
+        &'r self,
+        claims: &'r Claims,
+        channel: &'r str,
+    ) -> impl Iterator<Item = (&'r ChannelRule, Decision)> {
+        let leads_here = move |rule: &&ChannelRule| {
             let mut rendered = rule.follow.iter().filter_map(|template| render(template, claims));
             rendered.any(|name| name == channel)
         };
-        let mut rules = self.channels.iter().filter(|rule| !rule.follow.is_empty());
-        // What the section captures of its name is nowhere else to be had, so that only fixed names lead anywhere.
-        rules.any(|rule| leads_here(&rule) && rule.allows(claims, &[]) == Decision::Allow)
+        // What the section captures of its name is nowhere else to be had: `check` lets no rule of such a section look at it.
+        let rules = self.channels.iter().filter(leads_here);
+        rules.map(|rule| (rule, rule.allows(claims, &[])))
     }
 
     /// May they publish on this channel? Those who may follow it, and whom its `publish` condition names.
@@ -253,17 +291,18 @@ fn render(template: &Template, claims: &Claims) -> Option<String> {
 }
 
 /// A question with a missing value is not asked: NULL must not slip through an `IS NOT DISTINCT FROM`.
-fn ask(query: &NamedSql, scope: &Scope<'_>) -> Decision {
+fn ask(section: &Arc<str>, query: &Query, scope: &Scope<'_>) -> Decision {
     let params: Option<Vec<String>> = query
-        .names()
+        .names
         .iter()
         .map(|name| scope.sql_text(name).filter(|value| !value.is_empty()))
         .collect();
     match params {
-        Some(params) => Decision::Ask(SqlQuestion {
-            sql: query.numbered(),
+        Some(params) => Decision::Ask(vec![SqlQuestion {
+            section: Arc::clone(section),
+            sql: Arc::clone(&query.numbered),
             params,
-        }),
+        }]),
         None => Decision::Deny("a claim that the channel's query needs is missing"),
     }
 }

@@ -294,10 +294,11 @@ fn conditions_and_queries_decide_about_the_rest() {
     ));
     assert_eq!(
         rights.subscribe(&ana, "conversation_9"),
-        Decision::Ask(SqlQuestion {
+        Decision::Ask(vec![SqlQuestion {
+            section: "conversation_{id}".into(),
             sql: "SELECT true FROM c WHERE id = $1 AND user_id = $2".into(),
             params: vec!["9".into(), "123".into()],
-        })
+        }])
     );
     assert!(
         matches!(

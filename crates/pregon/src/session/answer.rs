@@ -2,10 +2,16 @@
 
 use pregon_wire::codes;
 
-use super::command::{Answer, Asked, Effect, Env, Question, Reply, Then, ask, forbid, refuse};
+use super::Session;
+use super::command::{
+    Answer, Asked, Effect, Env, Question, Reply, Then, ask, decide_publish, presence, refuse, subscribe,
+};
 use super::recovery::Recovery;
 use crate::auth::{AuthError, Claims};
 use crate::metrics::Reason;
+
+/// What a client learns whose right the database denies.
+pub const NOT_YOU: &str = "the rights of this channel do not include you";
 
 /// A token for a new session in a namespace: verified first, if there is one of its own.
 pub fn connect(
@@ -14,6 +20,7 @@ pub fn connect(
     handshake: &Result<Claims, String>,
     auth: Box<str>,
     recovery: Option<Recovery>,
+    env: &Env<'_>,
 ) -> Effect {
     match (token, handshake) {
         (Some(token), _) => ask(
@@ -25,14 +32,40 @@ pub fn connect(
                 auth,
                 recovery,
             },
+            env,
         ),
-        (None, Ok(claims)) => connected(namespace, claims.clone(), auth, recovery),
+        (None, Ok(claims)) => connected(namespace, claims.clone(), auth, recovery, env),
         (None, Err(message)) => Effect::Refuse {
             namespace,
             code: &codes::UNAUTHORIZED,
             message: message.clone(),
         },
     }
+}
+
+/// The rights have changed while a question was under way: its answer counts no more, and the command is decided anew. Gives back what
+/// rights have no part in.
+pub fn again(session: Option<&Session>, then: Then, env: &Env<'_>) -> Result<Effect, Then> {
+    let Some(session) = session else {
+        return match then {
+            Then::Recover {
+                namespace,
+                auth,
+                claims,
+                recovery,
+            } => Ok(connected(namespace, claims, auth, Some(recovery), env)),
+            then => Err(then),
+        };
+    };
+    Ok(match then {
+        Then::Join(asked, wish) | Then::Subscribed { asked, wish, .. } => {
+            subscribe(session, asked, &wish.name, wish.from, env)
+        }
+        Then::Members { asked, channel } => presence(session, asked, &channel, env),
+        Then::Publish { asked, publication } => decide_publish(session, asked, publication, env),
+        Then::Refreshed(asked) => Effect::Refresh(asked),
+        then => return Err(then),
+    })
 }
 
 /// Continues a command with the answer to its question.
@@ -46,7 +79,7 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
                 recovery,
             },
             Answer::Verified(Ok(claims)),
-        ) => connected(namespace, claims, auth, recovery),
+        ) => connected(namespace, claims, auth, recovery, env),
         (Then::Connect { namespace, .. }, Answer::Verified(Err(error))) => {
             env.metrics.dropped(Reason::Token);
             Effect::Refuse {
@@ -60,6 +93,7 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
                 namespace,
                 auth,
                 claims,
+                ..
             },
             Answer::Recovered(recalled),
         ) => Effect::Connect {
@@ -71,11 +105,13 @@ pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
         (then @ (Then::Join(..) | Then::Members { .. } | Then::Publish { .. }), Answer::May(may)) => {
             decided(then, may, env)
         }
+        (Then::Refreshed(asked), Answer::MayEach(outcomes)) => Effect::Refreshed { asked, outcomes },
         (
             Then::Subscribed {
                 asked,
                 position,
                 since,
+                ..
             },
             Answer::History(history),
         ) => Effect::Reply(
@@ -109,18 +145,26 @@ fn authenticated(asked: Asked, verified: Result<Claims, AuthError>, env: &Env<'_
 }
 
 /// The claims of a new session are known: it begins, or its earlier one is looked for.
-fn connected(namespace: u8, claims: Claims, auth: Box<str>, recovery: Option<Recovery>) -> Effect {
+fn connected(
+    namespace: u8,
+    claims: Claims,
+    auth: Box<str>,
+    recovery: Option<Recovery>,
+    env: &Env<'_>,
+) -> Effect {
     match recovery {
         Some(recovery) => ask(
             Question::Recover {
-                recovery,
+                recovery: recovery.clone(),
                 claims: claims.clone(),
             },
             Then::Recover {
                 namespace,
                 auth,
                 claims,
+                recovery,
             },
+            env,
         ),
         None => Effect::Connect {
             namespace,
@@ -136,13 +180,22 @@ fn decided(then: Then, may: Result<bool, String>, env: &Env<'_>) -> Effect {
     let asked = then.asked();
     match may {
         Err(error) => return refuse(asked, &codes::UNAVAILABLE, &error),
-        Ok(false) => return forbid(asked, "the rights of this channel do not include you", env),
+        Ok(false) => {
+            env.metrics.dropped(Reason::Forbidden);
+            return match then {
+                Then::Join(asked, wish) => Effect::Refused {
+                    asked,
+                    channel: wish.name,
+                },
+                _ => refuse(asked, &codes::FORBIDDEN, NOT_YOU),
+            };
+        }
         Ok(true) => {}
     }
     match then {
         Then::Join(asked, wish) => Effect::Join(asked, wish),
         Then::Members { asked, channel } => Effect::Members { asked, channel },
-        Then::Publish { asked, publication } => ask(Question::Append(publication), Then::Confirm(asked)),
+        Then::Publish { asked, publication } => ask(Question::Append(publication), Then::Confirm(asked), env),
         then => misfit(&then),
     }
 }
@@ -173,9 +226,9 @@ fn misfit(then: &Then) -> Effect {
 }
 
 impl Then {
-    fn asked(&self) -> Asked {
+    pub fn asked(&self) -> Asked {
         match self {
-            Self::Authenticate(asked) | Self::Confirm(asked) => *asked,
+            Self::Authenticate(asked) | Self::Confirm(asked) | Self::Refreshed(asked) => *asked,
             Self::Join(asked, _)
             | Self::Members { asked, .. }
             | Self::Publish { asked, .. }

@@ -16,6 +16,7 @@ use super::replay::From;
 use crate::auth::{AuthError, Claims};
 use crate::event::{Data, Event, Publication};
 use crate::hub::Limits;
+use crate::hub::channels::Channels;
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
 use crate::route::grant::{Decision, Rights, SqlQuestion};
@@ -62,7 +63,10 @@ impl Reply {
 }
 
 /// What a subscribe asks for.
+#[derive(Debug, Clone)]
 pub struct Wish {
+    /// The name that the client said.
+    pub name: Arc<str>,
     /// More than one where the name stands for several.
     pub channels: Vec<Arc<str>>,
     pub from: From,
@@ -84,7 +88,19 @@ pub enum Effect {
         channel: Arc<str>,
     },
     /// Ask outside the shard; the answer continues with `Then`.
-    Ask(Box<(Question, Then)>),
+    Ask(Box<Ask>),
+    /// The rights have changed since a fresh token's channels were asked for: once more.
+    Refresh(Asked),
+    /// What the database says about the channels of a session with a fresh token.
+    Refreshed {
+        asked: Asked,
+        outcomes: Vec<(Arc<str>, Result<bool, String>)>,
+    },
+    /// The database said no to a subscribe: a session that follows the channel already does so no longer.
+    Refused {
+        asked: Asked,
+        channel: Arc<str>,
+    },
     /// New claims: checked again and welcomed.
     Authenticate {
         asked: Asked,
@@ -111,12 +127,22 @@ pub enum Effect {
     },
 }
 
+/// A question, how to go on with its answer, and the rights that it was asked by: an answer to older ones is asked again.
+pub struct Ask {
+    pub question: Question,
+    pub then: Then,
+    pub by: Arc<Rights>,
+}
+
 /// What only the node can answer.
 pub enum Question {
     Verify {
         token: String,
     },
-    May(SqlQuestion),
+    /// One yes is enough.
+    May(Vec<SqlQuestion>),
+    /// Each of these channels by itself.
+    MayEach(Vec<(Arc<str>, Vec<SqlQuestion>)>),
     Append(Publication),
     /// Where does a client's own event go, and may it?
     Emit {
@@ -136,6 +162,7 @@ pub enum Question {
 pub enum Answer {
     Verified(Result<Claims, AuthError>),
     May(Result<bool, String>),
+    MayEach(Vec<(Arc<str>, Result<bool, String>)>),
     Appended(Result<Position, String>),
     Emitted(Result<Position, (&'static Code, String)>),
     Recovered(Option<Box<Recalled>>),
@@ -166,10 +193,14 @@ pub enum Then {
         namespace: u8,
         auth: Box<str>,
         claims: Claims,
+        recovery: Recovery,
     },
+    /// A fresh token has been taken; what its session follows was asked for again.
+    Refreshed(Asked),
     /// A subscribe whose past travels with its reply.
     Subscribed {
         asked: Asked,
+        wish: Wish,
         position: Position,
         /// A past that is complete means that the client has missed nothing.
         since: bool,
@@ -178,7 +209,8 @@ pub enum Then {
 
 /// A session that waits for an answer, with the messages that came in meanwhile.
 pub struct Waiting {
-    pub then: Option<Then>,
+    /// How to go on, and the rights that the question was asked by.
+    pub then: Option<(Then, Arc<Rights>)>,
     pub inbox: VecDeque<Incoming>,
 }
 
@@ -210,7 +242,9 @@ impl Incoming {
 
 /// What decisions look at.
 pub struct Env<'a> {
-    pub rights: &'a Rights,
+    pub rights: &'a Arc<Rights>,
+    /// The names behind the session's subscriptions.
+    pub channels: &'a Channels,
     pub limits: &'a Limits,
     pub metrics: &'a Metrics,
 }
@@ -229,9 +263,10 @@ pub fn handle(
                 token: token.into_owned(),
             },
             Then::Authenticate(asked),
+            env,
         ),
         Command::Subscribe { channel, since, last } => {
-            subscribe(session, asked, &channel, since.as_deref(), last, env)
+            begin_subscribe(session, asked, &channel, since.as_deref(), last, env)
         }
         Command::Unsubscribe { channel } => Effect::Leave {
             asked,
@@ -247,7 +282,7 @@ pub fn handle(
     }
 }
 
-fn subscribe(
+fn begin_subscribe(
     session: &Session,
     asked: Asked,
     channel: &str,
@@ -264,8 +299,18 @@ fn subscribe(
         (None, Some(n)) => From::Last(n),
         (None, None) => From::Now,
     };
+    subscribe(session, asked, channel, from, env)
+}
+
+pub(super) fn subscribe(session: &Session, asked: Asked, channel: &str, from: From, env: &Env<'_>) -> Effect {
     let channels = env.rights.resolve(&session.claims, channel);
-    if session.subscriptions.len() + channels.len() > env.limits.subscriptions {
+    // What it follows already takes no further place: at the limit a client may still ask for what it missed.
+    let follows = |name: &Arc<str>| {
+        let known = env.channels.find(name);
+        known.is_some_and(|known| session.subscription(known).is_some())
+    };
+    let further = channels.iter().filter(|name| !follows(name)).count();
+    if further > 0 && session.subscriptions.len() + further > env.limits.subscriptions {
         env.metrics.dropped(Reason::Subscriptions);
         return refuse(
             asked,
@@ -279,6 +324,7 @@ fn subscribe(
         From::Now
     };
     let wish = Wish {
+        name: Arc::from(channel),
         alias: !matches!(channels.as_slice(), [only] if **only == *channel),
         channels,
         from,
@@ -286,11 +332,11 @@ fn subscribe(
     match env.rights.subscribe(&session.claims, channel) {
         Decision::Allow => Effect::Join(asked, wish),
         Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(Question::May(question), Then::Join(asked, wish)),
+        Decision::Ask(question) => ask(Question::May(question), Then::Join(asked, wish), env),
     }
 }
 
-fn presence(session: &Session, asked: Asked, channel: &str, env: &Env<'_>) -> Effect {
+pub(super) fn presence(session: &Session, asked: Asked, channel: &str, env: &Env<'_>) -> Effect {
     if !env.rights.presence(channel) {
         return refuse(asked, &codes::NO_PRESENCE, "this channel tells no members");
     }
@@ -298,7 +344,7 @@ fn presence(session: &Session, asked: Asked, channel: &str, env: &Env<'_>) -> Ef
     match env.rights.subscribe(&session.claims, &channel) {
         Decision::Allow => Effect::Members { asked, channel },
         Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(Question::May(question), Then::Members { asked, channel }),
+        Decision::Ask(question) => ask(Question::May(question), Then::Members { asked, channel }, env),
     }
 }
 
@@ -317,10 +363,21 @@ fn publish(
         return refused;
     }
     let publication = Publication::new([Arc::from(channel)], event, data);
+    decide_publish(session, asked, publication, env)
+}
+
+/// Whether a publication may go on its way.
+pub(super) fn decide_publish(
+    session: &Session,
+    asked: Asked,
+    publication: Publication,
+    env: &Env<'_>,
+) -> Effect {
+    let channel = publication.channels.first().map_or("", |channel| &**channel);
     match env.rights.publish(&session.claims, channel) {
-        Decision::Allow => ask(Question::Append(publication), Then::Confirm(asked)),
+        Decision::Allow => ask(Question::Append(publication), Then::Confirm(asked), env),
         Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(Question::May(question), Then::Publish { asked, publication }),
+        Decision::Ask(question) => ask(Question::May(question), Then::Publish { asked, publication }, env),
     }
 }
 
@@ -352,6 +409,7 @@ fn emit(
             claims: session.claims.clone(),
         },
         Then::Confirm(asked),
+        env,
     )
 }
 
@@ -390,8 +448,9 @@ fn check_event(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-pub(super) fn ask(question: Question, then: Then) -> Effect {
-    Effect::Ask(Box::new((question, then)))
+pub(super) fn ask(question: Question, then: Then, env: &Env<'_>) -> Effect {
+    let by = Arc::clone(env.rights);
+    Effect::Ask(Box::new(Ask { question, then, by }))
 }
 
 pub(super) fn forbid(asked: Asked, reason: &str, env: &Env<'_>) -> Effect {

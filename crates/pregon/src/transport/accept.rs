@@ -72,6 +72,9 @@ pub fn waiting() -> Semaphore {
     Semaphore::new(WAITING)
 }
 
+/// What keeps rights in force; nothing where none let the stream in.
+type Held<'h> = Option<parking_lot::RwLockReadGuard<'h, ()>>;
+
 /// Places for probes of a full node.
 pub fn probes() -> Semaphore {
     Semaphore::new(PROBES_AT_ONCE)
@@ -148,18 +151,29 @@ impl Front {
     }
 
     async fn stream(&self, kind: Stream, head: Head, mut stream: TcpStream, permit: Permit) {
-        match self.door.admit(kind, &head).await {
-            Ok(admitted) => {
-                let leftover = head.bytes.get(head.end..).unwrap_or_default().to_vec();
-                if let Err(error) = self.hand_over(admitted, stream, leftover, permit) {
-                    tracing::debug!(%error, "a client left during its handshake");
-                }
+        let refused = loop {
+            let admitted = match self.door.admit(kind, &head).await {
+                Ok(admitted) => admitted,
+                Err(refused) => break refused,
+            };
+            // Rights that have changed since it was let in are asked again.
+            let Some(_held) = self.hold(&admitted) else { continue };
+            let leftover = head.bytes.get(head.end..).unwrap_or_default().to_vec();
+            if let Err(error) = self.hand_over(admitted, stream, leftover, permit) {
+                tracing::debug!(%error, "a client left during its handshake");
             }
-            Err(refused) => {
-                let cors = self.door.origins.cors(head.header("origin"));
-                note(&permit, &refused);
-                self.say(&mut stream, &refusal(&refused, &cors)).await;
-            }
+            return;
+        };
+        let cors = self.door.origins.cors(head.header("origin"));
+        note(&permit, &refused);
+        self.say(&mut stream, &refusal(&refused, &cors)).await;
+    }
+
+    /// Keeps the rights by which a stream was let in until it is with its shard; `None` if they are not in force any more.
+    pub(super) fn hold(&self, admitted: &Admitted) -> Option<Held<'_>> {
+        match &admitted.by {
+            Some(rights) => self.hub.holds(rights).map(Some),
+            None => Some(None),
         }
     }
 
@@ -320,6 +334,7 @@ impl Seed {
             variant,
             claims,
             channels,
+            joined,
             from,
             must_authenticate,
             engine,
@@ -333,6 +348,7 @@ impl Seed {
             variant,
             claims,
             channels,
+            joined,
             from,
             must_authenticate,
             engine,

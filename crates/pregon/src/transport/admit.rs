@@ -14,6 +14,7 @@ use crate::auth::token::{self, Via};
 use crate::auth::{Claims, Verifier};
 use crate::config::{self, Config};
 use crate::desk::Desk;
+use crate::hub::rooms::Rooms;
 use crate::hub::sid::Sid;
 use crate::hub::{App, Codec, Variant};
 use crate::log::Since;
@@ -29,7 +30,7 @@ pub struct Endpoint {
     channels: Vec<Template>,
     needs_token: bool,
     /// The channel of a room, where clients may join some.
-    rooms: Option<Arc<Template>>,
+    rooms: Option<Arc<Rooms>>,
 }
 
 /// What admission looks at; built once.
@@ -70,6 +71,10 @@ pub struct Admitted {
     pub variant: Variant,
     pub claims: Claims,
     pub channels: Vec<Arc<str>>,
+    /// It follows what its claims join too.
+    pub joined: bool,
+    /// The rights that its channels were granted by, where they were.
+    pub by: Option<Arc<Rights>>,
     pub from: From,
     pub must_authenticate: bool,
     /// What stands above Engine.IO, and what the request's own token says.
@@ -77,7 +82,7 @@ pub struct Admitted {
     /// The session that a WebSocket wants to take over.
     pub probe: Option<Sid>,
     /// The channel of a room, and the rooms that the request asks for.
-    pub rooms: Option<Arc<Template>>,
+    pub rooms: Option<Arc<Rooms>>,
     pub joins: Vec<String>,
 }
 
@@ -88,6 +93,8 @@ impl Admitted {
             variant,
             claims: Claims::default(),
             channels: Vec::new(),
+            joined: false,
+            by: None,
             from: From::Now,
             must_authenticate: false,
             engine: None,
@@ -144,6 +151,10 @@ impl Door {
                 None => config.auth.required(),
             };
             let rooms = endpoint.rooms.as_deref().map(Template::parse).transpose()?;
+            let rooms = rooms.map(|channel| Rooms {
+                channel,
+                own: Vec::clone(&channels),
+            });
             endpoints.insert(
                 endpoint.path.clone(),
                 Endpoint {
@@ -249,9 +260,7 @@ impl Door {
         // Without a token the first message may bring one; until then nothing else is heard.
         admitted.must_authenticate = claims.is_none() && self.auth.required();
         admitted.claims = claims.unwrap_or_default();
-        if !admitted.must_authenticate {
-            admitted.channels = names(self.rights.load().join(&admitted.claims));
-        }
+        admitted.joined = !admitted.must_authenticate;
         admitted.from = from(head)?;
         Ok(admitted)
     }
@@ -273,15 +282,15 @@ impl Door {
         };
         let claims = self.claims(head, self.auth.required()).await?.unwrap_or_default();
         let asked = names(head.query_all("channel"));
+        let rights = self.rights.load_full();
         let channels = if asked.is_empty() {
-            names(self.rights.load().join(&claims))
+            names(rights.join(&claims))
         } else {
-            let rights = self.rights.load();
             let resolved = asked.iter().flat_map(|name| rights.resolve(&claims, name));
             names(resolved.map(|name| name.to_string()).collect())
         };
         let checked = if asked.is_empty() { &channels } else { &asked };
-        self.check_channels(&claims, checked).await?;
+        self.check_channels(&rights, &claims, checked).await?;
         let mut response = http::Response::builder()
             .status(StatusCode::OK)
             .header("Content-Type", "text/event-stream; charset=utf-8")
@@ -293,12 +302,18 @@ impl Door {
         Ok(Admitted {
             claims,
             channels,
+            by: Some(rights),
             from: from(head)?,
             ..Admitted::new(response, variant)
         })
     }
 
-    async fn check_channels(&self, claims: &Claims, channels: &[Arc<str>]) -> Result<(), Refused> {
+    async fn check_channels(
+        &self,
+        rights: &Rights,
+        claims: &Claims,
+        channels: &[Arc<str>],
+    ) -> Result<(), Refused> {
         if channels.is_empty() {
             return Err(Refused::new(
                 StatusCode::BAD_REQUEST,
@@ -314,14 +329,14 @@ impl Door {
         }
         for channel in channels {
             check_name(channel).map_err(|message| Refused::new(StatusCode::BAD_REQUEST, message))?;
-            self.may_follow(claims, channel).await?;
+            self.may_follow(rights, claims, channel).await?;
         }
         Ok(())
     }
 
     /// Whether claims may follow a channel, asking the database where the rights say so.
-    pub async fn may_follow(&self, claims: &Claims, channel: &str) -> Result<(), Refused> {
-        let decision = self.rights.load().subscribe(claims, channel);
+    pub async fn may_follow(&self, rights: &Rights, claims: &Claims, channel: &str) -> Result<(), Refused> {
+        let decision = rights.subscribe(claims, channel);
         let allowed = self.desk.decide(decision).await;
         let allowed = allowed.map_err(|message| Refused::new(StatusCode::SERVICE_UNAVAILABLE, message))?;
         if allowed {

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tower::{Service, ServiceExt};
 
 use super::accept::{DENIED, Front, Seed, note, refusal_body};
-use super::admit::{Refused, Stream};
+use super::admit::{Admitted, Refused, Stream};
 use super::head::Head;
 use super::rewind::Rewind;
 use crate::admin::ClientAddress;
@@ -128,13 +128,23 @@ impl Bridge {
     }
 
     async fn stream(self, kind: Stream, head: &Head, request: Request<Incoming>) -> Response<Body> {
-        let admitted = match self.front.door.admit(kind, head).await {
-            Ok(admitted) => admitted,
-            Err(refused) => {
-                note(&self.permit, &refused);
-                return self.refuse(&refused, head);
-            }
-        };
+        loop {
+            let admitted = match self.front.door.admit(kind, head).await {
+                Ok(admitted) => admitted,
+                Err(refused) => {
+                    note(&self.permit, &refused);
+                    return self.refuse(&refused, head);
+                }
+            };
+            // Rights that have changed since it was let in are asked again.
+            let Some(_held) = self.front.hold(&admitted) else {
+                continue;
+            };
+            return self.begin_stream(kind, admitted, request);
+        }
+    }
+
+    fn begin_stream(&self, kind: Stream, admitted: Admitted, request: Request<Incoming>) -> Response<Body> {
         let Ok((seed, response)) = Seed::of(admitted) else {
             return internal();
         };
@@ -147,7 +157,7 @@ impl Bridge {
                 }
             }
         } else {
-            tokio::spawn(self.upgrade(seed, request));
+            tokio::spawn(self.clone().upgrade(seed, request));
             Body::empty()
         };
         response.map(|()| body)

@@ -105,6 +105,7 @@ impl Bridge {
             },
             claims: Claims::default(),
             channels: Vec::new(),
+            joined: false,
             from: From::Now,
             must_authenticate: false,
             engine: Some((app, handshake)),

@@ -71,7 +71,7 @@ async fn rights(admin: &Admin, claims: &Claims, entry: &Entry) -> Vec<Value> {
         let (outcome, reason) = match rights.subscribe(claims, channel) {
             Decision::Allow => ("yes", "the claims fulfil it".to_owned()),
             Decision::Deny(reason) => ("no", reason.to_owned()),
-            Decision::Ask(question) => match admin.desk.may(&question).await {
+            Decision::Ask(questions) => match admin.desk.may(&questions).await {
                 Ok(true) => ("yes", "the database says yes now".to_owned()),
                 Ok(false) => ("no", "the database says no now".to_owned()),
                 Err(error) => ("unknown", error),
