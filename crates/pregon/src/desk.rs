@@ -185,7 +185,13 @@ impl Desk {
             // Class 22, a value that does not fit the column's type: there can be no such row.
             Err(QueryError::Sql { code, .. }) if code.starts_with("22") => Ok(false),
             Err(error) => {
-                tracing::warn!(channel = &*question.section, %error, "a rights query failed");
+                let told = error.without_values();
+                tracing::warn!(
+                    channel = &*question.section,
+                    error = told,
+                    "a rights query failed"
+                );
+                tracing::debug!(channel = &*question.section, %error, "what the database said");
                 Err(error)
             }
         }

@@ -39,6 +39,15 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// The error for a log that strangers may read: PostgreSQL's messages quote values of rows and claims, so that its SQLSTATE stands
+    /// for them.
+    pub fn without_values(&self) -> String {
+        match self {
+            Self::Sql { code, .. } => format!("the database refuses the query (SQLSTATE {code})"),
+            other => other.to_string(),
+        }
+    }
+
     /// The statement or its values are at fault; another connection would say the same.
     pub fn is_permanent(&self) -> bool {
         match self {

@@ -179,7 +179,8 @@ async fn run(
         Ok(Ok(answers)) => Ok(answers),
         Ok(Err(error)) => {
             let by_value = matches!(&error, QueryError::Sql { code, .. } if code.starts_with("22"));
-            Err(failure(error.to_string(), by_value))
+            tracing::debug!(%error, "what the database said of an enrichment");
+            Err(failure(error.without_values(), by_value))
         }
         Err(_) => Err(failure(format!("no answer in {patience:?}"), false)),
     }

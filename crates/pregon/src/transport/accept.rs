@@ -157,7 +157,9 @@ impl Front {
                 Err(refused) => break refused,
             };
             // Rights that have changed since it was let in are asked again.
-            let Some(_held) = self.hold(&admitted) else { continue };
+            let Some(_held) = self.hold(&admitted) else {
+                continue;
+            };
             let leftover = head.bytes.get(head.end..).unwrap_or_default().to_vec();
             if let Err(error) = self.hand_over(admitted, stream, leftover, permit) {
                 tracing::debug!(%error, "a client left during its handshake");

@@ -13,6 +13,10 @@ use anyone::{Anyone, Kind};
 const OPEN: &str = r#"
 [server]
 api_key = "llave-de-prueba"
+[limits]
+per_address = 0
+per_address_commands = 0
+commands_per_second = 0
 [auth]
 secret = "una-clave-solo-para-las-pruebas"
 [postgres]
