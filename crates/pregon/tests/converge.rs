@@ -23,7 +23,7 @@ fn features(capture: Capture) -> Vec<Feature> {
 }
 
 /// Features whose faults are known and not repaired yet.
-const AWAITED: &[Feature] = &[Feature::Triggers, Feature::Attaching];
+const AWAITED: &[Feature] = &[Feature::Attaching];
 
 async fn server() -> &'static Server {
     static PREPARED: OnceCell<()> = OnceCell::const_new();

@@ -11,7 +11,7 @@ use super::granted::{Granted, Wanted};
 use super::plan::{Step, StepKind};
 use super::spec::{Mode, Target};
 use super::watch::DesiredWatch;
-use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, late, revoke};
+use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, late, partitions, revoke};
 use crate::catalog::TableFacts;
 use crate::catalog::names::ident;
 
@@ -26,6 +26,7 @@ pub(crate) async fn steps(
     problems: &mut Vec<Problem>,
 ) -> Result<(), InstallError> {
     publisher(client, found, target, steps, problems).await?;
+    partitions::steps(client, watches, steps).await?;
     let mut wanted = Vec::new();
     conditions(client, owner, watches, &mut wanted).await?;
     if target.mode != Mode::Wal {

@@ -19,6 +19,7 @@ mod error;
 mod found;
 mod granted;
 mod grants;
+mod partitions;
 mod revoke;
 mod rivals;
 mod missing;

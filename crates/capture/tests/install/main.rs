@@ -9,6 +9,7 @@ mod harmless;
 mod order;
 mod subscriptions;
 mod payloads;
+mod partitions;
 mod plans;
 mod rights;
 mod transactions;
