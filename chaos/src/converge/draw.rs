@@ -37,6 +37,10 @@ impl Plan {
             steps: Vec::new(),
             number: 0,
         };
+        // Where a trigger has written and the row cannot be read again by a primary key, a gap is what is promised.
+        let written = features.contains(&Feature::Triggers) || features.contains(&Feature::References);
+        let unread =
+            capture != Capture::Wal && written && drawing.tables.iter().any(|table| !table.has_primary_key());
         let watches = drawing.tables.iter().map(|table| table.watch.clone()).collect();
         drawing.draw();
         Self {
@@ -45,7 +49,7 @@ impl Plan {
             schema,
             watches,
             steps: drawing.steps,
-            gaps: capture == Capture::Notify && features.contains(&Feature::Large),
+            gaps: unread || capture == Capture::Notify && features.contains(&Feature::Large),
             features,
         }
     }

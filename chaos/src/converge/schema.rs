@@ -319,6 +319,11 @@ impl Table {
         self.key.iter().chain(others).chain(references).cloned().collect()
     }
 
+    /// Whether a primary key finds each of its rows: those of children it does not.
+    pub(crate) fn has_primary_key(&self) -> bool {
+        self.shape != Shape::Inherited && !matches!(self.identity, Identity::Index | Identity::Unique)
+    }
+
     /// Whether rows may change their keys: the follower has to be told of the old one.
     pub(crate) fn keys_change(&self) -> bool {
         self.watch.old && self.shape != Shape::Inherited
