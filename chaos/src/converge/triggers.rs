@@ -87,10 +87,11 @@ fn after(dice: &mut Dice, table: &Table, other: &Table, name: &str, called: &str
         "OLD" => events.replace("INSERT OR ", ""),
         _ => events,
     };
-    // A trigger that fires at the commit is at the first level again: it may only do what comes to an end by itself.
+    // A trigger that fires at the commit is at the first level again: it may only do what comes to an end by itself, because
+    // no statement_timeout runs during a commit.
     let deferred = table.shape != Shape::Partitioned && dice.chance(15);
     let (kind, late, effects) = match deferred {
-        true => ("CREATE CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED ", 6),
+        true => ("CREATE CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED ", 3),
         false => ("CREATE TRIGGER", "", 9),
     };
     let effect = effect(dice, effects, table, other, row);
@@ -108,20 +109,20 @@ fn after(dice: &mut Dice, table: &Table, other: &Table, name: &str, called: &str
     ]
 }
 
-/// What an AFTER trigger for a row does; the first six of nine end by themselves, however often they fire.
+/// What an AFTER trigger for a row does; the first three end by themselves, however often they fire.
 fn effect(dice: &mut Dice, effects: usize, table: &Table, other: &Table, row: &str) -> String {
     let own = same_key(table, row);
     let (name, second) = (table.name, other.name);
     match dice.below(effects) {
-        0 | 1 => {
+        0 => format!("DELETE FROM {name} WHERE {own} AND n % 7 = 3"),
+        1 => format!("DELETE FROM {second} WHERE n % 9 = 4"),
+        2 => format!("IF {row}.n = 13 THEN RAISE EXCEPTION 'not thirteen'; END IF"),
+        3 | 4 => {
             format!("UPDATE {name} SET m = {row}.n * 10 WHERE {own} AND m IS DISTINCT FROM {row}.n * 10")
         }
-        2 => format!("DELETE FROM {name} WHERE {own} AND n % 7 = 3"),
-        3 => format!(
+        5 => format!(
             "UPDATE {name} SET txt = 'by a trigger' WHERE {own} AND n % 3 = 1 AND coalesce(txt, '') NOT LIKE 'by%'"
         ),
-        4 => format!("DELETE FROM {second} WHERE n % 9 = 4"),
-        5 => format!("IF {row}.n = 13 THEN RAISE EXCEPTION 'not thirteen'; END IF"),
         6 => format!("UPDATE {name} SET m = coalesce(m, 0) + 1 WHERE {own} AND coalesce(m, 0) < 3"),
         7 => format!("UPDATE {second} SET m = coalesce(m, 0) + 1 WHERE n % 3 = {row}.n % 3"),
         _ => {
