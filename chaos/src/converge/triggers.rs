@@ -87,11 +87,11 @@ fn after(dice: &mut Dice, table: &Table, other: &Table, name: &str, called: &str
         "OLD" => events.replace("INSERT OR ", ""),
         _ => events,
     };
-    // A trigger that fires at the commit is at the first level again: it may only do what comes to an end by itself, because
+    // A trigger that fires at the commit is at the first level again: it writes nothing, because
     // no statement_timeout runs during a commit.
     let deferred = table.shape != Shape::Partitioned && dice.chance(15);
     let (kind, late, effects) = match deferred {
-        true => ("CREATE CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED ", 3),
+        true => ("CREATE CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED ", 1),
         false => ("CREATE TRIGGER", "", 9),
     };
     let effect = effect(dice, effects, table, other, row);
@@ -109,14 +109,14 @@ fn after(dice: &mut Dice, table: &Table, other: &Table, name: &str, called: &str
     ]
 }
 
-/// What an AFTER trigger for a row does; the first three end by themselves, however often they fire.
+/// What an AFTER trigger for a row does; the first writes nothing.
 fn effect(dice: &mut Dice, effects: usize, table: &Table, other: &Table, row: &str) -> String {
     let own = same_key(table, row);
     let (name, second) = (table.name, other.name);
     match dice.below(effects) {
-        0 => format!("DELETE FROM {name} WHERE {own} AND n % 7 = 3"),
+        0 => format!("IF {row}.n = 13 THEN RAISE EXCEPTION 'not thirteen'; END IF"),
         1 => format!("DELETE FROM {second} WHERE n % 9 = 4"),
-        2 => format!("IF {row}.n = 13 THEN RAISE EXCEPTION 'not thirteen'; END IF"),
+        2 => format!("DELETE FROM {name} WHERE {own} AND n % 7 = 3"),
         3 | 4 => {
             format!("UPDATE {name} SET m = {row}.n * 10 WHERE {own} AND m IS DISTINCT FROM {row}.n * 10")
         }
