@@ -5,23 +5,49 @@
         SELECT array_agg({{row}}::text), count(*) INTO pregon_list, pregon_count
           FROM pregon_rows AS {{alias}}{{where}};
       ELSE
-        INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, 'I', {{row}}::text
-          FROM pregon_rows AS {{alias}}{{where}};
-        GET DIAGNOSTICS pregon_count = ROW_COUNT;
+        SELECT count(*) INTO pregon_count FROM pregon_rows;
+      END IF;
+      IF pregon_count > 0 THEN
+        {{look}}
       END IF;
     EXCEPTION WHEN OTHERS THEN
-      pregon_error := left(SQLSTATE || ' ' || SQLERRM, 400);
+      IF pregon_looks IS NULL THEN
+        pregon_op := 'E';
+        pregon_list := ARRAY[left(SQLSTATE || ' ' || SQLERRM, 400)];
+      END IF;
     END;
-    IF pregon_error IS NOT NULL THEN
-      pregon_count := 1;
-      INSERT INTO pregon.outbox (watch, op, row) VALUES ({{watch}}, 'E', pregon_error);
-    ELSIF pregon_list IS NOT NULL THEN
-      INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, 'I', pregon_x.pregon_row
-        FROM unnest(pregon_list) AS pregon_x (pregon_row);
+    IF pregon_count > 0 AND pregon_sound AND pregon_list IS NOT NULL THEN
+      INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, pregon_op, pregon_x.pregon_row
+        FROM unnest(pregon_list) AS pregon_x (pregon_row) ON CONFLICT (id) DO NOTHING;
+      GET DIAGNOSTICS pregon_written = ROW_COUNT;
+      pregon_sound := pregon_written = cardinality(pregon_list);
     END IF;
-{{late}}    IF pregon_count > 0
-       AND (SELECT asleep OR alive < clock_timestamp() - interval '1 minute' FROM pregon.bell) THEN
-      PERFORM pregon.ring(pregon_count);
+    IF pregon_count > 0 AND (pregon_sound IS NOT TRUE OR pregon_list IS NULL) THEN
+      IF pregon_sound IS NOT TRUE THEN
+        {{doubt}}
+      END IF;
+      BEGIN
+        IF pregon_written > 0 THEN
+          -- Some were written, nobody knows which: one row for all.
+          INSERT INTO pregon.outbox (watch, op, row) VALUES ({{watch}}, 'E', 'some rows of a statement were not written');
+        ELSIF pregon_list IS NOT NULL THEN
+          INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, pregon_op, pregon_x.pregon_row
+            FROM unnest(pregon_list) AS pregon_x (pregon_row);
+        ELSE
+          INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, 'I', {{row}}::text
+            FROM pregon_rows AS {{alias}}{{where}};
+        END IF;
+      EXCEPTION WHEN OTHERS THEN
+        -- One of the rows cannot be rendered, or the outbox takes none.
+        pregon_op := 'E';
+        pregon_row := left(SQLSTATE || ' ' || SQLERRM, 400);
+        BEGIN
+          INSERT INTO pregon.outbox (watch, op, row) VALUES ({{watch}}, 'E', pregon_row);
+        EXCEPTION WHEN OTHERS THEN
+          {{lost}}
+        END;
+      END;
     END IF;
-    RETURN NULL;
+    {{ring}}
+{{late}}    RETURN NULL;
   END IF;

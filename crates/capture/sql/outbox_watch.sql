@@ -7,10 +7,18 @@ DECLARE
   pregon_old boolean := TG_OP <> 'INSERT';
   pregon_row text;
   pregon_before text;
-  pregon_error text;
   pregon_list text[];
-  pregon_count bigint := 0;
+  pregon_count bigint := 1;
+  pregon_written bigint;
+  pregon_flag text := current_setting('pregon.write', true);
+  pregon_sound boolean := pregon_flag = 'fine';
+  pregon_asleep boolean;
+  pregon_away boolean;
+  pregon_looks boolean;
 BEGIN
+  IF pregon_flag = 'lost' THEN
+    RETURN NULL;
+  END IF;
 {{statement}}  -- Nothing in here may make the application's write fail: an error becomes a row of its own.
   BEGIN
 {{condition}}    IF pregon_op IN ('I', 'U') THEN
@@ -19,15 +27,15 @@ BEGIN
     IF pregon_op IN ({{with_old}}) THEN
       pregon_before := {{old_row}}::text;
     END IF;
+    {{look}}
   EXCEPTION WHEN OTHERS THEN
-    pregon_error := left(SQLSTATE || ' ' || SQLERRM, 400);
+    IF pregon_looks IS NULL THEN
+      pregon_op := 'E';
+      pregon_row := left(SQLSTATE || ' ' || SQLERRM, 400);
+      pregon_before := NULL;
+    END IF;
   END;
-  -- Outside of the guarded block, so that a bulk write takes no transaction number per row; before the bell is looked at, so
-  -- that whoever reads finds this transaction by its lock on the outbox.
-  INSERT INTO pregon.outbox (watch, op, row, old) VALUES (
-    {{watch}}, CASE WHEN pregon_error IS NULL THEN pregon_op ELSE 'E' END, coalesce(pregon_error, pregon_row), pregon_before);
-{{late}}  IF (SELECT asleep OR alive < clock_timestamp() - interval '1 minute' FROM pregon.bell) THEN
-    PERFORM pregon.ring(1);
-  END IF;
-  RETURN NULL;
+  {{write}}
+  {{ring}}
+{{late}}  RETURN NULL;
 END

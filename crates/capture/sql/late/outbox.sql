@@ -1,6 +1,6 @@
   -- A trigger has written watched rows in this transaction, perhaps this one before its turn came: what became of it is told last.
   IF pg_trigger_depth() > 1 OR current_setting('pregon.nested', true) = 'on' THEN
-    IF current_setting('pregon.nested', true) = 'on' AND pregon_op <> 'T' AND pregon_error IS NULL THEN
+    IF current_setting('pregon.nested', true) = 'on' AND pregon_op NOT IN ('T', 'E') THEN
       DECLARE
         pregon_now text;
       BEGIN
@@ -21,7 +21,7 @@
         pregon_before := NULL;
       END;
       IF pregon_op <> '' THEN
-        INSERT INTO pregon.outbox (watch, op, row, old) VALUES ({{watch}}, pregon_op, pregon_row, pregon_before);
+        {{write}}
       END IF;
     END IF;
     PERFORM set_config('pregon.nested', 'on', true);

@@ -1,6 +1,6 @@
     -- As with single rows: what became of those that a trigger has written before their turn came.
     IF pg_trigger_depth() > 1 OR current_setting('pregon.nested', true) = 'on' THEN
-      IF current_setting('pregon.nested', true) = 'on' AND pregon_count > 0 AND pregon_error IS NULL THEN
+      IF current_setting('pregon.nested', true) = 'on' AND pregon_count > 0 AND pregon_op <> 'E' THEN
         BEGIN
 {{check}}          INSERT INTO pregon.outbox (watch, op, row, old)
             SELECT {{watch}}, CASE WHEN pregon_y.pregon_now IS NULL THEN 'D' ELSE 'U' END, pregon_y.pregon_now,
@@ -8,11 +8,13 @@
               FROM ({{rows}}) AS pregon_y
              WHERE pregon_y.pregon_now IS DISTINCT FROM pregon_y.pregon_row;
         EXCEPTION WHEN OTHERS THEN
-          pregon_error := left(SQLSTATE || ' ' || SQLERRM, 400);
+          pregon_row := left(SQLSTATE || ' ' || SQLERRM, 400);
+          BEGIN
+            INSERT INTO pregon.outbox (watch, op, row) VALUES ({{watch}}, 'E', pregon_row);
+          EXCEPTION WHEN OTHERS THEN
+            {{lost}}
+          END;
         END;
-        IF pregon_error IS NOT NULL THEN
-          INSERT INTO pregon.outbox (watch, op, row) VALUES ({{watch}}, 'E', pregon_error);
-        END IF;
       END IF;
       PERFORM set_config('pregon.nested', 'on', true);
     END IF;

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::server::texts;
 use super::{Check, DoctorInput, Id};
 use crate::install::Mode;
-use crate::outbox::blockers;
+use crate::outbox::{blockers, remedy};
 
 const TABLE: Id = Id("O1", "outbox table");
 const BACKLOG: Id = Id("O2", "outbox backlog");
@@ -50,6 +50,19 @@ async fn table(client: &Client) -> Outcome {
     let list = texts(client, SQL).await?;
     if !list.is_empty() {
         return Ok(TABLE.fail(list.join("; "), "pregon db drop, then pregon db apply"));
+    }
+    const FLAW: &str = "SELECT pregon.flaw(clock_timestamp()), coalesce((SELECT s.last_value < max(o.id) FROM pregon.outbox o, pregon.outbox_id_seq s
+          GROUP BY s.last_value), false)";
+    let row = client.query_one(FLAW, &[]).await?;
+    if let Some(flaw) = row.try_get::<_, Option<String>>(0)? {
+        let advice = remedy(&flaw);
+        return Ok(TABLE.fail(flaw, advice));
+    }
+    if row.try_get(1)? {
+        return Ok(TABLE.warn(
+            "its sequence is behind its rows: they were copied from another database",
+            "SELECT pregon.mend(), which a gateway and the next write do as well",
+        ));
     }
     const SIZE: &str = "SELECT pg_size_pretty(pg_total_relation_size('pregon.outbox')),
           coalesce((SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'pregon.outbox'::regclass), 0)";

@@ -30,7 +30,17 @@ pub async fn apply(
     }
     slots(client, plan, StepKind::DropSlot, log).await?;
     transaction(client, plan, log).await?;
+    mend(client).await?;
     slots(client, plan, StepKind::CreateSlot, log).await
+}
+
+/// Rows of the outbox that were copied from another database must not be in the way of the next write.
+async fn mend(client: &Client) -> Result<(), InstallError> {
+    const THERE: &str = "SELECT to_regprocedure('pregon.mend()') IS NOT NULL";
+    if client.query_one(THERE, &[]).await?.try_get(0)? {
+        client.batch_execute("SELECT pregon.mend()").await?;
+    }
+    Ok(())
 }
 
 /// Slots know no transactions: one after the other, each for good. A new one waits until the running writes have ended.

@@ -14,6 +14,7 @@ pub(crate) struct BaseFunction {
     arguments: &'static str,
     result: &'static str,
     definer: bool,
+    volatility: &'static str,
     settings: &'static [&'static str],
     pub(crate) body: &'static str,
 }
@@ -25,6 +26,7 @@ const FIT: BaseFunction = BaseFunction {
     arguments: "head text, rest text, key text",
     result: "text",
     definer: false,
+    volatility: "VOLATILE",
     settings: PATH,
     body: include_str!("../../sql/fit.sql"),
 };
@@ -35,8 +37,31 @@ const TRIM: BaseFunction = BaseFunction {
     arguments: "at_most bigint",
     result: "bigint",
     definer: true,
+    volatility: "VOLATILE",
     settings: PATH,
     body: include_str!("../../sql/trim.sql"),
+};
+
+/// The gateway asks it too.
+const FLAW: BaseFunction = BaseFunction {
+    name: "flaw",
+    arguments: "moment timestamp with time zone",
+    result: "text",
+    definer: true,
+    volatility: "IMMUTABLE",
+    settings: PATH,
+    body: include_str!("../../sql/flaw.sql"),
+};
+
+/// The gateway calls it too, and may not move the sequence itself.
+const MEND: BaseFunction = BaseFunction {
+    name: "mend",
+    arguments: "",
+    result: "boolean",
+    definer: true,
+    volatility: "VOLATILE",
+    settings: PATH,
+    body: include_str!("../../sql/mend.sql"),
 };
 
 const RING: BaseFunction = BaseFunction {
@@ -44,6 +69,7 @@ const RING: BaseFunction = BaseFunction {
     arguments: "written bigint",
     result: "void",
     definer: false,
+    volatility: "VOLATILE",
     settings: PATH,
     body: include_str!("../../sql/ring.sql"),
 };
@@ -53,6 +79,7 @@ const PUBLISH: BaseFunction = BaseFunction {
     arguments: "channel text, event text, data jsonb",
     result: "void",
     definer: true,
+    volatility: "VOLATILE",
     settings: PATH,
     body: concat!(
         "\n-- Publishes `data` as `event` on `channel`; whoever may execute this may publish on every channel.\n",
@@ -82,13 +109,13 @@ const PUBLISH_TO_WAL: BaseFunction = BaseFunction {
 };
 
 /// All names, whatever the mode: no watch may take one of them.
-pub(crate) const NAMES: [&str; 4] = ["fit", "publish", "ring", "trim"];
+pub(crate) const NAMES: [&str; 6] = ["fit", "flaw", "mend", "publish", "ring", "trim"];
 
 /// In the order of creation: each after those that it calls.
 pub(crate) fn wanted_functions(mode: Mode) -> &'static [BaseFunction] {
     match mode {
         Mode::Notify => const { &[FIT, PUBLISH] },
-        Mode::Outbox => const { &[TRIM, RING, PUBLISH_TO_OUTBOX] },
+        Mode::Outbox => const { &[TRIM, MEND, RING, FLAW, PUBLISH_TO_OUTBOX] },
         Mode::Wal => const { &[PUBLISH_TO_WAL] },
     }
 }
@@ -198,6 +225,7 @@ impl BaseFunction {
             signature: self.signature(),
             result: self.result,
             definer: self.definer,
+            volatility: self.volatility,
             settings: self.settings,
             body: self.body,
             owner,

@@ -226,6 +226,15 @@ fn own_rights(found: &Found, mode: Mode) -> Vec<Right> {
         );
         right(query, relation(name), &on, &object)
     };
+    let function = |name: &str, arguments: &str| {
+        let mut functions = found.functions.iter();
+        let found = functions.find(|one| one.schema == SCHEMA && one.name == name);
+        let (on, object) = (
+            format!("EXECUTE ON FUNCTION {SCHEMA}.{name}({arguments})"),
+            format!("function {SCHEMA}.{name}"),
+        );
+        right(MAY_CALL, found.map(|found| found.oid), &on, &object)
+    };
     let schema = found.schema.as_ref().map(|schema| schema.oid);
     let mut rights = vec![
         right(MAY_USE, schema, "USAGE ON SCHEMA pregon", "schema pregon"),
@@ -239,18 +248,19 @@ fn own_rights(found: &Found, mode: Mode) -> Vec<Right> {
         table(MAY_READ, "SELECT", "meta"),
     ];
     if mode == Mode::Outbox {
-        let mut functions = found.functions.iter();
-        let trim = functions.find(|one| one.schema == SCHEMA && one.name == "trim");
         rights.extend([
             table(MAY_DELETE, "SELECT, DELETE", "outbox"),
             table(MAY_UPDATE, "SELECT, UPDATE", "bell"),
             table(MAY_UPDATE, "SELECT, UPDATE", "cursor"),
             right(
-                MAY_CALL,
-                trim.map(|trim| trim.oid),
-                "EXECUTE ON FUNCTION pregon.trim(bigint)",
-                "function pregon.trim",
+                MAY_SEE,
+                relation("outbox_id_seq"),
+                "SELECT ON SEQUENCE pregon.outbox_id_seq",
+                "sequence pregon.outbox_id_seq",
             ),
+            function("trim", "bigint"),
+            function("mend", ""),
+            function("flaw", "timestamp with time zone"),
         ]);
     }
     rights

@@ -115,6 +115,7 @@ impl<'a> DesiredWatch<'a> {
             signature: format!("{}()", self.function()),
             result: "trigger",
             definer: true,
+            volatility: "VOLATILE",
             settings: &SETTINGS,
             body: &self.body,
             owner,
@@ -186,6 +187,7 @@ pub(crate) struct FunctionSql<'a> {
     pub(crate) signature: String,
     pub(crate) result: &'a str,
     pub(crate) definer: bool,
+    pub(crate) volatility: &'a str,
     pub(crate) settings: &'a [&'a str],
     pub(crate) body: &'a str,
     pub(crate) owner: &'a str,
@@ -197,8 +199,8 @@ pub(crate) fn function_sql(function: &FunctionSql<'_>) -> String {
     let signature = &function.signature;
     // The arguments of the definition carry names, those of the other statements may too.
     let mut sql = format!(
-        "CREATE OR REPLACE FUNCTION {signature} RETURNS {} LANGUAGE plpgsql VOLATILE",
-        function.result
+        "CREATE OR REPLACE FUNCTION {signature} RETURNS {} LANGUAGE plpgsql {}",
+        function.result, function.volatility
     );
     sql.push_str(if function.definer {
         " SECURITY DEFINER"
@@ -337,6 +339,34 @@ impl Templates {
     }
 }
 
+/// What stands in more than one place of the outbox's templates.
+const PARTS: [(&str, &str); 5] = [
+    ("{{write}}", include_str!("../../sql/outbox_write.sql")),
+    ("{{look}}", include_str!("../../sql/outbox_look.sql")),
+    ("{{doubt}}", include_str!("../../sql/outbox_doubt.sql")),
+    ("{{lost}}", include_str!("../../sql/outbox_lost.sql")),
+    ("{{ring}}", include_str!("../../sql/outbox_ring.sql")),
+];
+
+/// Puts the parts in, each as deep as its mark stands.
+fn with_parts(template: &str) -> String {
+    let mut out = String::with_capacity(2 * template.len());
+    for line in template.split_inclusive('\n') {
+        let mark = line.trim();
+        let Some((_, part)) = PARTS.iter().find(|(name, _)| *name == mark) else {
+            out.push_str(line);
+            continue;
+        };
+        let depth = line.len() - line.trim_start().len();
+        for inner in with_parts(part).lines() {
+            out.push_str(&" ".repeat(depth));
+            out.push_str(inner);
+            out.push('\n');
+        }
+    }
+    out
+}
+
 fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
     let templates = Templates::of(mode);
     // The beginning of every notified payload up to the sequence number; JSON inside an SQL literal.
@@ -352,7 +382,7 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
         false => format!("({word}::{})", table.quoted()),
     });
     let fill = |template: &str| {
-        template
+        with_parts(template)
             .replace("{{head}}", head.trim_start())
             .replace("{{alias}}", &alias)
             .replace("{{new}}", &new)

@@ -13,6 +13,7 @@ use super::bell::Bell;
 use super::clerk::Clerk;
 use super::piece::Pieces;
 use super::reader::{Reader, Shared};
+use super::sound;
 use super::{LOCK, OutboxError, OutboxOptions, Place, Report, WAKE};
 use crate::catalog::names::fingerprint;
 use crate::connect::{Connection, chain};
@@ -151,18 +152,21 @@ pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), Outb
     let table = in_time(link.query_typed_opt(TABLE, &[])).await?;
     let table: u32 = table.ok_or(OutboxError::Missing)?.try_get(0)?;
     wait_for_the_lock(&link).await?;
-    let claim = Claim::make(&link).await?;
+    // What is mended here may concern the place from which to go on.
+    let condition = sound::look(&link, table, "0").await?;
+    let claim = Claim::make(&link, table, condition.file).await?;
     in_time(link.batch_execute(&format!("LISTEN {WAKE}"))).await?;
     let pieces = Pieces::prepare(&link).await?;
     let (clerk_link, _) = Link::open(&options, "clerk", &[]).await?;
-    let shared = Arc::new(Shared::new(clerk_link.pid, watch::Sender::new(Report::default())));
+    let report = watch::Sender::new(Report::default());
+    let shared = Arc::new(Shared::new(clerk_link.pid, condition.missed, report));
     let clerk = Clerk::new(
         clerk_link,
         Arc::clone(&options),
         Arc::clone(&shared),
         claim.fence,
-        claim.position,
-        claim.pruned,
+        (claim.position, claim.pruned),
+        (table, condition),
     );
     let bell = Bell::new(options.doorbell && !server.prepares, Instant::now());
     let reader = Reader::new((link, pieces), options, shared, table, claim, bell);
@@ -216,11 +220,12 @@ const RENEW: &str =
     "UPDATE pregon.cursor SET epoch = gen_random_uuid() WHERE reader = $1 RETURNING epoch::text";
 
 impl Claim {
-    async fn make(link: &Link) -> Result<Self, OutboxError> {
+    async fn make(link: &Link, table: u32, file: u32) -> Result<Self, OutboxError> {
         const TAKE: &str =
             "UPDATE pregon.cursor SET reader = reader + 1 RETURNING reader, position, pruned, epoch::text";
         let row = in_time(link.query_typed_one(TAKE, &[])).await?;
-        let server = server_identity(link).await?;
+        // A dump that was restored brings its epoch with it, but has another database or table.
+        let server = format!("{}/{table}/{file}", server_identity(link).await?);
         let epoch = epoch_of(&server, row.try_get(3)?);
         Ok(Self {
             fence: row.try_get(0)?,
@@ -240,13 +245,16 @@ impl Claim {
     }
 }
 
-/// System identifier and timeline: after a promotion ids may mean other rows. A role that may not ask has only the table's own epoch.
+/// System identifier and timeline (after a promotion ids may mean other rows) and the database. A role that may not ask about the server
+/// knows the database alone.
 async fn server_identity(link: &Link) -> Result<String, OutboxError> {
     const IDENTITY: &str = "SELECT format('%s/%s', (SELECT system_identifier FROM pg_control_system()), \
          substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))";
+    const DATABASE: &str = "SELECT oid::text FROM pg_database WHERE datname = current_database()";
+    let database: String = in_time(link.query_typed_one(DATABASE, &[])).await?.try_get(0)?;
     match in_time(link.query_typed_one(IDENTITY, &[])).await {
-        Ok(row) => Ok(row.try_get(0)?),
-        Err(OutboxError::Sql { code, .. }) if code == "42501" => Ok(String::new()),
+        Ok(row) => Ok(format!("{}/{database}", row.try_get::<_, String>(0)?)),
+        Err(OutboxError::Sql { code, .. }) if code == "42501" => Ok(format!("/{database}")),
         Err(error) => Err(error),
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attach::{Link, in_time, number};
 use super::reader::{Param, Shared, signed};
+use super::sound::{self, Condition};
 use super::{OutboxError, OutboxOptions};
 
 /// Between two savings of the place: what a gateway without a lasting log repeats after a kill.
@@ -40,6 +41,11 @@ pub struct Clerk {
     position: u64,
     pruned: u64,
     alive: Option<Instant>,
+    table: u32,
+    /// What the last look has found.
+    condition: Condition,
+    /// Beyond every transaction that may have gone on without its changes and may not be committed yet.
+    unsettled: Option<String>,
 }
 
 impl Clerk {
@@ -48,8 +54,8 @@ impl Clerk {
         options: Arc<OutboxOptions>,
         shared: Arc<Shared>,
         fence: i64,
-        position: u64,
-        pruned: u64,
+        (position, pruned): (u64, u64),
+        (table, condition): (u32, Condition),
     ) -> Self {
         Self {
             link,
@@ -59,6 +65,10 @@ impl Clerk {
             position,
             pruned,
             alive: None,
+            table,
+            // Transactions of before the session may still be open.
+            unsettled: Some(condition.horizon.clone()),
+            condition,
         }
     }
 
@@ -111,6 +121,7 @@ impl Clerk {
         if self.alive.is_none_or(|alive| alive.elapsed() >= ALIVE) {
             self.say_alive().await?;
         }
+        self.look_after_the_table().await?;
         for _ in 0..PRUNES {
             if !self.prune().await? {
                 break;
@@ -129,6 +140,29 @@ impl Clerk {
         if bytes > self.options.most {
             self.trim().await?;
         }
+        Ok(())
+    }
+
+    /// Ends the session where the outbox does not give or take rows as it should; says so where changes went past it.
+    async fn look_after_the_table(&mut self) -> Result<(), OutboxError> {
+        let earlier = self.unsettled.as_deref().unwrap_or("0");
+        let found = sound::look(&self.link, self.table, earlier).await?;
+        if found.file != self.condition.file {
+            return Err(OutboxError::Replaced);
+        }
+        if found.missed != self.condition.missed {
+            tracing::warn!("a transaction went on without its changes: the outbox did not take them");
+            self.shared.missed.fetch_add(1, Ordering::AcqRel);
+            self.unsettled = Some(found.horizon.clone());
+        } else if self.unsettled.is_some() && found.settled {
+            // Whoever read again when the gap was told may have been too early.
+            if self.shared.missed.load(Ordering::Acquire) > 0 {
+                self.shared.missed.fetch_add(1, Ordering::AcqRel);
+            }
+            self.unsettled = None;
+        }
+        self.shared.counted.store(found.missed, Ordering::Release);
+        self.condition = found;
         Ok(())
     }
 

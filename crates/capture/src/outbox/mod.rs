@@ -20,6 +20,7 @@ mod ledger;
 mod piece;
 mod reader;
 mod row;
+mod sound;
 mod stall;
 
 use std::collections::HashSet;
@@ -32,6 +33,7 @@ pub use attach::{Begun, attach};
 pub use clerk::Clerk;
 pub use reader::Reader;
 pub use row::Item;
+pub(crate) use sound::remedy;
 pub(crate) use stall::blockers;
 pub use stall::{Blocker, Stall};
 
@@ -68,6 +70,9 @@ pub struct Place {
     pub epoch: u64,
     /// Everything up to this id.
     pub upto: u64,
+    /// When the row of that id was written, in microseconds since 1970: the same id with another time is another row. 0 where no row has
+    /// the id.
+    pub at: u64,
 }
 
 /// Rows in order.
@@ -77,6 +82,8 @@ pub struct Batch {
     pub items: Vec<(u64, Item)>,
     /// The place once these are in the log; also ids that no row has.
     pub upto: u64,
+    /// As in [`Place`].
+    pub at: u64,
     /// What it weighs in memory, about.
     pub bytes: usize,
 }
@@ -105,6 +112,10 @@ pub enum OutboxError {
     Sql { code: String, message: String },
     #[error("there is no outbox in this database: run `pregon db apply`, or set [postgres] apply = \"auto\"")]
     Missing,
+    #[error("{0}")]
+    Flawed(String),
+    #[error("the outbox was emptied or written anew")]
+    Replaced,
     #[error("the server is a standby: connect to the primary, an outbox cannot be read here")]
     Standby,
     #[error("the session changed between two statements: connect directly or through a session pooler")]
@@ -120,9 +131,9 @@ impl OutboxError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_permanent(),
-            Self::Missing | Self::Pooled | Self::Standby => true,
+            Self::Missing | Self::Flawed(_) | Self::Pooled | Self::Standby => true,
             Self::Sql { code, .. } => code == "42501",
-            Self::Lost(_) | Self::Fenced | Self::Silent(_) => false,
+            Self::Lost(_) | Self::Replaced | Self::Fenced | Self::Silent(_) => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! what the gate's proof rests on.
 
 use std::collections::HashSet;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -47,15 +48,21 @@ pub(super) struct Shared {
     pub(super) ledger: Mutex<Ledger>,
     /// Rows up to here were deleted before they were read.
     pub(super) dropped: AtomicU64,
+    /// How often it has to be told that changes went past the outbox.
+    pub(super) missed: AtomicU64,
+    /// How often changes went past the outbox ever since it was made.
+    pub(super) counted: AtomicU64,
     pub(super) report: watch::Sender<Report>,
 }
 
 impl Shared {
-    pub(super) fn new(clerk: i32, report: watch::Sender<Report>) -> Self {
+    pub(super) fn new(clerk: i32, counted: u64, report: watch::Sender<Report>) -> Self {
         Self {
             clerk,
             ledger: Mutex::default(),
             dropped: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            counted: AtomicU64::new(counted),
             report,
         }
     }
@@ -82,6 +89,8 @@ pub struct Reader {
     sent: u64,
     /// Rows up to here are known to be lost, and that was said.
     told: u64,
+    /// What of [`Shared::missed`] was told.
+    missed: u64,
     /// Writers that may have read that the gateway is awake.
     elders: HashSet<Box<str>>,
     stall: Option<Waiting>,
@@ -117,6 +126,7 @@ impl Reader {
             waiting: 0,
             sent: place,
             told: 0,
+            missed: 0,
             elders: HashSet::new(),
             stall: None,
         }
@@ -128,10 +138,12 @@ impl Reader {
     }
 
     /// Finds the place to go on from: behind `known`, what the caller has in its log, if that is of this outbox; otherwise where the last
-    /// gateway was.
-    pub async fn begin(&mut self, known: Option<Place>) -> Result<Begun, OutboxError> {
-        let mut lost = false;
+    /// gateway was. `missed` is what the caller knows of [`Reader::missed`].
+    pub async fn begin(&mut self, known: Option<Place>, missed: Option<u64>) -> Result<Begun, OutboxError> {
+        let counted = self.missed();
+        let mut lost = missed.is_some_and(|missed| missed != counted);
         let mut start = self.claim.position;
+        let mut at = 0;
         match known {
             Some(known) if known.epoch != self.claim.epoch => lost = true,
             // The database is behind what it once committed: restored, or it lost its last moments in a crash.
@@ -139,7 +151,7 @@ impl Reader {
                 self.claim.renew(&self.link).await?;
                 lost = true;
             }
-            Some(known) => start = known.upto,
+            Some(known) => (start, at) = (known.upto, known.at),
             None => {}
         }
         lost |= start < self.claim.pruned;
@@ -147,13 +159,30 @@ impl Reader {
         let row = in_time(self.link.query_typed_one(LOST, &[(&signed(start), Type::INT8)])).await?;
         self.told = number(&row, 0)?;
         lost |= self.told > start;
+        if at > 0 && start > self.claim.pruned && self.told < start && self.written(start).await? != at {
+            self.claim.renew(&self.link).await?;
+            (lost, at) = (true, 0);
+        }
         self.gate = Gate::new(start);
         self.sent = start;
         let place = Place {
             epoch: self.claim.epoch,
             upto: start,
+            at,
         };
         Ok(Begun { place, lost })
+    }
+
+    /// How often changes went past the outbox, as far as is known.
+    pub fn missed(&self) -> u64 {
+        self.shared.counted.load(Ordering::Acquire)
+    }
+
+    /// When the row of an id was written, in microseconds since 1970; 0 if it is not there.
+    async fn written(&self, id: u64) -> Result<u64, OutboxError> {
+        const AT: &str = "SELECT (SELECT (extract(epoch FROM o.at) * 1000000)::bigint FROM pregon.outbox o WHERE o.id = $1)";
+        let row = in_time(self.link.query_typed_one(AT, &[(&signed(id), Type::INT8)])).await?;
+        Ok(number(&row, 0)?)
     }
 
     /// The highest id that is known to have been committed.
@@ -187,8 +216,8 @@ impl Reader {
                 Next::Look(pause) => self.pause(pause, &stop).await,
                 Next::Sleep => {
                     self.set_asleep(true).await?;
-                    let holders = in_time(stall::holders(&self.link, self.table, &self.ours())).await?;
-                    self.elders = holders.into_iter().map(|holder| holder.transaction).collect();
+                    let lookers = in_time(stall::lookers(&self.link, self.table, &self.ours())).await?;
+                    self.elders = lookers.into_iter().collect();
                 }
                 Next::Wake => {
                     self.set_asleep(false).await?;
@@ -264,8 +293,8 @@ impl Reader {
         let ours = self.ours();
         let holders = in_time(stall::holders(&self.link, self.table, &ours)).await?;
         if !self.elders.is_empty() {
-            self.elders
-                .retain(|elder| holders.iter().any(|holder| holder.transaction == *elder));
+            let lookers = in_time(stall::lookers(&self.link, self.table, &ours)).await?;
+            self.elders.retain(|elder| lookers.contains(elder));
             // What the last of them has committed may not be read yet.
             seen.more |= self.elders.is_empty();
             seen.writers |= !self.elders.is_empty();
@@ -293,6 +322,25 @@ impl Reader {
             let batch = Batch {
                 items: vec![(self.sent, Item::Dropped { upto: dropped })],
                 upto: self.sent,
+                at: 0,
+                bytes: 0,
+            };
+            if !self.send(batch, out, stop).await? {
+                return Ok(false);
+            }
+        }
+        let missed = self.shared.missed.load(Ordering::Acquire);
+        if missed > self.missed {
+            self.missed = missed;
+            let batch = Batch {
+                items: vec![(
+                    self.sent,
+                    Item::Missed {
+                        counted: self.missed(),
+                    },
+                )],
+                upto: self.sent,
+                at: 0,
                 bytes: 0,
             };
             if !self.send(batch, out, stop).await? {
@@ -311,6 +359,7 @@ impl Reader {
             let batch = Batch {
                 items: Vec::new(),
                 upto,
+                at: 0,
                 bytes: 0,
             };
             return self.send(batch, out, stop).await;
@@ -319,14 +368,14 @@ impl Reader {
     }
 
     /// The first of these rows, as many as go together.
-    fn batch(&mut self, rows: &mut impl Iterator<Item = (u64, Raw)>) -> Batch {
-        let (mut items, mut upto) = (Vec::with_capacity(BATCH), self.sent);
+    fn batch(&mut self, rows: &mut Peekable<impl Iterator<Item = (u64, Raw)>>) -> Batch {
+        let (mut items, mut upto, mut at) = (Vec::with_capacity(BATCH), self.sent, 0);
         let (mut count, mut bytes) = (0, 0);
         while count < BATCH
             && bytes < BATCH_BYTES
-            && let Some((id, raw)) = rows.next()
+            && let Some((id, raw)) = rows.next_if(|(_, raw)| count == 0 || !raw.is_gap())
         {
-            upto = id;
+            (upto, at) = (id, raw.at());
             count += 1;
             bytes += raw.size();
             match raw.item(id, &self.options.watches) {
@@ -338,7 +387,12 @@ impl Reader {
         self.waiting = self.waiting.saturating_sub(bytes);
         self.shared
             .with_ledger(|ledger| ledger.add(upto, count as u64, bytes as u64));
-        Batch { items, upto, bytes }
+        Batch {
+            items,
+            upto,
+            at,
+            bytes,
+        }
     }
 
     async fn send(

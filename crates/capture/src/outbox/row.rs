@@ -25,6 +25,11 @@ pub enum Item {
     RenderError { watch: Arc<str>, message: String },
     /// Rows up to this id were deleted before anybody had read them, because the outbox had outgrown its limit.
     Dropped { upto: u64 },
+    /// A transaction had to go on without its changes: the outbox did not take them.
+    Missed {
+        /// How often that has happened ever since the outbox was made.
+        counted: u64,
+    },
 }
 
 /// A row before it goes on.
@@ -56,6 +61,17 @@ impl Raw {
             at: row.try_get(7)?,
         };
         Ok((id.try_into().unwrap_or(0), raw))
+    }
+
+    /// When it was written, in microseconds since 1970.
+    pub(super) fn at(&self) -> u64 {
+        let since = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it becomes a gap: such a row is given on alone.
+    pub(super) fn is_gap(&self) -> bool {
+        self.op == "E" || self.op == "X"
     }
 
     /// What it weighs in memory, about.

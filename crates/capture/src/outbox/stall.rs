@@ -9,26 +9,36 @@ use super::gate::Holder;
 
 /// Those who hold the lock of writers on the outbox `$1`, but for the sessions `$2` of our own.
 macro_rules! writers {
-    ($columns:literal, $more:literal) => {
+    ($columns:literal, $more:literal, $modes:literal) => {
         concat!(
             "SELECT ",
             $columns,
             " FROM pg_catalog.pg_locks l ",
             $more,
-            " WHERE l.locktype = 'relation' AND l.relation = $1 AND l.mode = 'RowExclusiveLock' AND l.granted \
+            " WHERE l.locktype = 'relation' AND l.relation = $1 AND l.mode ",
+            $modes,
+            " AND l.granted \
                AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
                AND (l.pid IS NULL OR l.pid <> ALL ($2))"
         )
     };
 }
 
-const HOLDERS: &str = writers!("l.virtualtransaction, l.pid IS NULL", "");
+const HOLDERS: &str = writers!("l.virtualtransaction, l.pid IS NULL", "", "= 'RowExclusiveLock'");
+
+/// Also those who are about to write: they take the weaker lock when they look at the bell.
+const LOOKERS: &str = writers!(
+    "DISTINCT l.virtualtransaction",
+    "",
+    "IN ('RowExclusiveLock', 'AccessShareLock')"
+);
 
 const BLOCKERS: &str = concat!(
     writers!(
         "l.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, ''), \
          extract(epoch FROM clock_timestamp() - a.xact_start)::float8",
-        "LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
+        "LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid",
+        "= 'RowExclusiveLock'"
     ),
     " ORDER BY a.xact_start NULLS LAST LIMIT 5"
 );
@@ -110,4 +120,18 @@ pub(crate) async fn blockers(
         })
     };
     rows.iter().map(blocker).collect()
+}
+
+/// The transactions that may have looked at the bell before now and not written yet, or not committed.
+pub(super) async fn lookers(
+    client: &Client,
+    outbox: u32,
+    ours: &[i32],
+) -> Result<Vec<Box<str>>, tokio_postgres::Error> {
+    let rows = client
+        .query_typed(LOOKERS, &[(&outbox, Type::OID), (&ours, Type::INT4_ARRAY)])
+        .await?;
+    rows.iter()
+        .map(|row| Ok(row.try_get::<_, String>(0)?.into()))
+        .collect()
 }

@@ -72,12 +72,13 @@ pub(crate) struct Session {
     task: JoinHandle<Result<(), OutboxError>>,
     /// Items that came and were not asked for yet.
     held: std::collections::VecDeque<(u64, Item)>,
+    at: u64,
 }
 
 impl Session {
     pub(crate) async fn start(options: OutboxOptions, known: Option<Place>) -> Self {
         let (mut reader, mut clerk) = outbox::attach(Arc::new(options)).await.unwrap();
-        let begun = reader.begin(known).await.unwrap();
+        let begun = reader.begin(known, None).await.unwrap();
         let (out, batches) = mpsc::channel(4);
         let (logged, in_log) = watch::channel(begun.place.upto);
         let (stop, report) = (CancellationToken::new(), reader.report());
@@ -100,6 +101,7 @@ impl Session {
             stop,
             task,
             held: std::collections::VecDeque::new(),
+            at: begun.place.at,
         }
     }
 
@@ -112,6 +114,7 @@ impl Session {
             let batch = tokio::time::timeout(SOON, self.batches.recv()).await;
             let batch = batch.expect("a batch in time").expect("the session reads");
             self.held.extend(batch.items);
+            self.at = batch.at;
             self.logged.send_replace(batch.upto);
         }
     }
@@ -131,6 +134,7 @@ impl Session {
     pub(crate) fn place(&self) -> Place {
         Place {
             upto: *self.logged.borrow(),
+            at: self.at,
             ..self.begun.place
         }
     }

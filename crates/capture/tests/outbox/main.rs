@@ -12,4 +12,6 @@ mod reading;
 mod writes;
 mod keeping;
 mod rights;
+mod harm;
+mod copies;
 mod switching;

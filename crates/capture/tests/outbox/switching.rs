@@ -41,7 +41,8 @@ async fn a_switch_leaves_nothing_of_the_other_way_behind() {
         let (triggers, objects) = installed(&admin).await;
         assert_eq!(triggers, by_notify.0);
         let expected = [
-            "bell", "cursor", "meta", "notify_t", "outbox", "publish", "ring", "stored", "trim",
+            "bell", "cursor", "flaw", "mend", "meta", "notify_t", "outbox", "publish", "ring", "stored",
+            "trim",
         ];
         assert_eq!(objects, expected);
         assert!(plan(&admin, &outbox).await.unwrap().is_empty());

@@ -46,15 +46,18 @@ impl Health {
     }
 
     /// What keeps the node from being ready; empty when it is.
-    fn missing(&self) -> Vec<&'static str> {
+    fn missing(&self) -> Vec<String> {
         let mut missing: Vec<_> = self
             .sources
             .iter()
             .filter(|(_, attached)| !attached.get())
-            .map(|(name, _)| *name)
+            .map(|(name, attached)| match attached.why() {
+                why if why.is_empty() => (*name).to_owned(),
+                why => format!("{name} ({why})"),
+            })
             .collect();
         if self.draining.load(Ordering::Acquire) {
-            missing.push("draining");
+            missing.push("draining".to_owned());
         }
         missing
     }

@@ -14,19 +14,33 @@ pub mod webhook;
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Whether a source is attached, for `/readyz`.
 #[derive(Debug, Clone, Default)]
-pub struct Attached(Arc<watch::Sender<bool>>);
+pub struct Attached(Arc<watch::Sender<bool>>, Arc<Mutex<String>>);
 
 impl Attached {
     pub fn set(&self, attached: bool) {
         self.0.send_replace(attached);
+        if attached {
+            self.explain(String::new());
+        }
     }
 
     pub fn get(&self) -> bool {
         *self.0.borrow()
+    }
+
+    /// Why it is not attached; empty where nothing is known.
+    pub fn why(&self) -> String {
+        self.1.lock().clone()
+    }
+
+    /// Says why it is not attached, until it is.
+    pub fn explain(&self, why: String) {
+        *self.1.lock() = why;
     }
 
     /// For waiting until it is set again; what it is now counts as seen.

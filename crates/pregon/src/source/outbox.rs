@@ -35,6 +35,9 @@ use crate::pipeline::Pipeline;
 /// Its name in the log and in the metrics.
 const SOURCE: &str = "outbox";
 
+/// How often changes went past the outbox, in the log.
+const MISSED: &str = "outbox missed";
+
 /// Batches between the reader and the taker: enough that neither waits for the other's next step.
 const BATCHES: usize = 4;
 
@@ -107,13 +110,21 @@ impl OutboxSource {
         let mut backoff = Backoff::default();
         let mut place = None;
         let mut told = String::new();
+        // While the outbox takes no rows nobody may have counted what it did not take.
+        let mut flawed = false;
         while !stop.is_cancelled() {
-            let Err(ended) = Box::pin(self.session(&mut place, &mut failing, &mut backoff, &stop)).await
+            let session = self.session(&mut place, (&mut flawed, &mut failing), &mut backoff, &stop);
+            let Err(ended) = Box::pin(session).await
             else {
                 break;
             };
             self.set_attached(false);
             let reason = ended.to_string();
+            self.attached.explain(reason.clone());
+            flawed |= matches!(
+                ended,
+                Ended::Outbox(OutboxError::Flawed(_) | OutboxError::Missing)
+            );
             if reason != told {
                 if ended.is_permanent() {
                     tracing::error!(reason, "the outbox cannot be read yet, trying again");
@@ -137,7 +148,7 @@ impl OutboxSource {
     async fn session(
         &self,
         place: &mut Option<Place>,
-        failing: &mut Failing,
+        (flawed, failing): (&mut bool, &mut Failing),
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<(), Ended> {
@@ -150,12 +161,17 @@ impl OutboxSource {
         let known = self.pipeline.taken(SOURCE).map(|taken| Place {
             epoch: taken.epoch,
             upto: taken.upto.0,
+            at: taken.upto.1,
         });
-        let begun = reader.begin(known.or(*place)).await?;
+        let missed = self.pipeline.taken(MISSED).map(|taken| taken.upto.0);
+        let begun = reader.begin(known.or(*place), missed).await?;
         *place = Some(begun.place);
-        if begun.lost {
+        if begun.lost || std::mem::take(flawed) {
             tracing::warn!("rows of the outbox are missing, or it is another one than before");
             self.gap_of_all(from).await?;
+        }
+        if missed != Some(reader.missed()) {
+            self.note_missed(reader.missed()).await?;
         }
         tracing::info!(place = begun.place.upto, "reading the outbox");
         backoff.reset();
@@ -225,6 +241,29 @@ impl OutboxSource {
         std::future::pending().await
     }
 
+    /// From now on a gap has been told for what went past the outbox until then.
+    async fn note_missed(&self, missed: u64) -> Result<(), LogError> {
+        let known = self.pipeline.taken(MISSED);
+        let taken = Taken {
+            source: MISSED.into(),
+            // The database counts from the beginning where its counter was made anew.
+            epoch: known
+                .filter(|known| known.upto.0 < missed)
+                .map_or_else(rand::random, |known| known.epoch),
+            upto: (missed, 0),
+        };
+        match self
+            .pipeline
+            .ingest_upto(Vec::new(), Some(taken))
+            .await
+            .wait()
+            .await
+        {
+            Ok(_) | Err(LogError::Repeated { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whatever the outbox carries may be missing: changes of all watches, and publishes on any channel.
     async fn gap_of_all(&self, from: Position) -> Result<(), LogError> {
         let sources: Vec<Arc<str>> = self.options.watches.iter().map(Arc::clone).collect();
@@ -259,6 +298,7 @@ struct Taker<'a> {
 /// A batch that is in the log.
 struct Resolved {
     upto: u64,
+    at: u64,
     bytes: usize,
 }
 
@@ -298,8 +338,8 @@ impl<'a> Taker<'a> {
             tokio::select! {
                 biased;
                 Some(resolved) = self.receipts.next(), if !self.receipts.is_empty() => {
-                    let Resolved { upto, bytes } = resolved?;
-                    self.logged.upto = upto;
+                    let Resolved { upto, at, bytes } = resolved?;
+                    (self.logged.upto, self.logged.at) = (upto, at);
                     self.waiting = self.waiting.saturating_sub(bytes);
                     logged.send_replace(upto);
                 }
@@ -327,43 +367,48 @@ impl<'a> Taker<'a> {
                     at,
                 } => events.push(publish(&channel, &event, data, Some(at))),
                 Item::RenderError { watch, message } => {
-                    self.flush(&mut events, id.saturating_sub(1), 0).await;
+                    self.flush(&mut events, (id.saturating_sub(1), 0), 0).await;
                     self.not_rendered(&watch, &message);
                     let from = self.source.pipeline.position();
                     self.source.pipeline.gap(&[watch], false, from).await?;
                 }
                 Item::Dropped { .. } => {
-                    self.flush(&mut events, id.saturating_sub(1), 0).await;
+                    self.flush(&mut events, (id.saturating_sub(1), 0), 0).await;
                     self.source.metrics.dropped(Reason::Overflow);
                     self.source.gap_of_all(self.source.pipeline.position()).await?;
                 }
+                Item::Missed { counted } => {
+                    self.source.metrics.dropped(Reason::Overflow);
+                    self.source.gap_of_all(self.source.pipeline.position()).await?;
+                    self.source.note_missed(counted).await?;
+                }
             }
         }
-        self.flush(&mut events, batch.upto, batch.bytes).await;
+        self.flush(&mut events, (batch.upto, batch.at), batch.bytes).await;
         Ok(())
     }
 
     /// Appends events, and with them that the outbox was taken up to this id.
-    async fn flush(&mut self, events: &mut Vec<Event>, upto: u64, bytes: usize) {
+    async fn flush(&mut self, events: &mut Vec<Event>, (upto, at): (u64, u64), bytes: usize) {
         if upto <= self.place.upto {
             return;
         }
         let taken = Taken {
             source: SOURCE.into(),
             epoch: self.place.epoch,
-            upto: (upto, 0),
+            upto: (upto, at),
         };
         let receipt = self
             .source
             .pipeline
             .ingest_upto(std::mem::take(events), Some(taken))
             .await;
-        self.place.upto = upto;
+        (self.place.upto, self.place.at) = (upto, at);
         self.waiting += bytes;
         self.receipts.push_back(Box::pin(async move {
             match receipt.wait().await {
                 // Another gateway on the same log was faster: what matters is that it is there.
-                Ok(_) | Err(LogError::Repeated { .. }) => Ok(Resolved { upto, bytes }),
+                Ok(_) | Err(LogError::Repeated { .. }) => Ok(Resolved { upto, at, bytes }),
                 Err(error) => Err(error),
             }
         }));
