@@ -91,15 +91,17 @@ async fn on_conflict_copy_and_savepoints_say_what_was_written() {
 async fn a_hundred_thousand_rows_of_one_statement_arrive_in_order() {
     let (_database, admin, mut session) =
         reading(SALES, watch_of("v", "ventas", &[Op::Insert, Op::Update])).await;
-    let before = xid(&admin).await;
     admin
         .batch_execute("INSERT INTO ventas SELECT g, 'x', g FROM generate_series(1, 100000) g; UPDATE ventas SET total = 0 WHERE id <= 1000")
         .await
         .unwrap();
-    assert!(
-        xid(&admin).await - before < 20,
-        "a transaction number for each row"
-    );
+    // Rows of a guarded block carry its number. Other tests take numbers of the same server.
+    let numbers: i64 = admin
+        .query_one("SELECT count(DISTINCT xmin::text) FROM pregon.outbox", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(numbers < 4, "{numbers} transaction numbers");
     for id in 1..=100_000 {
         assert_eq!(
             session.change().await,

@@ -114,8 +114,7 @@ impl OutboxSource {
         let mut flawed = false;
         while !stop.is_cancelled() {
             let session = self.session(&mut place, (&mut flawed, &mut failing), &mut backoff, &stop);
-            let Err(ended) = Box::pin(session).await
-            else {
+            let Err(ended) = Box::pin(session).await else {
                 break;
             };
             self.set_attached(false);

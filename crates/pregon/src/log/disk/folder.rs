@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! PATH/lock      held by the one process that uses the folder; its number is in it
-//! PATH/state     epoch, boot of the machine, whether the log was closed, a lower bound of the next offset
+//! PATH/state     epoch, boot of the machine, whether the log was closed, a lower bound of the next offset, which file it was written to
 //! PATH/pruned    newest pruned offset of channels
 //! PATH/segments  00000000000000000001.seg (see `frame`) and .idx (see `summary`), named by their first offset
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::OpenError;
 use crate::log::position::Epoch;
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub(super) clean: bool,
     /// No offset below this is free.
     pub(super) next: u64,
+    /// It was written to another file than this one: the folder is a copy, or was restored from one.
+    pub(super) copied: bool,
 }
 
 impl Folder {
@@ -119,20 +122,27 @@ impl Folder {
 
     /// What the last process left; `None` if it cannot be read or is of no version that we know.
     pub(super) fn state(&self) -> Option<State> {
-        State::parse(&fs::read_to_string(self.path.join("state")).ok()?)
+        let path = self.path.join("state");
+        let mut state = State::parse(&fs::read_to_string(&path).ok()?)?;
+        let here = File::open(&path).ok().and_then(|file| identity(&file));
+        let noted = fs::read_to_string(&path).ok();
+        let noted = noted.as_deref().and_then(|text| value(text, "file"));
+        // Earlier versions noted nothing, and some file systems know nothing.
+        state.copied = noted.zip(here).is_some_and(|(noted, here)| noted != here);
+        Some(state)
     }
 
     pub(super) fn set_state(&self, state: &State) -> io::Result<()> {
-        replace(&self.path.join("state"), state.to_string().as_bytes())
+        replace_by(&self.path.join("state"), |file| {
+            let line = identity(file).map(|identity| format!("file {identity}\n"));
+            format!("{state}{}", line.unwrap_or_default()).into_bytes()
+        })
     }
 }
 
 impl State {
     fn parse(text: &str) -> Option<Self> {
-        let value = |key: &str| {
-            let mut lines = text.lines();
-            lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
-        };
+        let value = |key: &str| value(text, key);
         let version: u32 = value("version")?.parse().ok()?;
         if version != VERSION {
             return None;
@@ -142,6 +152,7 @@ impl State {
             boot: value("boot")?.to_owned(),
             clean: value("clean")? == "yes",
             next: value("next")?.parse().ok()?,
+            copied: false,
         })
     }
 }
@@ -157,6 +168,19 @@ impl std::fmt::Display for State {
     }
 }
 
+/// The value of a key of the state.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+}
+
+/// What a file does not share with its copies: its number, and when it was made. A volume that is mounted elsewhere keeps both.
+fn identity(file: &File) -> Option<String> {
+    let facts = file.metadata().ok()?;
+    let made = facts.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(format!("{}-{}", facts.ino(), made.as_nanos()))
+}
+
 /// What tells the boots of the machine apart. Where nothing does, every start counts as one: an unclean stop is then taken for one
 /// of the machine.
 pub(super) fn boot() -> String {
@@ -169,11 +193,16 @@ pub(super) fn boot() -> String {
 
 /// Puts a file in the place of another, durably and in one step.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_by(path, |_| bytes.to_vec())
+}
+
+fn replace_by(path: &Path, bytes: impl FnOnce(&File) -> Vec<u8>) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&fresh)?;
-    file.write_all(bytes)?;
+    let bytes = bytes(&file);
+    file.write_all(&bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
     match path.parent() {
@@ -199,11 +228,39 @@ mod tests {
             boot: "b".into(),
             clean: true,
             next: 7,
+            copied: false,
         };
         assert_eq!(State::parse(&state.to_string()), Some(state.clone()));
         for text in ["", "version 2\nepoch 1\nboot b\nclean yes\nnext 1", "version 1"] {
             assert_eq!(State::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_copy_of_the_state_is_known_for_one() {
+        let (temp, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let state = State {
+            epoch: Epoch(7),
+            boot: "b".into(),
+            clean: true,
+            next: 7,
+            copied: false,
+        };
+        let folder = Folder::take(temp.path()).unwrap();
+        folder.set_state(&state).unwrap();
+        assert_eq!(folder.state(), Some(state.clone()));
+        let old = fs::read(temp.path().join("state")).unwrap();
+        let other = Folder::take(copy.path()).unwrap();
+        fs::write(copy.path().join("state"), &old).unwrap();
+        let copied = State {
+            copied: true,
+            ..state.clone()
+        };
+        assert_eq!(other.state(), Some(copied.clone()));
+        // Put back over a later one, as a restore does.
+        folder.set_state(&state).unwrap();
+        fs::write(temp.path().join("state"), &old).unwrap();
+        assert_eq!(folder.state(), Some(copied));
     }
 
     #[test]

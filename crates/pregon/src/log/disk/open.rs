@@ -169,6 +169,7 @@ fn judge(folder: &Folder, found: &Found) -> (State, Option<Position>) {
         boot: boot.clone(),
         clean: false,
         next,
+        copied: false,
     };
     let Some(left) = folder.state() else {
         let lost = (!found.segments.is_empty()).then(|| {
@@ -182,14 +183,16 @@ fn judge(folder: &Folder, found: &Found) -> (State, Option<Position>) {
     };
     let machine = !left.clean && left.boot != boot;
     let missing = found.next < left.next;
-    if !machine && !missing {
+    if !machine && !missing && !left.copied {
         let same = State {
             epoch: left.epoch,
             ..fresh(found.next)
         };
         return (same, None);
     }
-    let why = if missing {
+    let why = if left.copied {
+        "the folder is a copy or was restored from one, so that others may go on with the same positions"
+    } else if missing {
         "entries are missing at the end of the log"
     } else {
         "the machine stopped without closing the log, the last entries may be lost"
@@ -229,16 +232,22 @@ fn load(first: u64, path: &Path) -> Result<Extent, OpenError> {
     let len = std::fs::metadata(path)
         .map_err(|source| file_error(path, source))?
         .len();
-    if let Ok(extent) = summary::read(&summary::path(path))
-        && extent.first == first
-        && extent.len <= len
-    {
-        return Ok(extent);
-    }
     let damaged = |at| OpenError::Damaged {
         path: path.to_owned(),
         at,
     };
+    if let Ok(extent) = summary::read(&summary::path(path))
+        && extent.first == first
+        && extent.len <= len
+    {
+        // The name of a file says nothing of what is in it.
+        let file = File::open(path).map_err(|source| file_error(path, source))?;
+        let header = Header::read(&file, len).map_err(|source| file_error(path, source))?;
+        return match header {
+            Ok((header, _)) if header.first == first => Ok(extent),
+            _ => Err(damaged(0)),
+        };
+    }
     let (header, scan, len) = read(path)?.ok_or_else(|| damaged(0))?;
     if header.first != first || scan.damaged || scan.extent.len < len {
         return Err(damaged(scan.extent.len));
