@@ -10,7 +10,7 @@ export const SECTIONS = [
       (name) => `examples/${name}/README.md`,
     ),
   },
-  { title: "Sources", pages: pages("postgres", "changing-a-table", "outbox", "wal", "parity", "redis", "publish", "webhooks", "router", "emitters") },
+  { title: "Sources", pages: pages("postgres", "changing-a-table", "outbox", "switchover", "wal", "parity", "redis", "publish", "webhooks", "router", "emitters") },
   { title: "Routes and rights", pages: pages("routes-and-rights", "encryption") },
   { title: "Protocols", pages: pages("protocol", "socketio", "codes", "asyncapi") },
   {

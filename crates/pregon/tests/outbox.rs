@@ -418,3 +418,57 @@ async fn take(client: &mut WsClient, got: &mut Vec<i64>, position: &mut Option<V
         *position = Some(message["position"].clone());
     }
 }
+
+/// Somebody switches row level security on for our table, and off again after a while; then empties it.
+#[tokio::test]
+async fn what_is_done_to_the_outbox_is_named_and_told() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let node = node_at(&database.url()).await;
+    let mut client = follow(&node).await;
+    database.execute("INSERT INTO pedidos VALUES (1)").await.unwrap();
+    assert_eq!(id(&mut client, SOON).await.unwrap(), 1);
+    let security = |word: &str| {
+        format!(
+            "ALTER TABLE pregon.outbox {word} ROW LEVEL SECURITY; ALTER TABLE pregon.outbox {} ROW LEVEL SECURITY",
+            if word == "ENABLE" { "FORCE" } else { "NO FORCE" }
+        )
+    };
+    database.execute(&security("ENABLE")).await.unwrap();
+    database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
+    readyz(&node, 503, "row level security").await;
+    database.execute(&security("DISABLE")).await.unwrap();
+    readyz(&node, 200, "ready").await;
+    let told = id(&mut client, SOON).await.unwrap_err();
+    assert!(told.to_string().starts_with("a gap"), "{told}");
+    database
+        .execute("TRUNCATE pregon.outbox RESTART IDENTITY")
+        .await
+        .unwrap();
+    loop {
+        match id(&mut client, SOON).await {
+            Ok(_) => {}
+            Err(told) => {
+                assert!(told.to_string().starts_with("a gap"), "{told}");
+                break;
+            }
+        }
+    }
+    readyz(&node, 200, "ready").await;
+    database.execute("INSERT INTO pedidos VALUES (3)").await.unwrap();
+    loop {
+        if let Ok(3) = id(&mut client, SOON).await {
+            break;
+        }
+    }
+}
+
+async fn readyz(node: &Node, status: u16, words: &str) {
+    let settled = eventually(SOON, || async {
+        let answer = http::get(&node.url("/readyz")).await?;
+        let (seen, text) = (answer.status(), &answer.body);
+        anyhow::ensure!(seen == status && text.contains(words), "{seen} {text}");
+        Ok(())
+    });
+    settled.await.unwrap();
+}

@@ -119,16 +119,6 @@ async fn a_hundred_thousand_rows_of_one_statement_arrive_in_order() {
     }
 }
 
-async fn xid(client: &tokio_postgres::Client) -> i64 {
-    let row = client
-        .query_one(
-            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
-            &[],
-        )
-        .await;
-    row.unwrap().get(0)
-}
-
 #[tokio::test]
 async fn a_megabyte_and_odd_names_pass_whole() {
     let schema = r#"CREATE SCHEMA "Mi App"; CREATE TABLE "Mi App"."Año ""1""" ("id.x" int PRIMARY KEY, "Ñ ""q""" text)"#;

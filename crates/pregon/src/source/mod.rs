@@ -24,9 +24,7 @@ pub struct Attached(Arc<watch::Sender<bool>>, Arc<Mutex<String>>);
 impl Attached {
     pub fn set(&self, attached: bool) {
         self.0.send_replace(attached);
-        if attached {
-            self.explain(String::new());
-        }
+        self.explain(String::new());
     }
 
     pub fn get(&self) -> bool {

@@ -119,11 +119,14 @@ impl OutboxSource {
             };
             self.set_attached(false);
             let reason = ended.to_string();
-            self.attached.explain(reason.clone());
-            flawed |= matches!(
+            if matches!(
                 ended,
                 Ended::Outbox(OutboxError::Flawed(_) | OutboxError::Missing)
-            );
+            ) {
+                flawed = true;
+                // Other reasons may name servers and users, which are nothing for everybody.
+                self.attached.explain(reason.clone());
+            }
             if reason != told {
                 if ended.is_permanent() {
                     tracing::error!(reason, "the outbox cannot be read yet, trying again");
