@@ -7,11 +7,12 @@ DECLARE
 BEGIN
   INSERT INTO pregon.bell DEFAULT VALUES ON CONFLICT DO NOTHING;
   INSERT INTO pregon.cursor DEFAULT VALUES ON CONFLICT DO NOTHING;
-  SELECT greatest(1, c.position, c.pruned, (SELECT o.id FROM pregon.outbox AS o ORDER BY o.id DESC LIMIT 1)) INTO upto
+  SELECT greatest(c.position, c.pruned, (SELECT o.id FROM pregon.outbox AS o ORDER BY o.id DESC LIMIT 1)) INTO upto
     FROM pregon.cursor AS c;
-  SELECT s.last_value INTO last FROM pregon.outbox_id_seq AS s;
+  -- A sequence that was restarted has given nothing yet, whatever its value.
+  SELECT CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END INTO last FROM pregon.outbox_id_seq AS s;
   IF last < upto OR last >= 9000000000000000000 AND upto < 9000000000000000000 THEN
-    PERFORM setval('pregon.outbox_id_seq', upto);
+    PERFORM setval('pregon.outbox_id_seq', greatest(1, upto));
     last := upto;
   END IF;
   RETURN last < 9000000000000000000;

@@ -51,8 +51,8 @@ async fn table(client: &Client) -> Outcome {
     if !list.is_empty() {
         return Ok(TABLE.fail(list.join("; "), "pregon db drop, then pregon db apply"));
     }
-    const FLAW: &str = "SELECT pregon.flaw(clock_timestamp()), coalesce((SELECT s.last_value < max(o.id) FROM pregon.outbox o, pregon.outbox_id_seq s
-          GROUP BY s.last_value), false)";
+    const FLAW: &str = "SELECT pregon.flaw(clock_timestamp()), coalesce((SELECT CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END < max(o.id)
+          FROM pregon.outbox o, pregon.outbox_id_seq s GROUP BY s.last_value, s.is_called), false)";
     let row = client.query_one(FLAW, &[]).await?;
     if let Some(flaw) = row.try_get::<_, Option<String>>(0)? {
         let advice = remedy(&flaw);
