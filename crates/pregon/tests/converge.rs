@@ -98,7 +98,7 @@ async fn a_client_that_makes_a_mistake_is_found() {
     ] {
         plan.steps = vec![sql("INSERT INTO t (id, n) VALUES (1, 1), (2, 2)")];
         plan.steps.extend(steps);
-        let outcome = run(&plan, server, &binary(), naive).await.unwrap();
+        let outcome = Box::pin(run(&plan, server, &binary(), naive)).await.unwrap();
         assert_eq!(outcome.fault.is_some(), naive.is_some(), "{naive:?}: {outcome:?}");
     }
 }
@@ -115,6 +115,10 @@ async fn a_write_that_only_the_watched_schema_refuses_is_found() {
         ),
         Step::Sql("INSERT INTO t (id, n) VALUES (1, 9)".to_owned()),
     ];
-    let fault = run(&plan, server, &binary(), None).await.unwrap().fault.unwrap();
+    let fault = Box::pin(run(&plan, server, &binary(), None))
+        .await
+        .unwrap()
+        .fault
+        .unwrap();
     assert!(fault.contains("the watched schema answered 23514"), "{fault}");
 }

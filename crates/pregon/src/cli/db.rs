@@ -264,7 +264,10 @@ async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         let mut value = serde_json::to_value(&status)?;
         if let (Some(object), Ok(plan)) = (value.as_object_mut(), &plan) {
-            object.insert("steps".into(), as_json(plan)["steps"].clone());
+            object.insert(
+                "steps".into(),
+                as_json(plan).get("steps").cloned().unwrap_or_default(),
+            );
         }
         output::json(&value)?;
     } else {

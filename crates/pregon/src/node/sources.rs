@@ -115,7 +115,7 @@ impl Sources {
         source.failing = Failing::new(&self.degraded, metrics);
         let stopped = parts.stop.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = source.run(stopped).await {
+            if let Err(error) = Box::pin(source.run(stopped)).await {
                 tracing::error!(%error, "postgres cannot be listened to");
             }
         });

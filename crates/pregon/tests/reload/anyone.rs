@@ -18,6 +18,7 @@ impl Kind {
     pub(super) const ALL: [Self; 5] = [Self::Full, Self::Bare, Self::Sse, Self::SocketIo, Self::Polling];
 }
 
+#[allow(clippy::large_enum_variant)] // A handful of them lives in a test.
 enum Link {
     Socket(WsClient),
     Sse(Option<SseClient>),

@@ -304,7 +304,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 async fn random_steps_leak_nothing_and_refuse_nobody_wrongly() {
     let steps = from_environment("PREGON_RIGHTS_STEPS", 1_000);
     let seed = from_environment("PREGON_RIGHTS_SEED", rand::random::<u32>().into());
-    println!("PREGON_RIGHTS_SEED={seed} PREGON_RIGHTS_STEPS={steps}");
+    eprintln!("PREGON_RIGHTS_SEED={seed} PREGON_RIGHTS_STEPS={steps}");
     let database = members().await;
     let mut world = World {
         node: node_on(&database, OPEN).await,
