@@ -2,8 +2,8 @@
 //! sockets and TLS.
 //!
 //! Plain on loopback addresses and unix sockets, verified TLS elsewhere, unless the string says otherwise. What a session needs
-//! ([`needs`]) is set after the login, not by startup options, which poolers refuse; and only once it is certain whose session it
-//! is ([`seat`]).
+//! (`needs`) is set after the login, not by startup options, which poolers refuse; and only once it is certain whose session it
+//! is (`seat`).
 
 mod dsn;
 mod error;
