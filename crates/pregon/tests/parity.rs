@@ -369,9 +369,13 @@ async fn outcome(case: &Case, mode: &str, server: &Server, expected: &[&str]) ->
     client.subscribe("v").await.unwrap();
     let writer = database.client().await.unwrap();
     let mut got = Vec::new();
-    for sql in case.writes {
+    for (written, sql) in case.writes.iter().enumerate() {
         if let Err(error) = writer.batch_execute(sql).await {
             got.push(error.code().unwrap().code().to_owned());
+        }
+        // A row that is too large for a notification is read when it is told, so the next write waits for that.
+        while mode == "notify" && case.name == "large" && got.len() < written + 1 {
+            got.extend(told(&client.next_text(SOON).await.unwrap()));
         }
         if mode == "wal" && case.name == "large" {
             // Large values that an update leaves alone are read when it is delivered.
