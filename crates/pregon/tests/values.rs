@@ -260,6 +260,8 @@ async fn a_route_that_fails_says_which_event_and_why_once_a_minute() {
             .filter(|line| line.contains("could not be applied") && line.contains(route))
             .collect()
     };
+    let both = || async { !told("route[1]").is_empty() && !told("route[2]").is_empty() };
+    pregon_testkit::eventually(SOON, both).await.unwrap();
     let (when, to) = (told("route[1]"), told("route[2]"));
     assert_eq!((when.len(), to.len()), (1, 1), "{when:?} {to:?}");
     assert!(

@@ -164,7 +164,7 @@ async fn a_trigger_that_was_off_for_a_moment_is_a_gap() {
             client.next_of_type("gap", SOON).await.unwrap()["channel"],
             "pedidos"
         );
-        assert!(node.log().contains("were changed meanwhile"), "{}", node.log());
+        node.wait_for_log("were changed meanwhile", SOON).await.unwrap();
     }
 }
 
