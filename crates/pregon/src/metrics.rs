@@ -197,6 +197,7 @@ pub struct Metrics {
     pub outbox_stalled: Gauge<f64, AtomicU64>,
     pub slot_retained: Gauge,
     pub slot_alarm: Gauge,
+    pub slot_standbys: Gauge,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
     pub decrypt_failures: Family<DecryptLabel, Counter>,
@@ -250,6 +251,7 @@ impl Metrics {
             outbox_stalled: Gauge::default(),
             slot_retained: Gauge::default(),
             slot_alarm: Gauge::default(),
+            slot_standbys: Gauge::default(),
             routes: Family::default(),
             publications: Counter::default(),
             decrypt_failures: Family::default(),
@@ -312,18 +314,8 @@ impl Metrics {
         let help = "From the trigger's clock to the gateway";
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
         self.register_outbox();
+        self.register_slot();
         let r = &mut self.registry;
-        r.register_with_unit(
-            "slot_retained",
-            "WAL that the server keeps for our slot",
-            Unit::Bytes,
-            self.slot_retained.clone(),
-        );
-        r.register(
-            "slot_alarm",
-            "1 while the slot has used up more than half of max_slot_wal_keep_size, beyond which it is lost",
-            self.slot_alarm.clone(),
-        );
         r.register(
             "route_matches",
             "Events that a route addressed",
@@ -383,6 +375,26 @@ impl Metrics {
             "recovery_unsaved",
             "Sessions of Socket.IO whose last change is not on the disk yet",
             self.recovery_unsaved.clone(),
+        );
+    }
+
+    fn register_slot(&mut self) {
+        let r = &mut self.registry;
+        r.register_with_unit(
+            "slot_retained",
+            "WAL that the server keeps for our slot",
+            Unit::Bytes,
+            self.slot_retained.clone(),
+        );
+        r.register(
+            "slot_alarm",
+            "1 while the slot has used up more than half of max_slot_wal_keep_size, beyond which it is lost",
+            self.slot_alarm.clone(),
+        );
+        r.register(
+            "slot_standbys_awaited",
+            "Slots in synchronized_standby_slots that nobody reads: while there is one the server streams nothing to us",
+            self.slot_standbys.clone(),
         );
     }
 

@@ -450,34 +450,117 @@ async fn a_publication_that_was_dropped_is_made_anew_and_is_a_gap() {
     assert!(node.log().contains("publication"), "{}", node.log());
 }
 
+/// A gateway that runs no DDL, where another one has installed.
+async fn manual(table: &str) -> (Database<'static>, Node, WsClient) {
+    let (database, mut first, _) = shop_with(table, "columns = [\"id\"]").await;
+    first.sigterm().await.unwrap();
+    let text = config("columns = [\"id\"]").replace("apply = \"auto\"", "apply = \"manual\"");
+    let node = node_on(&database, &text).await;
+    let client = follow(&node, "pedidos").await;
+    (database, node, client)
+}
+
+async fn ready(node: &Node, status: u16) -> String {
+    let seen = eventually(SOON, || async {
+        let seen = http::get(&node.url("/readyz")).await?;
+        anyhow::ensure!(seen.status() == status, "{}", seen.body);
+        Ok(seen.body)
+    });
+    seen.await.unwrap()
+}
+
 #[tokio::test]
 async fn a_table_that_leaves_the_publication_holds_readyz_down() {
-    let (database, node, mut client) = shop("columns = [\"id\"]").await;
+    let (database, node, mut client) = manual(TABLE).await;
     let publication = format!("pregon_{}", database.name());
     database
         .execute(&format!("ALTER PUBLICATION {publication} DROP TABLE pedidos"))
         .await
         .unwrap();
-    let ready = async |status: u16| {
-        let seen = eventually(SOON, || async {
-            let seen = http::get(&node.url("/readyz")).await?;
-            anyhow::ensure!(seen.status() == status, "{}", seen.body);
-            Ok(seen.body)
-        });
-        seen.await.unwrap()
-    };
-    assert!(ready(503).await.contains("postgres publication"));
+    assert!(ready(&node, 503).await.contains("postgres publication"));
+    // Once when it is found, once when it is over.
+    assert_eq!(
+        client.next_of_type("gap", SOON).await.unwrap()["channel"],
+        "pedidos"
+    );
     database
         .execute(&format!("ALTER PUBLICATION {publication} ADD TABLE pedidos"))
         .await
         .unwrap();
-    ready(200).await;
+    ready(&node, 200).await;
     assert_eq!(
         client.next_of_type("gap", SOON).await.unwrap()["channel"],
         "pedidos"
     );
     database.execute("INSERT INTO pedidos VALUES (9)").await.unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 9}));
+}
+
+#[tokio::test]
+async fn a_table_that_leaves_the_publication_is_taken_in_again_where_the_gateway_installs() {
+    let (database, _node, mut client) = shop("columns = [\"id\"]").await;
+    let publication = format!("pregon_{}", database.name());
+    database
+        .execute(&format!("ALTER PUBLICATION {publication} DROP TABLE pedidos"))
+        .await
+        .unwrap();
+    assert_eq!(
+        client.next_of_type("gap", SOON).await.unwrap()["channel"],
+        "pedidos"
+    );
+    eventually(SOON, || {
+        database.execute("DO $$ BEGIN ASSERT (SELECT count(*) FROM pg_publication_tables) > 0; END $$")
+    })
+    .await
+    .unwrap();
+    database.execute("INSERT INTO pedidos VALUES (9)").await.unwrap();
+    assert_eq!(next(&mut client).await.1, json!({"id": 9}));
+}
+
+/// A gateway that may run DDL takes in children that come later, as chunks of a hypertable do.
+#[tokio::test]
+async fn a_child_that_comes_later_is_taken_in_and_the_time_before_is_a_gap() {
+    let (database, node, mut client) = shop("columns = [\"id\"]").await;
+    database
+        .execute("CREATE SCHEMA trozos; CREATE TABLE trozos.uno (PRIMARY KEY (id)) INHERITS (pedidos); INSERT INTO trozos.uno VALUES (1)")
+        .await
+        .unwrap();
+    let gap = client.next_of_type("gap", SOON).await.unwrap();
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("pedidos"), &json!("source"))
+    );
+    node.wait_for_log("are mended", SOON).await.unwrap();
+    database
+        .execute("INSERT INTO trozos.uno VALUES (2)")
+        .await
+        .unwrap();
+    assert_eq!(next(&mut client).await.1, json!({"id": 2}), "{}", node.log());
+    ready(&node, 200).await;
+}
+
+/// What somebody alters and alters back is a gap, because nobody knows what was not published meanwhile.
+#[tokio::test]
+async fn operations_that_were_left_out_for_a_moment_are_a_gap() {
+    let (database, _node, mut client) = manual(TABLE).await;
+    let publication = format!("pregon_{}", database.name());
+    database
+        .execute(&format!(
+            "ALTER PUBLICATION {publication} SET (publish = 'insert'); INSERT INTO pedidos VALUES (1); UPDATE pedidos SET nota = 'x';
+             ALTER PUBLICATION {publication} SET (publish = 'insert, update, delete, truncate')"
+        ))
+        .await
+        .unwrap();
+    let gap = client.next_of_type("gap", SOON).await.unwrap();
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("pedidos"), &json!("source"))
+    );
+    database.execute("INSERT INTO pedidos VALUES (9)").await.unwrap();
+    let mut seen = next(&mut client).await.1;
+    while seen != json!({"id": 9}) {
+        seen = next(&mut client).await.1;
+    }
 }
 
 #[tokio::test]

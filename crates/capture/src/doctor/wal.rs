@@ -1,11 +1,12 @@
-//! L1 to L6: what capture from the write-ahead log needs. Nothing is said about it in other modes.
+//! L1 to L7: what capture from the write-ahead log needs. Nothing is said about it in other modes.
 
 use tokio_postgres::{Client, Row};
 
 use super::server::texts;
 use super::{Check, DoctorInput, Id};
 use crate::catalog::names::ident;
-use crate::install::Mode;
+use crate::install::{Mode, PLUGIN_REMEDY, lacks_pgoutput, narrow};
+use crate::wal::OLDEST;
 
 const LEVEL: Id = Id("L1", "write-ahead log");
 const RIGHT: Id = Id("L2", "replication right");
@@ -13,6 +14,7 @@ const PUBLICATION: Id = Id("L3", "publication");
 const SLOT: Id = Id("L4", "slot");
 const SETTINGS: Id = Id("L5", "limits of slots");
 const ORPHANS: Id = Id("L6", "other slots");
+const STANDBYS: Id = Id("L7", "standbys of the slot");
 
 type Outcome = Result<Check, tokio_postgres::Error>;
 
@@ -27,6 +29,7 @@ pub(super) async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
         SLOT.settle(slot(client, input).await),
         SETTINGS.settle(settings(client).await),
         ORPHANS.settle(orphans(client, input).await),
+        STANDBYS.settle(standbys(client, input).await),
     ]
 }
 
@@ -35,8 +38,13 @@ async fn level(client: &Client, input: &DoctorInput) -> Outcome {
         SELECT coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
                current_setting('max_replication_slots')::bigint - (SELECT count(*) FROM pg_replication_slots),
                current_setting('max_wal_senders')::bigint - (SELECT count(*) FROM pg_stat_get_wal_senders()),
-               EXISTS (SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text)";
+               EXISTS (SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text), current_setting('output_plugin_libraries', true)";
     let row = client.query_one(SQL, &[&input.target.slot]).await?;
+    let plugins: Option<String> = row.try_get(4)?;
+    if let Some(list) = plugins.filter(|list| lacks_pgoutput(list)) {
+        let detail = format!("output_plugin_libraries is {list:?}: the server loads no pgoutput");
+        return Ok(LEVEL.fail(detail, PLUGIN_REMEDY));
+    }
     let (level, slots, senders): (String, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     if level != "logical" {
         return Ok(LEVEL.fail(
@@ -116,6 +124,13 @@ async fn publication(client: &Client, input: &DoctorInput) -> Outcome {
         .map(|watch| format!("{}.{}", watch.schema, watch.table))
         .filter(|table| !tables.contains(table))
         .collect();
+    let narrow = beside(client, name).await?;
+    if !narrow.is_empty() {
+        return Ok(PUBLICATION.fail(
+            format!("the application's UPDATE and DELETE fail: {}", narrow.join("; ")),
+            "let that publication have all columns, or leave `old` and the condition out of the watch and run pregon db apply",
+        ));
+    }
     Ok(if missing.is_empty() {
         PUBLICATION.ok(format!("{name} has {} tables", tables.len()))
     } else {
@@ -124,6 +139,54 @@ async fn publication(client: &Client, input: &DoctorInput) -> Outcome {
             "pregon db apply adds them",
         )
     })
+}
+
+/// Tables with whole old rows that somebody else publishes in part.
+async fn beside(client: &Client, own: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+    const FULL: &str = "
+        SELECT c.oid, c.oid::regclass::text FROM pg_publication p CROSS JOIN LATERAL pg_get_publication_tables(p.pubname) t
+          JOIN pg_class c ON c.oid = t.relid WHERE p.pubname = $1 AND c.relreplident = 'f' ORDER BY 2";
+    let mut found = Vec::new();
+    for row in client.query(FULL, &[&own]).await? {
+        let (oid, table): (u32, String) = (row.try_get(0)?, row.try_get(1)?);
+        for publication in narrow::publications(client, own, oid).await? {
+            found.push(format!(
+                "{table} has whole old rows, and publication {publication} has some of its columns only"
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// A server with standbys that synchronise slots: those that it waits for, and, on a standby, a slot of its former life.
+async fn standbys(client: &Client, input: &DoctorInput) -> Outcome {
+    const SQL: &str = "
+        SELECT coalesce(string_agg(name, ', '), ''), EXISTS (
+                 SELECT 1 FROM pg_replication_slots s WHERE s.slot_name = $1 AND pg_is_in_recovery() AND to_jsonb(s)->>'synced' = 'false')
+          FROM unnest(string_to_array(replace(current_setting('synchronized_standby_slots', true), ' ', ''), ',')) AS name
+         WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM pg_replication_slots o WHERE o.slot_name = name AND o.active)";
+    let name = &input.target.slot;
+    let row = client.query_one(SQL, &[name]).await?;
+    let (awaited, stale): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+    if stale {
+        return Ok(STANDBYS.fail(
+            format!("this server is a standby with a slot {name} of the time when it was the primary: it is not synchronised"),
+            format!("SELECT pg_drop_replication_slot('{name}') here; it comes back from the primary by itself"),
+        ));
+    }
+    Ok(if awaited.is_empty() {
+        STANDBYS.ok("the server waits for none")
+    } else {
+        STANDBYS.fail(
+            format!("the server streams nothing until {awaited} of synchronized_standby_slots has it, and nobody reads it"),
+            "start that standby, or take its slot out of synchronized_standby_slots and reload",
+        )
+    })
+}
+
+async fn oldest(client: &Client) -> Result<String, tokio_postgres::Error> {
+    let row = client.query_opt(OLDEST, &[]).await?;
+    row.map_or(Ok("none".to_owned()), |row| row.try_get(0))
 }
 
 async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
@@ -168,9 +231,11 @@ async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
         retained / (1 << 20)
     );
     Ok(if safe.is_some_and(|safe| retained > safe) {
+        let oldest = oldest(client).await?;
         SLOT.warn(
-            detail,
-            "start the gateway, or raise max_slot_wal_keep_size: beyond it the slot is lost",
+            format!("{detail}; the oldest open transaction is {oldest}"),
+            "start the gateway, end a transaction that is open for long (of whatever database), or raise max_slot_wal_keep_size: beyond it the \
+             slot is lost",
         )
     } else if row.try_get::<_, Option<bool>>(5)?.unwrap_or(false) {
         SLOT.warn(

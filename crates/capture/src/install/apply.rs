@@ -75,7 +75,7 @@ async fn slots(
 /// The transactions that a new slot waits for.
 async fn running(client: &Client) -> String {
     const SQL: &str = "
-        SELECT coalesce(string_agg(format('pid %s of %s since %s', pid, coalesce(usename, '?'), xact_start), ', '), '')
+        SELECT coalesce(string_agg(format('pid %s of %s in database %s since %s', pid, coalesce(usename, '?'), coalesce(datname, '?'), xact_start), ', '), '')
           FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()";
     let row = client.query_one(SQL, &[]).await;
     row.and_then(|row| row.try_get(0)).unwrap_or_default()

@@ -4,10 +4,11 @@ use tokio_postgres::Client;
 
 use super::base;
 use super::found::{self, Found};
+use super::plan::StepKind;
 use super::spec::Target;
 use super::status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus};
 use super::triggers::difference as trigger_difference;
-use super::wal::WalFacts;
+use super::wal::{self, WalFacts};
 use super::watch::{DesiredTrigger, DesiredWatch, function_name};
 use super::{InstallError, Mode, SCHEMA, validate};
 
@@ -38,7 +39,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
         wanted.compare(&found, &mut status);
     }
     if target.mode == Mode::Wal {
-        wal(client, target, &mut status).await?;
+        wal(client, target, &watches, &mut status).await?;
         watches.clear();
         names.clear();
     }
@@ -58,26 +59,46 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
     Ok(status)
 }
 
-/// Publication and slot of the target.
-async fn wal(client: &Client, target: &Target, status: &mut Status) -> Result<(), InstallError> {
-    let facts = WalFacts::read(client).await?;
-    let present = |there: bool| if there { State::Ok } else { State::Missing };
-    for (word, there) in [
-        (
-            "publication",
-            facts
-                .publications
-                .iter()
-                .any(|one| one.name == target.slot && one.ours),
-        ),
-        ("slot", facts.slots.iter().any(|one| one.name == target.slot)),
-    ] {
-        let name = format!("{word} {}", target.slot);
-        if !status.schema.iter().any(|told| told.name == name) {
-            status.schema.push(ObjectStatus {
-                name,
-                state: present(there),
-            });
+/// Publication and slot of the target, and whatever else its plan would do or refuse: status and plan never say different things.
+async fn wal(
+    client: &Client,
+    target: &Target,
+    watches: &[DesiredWatch<'_>],
+    status: &mut Status,
+) -> Result<(), InstallError> {
+    let (mut steps, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    wal::steps(client, target, watches, &mut steps, &mut problems, &mut warnings).await?;
+    let mut told: Vec<ObjectStatus> = Vec::new();
+    let mut tell = |name: String, state: State| {
+        if !told.iter().any(|one| one.name == name) {
+            told.push(ObjectStatus { name, state });
+        }
+    };
+    for step in steps {
+        let state = match step.kind {
+            StepKind::Create | StepKind::CreateSlot => State::Missing,
+            _ => State::Modified(step.reason),
+        };
+        tell(step.object, state);
+    }
+    for problem in problems {
+        let name = problem
+            .watch
+            .map_or("capture".to_owned(), |watch| format!("watch {watch}"));
+        tell(name, State::Modified(problem.message));
+    }
+    let name = &target.slot;
+    let facts = WalFacts::read(client, name).await?;
+    if facts.publication(name).is_some_and(|one| one.ours) {
+        tell(format!("publication {name}"), State::Ok);
+    }
+    if facts.slots.iter().any(|one| one.name == *name) {
+        tell(format!("slot {name}"), State::Ok);
+    }
+    for one in told {
+        match status.schema.iter_mut().find(|known| known.name == one.name) {
+            Some(known) => known.state = one.state,
+            None => status.schema.push(one),
         }
     }
     Ok(())

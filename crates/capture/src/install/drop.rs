@@ -59,7 +59,7 @@ async fn revoke(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
 
 /// Publications of ours with their slots, replica identities that were changed, and the right to replicate.
 async fn of_wal(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), InstallError> {
-    let facts = WalFacts::read(client).await?;
+    let facts = WalFacts::read(client, "").await?;
     for publication in facts.publications.iter().filter(|one| one.ours) {
         wal::removal(&facts, &publication.name, "it is ours", &mut plan.steps);
     }

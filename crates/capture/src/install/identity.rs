@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::plan::{Step, StepKind};
 use super::spec::WatchSpec;
 use super::watch::DesiredWatch;
-use super::{InstallError, SCHEMA};
+use super::{InstallError, SCHEMA, narrow};
 use crate::catalog::Kind;
 use crate::catalog::names::{ident, ident_list, literal, qualified, spelt};
 use crate::change::Op;
@@ -30,18 +30,19 @@ struct Covered {
     virtuals: bool,
 }
 
+// The columns of INCLUDE are in the index and not in the identity: the WAL has no old value of them.
 const COVERED: &str = "
     WITH RECURSIVE covered AS (
       SELECT $1::oid AS oid UNION SELECT i.inhrelid FROM covered c JOIN pg_inherits i ON i.inhparent = c.oid)
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident::text, c.relpersistence::text,
            c.relreplident = 'f' OR x.indexrelid IS NOT NULL,
            CASE WHEN c.relreplident = 'i' THEN (SELECT relname::text FROM pg_class WHERE oid = x.indexrelid) END,
-           ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (x.indkey::int2[])),
+           ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])),
            EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v' AND NOT a.attisdropped)
       FROM covered JOIN pg_class c ON c.oid = covered.oid JOIN pg_namespace n ON n.oid = c.relnamespace
       LEFT JOIN pg_index x ON x.indrelid = c.oid AND x.indisvalid
        AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident))
-     WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p') ORDER BY 1";
+     WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'f') ORDER BY 1";
 
 impl Covered {
     async fn of(client: &Client, oid: u32) -> Result<Vec<Self>, tokio_postgres::Error> {
@@ -86,6 +87,21 @@ impl Covered {
                 "{name} has virtually generated columns, and with whole old rows in a publication its UPDATE and DELETE would fail"
             ),
             remedy,
+        )
+    }
+
+    /// Its rows are written at another server, whose WAL is not read.
+    fn elsewhere(&self, watch: &str) -> Problem {
+        let name = self.plain_name();
+        Problem::new(
+            watch,
+            format!(
+                "{name} is a foreign table under the watched one: what is written to it is not in this server's WAL"
+            ),
+            format!(
+                "detach it (ALTER TABLE … DETACH PARTITION {0}, or ALTER FOREIGN TABLE {0} NO INHERIT …), or watch each table of this server                  by itself",
+                self.quoted()
+            ),
         )
     }
 
@@ -145,9 +161,10 @@ impl Identity {
     }
 }
 
-/// Checks and prepares the tables of a watch; gives those that have to be in the publication.
+/// Checks and prepares the tables of a watch; gives those that have to be in the publication `own`.
 pub(crate) async fn cover(
     client: &Client,
+    own: &str,
     watch: &DesiredWatch<'_>,
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
@@ -158,6 +175,10 @@ pub(crate) async fn cover(
     let mut published = Vec::new();
     for table in &covered {
         let name = table.plain_name();
+        if table.kind == "f" {
+            problems.push(table.elsewhere(&spec.name));
+            continue;
+        }
         if table.persistence != "p" {
             problems.push(Problem::new(
                 &spec.name,
@@ -176,6 +197,7 @@ pub(crate) async fn cover(
         if whole && table.virtuals && table.kind == "r" {
             problems.push(table.unpublishable(&spec.name, full));
         } else if full && table.identity != "f" {
+            problems.extend(narrow::problem(client, own, &spec.name, (table.oid, &name)).await?);
             let step = table.make_full(&spec.name);
             if !steps.iter().any(|known| known.object == step.object) {
                 steps.push(step);

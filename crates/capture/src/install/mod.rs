@@ -27,6 +27,8 @@ mod plan;
 mod wal;
 mod identity;
 mod late;
+pub(crate) mod narrow;
+mod nested;
 mod publication;
 mod remade;
 mod spec;
@@ -47,6 +49,7 @@ pub use spec::{Mode, PublishSpec, Target, WatchSpec};
 pub use standing::{Expected, Standing, expected, standing};
 pub use status::{FunctionStatus, ObjectStatus, State, Status, TriggerStatus, status};
 pub use wal::is_slot_name;
+pub(crate) use wal::{PLUGIN_REMEDY, lacks_pgoutput};
 
 /// The schema of everything that belongs to pregón.
 pub const SCHEMA: &str = "pregon";

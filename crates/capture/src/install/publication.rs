@@ -1,10 +1,10 @@
 //! The publication: a plain list of the watched tables, every operation, through the partition root.
 
-use super::MARK;
 use super::error::Problem;
 use super::plan::{Step, StepKind};
 use super::wal::WalFacts;
 use super::watch::DesiredWatch;
+use super::{MARK, SCHEMA};
 use crate::catalog::names::{ident, literal};
 
 const OPTIONS: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
@@ -47,11 +47,17 @@ pub(crate) fn step(
         return true;
     };
     if !found.ours {
-        problems.push(Problem::general(
-            format!("publication {name} exists and is not ours"),
-            "choose another name with [postgres] slot",
-        ));
+        problems.push(foreign(facts, name));
         return false;
+    }
+    // Up to 17 changes are looked up in the publication of their moment.
+    let anew = facts.recorded.as_ref().is_some_and(|oid| *oid != found.oid) && !facts.publishes_generated();
+    if anew {
+        add(
+            record(name),
+            "somebody made it anew, and the slot is older",
+            StepKind::Replace,
+        );
     }
     let mut wanted = tables.to_vec();
     wanted.sort_unstable();
@@ -59,21 +65,37 @@ pub(crate) fn step(
     let mut present = found.tables.clone();
     present.sort_unstable();
     if found.plain && wanted == present {
-        return false;
+        return anew;
     }
-    let quoted = ident(name);
-    let sql = match names.is_empty() {
-        // A list cannot be set to nothing.
-        true => format!("DROP PUBLICATION {quoted};\n{}", create(facts, name, &names)),
-        false => format!(
-            "ALTER PUBLICATION {quoted} SET TABLE {};\nALTER PUBLICATION {quoted} SET ({})",
-            names.join(", "),
-            options(facts)
-        ),
-    };
+    let sql = replacement(facts, name, &names, found.optioned);
     let reason = "its tables or options differ from the watches";
     add(sql, reason, StepKind::Replace);
-    names.is_empty()
+    anew || names.is_empty()
+}
+
+fn foreign(facts: &WalFacts, name: &str) -> Problem {
+    let remedy = match facts.recorded.as_deref() {
+        Some(_) => format!(
+            "somebody made it anew: DROP PUBLICATION {}, then run `pregon db apply`",
+            ident(name)
+        ),
+        None => "choose another name with [postgres] slot".to_owned(),
+    };
+    Problem::general(format!("publication {name} exists and is not ours"), remedy)
+}
+
+fn replacement(facts: &WalFacts, name: &str, tables: &[String], optioned: bool) -> String {
+    let quoted = ident(name);
+    if tables.is_empty() {
+        // A list cannot be set to nothing.
+        return format!("DROP PUBLICATION {quoted};\n{}", create(facts, name, tables));
+    }
+    // An altered publication is a gap to whoever reads, so what is right is left as it is.
+    let list = format!("ALTER PUBLICATION {quoted} SET TABLE {}", tables.join(", "));
+    match optioned {
+        true => list,
+        false => format!("{list};\nALTER PUBLICATION {quoted} SET ({})", options(facts)),
+    }
 }
 
 fn create(facts: &WalFacts, name: &str, tables: &[String]) -> String {
@@ -84,9 +106,24 @@ fn create(facts: &WalFacts, name: &str, tables: &[String]) -> String {
     };
     let comment = literal(&format!("{MARK}tables of the watches"));
     format!(
-        "CREATE PUBLICATION {quoted}{list} WITH ({});\nCOMMENT ON PUBLICATION {quoted} IS {comment}",
-        options(facts)
+        "CREATE PUBLICATION {quoted}{list} WITH ({});\nCOMMENT ON PUBLICATION {quoted} IS {comment};\n{}",
+        options(facts),
+        record(name)
     )
+}
+
+/// Remembers which publication the slot was made for.
+fn record(name: &str) -> String {
+    format!(
+        "INSERT INTO {SCHEMA}.meta (key, value) SELECT {}, oid::text FROM pg_publication WHERE pubname ={}\nON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        literal(&recorded(name)).trim_start(),
+        literal(name)
+    )
+}
+
+/// The key of that memory.
+pub(super) fn recorded(name: &str) -> String {
+    format!("publication:{name}")
 }
 
 /// Raises an error where a table's own UPDATE and DELETE would fail once it is published.

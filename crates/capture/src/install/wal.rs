@@ -6,7 +6,7 @@ use super::error::Problem;
 use super::plan::{Step, StepKind};
 use super::spec::{Mode, Target};
 use super::watch::DesiredWatch;
-use super::{InstallError, MARK, SCHEMA, identity, publication};
+use super::{InstallError, MARK, SCHEMA, identity, nested, publication};
 use crate::catalog::names::{ident, literal};
 
 /// A name that is good for both a slot and a publication.
@@ -15,13 +15,25 @@ pub fn is_slot_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 63 && name.chars().all(allowed)
 }
 
+/// What to do where the server may not load the plugin of the slot.
+pub(crate) const PLUGIN_REMEDY: &str = "add pgoutput to it as a superuser (ALTER SYSTEM SET output_plugin_libraries = …), then SELECT pg_reload_conf()";
+
+/// Whether a value of `output_plugin_libraries` leaves out the plugin of our slot.
+pub(crate) fn lacks_pgoutput(list: &str) -> bool {
+    let mut names = list.split(',').map(|name| name.trim().trim_matches('"'));
+    !names.any(|name| matches!(name, "pgoutput" | "$libdir/pgoutput" | "*"))
+}
+
 /// A publication as it is.
 #[derive(Debug)]
 pub(crate) struct PublicationFacts {
     pub(crate) name: String,
     pub(crate) ours: bool,
+    pub(crate) oid: String,
     /// Every operation, through the root, a plain list of tables.
     pub(crate) plain: bool,
+    /// Its options are ours, whatever its tables.
+    pub(crate) optioned: bool,
     pub(crate) tables: Vec<u32>,
 }
 
@@ -38,18 +50,22 @@ pub(crate) struct SlotFacts {
 pub(crate) struct WalFacts {
     level: String,
     version: i32,
+    /// What the server may load, where it has such a list.
+    plugins: Option<String>,
     pub(crate) publications: Vec<PublicationFacts>,
     pub(crate) slots: Vec<SlotFacts>,
+    /// The publication that our slot was made for, where that is known.
+    pub(crate) recorded: Option<String>,
 }
 
 const PUBLICATIONS: &str = "
-    SELECT p.pubname::text, coalesce(obj_description(p.oid, 'pg_publication'), '') LIKE $1 || '%',
-           p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT p.puballtables
+    SELECT p.pubname::text, coalesce(obj_description(p.oid, 'pg_publication'), '') LIKE $1 || '%', o.optioned AND NOT p.puballtables
              AND NOT EXISTS (SELECT 1 FROM pg_publication_rel r WHERE r.prpubid = p.oid
-                                AND (to_jsonb(r)->>'prqual' IS NOT NULL OR to_jsonb(r)->>'prattrs' IS NOT NULL))
-             AND coalesce(to_jsonb(p)->>'pubgencols', 's') = 's',
-           ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid ORDER BY 1)
-      FROM pg_publication p ORDER BY p.pubname";
+                                AND (to_jsonb(r)->>'prqual' IS NOT NULL OR to_jsonb(r)->>'prattrs' IS NOT NULL)),
+           ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid ORDER BY 1), p.oid::text, o.optioned
+      FROM pg_publication p CROSS JOIN LATERAL (SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot
+             AND coalesce(to_jsonb(p)->>'pubgencols', 's') = 's' AS optioned) AS o
+     ORDER BY p.pubname";
 
 const SLOTS: &str = "
     SELECT slot_name::text, database = current_database() AND plugin = 'pgoutput' AND NOT temporary,
@@ -57,9 +73,9 @@ const SLOTS: &str = "
       FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1";
 
 impl WalFacts {
-    pub(crate) async fn read(client: &Client) -> Result<Self, tokio_postgres::Error> {
+    pub(crate) async fn read(client: &Client, name: &str) -> Result<Self, tokio_postgres::Error> {
         const SERVER: &str = "SELECT coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')), \
-                                     current_setting('server_version_num')::int";
+                                     current_setting('server_version_num')::int, current_setting('output_plugin_libraries', true)";
         let server = client.query_one(SERVER, &[]).await?;
         let publications = client.query(PUBLICATIONS, &[&MARK]).await?;
         let slots = client.query(SLOTS, &[]).await?;
@@ -69,6 +85,8 @@ impl WalFacts {
                 ours: row.try_get(1)?,
                 plain: row.try_get(2)?,
                 tables: row.try_get(3)?,
+                oid: row.try_get(4)?,
+                optioned: row.try_get(5)?,
             })
         };
         let slot = |row: &Row| {
@@ -79,8 +97,10 @@ impl WalFacts {
             })
         };
         Ok(Self {
+            recorded: recorded(client, name).await?,
             level: server.try_get(0)?,
             version: server.try_get(1)?,
+            plugins: server.try_get(2)?,
             publications: publications.iter().map(publication).collect::<Result<_, _>>()?,
             slots: slots.iter().map(slot).collect::<Result<_, _>>()?,
         })
@@ -100,6 +120,19 @@ impl WalFacts {
     }
 }
 
+async fn recorded(client: &Client, name: &str) -> Result<Option<String>, tokio_postgres::Error> {
+    const THERE: &str = "
+        SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                        WHERE n.nspname = 'pregon' AND c.relname = 'meta'
+                          AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))";
+    if !client.query_one(THERE, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    let sql = format!("SELECT value FROM {SCHEMA}.meta WHERE key = $1");
+    let row = client.query_opt(&sql, &[&publication::recorded(name)]).await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
 /// Steps in the transaction, then those of the slot: dropped before it, made after it.
 pub(crate) async fn steps(
     client: &Client,
@@ -109,8 +142,8 @@ pub(crate) async fn steps(
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
 ) -> Result<(), InstallError> {
-    let facts = WalFacts::read(client).await?;
     let name = &target.slot;
+    let facts = WalFacts::read(client, name).await?;
     if target.mode != Mode::Wal {
         let stale = facts.publication(name).filter(|found| found.ours && target.prune);
         if stale.is_some() {
@@ -127,6 +160,12 @@ pub(crate) async fn steps(
             "ALTER SYSTEM SET wal_level = logical and restart PostgreSQL (RDS: rds.logical_replication = 1)",
         ));
     }
+    if let Some(list) = facts.plugins.as_deref().filter(|list| lacks_pgoutput(list)) {
+        problems.push(Problem::general(
+            format!("output_plugin_libraries is {list:?}, so the server loads no pgoutput for the slot"),
+            PLUGIN_REMEDY,
+        ));
+    }
     if !is_slot_name(name) {
         problems.push(Problem::general(
             format!("{name:?} cannot name a slot"),
@@ -135,10 +174,11 @@ pub(crate) async fn steps(
         return Ok(());
     }
     replication(client, target, steps, problems).await?;
+    nested::check(client, watches, problems).await?;
     let mut tables = Vec::new();
     for watch in watches {
         warnings.extend(identity::uncomputed(client, watch).await?);
-        tables.extend(identity::cover(client, watch, steps, problems).await?);
+        tables.extend(identity::cover(client, name, watch, steps, problems).await?);
     }
     let made = publication::step(&facts, name, watches, &tables, steps, problems);
     slot(&facts, name, made, steps, problems);

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::continuity::{self, Found, Known, Start};
+use super::denied;
 use super::frame::{self, Frame};
 use super::lsn::Lsn;
 use crate::catalog::names::{ident, literal};
@@ -21,10 +22,11 @@ const READ: usize = 64 * 1024;
 pub(super) enum Trouble {
     #[error("{0}")]
     Connect(#[from] ConnectError),
-    #[error(
-        "the role may not replicate ({0}); ALTER ROLE … REPLICATION, and let pg_hba.conf accept it for this database"
-    )]
+    #[error("the server refuses the slot to this role ({0}); {remedy}", remedy = denied::remedy(.0))]
     Denied(String),
+    /// The same change would end the stream again and again.
+    #[error("the server cannot send a change: {0}")]
+    Unsendable(String),
     #[error("there is no publication {0}; run `pregon db apply`")]
     NoPublication(String),
     #[error("there is no slot {0}; run `pregon db apply`")]
@@ -54,7 +56,7 @@ impl Trouble {
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_permanent(),
-            Self::Busy(_) | Self::Lost(_) => false,
+            Self::Busy(_) | Self::Lost(_) | Self::Unsendable(_) => false,
             _ => true,
         }
     }
@@ -67,13 +69,18 @@ impl Trouble {
             "42501" => Self::Denied(message),
             "42704" if message.contains("publication") => Self::Stale(message),
             "42704" => Self::NoSlot(slot.to_owned()),
+            code if denied::is_unsendable(code, &message) => Self::Unsendable(format!("{message} ({code})")),
             _ => Self::Lost(format!("{message} ({code})")),
         }
     }
 
     fn query(slot: &str, error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(db) => Self::refused(slot, db.code().code(), db.message().to_owned()),
+            Some(db) => {
+                let more = db.detail().into_iter().chain(db.hint());
+                let words: Vec<&str> = std::iter::once(db.message()).chain(more).collect();
+                Self::refused(slot, db.code().code(), words.join("; "))
+            }
             None => Self::Connect(error.into()),
         }
     }
@@ -83,13 +90,16 @@ impl Trouble {
 pub(super) struct Attached {
     pub(super) stream: Copying,
     pub(super) start: Start,
+    /// As [`super::Health`] names it.
+    pub(super) publication: String,
 }
 
-/// Logs in, looks around, and starts the stream.
+/// Logs in, looks around, and starts the stream, behind the transaction that was committed at `past` if it comes later.
 pub(super) async fn attach(
     settings: &Settings,
     slot: &str,
     known: Option<Known>,
+    past: Option<Lsn>,
 ) -> Result<Attached, Trouble> {
     let session = settings.replicate().await.map_err(|error| {
         // 42501 at the login of a role without the attribute.
@@ -98,8 +108,8 @@ pub(super) async fn attach(
             _ => Trouble::Connect(error),
         }
     })?;
-    let found = look(&session, slot).await?;
-    let start = continuity::start(known, found, rand::random());
+    let (found, publication) = look(&session, slot).await?;
+    let start = continuity::start(known, found, rand::random()).behind(past);
     let sql = format!(
         "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')",
         ident(slot),
@@ -123,7 +133,11 @@ pub(super) async fn attach(
         Ok(done) => done?,
         Err(_) => return Err(Trouble::Lost("the stream did not begin in time".to_owned())),
     }
-    Ok(Attached { stream, start })
+    Ok(Attached {
+        stream,
+        start,
+        publication,
+    })
 }
 
 const SLOT: &str = "
@@ -131,7 +145,7 @@ const SLOT: &str = "
            pg_current_wal_flush_lsn(), current_database(), s.slot_type
       FROM pg_replication_slots s WHERE s.slot_name = ";
 
-async fn look(session: &Replication, slot: &str) -> Result<Found, Trouble> {
+async fn look(session: &Replication, slot: &str) -> Result<(Found, String), Trouble> {
     let ask = async |sql: String| {
         session
             .query(&sql)
@@ -140,7 +154,7 @@ async fn look(session: &Replication, slot: &str) -> Result<Found, Trouble> {
     };
     let system = ask("IDENTIFY_SYSTEM".to_owned()).await?;
     let publication = ask(format!(
-        "SELECT oid FROM pg_publication WHERE pubname = {}",
+        "SELECT oid || '/' || xmin FROM pg_publication WHERE pubname = {}",
         literal(slot)
     ))
     .await?;
@@ -170,11 +184,14 @@ async fn look(session: &Replication, slot: &str) -> Result<Found, Trouble> {
     let system = system.first().cloned().unwrap_or_default();
     let (id, timeline, database) = (text(&system, 0), text(&system, 1), text(found, 6));
     let lsn = |at: usize| text(found, at).parse::<Lsn>().unwrap_or_default();
-    Ok(Found {
-        identity: continuity::identity(&[&id, &timeline, &database, slot, &text(publication, 0)]),
+    // Also what it publishes: one that was altered and altered back is another one.
+    let publication = text(publication, 0);
+    let found = Found {
+        identity: continuity::identity(&[&id, &timeline, &database, slot, &publication]),
         confirmed: lsn(2),
         written: lsn(5),
-    })
+    };
+    Ok((found, publication))
 }
 
 /// A connection in the mode in which both sides stream.

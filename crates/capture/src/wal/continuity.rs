@@ -32,6 +32,20 @@ pub(super) struct Start {
     pub(super) gap: Option<&'static str>,
 }
 
+impl Start {
+    /// Behind the transaction that was committed at `past`, which cannot be read, unless this begins later anyway.
+    pub(super) fn behind(mut self, past: Option<Lsn>) -> Self {
+        if let Some(past) = past.filter(|past| self.known.place.lsn <= *past) {
+            // The server passes over what was committed before the place that it is asked for.
+            self.known.place = Place::after(Lsn(past.0 + 1));
+            self.gap = Some(
+                "a transaction has a change that the server cannot send: what follows in it is passed over",
+            );
+        }
+        self
+    }
+}
+
 /// A hash of what names a history (FNV-1a, folded to a half).
 pub(super) fn identity(names: &[&str]) -> u32 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;

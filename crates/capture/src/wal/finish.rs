@@ -47,6 +47,7 @@ impl Finisher {
     /// Everything that the batch captured. After an error the same batch may be given again; one that is not permanent will pass.
     pub async fn finish(&mut self, batch: &mut RawBatch) -> Result<Vec<Captured>, QueryError> {
         self.describe(batch).await?;
+        self.doubt(batch);
         let fetched = self.fill(batch).await?;
         let answers = self.ask(batch).await?;
         let mut captured = Vec::with_capacity(batch.changes.len());
@@ -99,6 +100,21 @@ impl Finisher {
             }
         }
         Ok(())
+    }
+
+    /// Old rows that are said to be whole and may be keys become keys.
+    fn doubt(&self, batch: &mut RawBatch) {
+        for change in &mut batch.changes {
+            if let What::Row {
+                relation,
+                old: Some(old),
+                ..
+            } = &mut change.what
+                && let Some(shape) = self.shapes.get(&address(relation))
+            {
+                shape.identities.doubt(relation, old);
+            }
+        }
     }
 
     /// Completes rows with large values that an update left alone; gives the places of those that had to be read.
@@ -160,6 +176,7 @@ impl Finisher {
     /// Asks the server what it alone can say, one question for each watch.
     async fn ask(&self, batch: &RawBatch) -> Result<Answers, QueryError> {
         let mut questions: BTreeMap<(usize, usize), Questions> = BTreeMap::new();
+        let mut answers = Answers::new();
         for (index, change) in batch.changes.iter().enumerate() {
             let What::Row {
                 relation,
@@ -180,7 +197,10 @@ impl Finisher {
                 for (tuple, old) in [(new, false), (old, true)] {
                     if let Some(tuple) = tuple {
                         let mut texts = Vec::new();
-                        shape.texts(tuple, &mut texts);
+                        if let Err(message) = shape.texts(tuple, &mut texts) {
+                            answers.insert((index, place, old), Err(message));
+                            continue;
+                        }
                         let question = ((index, place, old), texts);
                         questions
                             .entry((address(relation), place))
@@ -190,7 +210,6 @@ impl Finisher {
                 }
             }
         }
-        let mut answers = Answers::new();
         for ((shape, place), asked) in questions {
             let shape = self.shapes.get(&shape);
             let Some(ask) = shape.and_then(|shape| shape.watches.get(place)?.ask.as_ref()) else {
@@ -243,6 +262,9 @@ fn published(content: &Bytes, change: &RawChange) -> Option<Captured> {
     Some(captured)
 }
 
+const NOT_WHOLE: &str = "the old row is not in the WAL: run `pregon db apply`, which sets REPLICA IDENTITY FULL on the table or the partition \
+     that lacks it";
+
 /// One change for one watch.
 struct Row<'a> {
     shape: &'a Shape,
@@ -275,11 +297,7 @@ impl Row<'_> {
             // The key has not changed, so what can be told from the key has not either.
             (_, None) if self.bound.key_condition => after,
             (_, Some(old)) if !old.key_only || self.bound.key_condition => self.matches(true)?,
-            _ => {
-                return Err(
-                    "the old row is not in the WAL: set REPLICA IDENTITY FULL on the table".to_owned(),
-                );
-            }
+            _ => return Err(NOT_WHOLE.to_owned()),
         };
         let op = match (before, after) {
             (false, false) => return Ok(None),
@@ -288,6 +306,14 @@ impl Row<'_> {
             (false, true) => Op::Insert,
             (true, false) => Op::Delete,
         };
+        if let Some(name) = &self.bound.absent {
+            return Err(format!(
+                "the watch names the column {name}, which the table did not have: was it renamed?"
+            ));
+        }
+        if op == Op::Update && self.bound.spec.old && self.old.is_none_or(|old| old.key_only) {
+            return Err(NOT_WHOLE.to_owned());
+        }
         let row = match op {
             Op::Delete => None,
             _ => self.new.map(|new| self.json(new, false)).transpose()?,
@@ -332,6 +358,6 @@ impl Row<'_> {
                 None => Err("the row was not rendered".to_owned()),
             };
         }
-        Ok(self.shape.render(tuple, &self.bound.chosen).into())
+        Ok(self.shape.render(tuple, &self.bound.chosen)?.into())
     }
 }

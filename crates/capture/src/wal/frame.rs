@@ -96,7 +96,8 @@ fn refused(body: &[u8]) -> Frame {
         match kind {
             b'C' => code = text.into_owned(),
             b'M' => message.insert_str(0, &text),
-            b'D' => {
+            // Detail and hint: the reason often stands there.
+            b'D' | b'H' => {
                 message.push_str("; ");
                 message.push_str(&text);
             }

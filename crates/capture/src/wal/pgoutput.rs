@@ -53,13 +53,15 @@ pub struct Relation {
     pub oid: u32,
     pub schema: String,
     pub name: String,
+    /// Its replica identity is FULL. A partition's own may be another one, and is not told.
+    pub full: bool,
     pub columns: Vec<RelationColumn>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelationColumn {
     pub name: String,
-    /// It belongs to the replica identity.
+    /// It belongs to the replica identity, or is in its index only (INCLUDE).
     pub key: bool,
     pub type_oid: u32,
 }
@@ -164,7 +166,7 @@ fn emitted(reader: &mut Bytes) -> Decoded<Message> {
 fn relation(reader: &mut Bytes) -> Decoded<Relation> {
     let oid = number(reader)?;
     let (schema, name) = (text(reader)?, text(reader)?);
-    byte(reader)?;
+    let full = byte(reader)? == b'f';
     let mut columns = Vec::new();
     for _ in 0..short(reader)? {
         let flags = byte(reader)?;
@@ -185,6 +187,7 @@ fn relation(reader: &mut Bytes) -> Decoded<Relation> {
             schema
         },
         name,
+        full,
         columns,
     })
 }

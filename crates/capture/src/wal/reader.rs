@@ -20,7 +20,7 @@ use super::transaction::{Assembler, RawBatch};
 use crate::connect::Settings;
 use crate::install::WatchSpec;
 use crate::listen::Backoff;
-use crate::query::Pool;
+use crate::query::{Pool, QueryError};
 
 /// Messages of `pregon.publish` begin with it.
 pub const PREFIX: &[u8] = b"pregon";
@@ -35,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 const STABLE: Duration = Duration::from_secs(2);
 /// A gateway that stops waits so long for its log; less than `[server] drain`.
 const FAREWELL: Duration = Duration::from_secs(4);
+/// A transaction that the server could not send so often is passed over.
+const ATTEMPTS: u32 = 2;
 /// Between looks at a slot that another gateway reads.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -92,6 +94,9 @@ pub struct Reader {
     again: watch::Receiver<u64>,
     /// Of the present stream.
     epoch: u64,
+    publication: String,
+    /// The transaction in which the stream ended for want of words, and how often in a row.
+    unsendable: (Lsn, u32),
     written: Lsn,
     /// Up to where the server can forget once everything that was handed over is kept.
     owed: Lsn,
@@ -114,6 +119,8 @@ impl Reader {
             kept,
             again,
             epoch: 0,
+            publication: String::new(),
+            unsendable: (Lsn::default(), 0),
             written: Lsn::default(),
             owed: Lsn::default(),
             told: (Lsn::default(), Instant::now()),
@@ -139,7 +146,7 @@ impl Reader {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             let Some(known) = self.resume().await else { return };
-            let trouble = match attach(&self.options.settings, &self.options.slot, known).await {
+            let trouble = match attach(&self.options.settings, &self.options.slot, known, self.past()).await {
                 Ok(attached) => {
                     self.reported.clear();
                     let begun = Instant::now();
@@ -194,17 +201,11 @@ impl Reader {
     }
 
     async fn stream(&mut self, attached: Attached, stop: &CancellationToken) -> Trouble {
-        let Attached { mut stream, start } = attached;
-        self.epoch = start.known.epoch;
-        self.written = start.known.place.lsn;
-        self.owed = Lsn::default();
-        self.told = (Lsn::default(), Instant::now());
-        self.again.mark_unchanged();
+        let told = self.begin(&attached);
+        let Attached {
+            mut stream, start, ..
+        } = attached;
         let mut assembler = Assembler::new(start.known.place, PREFIX);
-        let told = Step::Attached {
-            known: start.known,
-            gap: start.gap,
-        };
         let (mut next_look, mut heard) = (Instant::now(), Instant::now());
         let result = async {
             self.give(&mut stream, told).await?;
@@ -246,12 +247,49 @@ impl Reader {
             }
         };
         let result: Result<(), Trouble> = result.await;
+        if let Err(Trouble::Unsendable(_)) = result {
+            self.cannot_be_sent(&mut stream, &mut assembler).await;
+        }
         let Err(trouble) = result else {
             // Whoever cuts it off gives up waiting.
             let _ = stream.finish().await;
             return Trouble::Lost("this gateway stops".to_owned());
         };
         trouble
+    }
+
+    fn begin(&mut self, attached: &Attached) -> Step {
+        let start = attached.start;
+        self.publication.clone_from(&attached.publication);
+        self.epoch = start.known.epoch;
+        self.written = start.known.place.lsn;
+        self.owed = Lsn::default();
+        self.told = (Lsn::default(), Instant::now());
+        self.again.mark_unchanged();
+        Step::Attached {
+            known: start.known,
+            gap: start.gap,
+        }
+    }
+
+    /// Notes in which transaction the server found something that it cannot send.
+    async fn cannot_be_sent(&mut self, stream: &mut Copying, assembler: &mut Assembler) {
+        let Some(commit) = assembler.begun() else { return };
+        // What came before it has to be handed over before it may be passed over.
+        if self.hand_over_news(stream, assembler).await.is_err() {
+            return;
+        }
+        let (before, times) = self.unsendable;
+        self.unsendable = (commit, if before == commit { times + 1 } else { 1 });
+        if self.past().is_some() {
+            tracing::error!(lsn = %commit, "the rest of a transaction is passed over: the server cannot send a change in it");
+        }
+    }
+
+    /// The transaction that has to be passed over: once may be chance.
+    fn past(&self) -> Option<Lsn> {
+        let (commit, times) = self.unsendable;
+        (times >= ATTEMPTS).then_some(commit)
     }
 
     async fn hand_over_news(
@@ -364,19 +402,26 @@ impl Reader {
             .await
     }
 
+    /// Looks at slot and publication, and mends what is missing where that is wanted.
     async fn look(&mut self, stream: &mut Copying) -> Result<(), Trouble> {
         let options = self.options.clone();
-        let mut health = std::pin::pin!(health(&options.pool, &options.slot, &options.watches));
+        let mut looked = std::pin::pin!(look_and_mend(&options));
         let seen = loop {
             let due = self.due();
             tokio::select! {
-                seen = &mut health => break seen,
+                seen = &mut looked => break seen,
                 () = tokio::time::sleep_until(due) => self.tell(stream).await?,
             }
         };
         match seen {
-            Ok(seen) if !seen.published => Err(Trouble::NoPublication(self.options.slot.clone())),
-            Ok(seen) => self.give(stream, Step::Health(seen)).await,
+            Ok(seen) => match &seen.publication {
+                None => Err(Trouble::NoPublication(self.options.slot.clone())),
+                // What was written while there was none, or another one, is not known.
+                Some(found) if *found != self.publication => Err(Trouble::Lost(
+                    "the publication was altered or made anew: beginning again".to_owned(),
+                )),
+                Some(_) => self.give(stream, Step::Health(seen)).await,
+            },
             Err(error) => {
                 tracing::debug!(%error, "slot and publication could not be looked at");
                 Ok(())
@@ -400,6 +445,23 @@ impl Reader {
             self.lost(trouble).await;
         }
     }
+}
+
+async fn look_and_mend(options: &WalOptions) -> Result<Health, QueryError> {
+    let look = || health(&options.pool, &options.slot, &options.watches);
+    let seen = look().await?;
+    let Some(repair) = options
+        .repair
+        .as_ref()
+        .filter(|_| seen.publication.is_some() && !seen.missing.is_empty())
+    else {
+        return Ok(seen);
+    };
+    tracing::warn!(found = seen.missing.join("; "), "slot and publication are mended");
+    if let Err(error) = repair.run(false).await {
+        tracing::error!(error, "slot and publication could not be mended");
+    }
+    look().await
 }
 
 impl Place {

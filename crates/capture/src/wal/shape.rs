@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::ask::{Ask, Source};
 use super::json;
+use super::known::Identities;
 use super::pgoutput::{Cell, Relation, Tuple};
 use super::types::{self, Kind};
 use crate::catalog::names::{ident, ident_list, qualified};
@@ -20,6 +21,7 @@ use crate::query::{Pool, QueryError};
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) kind: Kind,
+    /// Every old row has it.
     pub(super) key: bool,
     /// `"name":`
     label: Vec<u8>,
@@ -29,6 +31,7 @@ pub(super) struct Column {
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) relation: Arc<Relation>,
+    pub(super) identities: Identities,
     pub(super) columns: Vec<Column>,
     pub(super) watches: Vec<Bound>,
 }
@@ -42,6 +45,8 @@ pub(super) struct Bound {
     pub(super) chosen: Vec<usize>,
     /// What only the server can say.
     pub(super) ask: Option<Ask>,
+    /// A column that the watch names and the table did not have: it is never left out in silence.
+    pub(super) absent: Option<String>,
     /// The condition reads no column outside of the replica identity, so it can be told from a key.
     pub(super) key_condition: bool,
 }
@@ -94,6 +99,7 @@ impl Shape {
     ) -> Result<Self, QueryError> {
         let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
         let kinds = types::kinds(pool, &oids).await?;
+        let identities = Identities::load(pool, relation).await?;
         let columns = relation.columns.iter().zip(kinds).map(|(column, kind)| {
             let mut label = Vec::new();
             json::string(&mut label, &column.name);
@@ -101,13 +107,14 @@ impl Shape {
             Column {
                 name: column.name.clone(),
                 kind,
-                key: column.key,
+                key: identities.is_key(column),
                 label,
             }
         });
         let mut shape = Self {
             relation: Arc::clone(relation),
             columns: columns.collect(),
+            identities,
             watches: Vec::new(),
         };
         let above: Vec<Above> = typed(pool, ABOVE, relation.oid).await?;
@@ -137,6 +144,9 @@ impl Shape {
         };
         let place = |name: &str| self.columns.iter().position(|column| column.name == name);
         let chosen: Vec<usize> = wanted.iter().filter_map(|name| place(name)).collect();
+        let generated = |name: &str| today.iter().any(|column| column.generated && column.name == name);
+        let mut named = spec.columns.iter().flatten();
+        let absent = named.find(|name| place(name).is_none() && !generated(name));
         let foreign = chosen.iter().any(|place| {
             self.columns
                 .get(*place)
@@ -159,6 +169,7 @@ impl Shape {
         });
         Ok(Bound {
             name: Arc::from(spec.name.as_str()),
+            absent: absent.cloned(),
             chosen,
             key_condition: self.is_key_condition(pool, spec).await?,
             ask,
@@ -187,14 +198,15 @@ impl Shape {
     }
 
     /// The row as JSON with the columns at `places`; of a key only those that it has.
-    pub(super) fn render(&self, tuple: &Tuple, places: &[usize]) -> Vec<u8> {
+    pub(super) fn render(&self, tuple: &Tuple, places: &[usize]) -> Result<Vec<u8>, String> {
         let mut out = Vec::with_capacity(64 + places.len() * 24);
         out.push(b'{');
         for place in places {
             let (Some(column), Some(cell)) = (self.columns.get(*place), tuple.cells.get(*place)) else {
                 continue;
             };
-            if tuple.key_only && !column.key {
+            // No column of a key is null: such a value is not known.
+            if tuple.key_only && (*cell == Cell::Null || !(column.key || self.identities.differ)) {
                 continue;
             }
             if out.len() > 1 {
@@ -202,16 +214,16 @@ impl Shape {
             }
             out.extend_from_slice(&column.label);
             match cell.text() {
-                Some(text) => json::write(&mut out, &column.kind, &String::from_utf8_lossy(text)),
+                Some(text) => json::write(&mut out, &column.kind, readable(column, text)?),
                 None => out.extend_from_slice(b"null"),
             }
         }
         out.push(b'}');
-        out
+        Ok(out)
     }
 
     /// The row as `json_populate_record` reads it back without a loss: texts, which go through the types' own input.
-    pub(super) fn texts(&self, tuple: &Tuple, out: &mut Vec<u8>) {
+    pub(super) fn texts(&self, tuple: &Tuple, out: &mut Vec<u8>) -> Result<(), String> {
         out.push(b'{');
         let mut first = true;
         for (column, cell) in self.columns.iter().zip(&tuple.cells) {
@@ -220,15 +232,21 @@ impl Shape {
                 out.push(b',');
             }
             out.extend_from_slice(&column.label);
-            let text = String::from_utf8_lossy(text);
+            let text = readable(column, text)?;
             match column.kind {
                 // A text would become a JSON string.
                 Kind::Json => out.extend_from_slice(text.as_bytes()),
-                _ => json::string(out, &text),
+                _ => json::string(out, text),
             }
         }
         out.push(b'}');
+        Ok(())
     }
+}
+
+/// A database without an encoding keeps whatever bytes it gets.
+fn readable<'a>(column: &Column, text: &'a [u8]) -> Result<&'a str, String> {
+    std::str::from_utf8(text).map_err(|_| format!("column {} has text that is not UTF-8", column.name))
 }
 
 /// The columns of the rendered row, computed ones with their expression.
@@ -252,7 +270,7 @@ fn expressions(spec: &WatchSpec, today: &[Today], streamed: &dyn Fn(&str) -> boo
     list.join(", ")
 }
 
-async fn typed<T: serde::de::DeserializeOwned>(
+pub(super) async fn typed<T: serde::de::DeserializeOwned>(
     pool: &Pool,
     sql: &str,
     oid: u32,

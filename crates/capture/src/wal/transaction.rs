@@ -144,6 +144,11 @@ impl Assembler {
         self.batch.upto.max(self.known)
     }
 
+    /// Where the commit of the transaction stands that has begun and not ended.
+    pub fn begun(&self) -> Option<Lsn> {
+        self.current.as_ref().map(|current| current.commit)
+    }
+
     /// Takes the batch.
     pub fn hand_over(&mut self) -> RawBatch {
         self.bytes = 0;
@@ -243,6 +248,7 @@ mod tests {
             oid: 1,
             schema: "public".into(),
             name: "t".into(),
+            full: false,
             columns: Vec::new(),
         }))
     }

@@ -42,7 +42,10 @@ pub(super) async fn read(
         .iter()
         .map(|row| {
             let mut texts = Vec::new();
-            shape.texts(&key_of(shape, row), &mut texts);
+            // A key that cannot be read finds no row.
+            if shape.texts(&key_of(shape, row), &mut texts).is_err() {
+                texts = b"{}".to_vec();
+            }
             texts
         })
         .collect();

@@ -133,7 +133,7 @@ async fn a_publication_never_breaks_the_applications_updates() {
         .unwrap_err()
         .to_string();
     assert!(
-        refused.contains("UPDATE and DELETE would fail on luego"),
+        refused.contains("UPDATE and DELETE would fail on public.luego"),
         "{refused}"
     );
     admin

@@ -93,7 +93,10 @@ impl Stream {
     pub(crate) async fn next(&mut self, confirm: bool) -> Vec<Captured> {
         loop {
             let step = tokio::time::timeout(PATIENCE, self.steps.recv()).await;
-            match step.expect("a step in time").expect("the reader runs") {
+            let step = step.unwrap_or_else(|_| {
+                panic!("no step in time; losses {:?}, gaps {:?}", self.losses, self.gaps)
+            });
+            match step.expect("the reader runs") {
                 Step::Attached { known, gap } => {
                     self.epoch = known.epoch;
                     self.gaps.extend(gap);

@@ -1,6 +1,9 @@
 //! Capture from the WAL against a real server: every type, every interruption, and what is installed for it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod identities;
+mod published;
+mod refusals;
 mod kit;
 
 mod types;

@@ -6,6 +6,7 @@ pub mod emitter;
 pub mod postgres;
 pub mod outbox;
 pub mod wal;
+mod wal_health;
 pub mod triggers;
 pub mod degraded;
 mod tables;

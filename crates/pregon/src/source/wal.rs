@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Attached;
 use super::postgres::{publish, row};
+use super::wal_health::Told;
 use crate::event::Event;
 use crate::log::{LogError, Taken};
 use crate::metrics::{Metrics, Reason, SourceLabel};
@@ -66,6 +67,7 @@ struct Running {
     kept: watch::Sender<Kept>,
     again: watch::Sender<u64>,
     health: Option<Health>,
+    told: Told,
     rendered: Option<Instant>,
 }
 
@@ -94,6 +96,7 @@ impl WalSource {
             kept,
             again,
             health: None,
+            told: Told::default(),
             rendered: None,
         };
         let reader = Reader::new(self.options, sink, kept_by_log, asked_again);
@@ -286,33 +289,20 @@ impl Running {
     }
 
     async fn health(&mut self, health: Health) {
-        let before = self.health.replace(health.clone()).unwrap_or_default();
-        self.metrics
-            .slot_retained
-            .set(i64::try_from(health.retained).unwrap_or(i64::MAX));
+        let before = self.health.replace(health.clone());
+        self.metrics.slot_retained.set(health.retained);
         self.metrics.slot_alarm.set(i64::from(health.is_alarming()));
-        if health.is_alarming() && !before.is_alarming() {
+        let standbys = i64::try_from(health.standbys.len()).unwrap_or(i64::MAX);
+        self.metrics.slot_standbys.set(standbys);
+        if self.told.tell(&health) {
+            self.gap(&self.watches, false).await;
+        } else if before.is_some_and(|before| before.seal != health.seal) {
             tracing::warn!(
-                retained = health.retained,
-                safe = health.safe,
-                status = health.status,
-                "the slot has used up more than half of max_slot_wal_keep_size and will be lost beyond it: is the gateway too slow, or a \
-                 transaction open for long?"
+                "the publication's tables were changed: what was written to them meanwhile may be missing, clients are told"
             );
+            self.gap(&self.watches, false).await;
         }
-        if health.missing != before.missing {
-            if health.missing.is_empty() {
-                tracing::info!("the publication has all watched tables again");
-                self.gap(&self.watches, false).await;
-            } else {
-                let tables = health.missing.join(", ");
-                tracing::error!(
-                    tables,
-                    "watched tables are not in the publication, their changes are not captured: run `pregon db apply`"
-                );
-            }
-        }
-        self.complete.set(health.missing.is_empty());
+        self.complete.set(health.is_complete());
     }
 
     /// Borrows nothing of this, because what is not kept yet is of no use to other threads.
