@@ -150,9 +150,13 @@ async fn a_restored_dump_is_another_outbox() {
     session.next().await;
     let place = session.place();
     session.stop().await;
-    let server = database.server();
-    let program = |name: &str| std::process::Command::new(server.binaries().program(name));
-    let dump = program("pg_dump")
+    let program = database.server().binaries().program("pg_dump");
+    // The servers of npm come without it; the installed one, on which every suite runs first, has it.
+    if !program.exists() && std::env::var_os("PREGON_PG_BIN").is_some() {
+        println!("skipped: this PostgreSQL comes without pg_dump");
+        return;
+    }
+    let dump = std::process::Command::new(program)
         .arg("--inserts")
         .arg("--dbname")
         .arg(database.url())
