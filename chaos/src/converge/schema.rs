@@ -181,7 +181,8 @@ impl Draw<'_> {
             let whole = self.capture == Capture::Wal
                 && (watch.old
                     || watch.condition.is_some()
-                    || matches!(identity, Identity::Full | Identity::Unique));
+                    || matches!(identity, Identity::Full | Identity::Unique)
+                    || identity == Identity::Index && shape == Shape::Partitioned);
             columns.push(self.generated(!whole));
         }
         Table {

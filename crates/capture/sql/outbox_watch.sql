@@ -21,7 +21,7 @@ BEGIN
   END IF;
 {{statement}}  -- Nothing in here may make the application's write fail: an error becomes a row of its own.
   BEGIN
-{{condition}}    IF pregon_op IN ('I', 'U') THEN
+{{computed}}{{condition}}    IF pregon_op IN ('I', 'U') THEN
       pregon_row := {{new_row}}::text;
     END IF;
     IF pregon_op IN ({{with_old}}) THEN

@@ -12,7 +12,7 @@ DECLARE
 BEGIN
 {{statement}}  -- Nothing in here may make the application's write fail: an error becomes the payload.
   BEGIN
-{{condition}}    pregon_seq := nextval('pregon.seq');
+{{computed}}{{condition}}    pregon_seq := nextval('pregon.seq');
     pregon_head := {{head}} || pregon_seq || ',"t":'
       || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',"op":"' || pregon_op || '"';
     IF pregon_op = 'T' THEN

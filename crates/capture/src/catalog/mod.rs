@@ -65,12 +65,13 @@ pub enum ReplicaIdentity {
 }
 
 /// Whether a column is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Generated {
     No,
     Stored,
-    /// PostgreSQL 18: computed when read, NULL inside triggers.
-    Virtual,
+    /// PostgreSQL 18: computed when read, NULL inside triggers. With its expression, as `pg_get_expr` spells it: the server allows
+    /// no functions and types but its own there.
+    Virtual(String),
 }
 
 /// One column of a table.
@@ -155,11 +156,17 @@ impl TableFacts {
             && !self.has_virtual_columns()
     }
 
+    /// Columns that are generated virtually, each with its expression.
+    pub fn virtual_columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.columns.iter().filter_map(|column| match &column.generated {
+            Generated::Virtual(expression) => Some((column.name.as_str(), expression.as_str())),
+            Generated::No | Generated::Stored => None,
+        })
+    }
+
     /// Whether any column is generated virtually (transition tables must not be read then).
     pub fn has_virtual_columns(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|column| column.generated == Generated::Virtual)
+        self.virtual_columns().next().is_some()
     }
 }
 
@@ -189,7 +196,9 @@ const TABLE: &str = "
      WHERE n.nspname = $1 AND c.relname = $2";
 
 const COLUMNS: &str = "
-    SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, attgenerated::text
+    SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, attgenerated::text,
+           CASE attgenerated WHEN 'v' THEN
+             (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = attrelid AND d.adnum = attnum) END
       FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
 
 // A partitioned table hands its triggers down itself. Another session's temporary table cannot be touched.
@@ -266,7 +275,7 @@ fn column_from(row: &Row) -> Result<Column, tokio_postgres::Error> {
         not_null: row.try_get(2)?,
         generated: match row.try_get::<_, &str>(3)? {
             "s" => Generated::Stored,
-            "v" => Generated::Virtual,
+            "v" => Generated::Virtual(row.try_get::<_, Option<String>>(4)?.unwrap_or_default()),
             _ => Generated::No,
         },
     })

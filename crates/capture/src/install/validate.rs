@@ -11,7 +11,7 @@ use super::spec::{Mode, Target, WatchSpec};
 use super::watch::{DesiredWatch, function_name};
 use super::{InstallError, SCHEMA};
 use crate::catalog::names::{MAX_NAME, ident, ident_list, spelt};
-use crate::catalog::{self, Generated, Kind, Persistence, TableFacts};
+use crate::catalog::{self, Kind, Persistence, TableFacts};
 use crate::change::Op;
 
 /// Names that are too long, empty or used twice.
@@ -137,22 +137,6 @@ fn columns(spec: &WatchSpec, table: &TableFacts, problems: &mut Vec<Problem>) {
 
 /// What triggers cannot do.
 fn of_triggers(spec: &WatchSpec, mode: Mode, table: &TableFacts, warnings: &mut Vec<String>) {
-    for column in table
-        .columns
-        .iter()
-        .filter(|column| column.generated == Generated::Virtual)
-    {
-        if spec
-            .columns
-            .as_ref()
-            .is_none_or(|chosen| chosen.contains(&column.name))
-        {
-            warnings.push(format!(
-                "watch \"{}\": column {} is generated virtually and is null in triggers: read it with an enrichment query",
-                spec.name, column.name
-            ));
-        }
-    }
     if mode == Mode::Notify && table.primary_key.is_empty() {
         warnings.push(format!(
             "watch \"{}\": {} has no primary key: rows too big for NOTIFY are stored for ten minutes instead of read by key",

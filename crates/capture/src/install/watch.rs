@@ -420,8 +420,39 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
         .replace("{{with_old}}", if spec.old { "'D', 'U'" } else { "'D'" })
         .replace("{{new_key}}", &key(table, "NEW"))
         .replace("{{statement}}", &statement)
+        .replace("{{computed}}", &computed(spec, table, [&new, &old]))
         .replace("{{condition}}", &filter)
         .replace("{{late}}", &late.row(&fill, &row(spec, &new, false)))
+}
+
+/// Sets the virtual columns that the watch needs, which are null in triggers. `rows`: the new and the old row, as of the watched table.
+fn computed(spec: &WatchSpec, table: &TableFacts, rows: [&str; 2]) -> String {
+    let chosen = |column: &str| {
+        spec.columns
+            .as_ref()
+            .is_none_or(|chosen| chosen.iter().any(|name| name == column))
+    };
+    let condition = spec.condition.as_deref().unwrap_or_default().to_lowercase();
+    let needed: Vec<_> = table
+        .virtual_columns()
+        .filter(|(column, _)| chosen(column) || condition.contains(&column.to_lowercase()))
+        .collect();
+    if needed.is_empty() {
+        return String::new();
+    }
+    let alias = ident(&table.name);
+    let mut sql = String::new();
+    for (word, has, row) in [("NEW", "pregon_new", rows[0]), ("OLD", "pregon_old", rows[1])] {
+        sql.push_str(&format!("    IF {has} AND TG_OP <> 'TRUNCATE' THEN\n"));
+        for (column, expression) in &needed {
+            sql.push_str(&format!(
+                "      {word}.{} := (SELECT ({expression}) FROM (SELECT ({row}).*) AS {alias});\n",
+                ident(column)
+            ));
+        }
+        sql.push_str("    END IF;\n");
+    }
+    sql
 }
 
 /// The expression that renders the row. `row_to_json` and not `to_jsonb`: that one fails on `json` with `\u0000`.
