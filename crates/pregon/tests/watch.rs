@@ -236,6 +236,45 @@ async fn readyz_is_down_while_a_trigger_is_disabled_and_the_time_is_a_gap() {
     assert_eq!(node.log().matches("pregon db apply").count(), 2, "{}", node.log());
 }
 
+/// PostgreSQL 18: a trigger computes virtual columns itself. A new expression is noticed, and what was computed by the former one is a gap.
+#[tokio::test]
+async fn a_new_expression_of_a_virtual_column_is_followed() {
+    let server = postgres::shared().await;
+    if server.binaries().major() < 18 {
+        println!("skipped: virtual columns are of PostgreSQL 18");
+        return;
+    }
+    for capture in ["notify", "outbox"] {
+        let database = Database::create(server).await.unwrap();
+        let table =
+            "CREATE TABLE pedidos (id int PRIMARY KEY, n int, doble int GENERATED ALWAYS AS (n * 2) VIRTUAL)";
+        database.execute(table).await.unwrap();
+        let config = config("").replace(
+            "capture = \"notify\"",
+            &format!("capture = \"{capture}\"\nheartbeat = \"200ms\""),
+        );
+        let node = node_on(&database, &config).await;
+        let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+        client.subscribe("pedidos").await.unwrap();
+        database
+            .execute("INSERT INTO pedidos VALUES (1, 5)")
+            .await
+            .unwrap();
+        assert_eq!(next(&mut client).await.1["doble"], 10, "{capture}");
+        database
+            .execute("ALTER TABLE pedidos ALTER COLUMN doble SET EXPRESSION AS (n * 3)")
+            .await
+            .unwrap();
+        let gap = client.next_of_type("gap", SOON).await.unwrap();
+        assert_eq!(gap["channel"], "pedidos", "{capture}");
+        database
+            .execute("INSERT INTO pedidos VALUES (2, 5)")
+            .await
+            .unwrap();
+        assert_eq!(next(&mut client).await.1["doble"], 15, "{capture}");
+    }
+}
+
 #[tokio::test]
 async fn sql_publishes_small_and_large_data() {
     let (database, _node, mut client) = shop("").await;

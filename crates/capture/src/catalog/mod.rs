@@ -164,6 +164,15 @@ impl TableFacts {
         })
     }
 
+    /// Tells whether expressions of virtual columns have changed; `None` without such columns. `install::coverage` makes the same in SQL.
+    pub fn virtuals(&self) -> Option<String> {
+        let list: Vec<String> = self
+            .virtual_columns()
+            .map(|(column, expression)| format!("{column} {expression}"))
+            .collect();
+        (!list.is_empty()).then(|| list.join(","))
+    }
+
     /// Whether any column is generated virtually (transition tables must not be read then).
     pub fn has_virtual_columns(&self) -> bool {
         self.virtual_columns().next().is_some()

@@ -3,9 +3,10 @@
 
 use tokio_postgres::types::ToSql;
 
+use super::MARK;
 use super::spec::WatchSpec;
-use super::watch::{TRUNCATE, function_name, type_bits};
-use crate::catalog::names::spelt;
+use super::watch::{COMPUTES, TRUNCATE, function_name, type_bits};
+use crate::catalog::names::{fingerprint, spelt};
 use crate::query::{Pool, QueryError, TextParam, column_text};
 
 /// Tables that inherit and partitions have to have the row triggers as well: a row that is written through a root fires only the row
@@ -37,7 +38,14 @@ const SQL: &str = "
        GROUP BY s.watch, s.schema, s.name, s.oid, s.bits
     )
     SELECT watch, schema, name, oid::text, (bits & ~firing)::text, (bits & ~there)::text,
-           (SELECT count(DISTINCT (a.xmin::text, a.cmin::text)) = 1 FROM pg_attribute a WHERE a.attrelid = k.oid)::text
+           (SELECT count(DISTINCT (a.xmin::text, a.cmin::text)) = 1 FROM pg_attribute a WHERE a.attrelid = k.oid)::text,
+           (SELECT string_agg(a.attname || ' ' || pg_get_expr(d.adbin, d.adrelid), ',' ORDER BY a.attnum)
+              FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             WHERE a.attrelid = k.oid AND a.attgenerated = 'v' AND NOT a.attisdropped),
+           (SELECT coalesce(substring(p.prosrc FROM $3 || '([0-9a-f]+)'), '') FROM wanted w JOIN pg_namespace n ON n.nspname = w.function_schema
+              JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = w.function
+             WHERE w.watch = k.watch AND w.schema = k.schema AND w.name = k.name
+               AND obj_description(p.oid, 'pg_proc') LIKE $4 || '%')
       FROM known k ORDER BY 1, 2, 3";
 
 /// Whether any of these tables has rows. It may wait for a lock, therefore it is asked apart, and rarely.
@@ -50,7 +58,8 @@ const ROWS: &str = "
 pub struct Coverage {
     /// What is missing for them to be captured, in words; empty when every trigger is there and enabled.
     pub missing: Vec<String>,
-    /// A trigger is not there at all, which an installation mends; one that somebody disabled is that person's to enable.
+    /// A trigger is not there at all, or a function is out of date, which an installation mends; a trigger that somebody disabled is
+    /// that person's to enable.
     pub is_mendable: bool,
     /// The tables that they consist of: their own, partitions, and tables that inherit.
     pub members: Vec<Member>,
@@ -69,7 +78,12 @@ pub struct Member {
 pub async fn coverage(pool: &Pool, watches: &[WatchSpec]) -> Result<Coverage, QueryError> {
     let wanted: Vec<_> = watches.iter().map(wanted).collect();
     let (wanted, truncate) = (serde_json::Value::from(wanted).to_string(), TRUNCATE.to_string());
-    let params: [&(dyn ToSql + Sync); 2] = [&TextParam(Some(&wanted)), &TextParam(Some(&truncate))];
+    let params: [&(dyn ToSql + Sync); 4] = [
+        &TextParam(Some(&wanted)),
+        &TextParam(Some(&truncate)),
+        &TextParam(Some(COMPUTES)),
+        &TextParam(Some(MARK)),
+    ];
     let rows = pool.query_text(SQL, &params).await?;
     let mut coverage = Coverage::default();
     for row in &rows {
@@ -90,6 +104,13 @@ pub async fn coverage(pool: &Pool, watches: &[WatchSpec]) -> Result<Coverage, Qu
             ));
         }
         coverage.is_mendable |= bits(5)? != 0;
+        let computed = column_text(row, 7)?.map(|virtuals| fingerprint(&virtuals));
+        if column_text(row, 8)?.is_some_and(|by| by != computed.unwrap_or_default()) {
+            coverage.missing.push(format!(
+                "watch \"{watch}\": its function computes the virtual columns of {table} by former expressions"
+            ));
+            coverage.is_mendable = true;
+        }
         coverage.members.push(Member {
             watch,
             oid,

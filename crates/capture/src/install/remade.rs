@@ -3,13 +3,14 @@
 //! It is a part of the installation, so that it comes before all that the new triggers capture, whoever installs them and whether a
 //! gateway runs or not.
 
-use super::Mode;
 use super::found::{Found, FunctionFacts, TriggerFacts};
 use super::plan::{Step, StepKind};
 use super::watch::{DELETE, DesiredTrigger, DesiredWatch, INSERT, ROW, TRUNCATE, UPDATE};
+use super::{MARK, Mode};
 use crate::catalog::names::literal;
 
-const MESSAGE: &str = "its triggers were missing or did not fire until now";
+const MISSING: &str = "its triggers were missing or did not fire until now";
+const COMPUTED: &str = "a virtual column was computed by its former expression until now";
 
 /// The step that tells it, for a watch that was captured before and lacked something.
 pub(crate) fn gap_step(found: &Found, watch: &DesiredWatch<'_>, mode: Mode) -> Option<Step> {
@@ -25,10 +26,24 @@ pub(crate) fn gap_step(found: &Found, watch: &DesiredWatch<'_>, mode: Mode) -> O
     let lacking = watch
         .triggers
         .iter()
-        .find(|want| !fires(found, function, watch, want))?;
+        .find(|want| !fires(found, function, watch, want));
+    let (reason, message) = match lacking {
+        Some(want) => (
+            format!("changes of {} were not captured until now", want.plain_table()),
+            MISSING,
+        ),
+        None if computes_otherwise(function, watch) => {
+            let table = watch.table.plain_name();
+            (
+                format!("virtual columns of {table} are computed otherwise until now"),
+                COMPUTED,
+            )
+        }
+        None => return None,
+    };
     Some(Step {
-        sql: sql(&watch.spec.name, mode)?,
-        reason: format!("changes of {} were not captured until now", lacking.plain_table()),
+        sql: sql(&watch.spec.name, mode, message)?,
+        reason,
         object: format!("gap of watch {}", watch.spec.name),
         kind: StepKind::Create,
     })
@@ -46,6 +61,15 @@ fn is_moved(found: &Found, function: &FunctionFacts, watch: &DesiredWatch<'_>) -
         .filter(|trigger| trigger.function_oid == function.oid)
         .peekable();
     own.peek().is_some() && !own.any(|trigger| wants(&trigger))
+}
+
+/// Whether a function of this version and this watch was made for other expressions of virtual columns: nothing else can differ.
+fn computes_otherwise(function: &FunctionFacts, watch: &DesiredWatch<'_>) -> bool {
+    let version = format!("{MARK}{} ", env!("CARGO_PKG_VERSION"));
+    watch.table.has_virtual_columns()
+        && function.comment.starts_with(&version)
+        && function.identity() == Some(watch.identity.as_str())
+        && function.body != watch.body
 }
 
 /// Whether there is something that carries it: an outbox that is made now was read by nobody.
@@ -68,8 +92,8 @@ fn fires(found: &Found, function: &FunctionFacts, watch: &DesiredWatch<'_>, want
     want.type_bits & (INSERT | UPDATE | DELETE | TRUNCATE) & !bits == 0
 }
 
-fn sql(watch: &str, mode: Mode) -> Option<String> {
-    let (name, message) = (literal(watch), literal(MESSAGE));
+fn sql(watch: &str, mode: Mode, text: &str) -> Option<String> {
+    let (name, message) = (literal(watch), literal(text));
     match mode {
         Mode::Wal => None,
         Mode::Outbox => Some(format!(
@@ -78,7 +102,7 @@ fn sql(watch: &str, mode: Mode) -> Option<String> {
             message.trim_start()
         )),
         Mode::Notify => {
-            let payload = serde_json::json!({ "w": watch, "s": 0, "t": 0, "op": "U", "err": MESSAGE });
+            let payload = serde_json::json!({ "w": watch, "s": 0, "t": 0, "op": "U", "err": text });
             let payload = literal(&payload.to_string());
             Some(format!(
                 "SELECT pg_catalog.pg_notify('pregon', {})",

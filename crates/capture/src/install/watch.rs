@@ -425,6 +425,9 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
         .replace("{{late}}", &late.row(&fill, &row(spec, &new, false)))
 }
 
+/// What stands in a function before the fingerprint of the expressions that it computes virtual columns by.
+pub(crate) const COMPUTES: &str = "-- Virtual columns are null in triggers. Their expressions: ";
+
 /// Sets the virtual columns that the watch needs, which are null in triggers. `rows`: the new and the old row, as of the watched table.
 fn computed(spec: &WatchSpec, table: &TableFacts, rows: [&str; 2]) -> String {
     let chosen = |column: &str| {
@@ -437,11 +440,14 @@ fn computed(spec: &WatchSpec, table: &TableFacts, rows: [&str; 2]) -> String {
         .virtual_columns()
         .filter(|(column, _)| chosen(column) || condition.contains(&column.to_lowercase()))
         .collect();
-    if needed.is_empty() {
+    let Some(virtuals) = table.virtuals() else {
         return String::new();
+    };
+    let mut sql = format!("    {COMPUTES}{}\n", fingerprint(&virtuals));
+    if needed.is_empty() {
+        return sql;
     }
     let alias = ident(&table.name);
-    let mut sql = String::new();
     for (word, has, row) in [("NEW", "pregon_new", rows[0]), ("OLD", "pregon_old", rows[1])] {
         sql.push_str(&format!("    IF {has} AND TG_OP <> 'TRUNCATE' THEN\n"));
         for (column, expression) in &needed {
