@@ -49,7 +49,8 @@ impl Plan {
             schema,
             watches,
             steps: drawing.steps,
-            gaps: unread || capture == Capture::Notify && features.contains(&Feature::Large),
+            // An untouched large value is read from the table, where its row may have gone by then.
+            gaps: unread || capture != Capture::Outbox && features.contains(&Feature::Large),
             features,
         }
     }

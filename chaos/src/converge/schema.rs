@@ -174,15 +174,21 @@ impl Draw<'_> {
         if self.has(Feature::Types) {
             self.odd_columns(&mut columns);
         }
-        let identity = self.identity();
+        let mut identity = self.identity();
+        // Partitions that come later have no replica identity but a primary key: without one the table is refused.
+        if self.capture == Capture::Wal
+            && shape == Shape::Partitioned
+            && matches!(identity, Identity::Index | Identity::Unique)
+        {
+            identity = Identity::Full;
+        }
         let watch = self.watch(name, &key, &columns);
         if self.has(Feature::Generated) {
             // The server refuses virtual columns in rows that have to be whole in the WAL.
             let whole = self.capture == Capture::Wal
                 && (watch.old
                     || watch.condition.is_some()
-                    || matches!(identity, Identity::Full | Identity::Unique)
-                    || identity == Identity::Index && shape == Shape::Partitioned);
+                    || matches!(identity, Identity::Full | Identity::Unique));
             columns.push(self.generated(!whole));
         }
         Table {

@@ -28,6 +28,8 @@ struct Covered {
     key: Vec<String>,
     /// Has columns that no publication can have (PostgreSQL 18).
     virtuals: bool,
+    /// Has a primary key, which partitions that come later have too; a replica identity is not handed down.
+    keyed: bool,
 }
 
 // The columns of INCLUDE are in the index and not in the identity: the WAL has no old value of them.
@@ -38,7 +40,8 @@ const COVERED: &str = "
            c.relreplident = 'f' OR x.indexrelid IS NOT NULL,
            CASE WHEN c.relreplident = 'i' THEN (SELECT relname::text FROM pg_class WHERE oid = x.indexrelid) END,
            ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])),
-           EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v' AND NOT a.attisdropped)
+           EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v' AND NOT a.attisdropped),
+           EXISTS (SELECT 1 FROM pg_index k WHERE k.indrelid = c.oid AND k.indisprimary)
       FROM covered JOIN pg_class c ON c.oid = covered.oid JOIN pg_namespace n ON n.oid = c.relnamespace
       LEFT JOIN pg_index x ON x.indrelid = c.oid AND x.indisvalid
        AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident))
@@ -58,6 +61,7 @@ impl Covered {
                 index: row.try_get(7)?,
                 key: row.try_get(8)?,
                 virtuals: row.try_get(9)?,
+                keyed: row.try_get(10)?,
             })
         };
         client.query(COVERED, &[&oid]).await?.iter().map(read).collect()
@@ -90,6 +94,18 @@ impl Covered {
         )
     }
 
+    /// A partition that is made later is published at once, and has no replica identity.
+    fn unidentified_later(&self, watch: &str) -> Problem {
+        Problem::new(
+            watch,
+            format!(
+                "{} is partitioned and has no primary key: a partition that comes later would have no replica identity, and its UPDATE and DELETE would fail",
+                self.plain_name()
+            ),
+            "add a primary key to it, or capture it with triggers (capture = \"outbox\")".to_owned(),
+        )
+    }
+
     /// Its rows are written at another server, whose WAL is not read.
     fn elsewhere(&self, watch: &str) -> Problem {
         let name = self.plain_name();
@@ -99,7 +115,7 @@ impl Covered {
                 "{name} is a foreign table under the watched one: what is written to it is not in this server's WAL"
             ),
             format!(
-                "detach it (ALTER TABLE … DETACH PARTITION {0}, or ALTER FOREIGN TABLE {0} NO INHERIT …), or watch each table of this server                  by itself",
+                "detach it (ALTER TABLE … DETACH PARTITION {0}, or ALTER FOREIGN TABLE {0} NO INHERIT …), or watch each table of this server by itself",
                 self.quoted()
             ),
         )
@@ -178,6 +194,9 @@ pub(crate) async fn cover(
         if table.kind == "f" {
             problems.push(table.elsewhere(&spec.name));
             continue;
+        }
+        if table.kind == "p" && !table.keyed {
+            problems.push(table.unidentified_later(&spec.name));
         }
         if table.persistence != "p" {
             problems.push(Problem::new(

@@ -96,6 +96,8 @@ async fn a_publication_never_breaks_the_applications_updates() {
         .batch_execute(
             "CREATE TABLE sin_clave (id int); CREATE UNLOGGED TABLE fugaz (id int PRIMARY KEY);
              CREATE TABLE raiz (id int) PARTITION BY RANGE (id); CREATE TABLE hoja PARTITION OF raiz FOR VALUES FROM (0) TO (9);
+             CREATE TABLE futura (id int, n int) PARTITION BY RANGE (id); ALTER TABLE futura REPLICA IDENTITY FULL;
+             CREATE TABLE presente PARTITION OF futura FOR VALUES FROM (0) TO (9); ALTER TABLE presente REPLICA IDENTITY FULL;
              CREATE TABLE unica (id int NOT NULL UNIQUE); ALTER TABLE unica REPLICA IDENTITY USING INDEX unica_id_key;
              CREATE TABLE nada (id int PRIMARY KEY); ALTER TABLE nada REPLICA IDENTITY NOTHING",
         )
@@ -106,6 +108,7 @@ async fn a_publication_never_breaks_the_applications_updates() {
         ("fugaz", "unlogged"),
         ("raiz", "public.hoja has no replica identity"),
         ("nada", "no replica identity"),
+        ("futura", "public.futura is partitioned and has no primary key"),
     ] {
         let target = target(&database, vec![WatchSpec::new(table, "public", table)]);
         let refused = plan(&admin, &target).await.unwrap_err().to_string();

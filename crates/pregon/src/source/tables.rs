@@ -41,6 +41,11 @@ impl Tables {
         changed
     }
 
+    /// Whether these are the tables of the last look.
+    pub(super) fn are(&self, seen: &Coverage) -> bool {
+        by_watch(seen) == self.known
+    }
+
     /// Keeps what was seen, once all that it means was told.
     pub(super) async fn keep(&mut self, seen: &Coverage, pipeline: &Pipeline) {
         for (watch, now) in by_watch(seen) {
