@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -70,6 +70,7 @@ pub struct Settings {
 struct Login {
     client: Client,
     connection: Connection,
+    received: Arc<AtomicU64>,
 }
 
 impl Settings {
@@ -181,6 +182,12 @@ impl Settings {
     /// Connects, logs in, and sets what a session of ours needs. The caller polls the connection; nothing happens on the client
     /// before that. An error behind a pooler that shares sessions, where nothing has been set.
     pub async fn connect(&self) -> Result<(Client, Connection), ConnectError> {
+        let (client, connection, _) = self.connect_counted().await?;
+        Ok((client, connection))
+    }
+
+    /// The same with a counter of the bytes that come from the server, which tells a slow answer from none. On a unix socket it stays 0.
+    pub(crate) async fn connect_counted(&self) -> Result<(Client, Connection, Arc<AtomicU64>), ConnectError> {
         let (login, seat) = self.take_seat().await?;
         if seat == Seat::Shared {
             return Err(ConnectError::new(
@@ -191,7 +198,7 @@ impl Settings {
                 ),
             ));
         }
-        Ok((login.client, login.connection))
+        Ok((login.client, login.connection, login.received))
     }
 
     /// As [`Settings::connect`]; a task polls the connection until the [`Session`] is dropped.
@@ -297,10 +304,16 @@ impl Settings {
             .copied()
             .unwrap_or(CONNECT_TIMEOUT);
         let attempt = async {
-            let (connector, md5) = self.connector.fresh();
-            let (client, connection) = self.config.connect(connector).await?;
-            self.warn_of_md5(&md5);
-            Ok(Login { client, connection })
+            let connector = self.connector.fresh();
+            let (client, connection) = self.config.connect(connector.clone()).await?;
+            if connector.was_asked_md5() {
+                self.warn_of_md5();
+            }
+            Ok(Login {
+                client,
+                connection,
+                received: connector.received(),
+            })
         };
         match tokio::time::timeout(limit, attempt).await {
             Ok(done) => done,
@@ -311,8 +324,8 @@ impl Settings {
         }
     }
 
-    fn warn_of_md5(&self, md5: &AtomicBool) {
-        if md5.load(Ordering::Relaxed) && !self.warned.swap(true, Ordering::Relaxed) {
+    fn warn_of_md5(&self) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 database = self.redacted(),
                 "the password is checked with md5, which is weak and will be removed: set password_encryption = \

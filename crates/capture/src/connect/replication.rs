@@ -183,14 +183,16 @@ impl Settings {
     }
 
     async fn tapped(&self, config: &Config, connector: Connector) -> Result<Replication, ConnectError> {
-        let (inner, md5) = connector.fresh();
+        let inner = connector.fresh();
         let shared = Shared::default();
         let tap = Tap {
-            inner,
+            inner: inner.clone(),
             shared: Arc::clone(&shared),
         };
         let (client, connection) = config.connect(tap).await?;
-        self.warn_of_md5(&md5);
+        if inner.was_asked_md5() {
+            self.warn_of_md5();
+        }
         Ok(Replication::new(client, connection, shared))
     }
 }

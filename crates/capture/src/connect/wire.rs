@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +20,9 @@ type RustlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 /// AuthenticationMD5Password: type, length 12, code 5.
 const ASKS_MD5: [u8; 9] = [b'R', 0, 0, 0, 12, 0, 0, 0, 5];
 
+/// Whether the server asked for an md5 hash, and how many bytes came from it.
+type Notes = (Arc<AtomicBool>, Arc<AtomicU64>);
+
 /// Makes [`Wire`]s. For a plain one the driver must be told to negotiate TLS directly: then it asks the server nothing.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -27,6 +30,8 @@ pub(super) struct Connector {
     plain: bool,
     /// The server asked for an md5 hash.
     md5: Arc<AtomicBool>,
+    /// Bytes that came from it.
+    received: Arc<AtomicU64>,
 }
 
 impl Connector {
@@ -35,6 +40,7 @@ impl Connector {
             rustls,
             plain,
             md5: Arc::default(),
+            received: Arc::default(),
         }
     }
 
@@ -46,16 +52,23 @@ impl Connector {
         }
     }
 
-    /// A copy for one attempt, and where it notes what the server asked for.
-    pub(super) fn fresh(&self) -> (Self, Arc<AtomicBool>) {
-        let md5 = Arc::<AtomicBool>::default();
-        (
-            Self {
-                md5: Arc::clone(&md5),
-                ..self.clone()
-            },
-            md5,
-        )
+    /// A copy for one attempt.
+    pub(super) fn fresh(&self) -> Self {
+        Self {
+            md5: Arc::default(),
+            received: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether the server asked for an md5 hash.
+    pub(super) fn was_asked_md5(&self) -> bool {
+        self.md5.load(Ordering::Relaxed)
+    }
+
+    /// Counts the bytes that come from the server. Stays 0 on a unix socket, which the driver keeps to itself.
+    pub(super) fn received(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.received)
     }
 }
 
@@ -73,7 +86,7 @@ impl MakeTlsConnect<Socket> for Connector {
         };
         Ok(Connecting {
             rustls,
-            md5: Arc::clone(&self.md5),
+            notes: (Arc::clone(&self.md5), Arc::clone(&self.received)),
         })
     }
 }
@@ -82,7 +95,7 @@ impl MakeTlsConnect<Socket> for Connector {
 pub(super) struct Connecting {
     /// Absent for a plain connection.
     rustls: Option<RustlsConnect>,
-    md5: Arc<AtomicBool>,
+    notes: Notes,
 }
 
 impl TlsConnect<Socket> for Connecting {
@@ -91,12 +104,12 @@ impl TlsConnect<Socket> for Connecting {
     type Future = Pin<Box<dyn Future<Output = io::Result<Wire>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        let Self { rustls, md5 } = self;
+        let Self { rustls, notes } = self;
         match rustls {
-            None => Box::pin(std::future::ready(Ok(Wire::new(Inner::Plain(socket), md5)))),
+            None => Box::pin(std::future::ready(Ok(Wire::new(Inner::Plain(socket), notes)))),
             Some(rustls) => {
                 let handshake = rustls.connect(socket);
-                Box::pin(async move { Ok(Wire::new(Inner::Tls(Box::new(handshake.await?)), md5)) })
+                Box::pin(async move { Ok(Wire::new(Inner::Tls(Box::new(handshake.await?)), notes)) })
             }
         }
     }
@@ -112,15 +125,15 @@ pub struct Wire {
     inner: Inner,
     /// Bytes of [`ASKS_MD5`] seen so far; absent once the first message is judged.
     matched: Option<usize>,
-    md5: Arc<AtomicBool>,
+    notes: Notes,
 }
 
 impl Wire {
-    fn new(inner: Inner, md5: Arc<AtomicBool>) -> Self {
+    fn new(inner: Inner, notes: Notes) -> Self {
         Self {
             inner,
             matched: Some(0),
-            md5,
+            notes,
         }
     }
 
@@ -131,7 +144,7 @@ impl Wire {
         self.matched = if read.get(..common) != rest.get(..common) {
             None
         } else if common == rest.len() {
-            self.md5.store(true, Ordering::Relaxed);
+            self.notes.0.store(true, Ordering::Relaxed);
             None
         } else {
             Some(matched + common)
@@ -159,8 +172,10 @@ impl AsyncRead for Wire {
             Inner::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Inner::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         })?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        self.notes.1.fetch_add(read.len() as u64, Ordering::Relaxed);
         if self.matched.is_some() {
-            self.judge(buf.filled().get(before..).unwrap_or_default());
+            self.judge(read);
         }
         Poll::Ready(Ok(()))
     }

@@ -2,8 +2,11 @@
 //! to go on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
@@ -24,12 +27,18 @@ const RETRY: Duration = Duration::from_millis(1000);
 /// Longest wait for an answer. Rows come in pieces of a few MiB, so that a server that takes longer is not well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The server ends a statement of ours after so many milliseconds. Sooner than whoever waits for it gives up, so that the session stays.
+pub(super) const LIMIT: &str = "9500";
+
+/// How often the server has to hear from us so that it does not take the session for abandoned.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(2);
+
 /// For every session of ours. What it loses in a crash of the server is set anew, or only older than it was; the outbox has many dead
 /// rows and stale statistics, so that anything but its index is the wrong plan, and no value of a parameter makes another the right one.
 const SETTINGS: &[(&str, &str)] = &[
     ("synchronous_commit", "off"),
     ("search_path", "pg_catalog, pg_temp"),
-    ("statement_timeout", "10000"),
+    ("statement_timeout", LIMIT),
     ("lock_timeout", "2000"),
     ("jit", "off"),
     ("plan_cache_mode", "force_generic_plan"),
@@ -50,6 +59,8 @@ pub(super) struct Link {
     client: Client,
     pub(super) woken: Arc<Notify>,
     pub(super) pid: i32,
+    /// Bytes that came from the server.
+    received: Arc<AtomicU64>,
     /// Takes back what was set and locked, where somebody else may get the session.
     leave: String,
     driver: JoinHandle<()>,
@@ -87,6 +98,34 @@ pub(super) async fn in_time<T>(
 }
 
 impl Link {
+    /// An answer, as long as something comes within `patience`. The server, which has sent its last byte long before the last byte comes, must
+    /// not take the session for abandoned: it gets small questions meanwhile.
+    pub(super) async fn while_it_moves<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, OutboxError> {
+        let mut answer = std::pin::pin!(answer);
+        let mut questions = FuturesUnordered::new();
+        let (mut received, mut since) = (self.received.load(Ordering::Relaxed), Instant::now());
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Ok(answer?),
+                Some(_) = questions.next() => {}
+                () = tokio::time::sleep(KEEPALIVE) => {
+                    let now = self.received.load(Ordering::Relaxed);
+                    if std::mem::replace(&mut received, now) != now {
+                        since = Instant::now();
+                    } else if since.elapsed() >= patience {
+                        return Err(OutboxError::Silent(patience));
+                    }
+                    questions.push(self.batch_execute("SELECT 1"));
+                }
+            }
+        }
+    }
+
     async fn open(
         options: &OutboxOptions,
         name: &str,
@@ -94,13 +133,14 @@ impl Link {
     ) -> Result<(Self, Server), OutboxError> {
         let settings = options.settings.with_name(&format!("{}/{name}", options.node));
         let settings = settings.with_settings(SETTINGS).with_settings(more);
-        let (client, connection) = settings.connect().await?;
+        let (client, connection, received) = settings.connect_counted().await?;
         let woken = Arc::new(Notify::new());
         let driver = tokio::spawn(drive(connection, Arc::clone(&woken)));
         let mut link = Self {
             client,
             woken,
             pid: 0,
+            received,
             leave: String::new(),
             driver,
         };

@@ -163,6 +163,23 @@ impl Clerk {
         }
         self.shared.counted.store(found.missed, Ordering::Release);
         self.condition = found;
+        self.look_for_the_witness().await
+    }
+
+    /// Ends the session where the last row that was given on is not there any more, or is another one, although nobody of us has deleted
+    /// it: others may have gone with it, and its id may have been given again.
+    async fn look_for_the_witness(&self) -> Result<(), OutboxError> {
+        const WITNESS: &str = "SELECT (SELECT (extract(epoch FROM o.at) * 1000000)::bigint FROM pregon.outbox o WHERE o.id = $1), \
+             (SELECT max(x.row::bigint) FROM pregon.outbox x WHERE x.op = 'X')";
+        let (id, at) = self.shared.witness();
+        if at == 0 || id <= self.pruned || id <= self.shared.dropped.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let params: &[Param<'_>] = &[(&signed(id), Type::INT8)];
+        let row = in_time(self.link.query_typed_one(WITNESS, params)).await?;
+        if number(&row, 0)? != at && number(&row, 1)? < id {
+            return Err(OutboxError::Replaced);
+        }
         Ok(())
     }
 
@@ -176,8 +193,10 @@ impl Clerk {
         Ok(())
     }
 
-    /// Rows that earlier sessions have read are still there.
+    /// Rows that earlier sessions have read are still there. Those where all were deleted have been told as a gap.
     async fn count_what_is_there(&mut self) -> Result<(), OutboxError> {
+        const AGAIN: &str = "DELETE FROM pregon.outbox WHERE id <= $1 AND EXISTS (SELECT FROM pregon.cursor c WHERE c.reader = $2)";
+        self.fenced(AGAIN, signed(self.pruned)).await?;
         const COUNT: &str = "SELECT count(*), sum(128 + coalesce(octet_length(row), 0) + coalesce(octet_length(old), 0))::bigint \
              FROM pregon.outbox WHERE id > $1 AND id <= $2";
         let range: &[Param<'_>] = &[

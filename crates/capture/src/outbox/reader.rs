@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
-use super::attach::{Begun, Claim, Link, in_time, number};
+use super::attach::{Begun, Claim, KEEPALIVE, Link, in_time, number};
 use super::bell::{Bell, Next, Seen};
 use super::gate::Gate;
 use super::ledger::Ledger;
@@ -35,9 +35,6 @@ const BATCH_BYTES: usize = 1 << 20;
 /// A transaction that stays open for this long is worth a line in the log.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// While the consumer has no room, the session must not look abandoned.
-const KEEPALIVE: Duration = Duration::from_secs(2);
-
 /// Ids without a row that are told all the same, so that the place moves on.
 const SILENT: u64 = 1000;
 
@@ -52,6 +49,8 @@ pub(super) struct Shared {
     pub(super) missed: AtomicU64,
     /// How often changes went past the outbox ever since it was made.
     pub(super) counted: AtomicU64,
+    /// The last row that was given on, and when it was written, in microseconds since 1970; 0 where that is not known.
+    pub(super) witness: Mutex<(u64, u64)>,
     pub(super) report: watch::Sender<Report>,
 }
 
@@ -63,8 +62,17 @@ impl Shared {
             dropped: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             counted: AtomicU64::new(counted),
+            witness: Mutex::default(),
             report,
         }
+    }
+
+    fn saw(&self, id: u64, at: u64) {
+        *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = (id, at);
+    }
+
+    pub(super) fn witness(&self) -> (u64, u64) {
+        *self.witness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn with_ledger<T>(&self, work: impl FnOnce(&mut Ledger) -> T) -> T {
@@ -83,6 +91,8 @@ pub struct Reader {
     claim: Claim,
     bell: Bell,
     gate: Gate<Raw>,
+    /// The last row that was read, and when it was written; 0 where that is not known.
+    newest: (u64, u64),
     /// Bytes in the gate.
     waiting: usize,
     /// Place of the last batch.
@@ -123,6 +133,7 @@ impl Reader {
             claim,
             bell,
             gate: Gate::new(place),
+            newest: (0, 0),
             waiting: 0,
             sent: place,
             told: 0,
@@ -154,7 +165,7 @@ impl Reader {
             Some(known) => (start, at) = (known.upto, known.at),
             None => {}
         }
-        lost |= start < self.claim.pruned;
+        lost |= start < self.claim.pruned || self.given_again().await?;
         const LOST: &str = "SELECT max(row::bigint) FROM pregon.outbox WHERE op = 'X' AND id > $1";
         let row = in_time(self.link.query_typed_one(LOST, &[(&signed(start), Type::INT8)])).await?;
         self.told = number(&row, 0)?;
@@ -165,6 +176,8 @@ impl Reader {
         }
         self.gate = Gate::new(start);
         self.sent = start;
+        self.newest = (start, at);
+        self.shared.saw(start, at);
         let place = Place {
             epoch: self.claim.epoch,
             upto: start,
@@ -183,6 +196,15 @@ impl Reader {
         const AT: &str = "SELECT (SELECT (extract(epoch FROM o.at) * 1000000)::bigint FROM pregon.outbox o WHERE o.id = $1)";
         let row = in_time(self.link.query_typed_one(AT, &[(&signed(id), Type::INT8)])).await?;
         Ok(number(&row, 0)?)
+    }
+
+    /// Whether rows stand where all were deleted: somebody has set the sequence back, and nobody will read them.
+    async fn given_again(&self) -> Result<bool, OutboxError> {
+        const AGAIN: &str = "SELECT EXISTS (SELECT FROM pregon.outbox o WHERE o.id <= $1)";
+        let pruned: [Param<'_>; 1] = [(&signed(self.claim.pruned), Type::INT8)];
+        Ok(in_time(self.link.query_typed_one(AGAIN, &pruned))
+            .await?
+            .try_get(0)?)
     }
 
     /// The highest id that is known to have been committed.
@@ -281,6 +303,13 @@ impl Reader {
         if self.waiting < AHEAD {
             let behind = signed(self.gate.seen());
             let piece = self.pieces.behind(&self.link, behind).await?;
+            // Its id was given again: what got the others before it is not seen here.
+            if self.newest.1 > 0 && piece.before.is_some_and(|at| at != self.newest.1) {
+                return Err(OutboxError::Replaced);
+            }
+            if let Some((id, raw)) = piece.rows.last() {
+                self.newest = (*id, raw.at());
+            }
             seen.more = piece.cut.is_some();
             self.waiting += piece.bytes;
             self.gate.read(piece.rows);
@@ -378,13 +407,14 @@ impl Reader {
             (upto, at) = (id, raw.at());
             count += 1;
             bytes += raw.size();
-            match raw.item(id, &self.options.watches) {
+            match raw.item(id, &self.options.watches, self.missed()) {
                 Some(Item::Dropped { upto }) if upto <= self.told => {}
                 Some(item) => items.push((id, item)),
                 None => {}
             }
         }
         self.waiting = self.waiting.saturating_sub(bytes);
+        self.shared.saw(upto, at);
         self.shared
             .with_ledger(|ledger| ledger.add(upto, count as u64, bytes as u64));
         Batch {

@@ -47,6 +47,15 @@ pub(super) struct Raw {
 /// The columns in the order of [`Raw::read`].
 pub(super) const COLUMNS: &str = "o.id, o.watch, o.op::text, o.row, o.old, o.channel, o.event, o.at";
 
+/// The column behind them.
+pub(super) const BEFORE: usize = 8;
+
+/// Since 1970.
+pub(super) fn micros(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Raw {
     /// Its id and the rest.
     pub(super) fn read(row: &Row) -> Result<(u64, Self), tokio_postgres::Error> {
@@ -65,8 +74,7 @@ impl Raw {
 
     /// When it was written, in microseconds since 1970.
     pub(super) fn at(&self) -> u64 {
-        let since = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        micros(self.at)
     }
 
     /// Whether it becomes a gap: such a row is given on alone.
@@ -80,9 +88,27 @@ impl Raw {
         128 + text(&self.row) + text(&self.old) + text(&self.channel)
     }
 
-    /// `None` for a watch of another configuration on the same database, and for what no trigger of ours writes.
-    pub(super) fn item(self, id: u64, watches: &HashSet<Arc<str>>) -> Option<Item> {
+    /// A row that the server cannot send, with the reason. Whose it is may be known all the same.
+    pub(super) fn unreadable(row: &Row, reason: &str) -> Result<(u64, Self), tokio_postgres::Error> {
+        let id: i64 = row.try_get(0)?;
+        let raw = Self {
+            watch: row.try_get(1)?,
+            op: "E".to_owned(),
+            row: Some(reason.to_owned()),
+            old: None,
+            channel: None,
+            event: None,
+            at: row.try_get(2)?,
+        };
+        Ok((id.try_into().unwrap_or(0), raw))
+    }
+
+    /// `None` for a watch of another configuration on the same database, and for what no trigger of ours writes. `missed` is how often
+    /// changes went past the outbox.
+    pub(super) fn item(self, id: u64, watches: &HashSet<Arc<str>>, missed: u64) -> Option<Item> {
         match self.op.as_str() {
+            // A publish that cannot be read may have been for any channel.
+            "E" if self.watch.is_none() => Some(Item::Missed { counted: missed }),
             "P" => Some(Item::Published {
                 channel: self.channel?,
                 event: self.event.unwrap_or_default(),

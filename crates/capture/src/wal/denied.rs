@@ -14,7 +14,7 @@ pub(super) fn remedy(message: &str) -> &'static str {
 
 /// Whether the server could not send a change, and will not be able to the next time: a value that the client's encoding cannot have, or one that
 /// is longer as text than a message may be. Other faults of a server pass, or are no reason to pass over changes.
-pub(super) fn is_unsendable(code: &str, message: &str) -> bool {
+pub(crate) fn is_unsendable(code: &str, message: &str) -> bool {
     let memory = message.contains("memory alloc") || message.contains("enlarge string buffer");
     matches!(code, "22021" | "22P05" | "54000") || (memory && matches!(code, "XX000" | "53200"))
 }

@@ -31,6 +31,7 @@ mod repair;
 mod reader;
 
 pub use continuity::Known;
+pub(crate) use denied::is_unsendable;
 pub use finish::Finisher;
 pub(crate) use health::OLDEST;
 pub use health::{Health, health};

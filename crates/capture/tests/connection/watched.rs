@@ -3,14 +3,14 @@
 use pregon_capture::change::Op;
 use pregon_capture::connect::Settings;
 use pregon_capture::install::{self, Target, WatchSpec};
-use pregon_capture::listen::Captured;
+use pregon_capture::listen::{Captured, WatchTable};
 use pregon_capture::publish::publish;
 use pregon_capture::query::{Pool, PoolOptions};
 use pregon_testkit::Database;
-use pregon_testkit::postgres::shared;
+use pregon_testkit::postgres::{Options, Server, shared};
 use serde_json::{Value, json};
 
-use crate::support::{Running, watch};
+use crate::support::{Running, listen_to, watch};
 
 async fn apply(database: &Database<'_>, spec: WatchSpec) -> anyhow::Result<()> {
     let client = database.client().await?;
@@ -93,4 +93,65 @@ async fn publishes_arrive_whatever_their_size() -> anyhow::Result<()> {
         }
     }
     running.stop().await
+}
+
+/// A row that is not UTF-8 costs no more than itself and, where it is small enough for a notification, the connection.
+#[tokio::test]
+async fn a_row_that_is_not_utf8_is_told_and_no_end() -> anyhow::Result<()> {
+    let server = Server::start(Options::default()).await?;
+    for encoding in ["SQL_ASCII", "WIN1252"] {
+        let name = encoding.to_lowercase();
+        let create = format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
+        server.admin("postgres").await?.batch_execute(&create).await?;
+        let client = server.admin(&name).await?;
+        client
+            .batch_execute("CREATE TABLE t (id int PRIMARY KEY, a text)")
+            .await?;
+        let target = Target {
+            watches: vec![WatchSpec {
+                old: true,
+                ..WatchSpec::new("t", "public", "t")
+            }],
+            ..Target::default()
+        };
+        let plan = install::plan(&client, &target).await?;
+        install::apply(&client, &plan, &mut |_| {}).await?;
+        let url = server.url_for("postgres", &name);
+        let mut options = listen_to(&url, &[])?;
+        let table = WatchTable {
+            schema: "public".into(),
+            table: "t".into(),
+            ..WatchTable::default()
+        };
+        options.watches.insert("t".into(), table);
+        let mut running = Running::attached(options, 64).await?;
+        let bad = format!("convert_from('\\x81'::bytea, '{encoding}')");
+        for (size, told) in [(9000, "a gap"), (1, "a lost connection")] {
+            let big = format!("repeat('x', {size}) || {bad}");
+            client
+                .batch_execute(&format!(
+                    "INSERT INTO t VALUES ({size}, 'x'); UPDATE t SET a = {big} WHERE id = {size}; DELETE FROM t WHERE id = {size}"
+                ))
+                .await?;
+            assert_eq!(running.change().await?.op, Op::Insert);
+            let next = running.next().await?;
+            let is_told = match told {
+                "a gap" => matches!(next, Captured::Overflow { .. } | Captured::RenderError { .. }),
+                _ => matches!(next, Captured::Lost { .. }),
+            };
+            assert!(is_told, "{encoding}: {told}: {next:?}");
+            if told == "a gap" {
+                let next = running.next().await?;
+                assert!(matches!(next, Captured::Overflow { .. }), "{encoding}: {next:?}");
+            } else {
+                running.attach().await?;
+            }
+            client
+                .batch_execute(&format!("INSERT INTO t VALUES ({size}, 'x')"))
+                .await?;
+            assert_eq!(running.change().await?.op, Op::Insert, "{encoding}: {told}");
+        }
+        running.stop().await?;
+    }
+    Ok(())
 }

@@ -107,12 +107,20 @@ impl Session {
 
     /// The next item; everything that came before it counts as logged.
     pub(crate) async fn next(&mut self) -> (u64, Item) {
+        let next = self.next_or_end().await;
+        next.unwrap_or_else(|error| panic!("the session ended: {error:?}"))
+    }
+
+    /// The same, or how the session ended.
+    pub(crate) async fn next_or_end(&mut self) -> Result<(u64, Item), OutboxError> {
         loop {
             if let Some(item) = self.held.pop_front() {
-                return item;
+                return Ok(item);
             }
             let batch = tokio::time::timeout(SOON, self.batches.recv()).await;
-            let batch = batch.expect("a batch in time").expect("the session reads");
+            let Some(batch) = batch.expect("a batch in time") else {
+                return Err((&mut self.task).await.unwrap().unwrap_err());
+            };
             self.held.extend(batch.items);
             self.at = batch.at;
             self.logged.send_replace(batch.upto);

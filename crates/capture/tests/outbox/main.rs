@@ -14,4 +14,6 @@ mod keeping;
 mod rights;
 mod harm;
 mod copies;
+mod setback;
+mod unreadable;
 mod switching;
