@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Error};
 
 use super::error::server_words;
 use super::plan::{Plan, Step, StepKind};
-use super::{ADVISORY_LOCK, InstallError};
+use super::{ADVISORY_LOCK, InstallError, roles};
 
 /// 0.1 s, 0.2 s … 3 s between attempts: about half a minute in all.
 const ATTEMPTS: u32 = 14;
@@ -90,8 +90,9 @@ async fn transaction(
         return Ok(());
     }
     let mut pause = FIRST_PAUSE;
+    let mut first = String::new();
     for attempt in 1..=ATTEMPTS {
-        let failure = match attempt_once(client, plan).await {
+        let failure = match attempt_once(client, plan, &first).await {
             Ok(()) => {
                 plan.steps
                     .iter()
@@ -103,7 +104,10 @@ async fn transaction(
         };
         // The error of a connection that died matters more than that of its ROLLBACK.
         let _ = client.batch_execute("ROLLBACK").await;
-        if !is_passing(&failure.error) {
+        if roles::has_gone(&failure.error) {
+            first = roles::again(plan);
+        }
+        if !is_passing(&failure.error) && (first.is_empty() || !roles::has_gone(&failure.error)) {
             return Err(failure.into());
         }
         if attempt == ATTEMPTS {
@@ -140,7 +144,7 @@ impl From<Failure> for InstallError {
     }
 }
 
-async fn attempt_once(client: &Client, plan: &Plan) -> Result<(), Failure> {
+async fn attempt_once(client: &Client, plan: &Plan, first: &str) -> Result<(), Failure> {
     let fail = |object: &str| {
         let object = object.to_owned();
         move |error| Failure { object, error }
@@ -158,6 +162,7 @@ async fn attempt_once(client: &Client, plan: &Plan) -> Result<(), Failure> {
         .batch_execute("SET LOCAL lock_timeout = '500ms'")
         .await
         .map_err(fail("the lock timeout"))?;
+    client.batch_execute(first).await.map_err(fail("our roles"))?;
     for step in plan.steps.iter().filter(|step| !step.kind.is_apart()) {
         client
             .batch_execute(&step.sql)

@@ -1,12 +1,13 @@
-//! What every installation has, whatever it watches: roles, schema, sequence, tables and `pregon.publish`.
+//! What every installation has, whatever it watches: schema, sequence, tables and `pregon.publish`.
 
 use crate::catalog::names::{ident, literal};
 
 use super::found::{Found, FunctionFacts, RelationFacts};
 use super::plan::{Step, StepKind, drop_function};
+use super::roles::Owner;
 use super::spec::Mode;
 use super::watch::{FunctionSql, function_sql, mark};
-use super::{InstallError, MARK, OWNER_ROLE, PUBLISHER_ROLE, Problem, SCHEMA};
+use super::{MARK, Problem, SCHEMA};
 
 /// A function that belongs to every installation.
 pub(crate) struct BaseFunction {
@@ -231,96 +232,6 @@ impl BaseFunction {
             owner,
             comment: &mark(self.body),
         })
-    }
-}
-
-/// Who owns our objects, and what has to be said about it.
-pub(crate) struct Owner {
-    pub(crate) name: String,
-    pub(crate) warning: Option<String>,
-    create: bool,
-    join: bool,
-}
-
-impl Owner {
-    /// Whether an object of that owner has to change hands: to `pregon_owner` always, to a makeshift owner never.
-    fn should_take(&self, present: &str) -> bool {
-        self.name == OWNER_ROLE && present != OWNER_ROLE
-    }
-}
-
-/// `pregon_owner` where possible, otherwise the present role, unless that is a superuser.
-pub(crate) fn owner(found: &Found) -> Result<Owner, InstallError> {
-    let me = &found.me;
-    let ours = |create, join| Owner {
-        name: OWNER_ROLE.to_owned(),
-        warning: None,
-        create,
-        join,
-    };
-    match &found.owner {
-        Some(role) if role.superuser => Err(InstallError::Invalid(vec![Problem::general(
-            format!("role {OWNER_ROLE} is a superuser, and trigger functions would run as it"),
-            format!("ALTER ROLE {OWNER_ROLE} NOSUPERUSER"),
-        )])),
-        Some(role) if role.member || me.superuser => Ok(ours(false, false)),
-        // Before 16 CREATEROLE may hand out any role that is not a superuser.
-        Some(_) if me.create_role && found.version < 160_000 => Ok(ours(false, true)),
-        None if me.superuser => Ok(ours(true, false)),
-        None if me.create_role => Ok(ours(true, true)),
-        _ => Ok(Owner {
-            warning: Some(format!(
-                "role {} can neither create {OWNER_ROLE} nor act as it: it owns the functions itself, so they run with its rights",
-                me.name
-            )),
-            name: me.name.clone(),
-            create: false,
-            join: false,
-        }),
-    }
-}
-
-/// Steps for the roles.
-pub(crate) fn roles(found: &Found, owner: &Owner, steps: &mut Vec<Step>, warnings: &mut Vec<String>) {
-    warnings.extend(owner.warning.clone());
-    if owner.create {
-        steps.push(create_role(
-            OWNER_ROLE,
-            "owns schema, functions and tables; cannot log in",
-        ));
-    }
-    if owner.join {
-        steps.push(Step {
-            sql: format!("GRANT {OWNER_ROLE} TO {}", ident(&found.me.name)),
-            reason: "only a member can make objects that the role owns".into(),
-            object: format!("role {OWNER_ROLE}"),
-            kind: StepKind::Tidy("grant"),
-        });
-    }
-    if found.publisher.is_none() {
-        if found.me.superuser || found.me.create_role {
-            steps.push(create_role(PUBLISHER_ROLE, "its members may call pregon.publish"));
-        } else {
-            warnings.push(format!(
-                "role {} cannot create {PUBLISHER_ROLE}: only the owner may call pregon.publish",
-                found.me.name
-            ));
-        }
-    }
-}
-
-// Roles belong to the whole cluster, so another database may be creating it at this moment.
-fn create_role(role: &str, reason: &str) -> Step {
-    Step {
-        sql: format!(
-            "DO $pregon$ BEGIN\n  CREATE ROLE {role} NOLOGIN;\n  COMMENT ON ROLE {role} IS {};\n\
-             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;\nEND $pregon$",
-            literal(&format!("{MARK}{reason}"))
-        ),
-        reason: reason.into(),
-        object: format!("role {role}"),
-        // Nothing needs it that is there already.
-        kind: StepKind::Tidy("create"),
     }
 }
 

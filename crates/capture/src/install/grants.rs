@@ -11,11 +11,11 @@ use super::granted::{Granted, Wanted};
 use super::plan::{Step, StepKind};
 use super::spec::{Mode, Target};
 use super::watch::DesiredWatch;
-use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, late, partitions, revoke};
+use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, late, partitions, revoke, types};
 use crate::catalog::TableFacts;
 use crate::catalog::names::ident;
 
-/// Steps for every right that is missing.
+/// Steps for every right that is missing; warnings about those that cannot be given.
 pub(crate) async fn steps(
     client: &Client,
     found: &Found,
@@ -24,16 +24,25 @@ pub(crate) async fn steps(
     watches: &[DesiredWatch<'_>],
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
-) -> Result<(), InstallError> {
+) -> Result<Vec<String>, InstallError> {
     publisher(client, found, target, steps, problems).await?;
     partitions::steps(client, watches, steps).await?;
     let mut wanted = Vec::new();
     conditions(client, owner, watches, &mut wanted).await?;
+    let mut warnings = Vec::new();
     if target.mode != Mode::Wal {
         late_reads(client, owner, watches, &mut wanted).await?;
+        for watch in watches {
+            warnings
+                .extend(types::schemas(client, owner, watch, &fetched_columns(watch), &mut wanted).await?);
+        }
     }
     // What only the owner to be would need, or what becomes a gap without it, is no reason to refuse.
-    let harmless = |granted: &Granted| {
+    let harmless = |wanted: &Wanted| {
+        let granted = &wanted.granted;
+        if wanted.reason == types::REASON {
+            return true;
+        }
         let mut functions = found.functions.iter().filter(|function| function.is_ours());
         let owns = functions.any(|function| function.owner == owner);
         granted.role == owner
@@ -42,14 +51,14 @@ pub(crate) async fn steps(
     };
     let Some(role) = target.gateway_role.as_deref() else {
         exchange(&wanted, &[], &harmless, steps);
-        return Ok(());
+        return Ok(warnings);
     };
     if !role_exists(client, role).await? {
         problems.push(Problem::general(
             format!("there is no role {role} for the gateway"),
             format!("CREATE ROLE {} LOGIN PASSWORD '…'", ident(role)),
         ));
-        return Ok(());
+        return Ok(warnings);
     }
     gateway_own(client, found, target.mode, role, steps).await?;
     // Rows of any size are in the outbox: with it the gateway reads no table of the user.
@@ -60,25 +69,26 @@ pub(crate) async fn steps(
                 Mode::Wal => wal_tables(client, role, watch, &mut wanted).await?,
                 _ => gateway_table(client, role, watch, &mut wanted).await?,
             }
+            warnings.extend(types::schemas(client, role, watch, &fetched_columns(watch), &mut wanted).await?);
         }
     }
     let stale = revoke::stale(client, found, target, &[owner, role], &wanted).await?;
     exchange(&wanted, &stale, &harmless, steps);
-    Ok(())
+    Ok(warnings)
 }
 
 /// What is no longer needed goes first: to take back a right on a table takes those on its columns with it.
 fn exchange(
     wanted: &[Wanted],
     stale: &[Granted],
-    harmless: &impl Fn(&Granted) -> bool,
+    harmless: &impl Fn(&Wanted) -> bool,
     steps: &mut Vec<Step>,
 ) {
     steps.extend(stale.iter().map(Granted::withdraw));
     for one in wanted {
         let lost = stale.iter().any(|stale| stale.overlaps(&one.granted));
         let mut step = one.granted.step(one.reason);
-        if harmless(&one.granted) {
+        if harmless(one) {
             step.kind = StepKind::Tidy("grant");
         }
         if (!one.held || lost) && !steps.iter().any(|known| known.sql == step.sql) {
@@ -432,7 +442,8 @@ async fn late_reads(
     Ok(())
 }
 
-fn usage(role: &str, schema: &str) -> Granted {
+/// The right to use a schema.
+pub(crate) fn usage(role: &str, schema: &str) -> Granted {
     Granted {
         role: role.to_owned(),
         schema: schema.to_owned(),

@@ -12,6 +12,7 @@
 
 mod apply;
 mod base;
+mod roles;
 mod beside;
 mod compared;
 mod drop;
@@ -19,6 +20,7 @@ mod error;
 mod found;
 mod granted;
 mod grants;
+mod types;
 mod partitions;
 mod revoke;
 mod rivals;

@@ -7,11 +7,14 @@ use tokio_postgres::Client;
 use super::found::{self, Found, FunctionFacts};
 use super::spec::{Target, WatchSpec};
 use super::watch::{DesiredWatch, SETTINGS, function_name};
-use super::{InstallError, Mode, Problem, base, beside, grants, remade, triggers, validate, wal};
+use super::{InstallError, Mode, Problem, base, beside, grants, remade, roles, triggers, validate, wal};
 use crate::catalog::names::qualified;
 
 /// The oldest server whose catalogue tells the triggers of partitions apart from those of their root.
 const OLDEST: i32 = 130_000;
+
+/// How often a plan is made again because a role went while it was made.
+pub(super) const AGAIN: u32 = 5;
 
 /// What a step does to its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +157,17 @@ impl fmt::Display for Plan {
 
 /// Compares the database with the target. Everything wrong with the target is reported at once.
 pub async fn plan(client: &Client, target: &Target) -> Result<Plan, InstallError> {
+    // Roles of ours may go while they are read (see `roles`).
+    for _ in 0..AGAIN {
+        match once(client, target).await {
+            Err(InstallError::Database(error)) if roles::has_gone(&error) => {}
+            done => return done,
+        }
+    }
+    once(client, target).await
+}
+
+async fn once(client: &Client, target: &Target) -> Result<Plan, InstallError> {
     found::begin(client).await?;
     let plan = compare(client, target).await;
     found::end(client, plan).await
@@ -172,11 +186,11 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     let found = found::read(client, &functions, &tables).await?;
     check_server(&found)?;
     validate::trigger_names_fit(&watches, &mut problems);
-    let owner = base::owner(&found)?;
+    let owner = roles::owner(&found)?;
 
     let mut steps = Vec::new();
     let mut owner_warnings = Vec::new();
-    base::roles(&found, &owner, &mut steps, &mut owner_warnings);
+    roles::roles(&found, &owner, &mut steps, &mut owner_warnings);
     base::relations(&found, target.mode, &owner, &mut steps, &mut problems);
     base::functions(&found, target.mode, &owner, &mut steps, &mut problems);
     let triggered: &[DesiredWatch<'_>] = if target.mode == Mode::Wal { &[] } else { &watches };
@@ -193,16 +207,18 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     if target.prune {
         base::stale(&found, target.mode, &mut steps);
     }
-    grants::steps(
-        client,
-        &found,
-        &owner.name,
-        target,
-        &watches,
-        &mut steps,
-        &mut problems,
-    )
-    .await?;
+    warnings.extend(
+        grants::steps(
+            client,
+            &found,
+            &owner.name,
+            target,
+            &watches,
+            &mut steps,
+            &mut problems,
+        )
+        .await?,
+    );
     base::meta(&found, &mut steps);
     wal::steps(client, target, &watches, &mut steps, &mut problems, &mut warnings).await?;
     if !problems.is_empty() {
@@ -304,7 +320,7 @@ pub(crate) fn drop_function(function: &FunctionFacts, reason: &str) -> Step {
 fn function_step(
     found: &Found,
     watch: &DesiredWatch<'_>,
-    owner: &base::Owner,
+    owner: &roles::Owner,
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
 ) {

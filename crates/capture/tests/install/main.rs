@@ -10,6 +10,8 @@ mod order;
 mod subscriptions;
 mod payloads;
 mod partitions;
+mod types;
+mod neighbours;
 mod plans;
 mod rights;
 mod transactions;

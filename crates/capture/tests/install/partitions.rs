@@ -2,7 +2,7 @@
 
 use pregon_capture::install::{Mode, Target, WatchSpec, plan};
 
-use crate::kit::{ALL, Fixture, install};
+use crate::kit::{ALL, Fixture, brief, install, watch};
 
 /// `pg_partman` and migrations run as the table's owner, who is no superuser.
 #[tokio::test]
@@ -51,4 +51,25 @@ async fn the_owner_of_a_partitioned_table_makes_partitions_of_it() {
             assert!(done.is_ok(), "{mode:?}: {sql}: {done:?}");
         }
     }
+}
+
+/// No transition table has what MERGE moves between partitions, and no row is captured by one there.
+#[tokio::test]
+async fn what_merge_moves_between_partitions_is_captured() {
+    let mut f = Fixture::new(
+        "CREATE TABLE t (id int, zone int) PARTITION BY LIST (zone);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t_2 PARTITION OF t FOR VALUES IN (2);
+         INSERT INTO t VALUES (1, 1), (2, 1)",
+        vec![watch("t", "t", &ALL)],
+    )
+    .await;
+    if f.db.server().binaries().major() < 15 {
+        println!("skipped: MERGE came with 15");
+        return;
+    }
+    let got = f
+        .after("MERGE INTO t USING (VALUES (1), (3)) AS n (id) ON t.id = n.id WHEN MATCHED THEN UPDATE SET zone = 2 WHEN NOT MATCHED THEN INSERT VALUES (n.id, 2)")
+        .await;
+    assert_eq!(brief(&got, "id"), ["D 1", "I 1", "I 3"]);
+    assert_eq!(brief(&got, "zone"), ["D 1", "I 2", "I 2"]);
 }
