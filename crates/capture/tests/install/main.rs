@@ -1,5 +1,10 @@
 //! The installed SQL against a real server: what the triggers send, what a plan does, who may do what.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod kit;
 
