@@ -48,8 +48,9 @@ docs: ## the documentation as a site, target/docs/index.html; every link is foll
 bench: ## our figures beside the floor's and the peers'
 	@bench/run
 
-check: ## format, lints, sizes, documentation, the fuzz targets compile
+check: ## format, spelling, lints, sizes, documentation, the fuzz targets compile
 	cargo fmt --all --check
+	scripts/style
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/sizes
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps

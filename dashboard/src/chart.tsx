@@ -36,11 +36,26 @@ function options({ series, format, categories, height = 180 }: Props, width: num
     padding: [10, 12, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: !categories, ...(categories ? { range: [-0.5, categories.length - 0.5] as [number, number] } : {}) }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
+    scales: {
+      x: { time: !categories, ...(categories ? { range: [-0.5, categories.length - 0.5] as [number, number] } : {}) },
+      y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] },
+    },
     axes: [
       categories
-        ? { ...axis, grid: { show: false }, splits: () => categories.map((_, at) => at), values: () => categories, rotate: width < 520 ? -60 : 0, size: width < 520 ? 56 : 30 }
-        : { ...axis, space: 90, size: 30, values: (_, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString(language.get(), { hour12: false })) },
+        ? {
+            ...axis,
+            grid: { show: false },
+            splits: () => categories.map((_, at) => at),
+            values: () => categories,
+            rotate: width < 520 ? -60 : 0,
+            size: width < 520 ? 56 : 30,
+          }
+        : {
+            ...axis,
+            space: 90,
+            size: 30,
+            values: (_, at) => at.map((s) => new Date(s * 1000).toLocaleTimeString(language.get(), { hour12: false })),
+          },
       { ...axis, size: 62, values: (_, at) => at.map(format) },
     ],
     series: [

@@ -33,11 +33,15 @@ export function Explain() {
             <Field label={t("Channel, for entries that left memory")} value={channel} set={setChannel} />
           </div>
           <Area label={t("Claims of the token (JSON, if not connected)")} value={claims} set={setClaims} rows={2} />
-          <button type="submit" disabled={task.busy}>{t("Explain")}</button>
+          <button type="submit" disabled={task.busy}>
+            {t("Explain")}
+          </button>
         </form>
         {task.error && <Notice bad text={task.error} />}
       </Card>
-      <div class="wide grid" aria-live="polite">{told && <Told told={told} />}</div>
+      <div class="wide grid" aria-live="polite">
+        {told && <Told told={told} />}
+      </div>
     </div>
   );
 }
@@ -48,8 +52,14 @@ function Told({ told }: { told: Explanation }) {
     <>
       <Card title={t("Way of the event")} note={language.get() === "es" ? t("The gateway says more in English.") : undefined} wide>
         <p class={`verdict ${kind}`}>{t(`verdict.${told.verdict}`)}</p>
-        {told.event && <code class="payload">{told.event.excerpt ?? json(told.event.data ?? told.event.row ?? told.event.message)}</code>}
-        <ol class="steps">{told.steps.map((step) => <One key={step.step} step={step} />)}</ol>
+        {told.event && (
+          <code class="payload">{told.event.excerpt ?? json(told.event.data ?? told.event.row ?? told.event.message)}</code>
+        )}
+        <ol class="steps">
+          {told.steps.map((step) => (
+            <One key={step.step} step={step} />
+          ))}
+        </ol>
       </Card>
       {told.sessions.length > 0 && (
         <Card title={t("Sessions of the user")} wide>
@@ -70,19 +80,32 @@ function One({ step }: { step: Step }) {
   const { more } = step;
   return (
     <li class={kind}>
-      <strong>{t(step.step)}</strong> <Badge kind={kind}>{t(step.outcome)}</Badge> {step.at && <When at={step.at} />} <span class="muted">{step.text}</span>
+      <strong>{t(step.step)}</strong> <Badge kind={kind}>{t(step.outcome)}</Badge> {step.at && <When at={step.at} />}{" "}
+      <span class="muted">{step.text}</span>
       {more?.channels && (
         <ul class="rules">
           {more.channels.map((right: any) => (
             <li key={right.channel}>
-              <code>{right.channel}</code> <Badge kind={right.granted === "yes" ? "good" : right.granted === "no" ? "bad" : "warn"}>{t(right.granted)}</Badge> <code>{right.by}</code> <span class="muted">{right.reason}</span>
+              <code>{right.channel}</code>{" "}
+              <Badge kind={right.granted === "yes" ? "good" : right.granted === "no" ? "bad" : "warn"}>{t(right.granted)}</Badge>{" "}
+              <code>{right.by}</code> <span class="muted">{right.reason}</span>
             </li>
           ))}
         </ul>
       )}
-      {more?.rules && (step.outcome === "no" ? <Rules rules={more.rules} /> : (
-        <p class="chips">{more.rules.map((rule: any) => <code key={rule.route + rule.from}>{rule.route}{rule.surely ? " ✓" : ""} ← {rule.from.join(", ")}</code>)}</p>
-      ))}
+      {more?.rules &&
+        (step.outcome === "no" ? (
+          <Rules rules={more.rules} />
+        ) : (
+          <p class="chips">
+            {more.rules.map((rule: any) => (
+              <code key={rule.route + rule.from}>
+                {rule.route}
+                {rule.surely ? " ✓" : ""} ← {rule.from.join(", ")}
+              </code>
+            ))}
+          </p>
+        ))}
     </li>
   );
 }
@@ -98,7 +121,10 @@ function Of(props: { sessions: Session[]; caption: string; ended?: boolean }) {
         { title: t("Session"), of: (row) => <code>{row.session}</code> },
         { title: t("Transport"), of: (row) => row.transport },
         { title: t("State"), of: (row) => (props.ended ? <Badge kind="plain">{row.reason}</Badge> : <State session={row} />) },
-        { title: props.ended ? t("had it") : t("Event"), of: (row) => (props.ended ? t(row.had_it ? "yes" : "no") : t(`verdict.${row.verdict}`)) },
+        {
+          title: props.ended ? t("had it") : t("Event"),
+          of: (row) => (props.ended ? t(row.had_it ? "yes" : "no") : t(`verdict.${row.verdict}`)),
+        },
         { title: props.ended ? t("Closed") : t("written"), of: (row) => <When at={props.ended ? row.closed : row.written} /> },
         { title: t("Channels"), of: (row) => <Channels session={row} /> },
       ]}

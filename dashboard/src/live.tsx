@@ -18,18 +18,40 @@ export function Live({ picture }: { picture: Picture }) {
   return (
     <>
       <dl class="figures">
-        <Figure title={t("Connections")} value={number(now.connections.total)} note={`${number(now.connections.opened)} ${t("opened since the start")}`} />
-        <Figure title={t("Channels")} value={number(now.channels.count) + (now.channels.complete ? "" : "+")} note={t("followed now")} />
+        <Figure
+          title={t("Connections")}
+          value={number(now.connections.total)}
+          note={`${number(now.connections.opened)} ${t("opened since the start")}`}
+        />
+        <Figure
+          title={t("Channels")}
+          value={number(now.channels.count) + (now.channels.complete ? "" : "+")}
+          note={t("followed now")}
+        />
         <Figure title={t("Events per second")} value={rate(now.rates?.events ?? 0)} note={t("from sources")} />
-        <Figure title={t("Deliveries per second")} value={rate(now.rates?.deliveries ?? 0)} note={`${bytes(now.rates?.delivered_bytes ?? 0)}/s`} />
-        <Figure title={t("Slow connections")} value={number(now.connections.behind)} note={`${bytes(now.connections.waiting_bytes)} ${t("waiting for slow clients")}`} alarm={now.connections.behind > 0} />
-        {now.node.memory !== null && <Figure title={t("Memory")} value={bytes(now.node.memory)} note={`${t("up")} ${seconds(now.node.uptime)}`} />}
+        <Figure
+          title={t("Deliveries per second")}
+          value={rate(now.rates?.deliveries ?? 0)}
+          note={`${bytes(now.rates?.delivered_bytes ?? 0)}/s`}
+        />
+        <Figure
+          title={t("Slow connections")}
+          value={number(now.connections.behind)}
+          note={`${bytes(now.connections.waiting_bytes)} ${t("waiting for slow clients")}`}
+          alarm={now.connections.behind > 0}
+        />
+        {now.node.memory !== null && (
+          <Figure title={t("Memory")} value={bytes(now.node.memory)} note={`${t("up")} ${seconds(now.node.uptime)}`} />
+        )}
       </dl>
       <div class="grid">
         <Card title={t("Deliveries per second")} note={t("The last two minutes")} wide>
           <Chart
             label={`${t("Deliveries per second")}: ${rate(now.rates?.deliveries ?? 0)}; ${t("Events per second")}: ${rate(now.rates?.events ?? 0)}`}
-            series={[{ label: t("deliveries"), color: "--accent" }, { label: t("events"), color: "--second" }]}
+            series={[
+              { label: t("deliveries"), color: "--accent" },
+              { label: t("events"), color: "--second" },
+            ]}
             data={[picture.times, picture.deliveries, picture.events]}
             format={rate}
           />
@@ -63,7 +85,9 @@ export function Live({ picture }: { picture: Picture }) {
 
 /** The addresses to which most was refused, each with its reasons. */
 function refusals({ refused }: Picture["now"]): Record<string, number> {
-  const all = Object.entries(refused).flatMap(([address, reasons]) => Object.entries(reasons).map(([reason, count]) => [`${address} · ${reason}`, count] as const));
+  const all = Object.entries(refused).flatMap(([address, reasons]) =>
+    Object.entries(reasons).map(([reason, count]) => [`${address} · ${reason}`, count] as const),
+  );
   return Object.fromEntries(all);
 }
 
@@ -74,7 +98,8 @@ function Latency({ picture: { latency } }: { picture: Picture }) {
     const bound = quantile(latency, share);
     return bound === null ? "> 10 s" : `≤ ${seconds(bound)}`;
   };
-  const told = latency.count > 0 ? `${t("median")} ${at(0.5)} · 95 % ${at(0.95)} · 99 % ${at(0.99)}` : t("no deliveries in the last minute");
+  const told =
+    latency.count > 0 ? `${t("median")} ${at(0.5)} · 95 % ${at(0.95)} · 99 % ${at(0.99)}` : t("no deliveries in the last minute");
   return (
     <Card title={t("Commit to write")} note={t("of the last minute")} wide>
       <p class="told">{told}</p>
@@ -90,7 +115,9 @@ function Latency({ picture: { latency } }: { picture: Picture }) {
 }
 
 function Counts(props: { caption: string; title: string; counts: Record<string, number> }) {
-  const rows = Object.entries(props.counts).filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1]);
+  const rows = Object.entries(props.counts)
+    .filter(([, count]) => count > 0)
+    .sort((a, b) => b[1] - a[1]);
   return (
     <Table
       caption={props.caption}

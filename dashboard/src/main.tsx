@@ -39,8 +39,12 @@ function Preferences() {
   const other = language.get() === "es" ? "en" : "es";
   return (
     <>
-      <button type="button" onClick={() => speak(other)} aria-label={other === "es" ? "ES, español" : "EN, English"} lang={other}>{other.toUpperCase()}</button>
-      <button type="button" onClick={toggleTheme} aria-label={t("Theme")}>{theme.get() === "dark" ? "☀" : "☾"}</button>
+      <button type="button" onClick={() => speak(other)} aria-label={other === "es" ? "ES, español" : "EN, English"} lang={other}>
+        {other.toUpperCase()}
+      </button>
+      <button type="button" onClick={toggleTheme} aria-label={t("Theme")}>
+        {theme.get() === "dark" ? "☀" : "☾"}
+      </button>
     </>
   );
 }
@@ -70,15 +74,28 @@ function SignIn() {
   return (
     <main class="signin">
       <div class="card">
-        <header><Brand /><span class="actions"><Preferences /></span></header>
+        <header>
+          <Brand />
+          <span class="actions">
+            <Preferences />
+          </span>
+        </header>
         <h1>{t("Dashboard")}</h1>
         <form onSubmit={(submit) => (submit.preventDefault(), void go())}>
           <label class="field wide">
             <span>{t("Token")}</span>
-            <input type="password" value={given} autocomplete="current-password" required onInput={(event) => setGiven(event.currentTarget.value)} />
+            <input
+              type="password"
+              value={given}
+              autocomplete="current-password"
+              required
+              onInput={(event) => setGiven(event.currentTarget.value)}
+            />
           </label>
           <p class="muted">{t("The token of [admin] or PREGON_ADMIN_TOKEN. It stays in this tab.")}</p>
-          <button type="submit" disabled={task.busy}>{t("Open")}</button>
+          <button type="submit" disabled={task.busy}>
+            {t("Open")}
+          </button>
         </form>
         {task.error && <Notice bad text={task.error} />}
       </div>
@@ -107,7 +124,9 @@ function Dashboard() {
         <Status now={now} />
         <span class="actions">
           <Preferences />
-          <button type="button" onClick={signOut}>{t("Sign out")}</button>
+          <button type="button" onClick={signOut}>
+            {t("Sign out")}
+          </button>
         </span>
       </header>
       <Tabs tab={tab} />
@@ -129,8 +148,12 @@ function Status({ now }: { now: Picture | null }) {
       <Badge kind={link === "open" ? "good" : "warn"}>{t(link === "open" ? "connected" : "reconnecting…")}</Badge>
       {node && (
         <>
-          <Badge kind={node.draining ? "warn" : node.ready ? "good" : "bad"}>{t(node.draining ? "draining" : node.ready ? "ready" : "not ready")}</Badge>
-          <span class="muted" aria-hidden="true">{node.version} · {node.address} · {t("up")} {seconds(node.uptime)}</span>
+          <Badge kind={node.draining ? "warn" : node.ready ? "good" : "bad"}>
+            {t(node.draining ? "draining" : node.ready ? "ready" : "not ready")}
+          </Badge>
+          <span class="muted" aria-hidden="true">
+            {node.version} · {node.address} · {t("up")} {seconds(node.uptime)}
+          </span>
         </>
       )}
     </span>
@@ -153,7 +176,16 @@ function Tabs({ tab }: { tab: string }) {
     <nav aria-label={t("Dashboard")}>
       <div class="tabs" role="tablist" ref={list} onKeyDown={move}>
         {TABS.map(([name, title]) => (
-          <button key={name} type="button" role="tab" id={`tab-${name}`} aria-selected={name === tab} aria-controls="panel" tabIndex={name === tab ? 0 : -1} onClick={() => (location.hash = name)}>
+          <button
+            key={name}
+            type="button"
+            role="tab"
+            id={`tab-${name}`}
+            aria-selected={name === tab}
+            aria-controls="panel"
+            tabIndex={name === tab ? 0 : -1}
+            onClick={() => (location.hash = name)}
+          >
             {t(title)}
           </button>
         ))}

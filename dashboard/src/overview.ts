@@ -56,10 +56,16 @@ export function quantile({ buckets, count }: Histogram, share: number): number |
 export async function follow(signal: AbortSignal): Promise<void> {
   for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 8000)) {
     try {
-      await stream("stream", {}, signal, (_, data) => {
-        take(data as Overview);
-        wait = 500;
-      }, () => connection.set("open"));
+      await stream(
+        "stream",
+        {},
+        signal,
+        (_, data) => {
+          take(data as Overview);
+          wait = 500;
+        },
+        () => connection.set("open"),
+      );
     } catch (failed) {
       if (signal.aborted) return;
       if (failed instanceof Refused && failed.status === 401) {

@@ -5,7 +5,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ago, clock } from "./format";
 import { t } from "./i18n";
 
-export function Card(props: { title: string; note?: string; children: ComponentChildren; wide?: boolean; actions?: ComponentChildren }) {
+export function Card(props: {
+  title: string;
+  note?: string;
+  children: ComponentChildren;
+  wide?: boolean;
+  actions?: ComponentChildren;
+}) {
   return (
     <section class={props.wide ? "card wide" : "card"}>
       <header>
@@ -37,7 +43,13 @@ export interface Column<Row> {
 }
 
 /** A table that can be scrolled by keyboard where it is wider than the screen. */
-export function Table<Row>(props: { caption: string; columns: Column<Row>[]; rows: Row[]; id: (row: Row) => string; empty: string }) {
+export function Table<Row>(props: {
+  caption: string;
+  columns: Column<Row>[];
+  rows: Row[];
+  id: (row: Row) => string;
+  empty: string;
+}) {
   if (props.rows.length === 0) return <p class="muted empty">{props.empty}</p>;
   return (
     <div class="scroll" tabIndex={0} role="group" aria-label={props.caption}>
@@ -72,12 +84,26 @@ export function Badge(props: { kind: "good" | "bad" | "warn" | "plain"; children
   return <span class={`badge ${props.kind}`}>{props.children}</span>;
 }
 
-export function Field(props: { label: string; value: string; set: (value: string) => void; placeholder?: string; list?: string[]; wide?: boolean }) {
+export function Field(props: {
+  label: string;
+  value: string;
+  set: (value: string) => void;
+  placeholder?: string;
+  list?: string[];
+  wide?: boolean;
+}) {
   const id = `list-${props.label.replace(/\W/g, "")}`;
   return (
     <label class={props.wide ? "field wide" : "field"}>
       <span>{props.label}</span>
-      <input value={props.value} placeholder={props.placeholder} list={props.list && id} autocomplete="off" spellcheck={false} onInput={(event) => props.set(event.currentTarget.value)} />
+      <input
+        value={props.value}
+        placeholder={props.placeholder}
+        list={props.list && id}
+        autocomplete="off"
+        spellcheck={false}
+        onInput={(event) => props.set(event.currentTarget.value)}
+      />
       {props.list && (
         <datalist id={id}>
           {props.list.map((name) => (
@@ -108,7 +134,12 @@ export function Area(props: { label: string; value: string; set: (value: string)
   return (
     <label class="field wide">
       <span>{props.label}</span>
-      <textarea rows={props.rows ?? 4} spellcheck={false} value={props.value} onInput={(event) => props.set(event.currentTarget.value)} />
+      <textarea
+        rows={props.rows ?? 4}
+        spellcheck={false}
+        value={props.value}
+        onInput={(event) => props.set(event.currentTarget.value)}
+      />
     </label>
   );
 }
@@ -124,7 +155,11 @@ export function Notice(props: { text: string; bad?: boolean }) {
 
 export function When(props: { at: string | number | null | undefined }) {
   if (props.at === null || props.at === undefined) return <>—</>;
-  return <time dateTime={new Date(props.at).toISOString()} title={ago(props.at)}>{clock(props.at)}</time>;
+  return (
+    <time dateTime={new Date(props.at).toISOString()} title={ago(props.at)}>
+      {clock(props.at)}
+    </time>
+  );
 }
 
 /** Asks before something is done that cannot be undone. */

@@ -22,7 +22,16 @@ export function Routes({ picture: { now } }: { picture: Picture }) {
             { title: t("Rule"), of: (row) => <code>{row.route}</code> },
             { title: t("From"), of: (row) => row.from.join(", ") },
             { title: t("When"), of: (row) => (row.when ? <code>{row.when}</code> : <span class="muted">{t("always")}</span>) },
-            { title: t("To"), of: (row) => <span class="chips">{row.to.map((to) => <code key={to}>{to}</code>)}</span> },
+            {
+              title: t("To"),
+              of: (row) => (
+                <span class="chips">
+                  {row.to.map((to) => (
+                    <code key={to}>{to}</code>
+                  ))}
+                </span>
+              ),
+            },
             { title: t("Event"), of: (row) => row.event ?? "—" },
             { title: t("Published"), of: (row) => number(row.hits.published), numeric: true },
             { title: t("Passed over"), of: (row) => number(row.hits.passed), numeric: true },
@@ -70,12 +79,19 @@ function Try({ sources }: { sources: Source[] }) {
       <form onSubmit={(submit) => (submit.preventDefault(), void go())}>
         <div class="row">
           <Select label={t("Source")} value={source} set={setSource} options={names.map((name) => [name, name])} />
-          <Select label={t("Operation")} value={op} set={setOp} options={["insert", "update", "delete", "truncate"].map((name) => [name, name])} />
+          <Select
+            label={t("Operation")}
+            value={op}
+            set={setOp}
+            options={["insert", "update", "delete", "truncate"].map((name) => [name, name])}
+          />
         </div>
         <Area label={t("Row or message (JSON)")} value={row} set={setRow} />
         {op === "update" && <Area label={t("Old row (JSON)")} value={old} set={setOld} rows={3} />}
         {source === "clients" && <Field label={t("Event that a client emits")} value={event} set={setEvent} />}
-        <button type="submit" disabled={task.busy}>{t("Try")}</button>
+        <button type="submit" disabled={task.busy}>
+          {t("Try")}
+        </button>
       </form>
       {task.error && <Notice bad text={task.error} />}
       <div aria-live="polite">{rules && <Rules rules={rules} />}</div>
@@ -98,12 +114,17 @@ export function Rules({ rules }: { rules: Rule[] }) {
     <ul class="rules">
       {rules.map((rule) => (
         <li key={rule.rule}>
-          <code>{rule.rule}</code> <Badge kind={rule.publishes ? "good" : "plain"}>{t(rule.publishes ? "publishes" : "does nothing")}</Badge> <span class="muted">{rule.reason}</span>
+          <code>{rule.rule}</code>{" "}
+          <Badge kind={rule.publishes ? "good" : "plain"}>{t(rule.publishes ? "publishes" : "does nothing")}</Badge>{" "}
+          <span class="muted">{rule.reason}</span>
           {rule.when && <pre>{rule.when}</pre>}
           {rule.publishes && (
             <>
               <p class="chips">
-                {rule.channels.map((name) => <code key={name}>{name}</code>)} <strong>{rule.event}</strong>
+                {rule.channels.map((name) => (
+                  <code key={name}>{name}</code>
+                ))}{" "}
+                <strong>{rule.event}</strong>
               </p>
               <pre tabIndex={0}>{JSON.stringify(rule.data, null, 2)}</pre>
             </>
@@ -120,7 +141,15 @@ function Missed() {
   const look = () => task.run(async () => setEvents((await get<{ events: Unrouted[] }>("unrouted")).events));
   useEffect(() => void look(), []);
   return (
-    <Card title={t("Events that no rule published")} wide actions={<button type="button" onClick={() => void look()}>{t("Refresh")}</button>}>
+    <Card
+      title={t("Events that no rule published")}
+      wide
+      actions={
+        <button type="button" onClick={() => void look()}>
+          {t("Refresh")}
+        </button>
+      }
+    >
       {task.error && <Notice bad text={task.error} />}
       <Table
         caption={t("Events that no rule published")}
@@ -135,7 +164,8 @@ function Missed() {
             title: t("Actions"),
             of: (row) => (
               <button type="button" onClick={() => handed.set({ tab: "explain", values: { event: `unrouted:${row.number}` } })}>
-                {t("Why?")}<span class="hidden"> {row.number}</span>
+                {t("Why?")}
+                <span class="hidden"> {row.number}</span>
               </button>
             ),
           },

@@ -47,15 +47,32 @@ export function Sessions() {
     <div class="grid">
       <Card title={t("Sessions")} wide>
         <form class="row" onSubmit={(event) => (event.preventDefault(), void task.run(look))}>
-          <Select label={t("State")} value={state} set={setState} options={[["live", t("Connected")], ["slow", t("Slow")], ["closed", t("Closed recently")]]} />
+          <Select
+            label={t("State")}
+            value={state}
+            set={setState}
+            options={[
+              ["live", t("Connected")],
+              ["slow", t("Slow")],
+              ["closed", t("Closed recently")],
+            ]}
+          />
           <Field label={t("User")} value={user} set={setUser} />
           <Field label={t("Channel")} value={channel} set={setChannel} />
-          <button type="submit" disabled={task.busy}>{t("Search")}</button>
+          <button type="submit" disabled={task.busy}>
+            {t("Search")}
+          </button>
         </form>
         {task.error && <Notice bad text={task.error} />}
         {said && <Notice text={said} />}
         {!answer.complete && <Notice text={t("Only the first are shown: narrow the search.")} />}
-        <Table caption={t("Sessions")} rows={answer.sessions} id={(row) => row.session + (row.closed ?? "")} empty={t("No sessions.")} columns={columns(state === "closed", setDeed)} />
+        <Table
+          caption={t("Sessions")}
+          rows={answer.sessions}
+          id={(row) => row.session + (row.closed ?? "")}
+          empty={t("No sessions.")}
+          columns={columns(state === "closed", setDeed)}
+        />
       </Card>
       <Card title={t("Revoked users")} wide>
         <Table
@@ -69,8 +86,12 @@ export function Sessions() {
             {
               title: t("Actions"),
               of: (row) => (
-                <button type="button" onClick={() => void task.run(async () => (await post("restore", { user: row.user }), await look()))}>
-                  {t("Restore")}<span class="hidden"> {row.user}</span>
+                <button
+                  type="button"
+                  onClick={() => void task.run(async () => (await post("restore", { user: row.user }), await look()))}
+                >
+                  {t("Restore")}
+                  <span class="hidden"> {row.user}</span>
                 </button>
               ),
             },
@@ -99,7 +120,15 @@ function columns(closed: boolean, ask: (deed: Deed) => void): Column<Session>[] 
     return [
       ...who,
       { title: t("Closed"), of: (row) => <When at={row.closed} /> },
-      { title: t("Reason"), of: (row) => <span title={row.help}><Badge kind={row.reason === "left" || row.reason === "shutdown" ? "plain" : "warn"}>{row.reason}</Badge> {row.code || ""}</span> },
+      {
+        title: t("Reason"),
+        of: (row) => (
+          <span title={row.help}>
+            <Badge kind={row.reason === "left" || row.reason === "shutdown" ? "plain" : "warn"}>{row.reason}</Badge>{" "}
+            {row.code || ""}
+          </span>
+        ),
+      },
       channels,
     ];
   }
@@ -114,15 +143,18 @@ function columns(closed: boolean, ask: (deed: Deed) => void): Column<Session>[] 
       of: (row) => (
         <span class="row tight">
           <button type="button" onClick={() => ask({ kind: "disconnect", of: row.session })}>
-            {t("Disconnect")}<span class="hidden"> {row.session}</span>
+            {t("Disconnect")}
+            <span class="hidden"> {row.session}</span>
           </button>
           {row.user !== null && (
             <>
               <button type="button" class="danger" onClick={() => ask({ kind: "revoke", of: row.user! })}>
-                {t("Revoke")}<span class="hidden"> {row.user}</span>
+                {t("Revoke")}
+                <span class="hidden"> {row.user}</span>
               </button>
               <button type="button" onClick={() => handed.set({ tab: "explain", values: { user: row.user! } })}>
-                {t("Explain")}<span class="hidden"> {row.user}</span>
+                {t("Explain")}
+                <span class="hidden"> {row.user}</span>
               </button>
             </>
           )}
@@ -149,7 +181,11 @@ export function Channels({ session }: { session: Session }) {
       {session.channels.map((name) => (
         <code key={name}>{name}</code>
       ))}
-      {more > 0 && <span class="muted">+{number(more)} {t("more")}</span>}
+      {more > 0 && (
+        <span class="muted">
+          +{number(more)} {t("more")}
+        </span>
+      )}
     </span>
   );
 }

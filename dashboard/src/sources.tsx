@@ -35,19 +35,35 @@ export function Sources({ picture: { now } }: { picture: Picture }) {
             { title: t("Gaps"), of: (row) => number(row.gaps), numeric: true },
           ]}
         />
-        {now.capture.count > 0 && <p class="muted">{t("Lag from the source's clock to the gateway")}: {t("median")} {late(0.5)} · 99 % {late(0.99)}</p>}
+        {now.capture.count > 0 && (
+          <p class="muted">
+            {t("Lag from the source's clock to the gateway")}: {t("median")} {late(0.5)} · 99 % {late(0.99)}
+          </p>
+        )}
       </Card>
       {postgres && (
         <Card title={`PostgreSQL: ${postgres.capture}`}>
           <dl class="figures small">
             {postgres.outbox && (
               <>
-                <Figure title={t("Outbox")} value={`${number(postgres.outbox.rows)} ${t("rows")}`} note={`${bytes(postgres.outbox.bytes)} / ${bytes(postgres.outbox.most)}`} alarm={postgres.outbox.bytes > postgres.outbox.most / 2} />
+                <Figure
+                  title={t("Outbox")}
+                  value={`${number(postgres.outbox.rows)} ${t("rows")}`}
+                  note={`${bytes(postgres.outbox.bytes)} / ${bytes(postgres.outbox.most)}`}
+                  alarm={postgres.outbox.bytes > postgres.outbox.most / 2}
+                />
                 <Figure title={t("Lag")} value={seconds(postgres.outbox.lag)} alarm={postgres.outbox.lag > 10} />
                 <Figure title={t("Stalled")} value={seconds(postgres.outbox.stalled)} alarm={postgres.outbox.stalled > 10} />
               </>
             )}
-            {postgres.slot && <Figure title={`${t("Slot")} ${postgres.slot.name ?? ""}`} value={bytes(postgres.slot.retained)} note={t(postgres.slot.alarm ? "close to its limit" : "retained")} alarm={postgres.slot.alarm} />}
+            {postgres.slot && (
+              <Figure
+                title={`${t("Slot")} ${postgres.slot.name ?? ""}`}
+                value={bytes(postgres.slot.retained)}
+                note={t(postgres.slot.alarm ? "close to its limit" : "retained")}
+                alarm={postgres.slot.alarm}
+              />
+            )}
           </dl>
         </Card>
       )}
@@ -63,9 +79,24 @@ export function Sources({ picture: { now } }: { picture: Picture }) {
       <Card title={t("Log")} note={log.kind === "memory" ? t("in memory only") : undefined} wide>
         <dl class="figures small">
           <Figure title={t("Position")} value={log.position} />
-          <Figure title={t("Entries")} value={number(log.newest - log.oldest + 1)} note={`${number(log.oldest)} – ${number(log.newest)}`} />
-          <Figure title={t("Window")} value={bytes(log.window.bytes)} note={`${number(log.window.entries)} · ${bytes(log.window.most)}`} />
-          {log.disk && <Figure title={t("Disk")} value={bytes(log.disk.bytes)} note={`${number(log.disk.segments)} ${t("segments")} · ${bytes(log.disk.most)}`} alarm={log.disk.bytes > log.disk.most} />}
+          <Figure
+            title={t("Entries")}
+            value={number(log.newest - log.oldest + 1)}
+            note={`${number(log.oldest)} – ${number(log.newest)}`}
+          />
+          <Figure
+            title={t("Window")}
+            value={bytes(log.window.bytes)}
+            note={`${number(log.window.entries)} · ${bytes(log.window.most)}`}
+          />
+          {log.disk && (
+            <Figure
+              title={t("Disk")}
+              value={bytes(log.disk.bytes)}
+              note={`${number(log.disk.segments)} ${t("segments")} · ${bytes(log.disk.most)}`}
+              alarm={log.disk.bytes > log.disk.most}
+            />
+          )}
           <Figure title={t("Kept for")} value={seconds(log.age)} />
           {log.disk && <Figure title="fsync, 95 %" value={sync === null ? "—" : `≤ ${seconds(sync)}`} />}
           <Figure title={t("Write errors")} value={number(log.failures)} alarm={log.failures > 0} />

@@ -49,19 +49,37 @@ export function Tail({ picture: { now } }: { picture: Picture }) {
           setRunning(true);
         }}
       >
-        <Field label={t("Channel")} value={channel} set={setChannel} placeholder={t("a part of the name, or a pattern such as room_{id}")} wide />
+        <Field
+          label={t("Channel")}
+          value={channel}
+          set={setChannel}
+          placeholder={t("a part of the name, or a pattern such as room_{id}")}
+          wide
+        />
         <Field label={t("Event")} value={event} set={setEvent} />
         <Select label={t("Source")} value={source} set={setSource} options={[["", t("All sources")], ...sources]} />
         <button type="submit">{t("Search")}</button>
-        <button type="button" aria-pressed={!running} onClick={() => setRunning(!running)}>{t(running ? "Pause" : "Start")}</button>
-        <button type="button" onClick={() => setList([])}>{t("Clear")}</button>
+        <button type="button" aria-pressed={!running} onClick={() => setRunning(!running)}>
+          {t(running ? "Pause" : "Start")}
+        </button>
+        <button type="button" onClick={() => setList([])}>
+          {t("Clear")}
+        </button>
       </form>
       {error && <Notice bad text={error} />}
       {list.length === 0 && <p class="muted empty">{t("Waiting for entries…")}</p>}
       <div class="tail" role="group" aria-label={t("Tail")} tabIndex={0}>
         <ol>
           {list.map((line) => (
-            <li key={line.key}>{line.entry ? <One entry={line.entry} /> : <span class="muted">{number(line.skipped ?? 0)} {t("entries left out")}</span>}</li>
+            <li key={line.key}>
+              {line.entry ? (
+                <One entry={line.entry} />
+              ) : (
+                <span class="muted">
+                  {number(line.skipped ?? 0)} {t("entries left out")}
+                </span>
+              )}
+            </li>
           ))}
         </ol>
       </div>
@@ -74,10 +92,28 @@ function One({ entry }: { entry: Entry }) {
     <>
       <span class="meta">
         <When at={entry.time} /> <code>{entry.position}</code>{" "}
-        {entry.gap ? <Badge kind="warn">{t("gap")}: {entry.gap}</Badge> : <strong>{entry.event}</strong>}
-        <span class="chips">{entry.channels.map((name) => <code key={name}>{name}</code>)}</span>
-        <button type="button" class="link" onClick={() => handed.set({ tab: "explain", values: { event: entry.position, channel: entry.channels[0] ?? "" } })}>
-          {t("Why?")}<span class="hidden"> {t("Explain this entry")} {entry.position}</span>
+        {entry.gap ? (
+          <Badge kind="warn">
+            {t("gap")}: {entry.gap}
+          </Badge>
+        ) : (
+          <strong>{entry.event}</strong>
+        )}
+        <span class="chips">
+          {entry.channels.map((name) => (
+            <code key={name}>{name}</code>
+          ))}
+        </span>
+        <button
+          type="button"
+          class="link"
+          onClick={() => handed.set({ tab: "explain", values: { event: entry.position, channel: entry.channels[0] ?? "" } })}
+        >
+          {t("Why?")}
+          <span class="hidden">
+            {" "}
+            {t("Explain this entry")} {entry.position}
+          </span>
         </button>
       </span>
       {!entry.gap && <code class="payload">{entry.excerpt ?? json(entry.data)}</code>}

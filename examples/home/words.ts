@@ -17,11 +17,31 @@ const es = {
   admin: "Tablero",
   end: "Ctrl-C en la terminal lo detiene todo y no deja nada.",
   about: {
-    "live-sales": { title: "Ventas en vivo", text: "El total del día, una gráfica y avisos cuando un producto se acaba.", with: "@pregon/react · WebSocket · sin token" },
-    turnstile: { title: "Torniquete", text: "La caja de un gimnasio ve quién entra, y lo que pasó mientras no estaba.", with: "@pregon/react · WebSocket · token" },
-    "chat-inbox": { title: "Buzón de chat", text: "Conversaciones que se ordenan solas; los textos están cifrados en la base.", with: "socket.io-client · AES-256-GCM" },
-    marketplace: { title: "Mercado", text: "Pedidos, vendedores y administración: cada quien recibe solo lo suyo.", with: "Redis · WebSocket por rol · Apollo" },
-    "whatsapp-router": { title: "WhatsApp", text: "Un teléfono de un lado, el buzón de los agentes del otro.", with: "pregon router · webhooks firmados · socket.io-client" },
+    "live-sales": {
+      title: "Ventas en vivo",
+      text: "El total del día, una gráfica y avisos cuando un producto se acaba.",
+      with: "@pregon/react · WebSocket · sin token",
+    },
+    turnstile: {
+      title: "Torniquete",
+      text: "La caja de un gimnasio ve quién entra, y lo que pasó mientras no estaba.",
+      with: "@pregon/react · WebSocket · token",
+    },
+    "chat-inbox": {
+      title: "Buzón de chat",
+      text: "Conversaciones que se ordenan solas; los textos están cifrados en la base.",
+      with: "socket.io-client · AES-256-GCM",
+    },
+    marketplace: {
+      title: "Mercado",
+      text: "Pedidos, vendedores y administración: cada quien recibe solo lo suyo.",
+      with: "Redis · WebSocket por rol · Apollo",
+    },
+    "whatsapp-router": {
+      title: "WhatsApp",
+      text: "Un teléfono de un lado, el buzón de los agentes del otro.",
+      with: "pregon router · webhooks firmados · socket.io-client",
+    },
   } as Record<string, About>,
 };
 
@@ -35,11 +55,31 @@ const en: typeof es = {
   admin: "Dashboard",
   end: "Ctrl-C in the terminal stops everything and leaves nothing behind.",
   about: {
-    "live-sales": { title: "Live sales", text: "The day's total, a chart, and a word when a product runs low.", with: "@pregon/react · WebSocket · no token" },
-    turnstile: { title: "Turnstile", text: "A gym's till sees who comes in, and what happened while it was away.", with: "@pregon/react · WebSocket · token" },
-    "chat-inbox": { title: "Chat inbox", text: "Conversations that put themselves in order; their texts lie encrypted in the database.", with: "socket.io-client · AES-256-GCM" },
-    marketplace: { title: "Marketplace", text: "Orders, sellers and administration: everybody gets their own, and no more.", with: "Redis · WebSocket by role · Apollo" },
-    "whatsapp-router": { title: "WhatsApp", text: "A phone on one side, the agents' inbox on the other.", with: "pregon router · signed webhooks · socket.io-client" },
+    "live-sales": {
+      title: "Live sales",
+      text: "The day's total, a chart, and a word when a product runs low.",
+      with: "@pregon/react · WebSocket · no token",
+    },
+    turnstile: {
+      title: "Turnstile",
+      text: "A gym's till sees who comes in, and what happened while it was away.",
+      with: "@pregon/react · WebSocket · token",
+    },
+    "chat-inbox": {
+      title: "Chat inbox",
+      text: "Conversations that put themselves in order; their texts lie encrypted in the database.",
+      with: "socket.io-client · AES-256-GCM",
+    },
+    marketplace: {
+      title: "Marketplace",
+      text: "Orders, sellers and administration: everybody gets their own, and no more.",
+      with: "Redis · WebSocket by role · Apollo",
+    },
+    "whatsapp-router": {
+      title: "WhatsApp",
+      text: "A phone on one side, the agents' inbox on the other.",
+      with: "pregon router · signed webhooks · socket.io-client",
+    },
   },
 };
 

@@ -12,7 +12,9 @@ const enter = (body: object = {}) => on.demo.deed("turnstile", "entrada", body);
 const till = (options?: object) => on.page("/turnstile/", options);
 /** Keys of the entries on a page, the newest first. */
 const shown = (page: Page) =>
-  page.locator(".newest [data-entry], .entries [data-entry]").evaluateAll((all) => all.map((one) => Number(one.getAttribute("data-entry"))));
+  page
+    .locator(".newest [data-entry], .entries [data-entry]")
+    .evaluateAll((all) => all.map((one) => Number(one.getAttribute("data-entry"))));
 
 test("two tills, in two languages, see who comes in and how the membership is", async () => {
   const tills = await Promise.all([till(), till({ locale: "es-MX", colorScheme: "dark" })]);

@@ -76,7 +76,6 @@ pub struct Node {
     health: Arc<Health>,
     log: Arc<dyn Log>,
     kept: Arc<Sessions>,
-    metrics: Arc<Metrics>,
     /// Stops sources and the accept loop.
     stop: CancellationToken,
     /// Cuts requests that are still answered.
@@ -139,7 +138,6 @@ impl Node {
             health,
             log,
             kept,
-            metrics,
             stop,
             cut,
             sources: sources.tasks,
@@ -150,10 +148,6 @@ impl Node {
     /// The address that the node serves on.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
     }
 
     /// Reads the configuration again and takes over its routes and rights; no socket is dropped.

@@ -26,6 +26,42 @@ fn the_page_of_codes_is_the_table() {
     );
 }
 
+/// A code that the page lists and nobody names is a promise that nobody keeps.
+#[test]
+fn every_code_of_the_table_is_sent_somewhere() {
+    fn read(folder: &Path, sources: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                read(&path, sources);
+            } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("wire/src/codes.rs")
+            {
+                sources.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut sources = String::new();
+    read(&crates.join("wire/src"), &mut sources);
+    read(&crates.join("pregon/src"), &mut sources);
+    let table = std::fs::read_to_string(crates.join("wire/src/codes.rs")).unwrap();
+    let entries = table.lines().filter_map(|line| line.trim().split_once(" = "));
+    let constants = entries.filter(|(name, rest)| {
+        let number = rest.chars().next().is_some_and(|first| first.is_ascii_digit());
+        number
+            && name
+                .chars()
+                .all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    });
+    let names: Vec<&str> = constants.map(|(name, _)| name).collect();
+    assert_eq!(names.len(), pregon_wire::codes::ALL.len());
+    let unsent = |name: &&&str| !sources.contains(&format!("codes::{name}"));
+    assert_eq!(
+        names.iter().filter(unsent).collect::<Vec<_>>(),
+        Vec::<&&str>::new()
+    );
+}
+
 #[test]
 fn the_codes_of_the_asyncapi_document_are_the_table() {
     const BEGIN: &str = "    # From here on: made from crates/wire/src/codes.rs.";

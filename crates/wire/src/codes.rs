@@ -51,7 +51,6 @@ codes! {
     INTERNAL = 200 "internal" true "The server failed; its log says why. Try again later.";
     RATE_LIMITED = 201 "rate_limited" true "Too many commands in a short time: wait and try again.";
     UNAVAILABLE = 202 "unavailable" true "A part that this needs is not attached at the moment: try again later.";
-    TIMEOUT = 203 "timeout" true "The answer took too long: try again later.";
     CLOSE_PROTOCOL_ERROR = 1002 "protocol_error" false "A frame breaks RFC 6455: correct the client.";
     CLOSE_INVALID_DATA = 1007 "invalid_data" false "A text is not UTF-8, or compressed data does not inflate: correct the client.";
     CLOSE_MESSAGE_TOO_BIG = 1009 "message_too_big" false "A message is larger than this server accepts: send smaller ones.";
@@ -59,7 +58,6 @@ codes! {
     CLOSE_SLOW = 3001 "slow" true "The client did not read fast enough: reconnect and resume from the last position.";
     CLOSE_TOKEN_EXPIRED = 3002 "token_expired" true "The token expired: refresh it, reconnect and resume.";
     CLOSE_PING_TIMEOUT = 3003 "ping_timeout" true "Nothing was heard from the client in time: reconnect and resume.";
-    CLOSE_TOO_MANY_CONNECTIONS = 3004 "too_many_connections" true "The limit of connections is reached: reconnect later.";
     CLOSE_INTERNAL = 3005 "internal" true "The server failed; its log says why. Reconnect and resume.";
     CLOSE_RATE_LIMITED = 3006 "rate_limited" true "Too many commands in a short time: reconnect later.";
     CLOSE_INVALID_TOKEN = 3500 "invalid_token" false "The token is malformed, expired or not signed by a trusted key: get a new one before connecting.";

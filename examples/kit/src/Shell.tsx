@@ -85,7 +85,13 @@ function Switches() {
       <button type="button" className="quiet" lang={other} onClick={() => setLanguage(other)}>
         {t.other}
       </button>
-      <button type="button" className="quiet icon" aria-label={`${t.change}: ${t.theme[theme]}`} title={t.theme[theme]} onClick={nextTheme}>
+      <button
+        type="button"
+        className="quiet icon"
+        aria-label={`${t.change}: ${t.theme[theme]}`}
+        title={t.theme[theme]}
+        onClick={nextTheme}
+      >
         <span aria-hidden="true">{{ system: "◐", light: "☀", dark: "☾" }[theme]}</span>
       </button>
     </>

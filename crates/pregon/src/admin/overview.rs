@@ -12,7 +12,6 @@ use tokio::sync::Mutex;
 use super::exposition::Exposition;
 use super::rates::Rates;
 use super::{Admin, sources, time};
-use crate::config::LogKind;
 use crate::hub::inspect::{Numbers, What};
 
 /// Two operators who look at the same time see the same picture.
@@ -152,14 +151,14 @@ fn attached(admin: &Admin) -> Value {
 fn log(admin: &Admin, metrics: &Exposition) -> Value {
     let (window, config) = (admin.log.window(), &admin.config.log);
     let (bytes, entries) = window.size();
-    let on_disk = config.kind == LogKind::Disk;
+    let on_disk = config.kind.is_on_disk();
     let oldest = match on_disk {
         true => metrics.value("log_oldest"),
         #[allow(clippy::cast_precision_loss)] // Shown, not computed with.
         false => window.oldest() as f64,
     };
     json!({
-        "kind": if on_disk { "disk" } else { "memory" },
+        "kind": config.kind.as_str(),
         "epoch": format!("{:08x}", window.epoch().0),
         "position": window.position(window.head()).to_string(),
         "oldest": oldest,

@@ -15,11 +15,6 @@ use crate::config;
 pub struct Token(String);
 
 impl Token {
-    /// Wraps a token, for example one of a first message.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
     /// The token itself, for the verifier.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -43,8 +38,6 @@ pub enum Via {
     Query,
     /// A cookie: only with an allowed Origin.
     Cookie,
-    /// The first message of a session.
-    Message,
 }
 
 /// Prefix of the subprotocol that carries a token.

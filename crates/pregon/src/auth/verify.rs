@@ -20,8 +20,6 @@ use crate::config;
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    #[error("a token is required")]
-    Missing,
     #[error("this server verifies no tokens")]
     NotConfigured,
     #[error("the token is malformed")]
@@ -49,13 +47,6 @@ pub enum AuthError {
     Revoked,
 }
 
-impl AuthError {
-    /// Whether the client can help itself with a new token.
-    pub fn is_expired(self) -> bool {
-        self == Self::Expired
-    }
-}
-
 /// Longer than any token that fits into a request head.
 const LONGEST: usize = 16 * 1024;
 
@@ -72,7 +63,6 @@ pub struct Verifier {
     audience: Option<String>,
     issuer: Option<String>,
     leeway: u64,
-    required: bool,
     revoked: Arc<Revoked>,
 }
 
@@ -91,7 +81,6 @@ impl Verifier {
             audience: auth.audience.clone(),
             issuer: auth.issuer.clone(),
             leeway: auth.leeway.as_secs(),
-            required: auth.required(),
             revoked: Arc::default(),
         })
     }
@@ -115,11 +104,6 @@ impl Verifier {
     /// Whether there is a key to hold tokens against.
     pub fn configured(&self) -> bool {
         !matches!(self.source, Source::None)
-    }
-
-    /// Whether a session needs a token.
-    pub fn required(&self) -> bool {
-        self.required
     }
 
     /// Verifies a token now.

@@ -7,12 +7,12 @@ use pregon_capture::doctor::CheckStatus;
 
 use super::doctor::Finding;
 use super::output::size;
-use crate::config::{Config, LogKind};
+use crate::config::Config;
 use crate::log::disk::{Inspection, inspect};
 
 /// Examines the folder that the next `pregon serve` would take.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    if config.log.kind == LogKind::Memory {
+    if !config.log.kind.is_on_disk() {
         let detail = "kept in memory: whoever was connected when the gateway stops gets a gap";
         return vec![folder(CheckStatus::Skip, detail, "")];
     }

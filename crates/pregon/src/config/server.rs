@@ -167,6 +167,24 @@ pub enum LogKind {
     Memory,
 }
 
+impl LogKind {
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// Whether it has a folder of its own.
+    pub fn is_on_disk(self) -> bool {
+        match self {
+            Self::Disk => true,
+            Self::Memory => false,
+        }
+    }
+}
+
 /// `GET /metrics` in the Prometheus text format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -23,6 +23,7 @@ use super::rights::{Doubts, Walk};
 use super::timers::Timers;
 use super::written::Written;
 use super::{Key, Message, ShardHandle, Shared};
+use crate::abort;
 use crate::session::recovery::Owner;
 
 /// The waker's token; connections have their slab index.
@@ -88,8 +89,10 @@ pub(super) fn run(shard: &Mutex<Shard>, poll: &mut Poll) {
         if let Err(error) = poll.poll(&mut events, patience)
             && error.kind() != io::ErrorKind::Interrupted
         {
-            tracing::error!(%error, "a shard cannot poll its sockets");
-            return;
+            // Its sessions would be abandoned, and newcomers given to it for ever.
+            abort::now(&format!(
+                "a shard cannot poll its sockets ({error}): aborting, so that clients reconnect and resume"
+            ));
         }
         let mut shard = shard.lock();
         shard.sockets(&events);

@@ -80,9 +80,24 @@ fn open_log(
         bytes: log.window.bytes(),
         age: log.age.0,
     };
-    if log.kind == LogKind::Memory {
-        return Ok((Arc::new(MemoryLog::new(window, Arc::clone(opener))), None));
+    match log.kind {
+        LogKind::Memory => Ok((Arc::new(MemoryLog::new(window, Arc::clone(opener))), None)),
+        LogKind::Disk => {
+            let (log, folder) = open_on_disk(config, window, opener, metrics, up)?;
+            Ok((Arc::new(log), Some(folder)))
+        }
     }
+}
+
+/// Opens the disk log in the first place that no other node holds.
+fn open_on_disk(
+    config: &Config,
+    window: Retention,
+    opener: &Arc<dyn Open>,
+    metrics: &Arc<Metrics>,
+    up: &Attached,
+) -> anyhow::Result<(DiskLog, PathBuf)> {
+    let log = &config.log;
     let keeping = Keeping {
         window,
         size: log.size.0,
@@ -107,7 +122,7 @@ fn open_log(
     let (log, folder) = found.context("the log has no place")??;
     let window = log.window();
     tracing::info!(path = %folder.display(), oldest = window.oldest(), newest = window.head(), "the log is open");
-    Ok((Arc::new(log), Some(folder)))
+    Ok((log, folder))
 }
 
 /// The folder that a node of this configuration takes first.

@@ -50,7 +50,13 @@ export function Strip({ strip, facts }: { strip: StripStore; facts: Facts }) {
         <div className="strip-shell">
           <p>{t.own}</p>
           <code>{facts.shell}</code>
-          <button type="button" className="quiet icon" aria-label={t.copy} title={t.copy} onClick={() => void navigator.clipboard?.writeText(facts.shell!)}>
+          <button
+            type="button"
+            className="quiet icon"
+            aria-label={t.copy}
+            title={t.copy}
+            onClick={() => void navigator.clipboard?.writeText(facts.shell!)}
+          >
             <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" fill="none" stroke="currentColor" strokeWidth="1.4">
               <rect x="5.5" y="5.5" width="8" height="8" rx="1.5" />
               <path d="M3.5 10.5h-1v-8h8v1" />

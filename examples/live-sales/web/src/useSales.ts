@@ -43,8 +43,7 @@ export function useLowStock(heard: (stock: Stock, event: { channel: string; even
   useChannel<{ bajas: Stock; repuestas: Stock }>(
     "existencias",
     {
-      bajas: (stock) =>
-        setLow((before) => [...without(before, stock), stock].sort((a, b) => a.existencias - b.existencias)),
+      bajas: (stock) => setLow((before) => [...without(before, stock), stock].sort((a, b) => a.existencias - b.existencias)),
       repuestas(stock, event) {
         setLow((before) => without(before, stock));
         heard(stock, event);

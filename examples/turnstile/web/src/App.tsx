@@ -11,7 +11,9 @@ import { useEntries } from "./useEntries.js";
 import { words } from "./words.js";
 
 export function App({ facts }: { facts: Facts }) {
-  const [client] = useState(() => createClient({ url: facts.gateway, token: Object.values(facts.tokens)[0], backoff: { max: 3_000 } }));
+  const [client] = useState(() =>
+    createClient({ url: facts.gateway, token: Object.values(facts.tokens)[0], backoff: { max: 3_000 } }),
+  );
   return (
     <PregonProvider client={client}>
       <Till facts={facts} />
@@ -80,4 +82,3 @@ function Desktop({ alerts }: { alerts: Alerts }) {
     </button>
   );
 }
-

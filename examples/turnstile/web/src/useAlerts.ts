@@ -18,7 +18,9 @@ export interface Alerts {
 export function useAlerts(): Alerts {
   const audio = useRef<AudioContext>(undefined);
   const [sound, setSound] = useState(false);
-  const [desktop, setDesktop] = useState<Alerts["desktop"]>(() => ("Notification" in window ? Notification.permission : "unsupported"));
+  const [desktop, setDesktop] = useState<Alerts["desktop"]>(() =>
+    "Notification" in window ? Notification.permission : "unsupported",
+  );
 
   const toggleSound = () => {
     audio.current ??= new AudioContext();

@@ -13,6 +13,8 @@ pub use deflate::{Deflater, worth_deflating};
 pub use encode::{close_frame, deflated_text_frame, frame};
 pub use header::Opcode;
 
+use crate::codes;
+
 /// The peer broke the protocol or a limit: send a close frame with this code and end the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} (close code {close})")]
@@ -25,16 +27,22 @@ pub struct WsError {
 
 impl WsError {
     const fn protocol(reason: &'static str) -> Self {
-        Self { close: 1002, reason }
+        Self {
+            close: codes::CLOSE_PROTOCOL_ERROR.number,
+            reason,
+        }
     }
 
     const fn invalid_data(reason: &'static str) -> Self {
-        Self { close: 1007, reason }
+        Self {
+            close: codes::CLOSE_INVALID_DATA.number,
+            reason,
+        }
     }
 
     const fn too_big() -> Self {
         Self {
-            close: 1009,
+            close: codes::CLOSE_MESSAGE_TOO_BIG.number,
             reason: "message too big",
         }
     }
