@@ -6,10 +6,8 @@
 mod again;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use pregon_capture::query::{Pool, QueryError};
 use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::room;
@@ -21,17 +19,16 @@ pub use again::Round;
 use crate::auth::{Claims, Verifier};
 use crate::event::Event;
 use crate::hub::{Key, ShardHandle};
+use crate::limits::seldom::Seldom;
 use crate::log::{Append, Entry, Past, Position};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
 use crate::route::grant::{Decision, Rights, SqlQuestion};
+use crate::route::naming::Ambiguous;
 use crate::session::command::{Answer, Question};
 use crate::session::history::History;
 use crate::session::recovery::{Recalled, Recovery, Sessions};
 use crate::session::replay::Fetch;
-
-/// At most one warning in this time that an event found nobody.
-const NOBODY_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads of the log beyond its window at one time: more would only wait for the same disk, on threads that others need.
 const READERS: usize = 4;
@@ -49,13 +46,8 @@ pub struct Desk {
     /// Questions of rounds that may be under way.
     rounds: Semaphore,
     metrics: Arc<Metrics>,
-    nobody: Mutex<Nobody>,
-}
-
-#[derive(Default)]
-struct Nobody {
-    said: Option<Instant>,
-    since: u64,
+    nobody: Seldom,
+    ambiguous: Seldom,
 }
 
 impl Desk {
@@ -80,7 +72,8 @@ impl Desk {
             readers: Semaphore::new(READERS),
             rounds: Semaphore::new(again::AT_ONCE),
             metrics,
-            nobody: Mutex::default(),
+            nobody: Seldom::default(),
+            ambiguous: Seldom::default(),
         })
     }
 
@@ -291,17 +284,20 @@ impl Desk {
 
     /// An entry had no subscriber anywhere: said now and then, because it often means a misspelt channel.
     pub fn nobody(&self, entry: &Entry) {
-        let mut nobody = self.nobody.lock();
-        nobody.since += 1;
-        if nobody.said.is_some_and(|said| said.elapsed() < NOBODY_EVERY) {
-            return;
+        if let Some(events) = self.nobody.due() {
+            let channel = entry.channels().first().map(|channel| &**channel);
+            tracing::warn!(channel, events, "an event found nobody connected");
         }
-        let channel = entry.channels().first().map(|channel| &**channel);
-        tracing::warn!(channel, events = nobody.since, "an event found nobody connected");
-        *nobody = Nobody {
-            said: Some(Instant::now()),
-            since: 0,
-        };
+    }
+
+    /// Claims would join channels under names that are taken apart wrongly: said now and then, because their signer has to know.
+    pub fn ambiguous(&self, names: &[Ambiguous]) {
+        for name in names {
+            self.metrics.dropped(Reason::Ambiguous);
+            if let Some(times) = self.ambiguous.due() {
+                tracing::warn!(error = %name, times, "a client does not join a channel");
+            }
+        }
     }
 }
 

@@ -69,6 +69,8 @@ pub enum Reason {
     Denied,
     /// There was no room for the body of a request.
     Bodies,
+    /// A value would have made a channel's name that is taken apart wrongly.
+    Ambiguous,
 }
 
 impl Transport {
@@ -85,7 +87,7 @@ impl Transport {
 
 impl Reason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Nobody,
         Self::Slow,
         Self::Overflow,
@@ -103,6 +105,7 @@ impl Reason {
         Self::Protocol,
         Self::Denied,
         Self::Bodies,
+        Self::Ambiguous,
     ];
 
     /// The label's value.
@@ -125,6 +128,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::Denied => "denied",
             Self::Bodies => "bodies",
+            Self::Ambiguous => "ambiguous",
         }
     }
 }

@@ -405,6 +405,23 @@ async fn requests_of_one_address_wait_for_their_rate() {
     assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
+/// Who publishes has a key: what others of its address have asked for is not its debt.
+#[tokio::test]
+async fn a_publisher_does_not_wait_for_what_others_of_its_address_owe() {
+    let node = node(&limited("per_address_commands = 200")).await;
+    let token = token(&json!({"sub": 1}));
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let url = node.url(&format!("/api/history?channel=news&token={token}"));
+        asking.spawn(async move { http::get(&url).await.unwrap().status() });
+    }
+    // Refused is who would wait more than five seconds.
+    while asking.join_next().await.unwrap().unwrap() != 429 {}
+    let began = Instant::now();
+    publish(&node, "news", "n", json!(1)).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
 /// Some descriptors are kept for the log and the database, whoever connects.
 #[tokio::test]
 async fn a_node_with_few_descriptors_keeps_some_for_itself() {

@@ -15,6 +15,7 @@ mod sse;
 mod http_api;
 mod rights;
 mod reload;
+mod tenants;
 mod limits;
 mod hostile;
 mod watch;

@@ -84,7 +84,7 @@ async fn read_granted(
         .map_err(|_| bad("last must be a number".into()))?;
     let most = last.unwrap_or(DEFAULT).min(api.limits.history);
     let asked = Asked {
-        channels: rights.resolve(claims, channel),
+        channels: api.door.whole(rights.resolve(claims, channel))?,
         since,
         newest: last.is_some(),
         most,

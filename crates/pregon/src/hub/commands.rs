@@ -9,6 +9,7 @@ use super::conn::{self, Phase};
 use super::shard::Shard;
 use super::turns::reason_of;
 use crate::auth::Claims;
+use crate::route::naming::Ambiguous;
 use crate::session::answer;
 use crate::session::command::{self, Answer, Ask, Asked, Effect, Env, Reply, Waiting};
 use crate::session::replay::From;
@@ -110,6 +111,11 @@ impl Shard {
             Effect::Refresh(asked) => self.refresh(key, asked),
             Effect::Refreshed { asked, outcomes } => self.refreshed(key, asked, outcomes),
             Effect::Refused { asked, channel } => self.refused(key, asked, &channel),
+            Effect::Ambiguous { asked, names } => {
+                self.shared.desk.ambiguous(&names);
+                let message = names.first().map(Ambiguous::refusal).unwrap_or_default();
+                self.reply(key, asked, &Reply::refused(&codes::FORBIDDEN, message));
+            }
             Effect::Authenticate { asked, claims } => self.authenticate(key, asked, claims),
             Effect::Connect {
                 namespace,
@@ -152,8 +158,7 @@ impl Shard {
 
     /// A token came as a message: the session opens, or goes on with fresh claims.
     fn authenticate(&mut self, key: Key, asked: Asked, claims: Claims) {
-        let rights = self.shared.rights.load();
-        let channels: Vec<Arc<str>> = rights.join(&claims).into_iter().map(Arc::from).collect();
+        let joined = self.shared.rights.load().join(&claims);
         let waited = match self.conn(key).map(|conn| conn.phase) {
             Some(Phase::Waiting(from)) => Some(from),
             Some(_) => None,
@@ -169,13 +174,15 @@ impl Shard {
             if let Some(conn) = self.conn(key) {
                 conn.phase = Phase::Open;
             }
-            self.open(key, &channels, from, Vec::new());
-            return self.reply(key, asked, &Reply::Done);
+            self.open(key, &joined.channels, from, Vec::new());
+            self.reply(key, asked, &Reply::Done);
+            return self.refuse_names(key, asked.namespace, &joined.ambiguous);
         }
         self.watch_expiry(key);
-        for channel in &channels {
+        for channel in &joined.channels {
             self.follow(key, asked.namespace, channel, From::Now);
         }
+        self.refuse_names(key, asked.namespace, &joined.ambiguous);
         self.refresh(key, asked);
     }
 

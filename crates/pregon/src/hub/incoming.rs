@@ -81,7 +81,7 @@ impl Shard {
             return false;
         }
         let mut taken = Taken {
-            listens: conn.rooms.is_some(),
+            listens: conn.rooms.as_ref().is_some_and(|rooms| rooms.channel.is_some()),
             most: if is_stranger(conn) { 1 } else { PORTION },
             ..Taken::default()
         };

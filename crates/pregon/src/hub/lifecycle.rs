@@ -39,12 +39,15 @@ impl Shard {
         let greeting = std::mem::take(&mut newcomer.greeting);
         let mut leftover = std::mem::take(&mut newcomer.leftover);
         let from = newcomer.from;
+        let mut ambiguous = Vec::new();
         if newcomer.joined {
             let joined = self.shared.rights.load().join(&newcomer.claims);
-            channels.extend(joined.into_iter().map(Arc::from));
+            channels.extend(joined.channels);
+            ambiguous = joined.ambiguous;
         }
         let Some(key) = self.place(newcomer) else { return };
         self.begin(key, &channels, from, greeting);
+        self.refuse_names(key, 0, &ambiguous);
         self.join_rooms(key, rooms);
         if !leftover.is_empty() {
             // What is left over beyond its first turn is queued.

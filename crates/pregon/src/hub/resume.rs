@@ -21,7 +21,8 @@ impl Shard {
         let Recalled { kept, pid, after } = recalled;
         let own = self.own_channels(namespace, &kept.sid);
         let mut channels = kept.channels;
-        for channel in self.joined(namespace, claims).into_iter().chain(own) {
+        let joined = self.joined(namespace, claims);
+        for channel in joined.channels.into_iter().chain(own) {
             if !channels.contains(&channel) {
                 channels.push(channel);
             }
@@ -51,6 +52,7 @@ impl Shard {
         self.keep(key, namespace);
         let answer = self.encoder.message(variant, &packet);
         self.replay(key, replays, head, answer.to_vec());
+        self.refuse_names(key, namespace, &joined.ambiguous);
         true
     }
 }

@@ -19,7 +19,8 @@ use super::shard::Shard;
 use crate::desk::Round;
 use crate::event::Data;
 use crate::metrics::Reason;
-use crate::route::grant::{Decision, Rights, SqlQuestion, render_all};
+use crate::route::grant::{Decision, Rights, SqlQuestion};
+use crate::route::naming::Ambiguous;
 use crate::session::Session;
 use crate::session::answer::NOT_YOU;
 use crate::session::command::{Ask, Asked, Question, Reply, Then};
@@ -139,7 +140,7 @@ impl Shard {
             return Vec::new();
         };
         let (mut lost, mut asked, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for name in self.granted(conn, session) {
+        for name in self.granted(conn, session, &round.rights) {
             match round.rights.subscribe(&session.claims, &name) {
                 Decision::Allow => kept.push(name),
                 Decision::Deny(_) => lost.push(name),
@@ -241,7 +242,7 @@ impl Shard {
 
     /// The channels that a session follows by its rights: neither those by which back ends reach its socket, nor those that its
     /// endpoint grants.
-    fn granted(&self, conn: &Conn, session: &Session) -> Vec<Arc<str>> {
+    fn granted(&self, conn: &Conn, session: &Session, rights: &Rights) -> Vec<Arc<str>> {
         let names = session
             .subscriptions
             .iter()
@@ -250,16 +251,30 @@ impl Shard {
             let Some(rooms) = &conn.rooms else {
                 return Vec::new();
             };
-            let own = render_all(&rooms.own, &session.claims);
-            return names
-                .filter(|name| !own.iter().any(|own| **own == **name))
-                .collect();
+            let own = rights.name(&rooms.own, &session.claims).channels;
+            return names.filter(|name| !own.contains(name)).collect();
         }
         let own = |name: &Arc<str>| match &session.named {
             Some(named) => room::is_own(name, &named.sid),
             None => false,
         };
         names.filter(|name| !own(name)).collect()
+    }
+
+    /// Claims would join channels under names that are taken apart wrongly: they do not, and the client learns which claim it is.
+    pub(super) fn refuse_names(&mut self, key: Key, namespace: u8, names: &[Ambiguous]) {
+        self.shared.desk.ambiguous(names);
+        for name in names {
+            let message = name.refusal();
+            if let Some(Codec::Engine) = self.conn(key).map(|conn| conn.variant.codec) {
+                let mut json = Vec::new();
+                command::error(&codes::FORBIDDEN, &message, &mut json);
+                self.emit(key, namespace, "error", &Data::Json(json.into()));
+            } else {
+                let asked = Asked { id: None, namespace };
+                self.reply(key, asked, &Reply::refused(&codes::FORBIDDEN, message));
+            }
+        }
     }
 
     fn lose(&mut self, key: Key, namespace: u8, channel: &str, why: Why) {

@@ -1,4 +1,4 @@
-//! Rooms of a bare endpoint: clients join and leave by a small message, and may say something in a room.
+//! What a bare endpoint grants: its own channels, and rooms, which clients join and leave by a small message and may say something in.
 //!
 //! Everything that they hear is the payload of a publication, so that a refusal can only be a close code.
 
@@ -22,11 +22,11 @@ struct Said<'a> {
     room: Option<Cow<'a, str>>,
 }
 
-/// The rooms of an endpoint.
+/// See the module.
 #[derive(Debug)]
 pub struct Rooms {
-    /// The channel of a room.
-    pub channel: Template,
+    /// The channel of a room, where there are some.
+    pub channel: Option<Template>,
     /// The endpoint's own channels: these it grants by itself.
     pub own: Vec<Template>,
 }
@@ -34,8 +34,8 @@ pub struct Rooms {
 impl Rooms {
     /// The channel of a room. A client names it as it would in a subscribe: the rules judge the whole name.
     pub fn channel_of(&self, room: &str) -> Option<String> {
-        self.channel
-            .render(&|name| (name == "room" && !room.is_empty()).then_some(Cow::Borrowed(room)))
+        let template = self.channel.as_ref()?;
+        template.render(&|name| (name == "room" && !room.is_empty()).then_some(Cow::Borrowed(room)))
     }
 }
 

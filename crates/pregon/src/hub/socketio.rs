@@ -22,6 +22,7 @@ use crate::auth::Claims;
 use crate::event::Data;
 use crate::log::Position;
 use crate::metrics::Reason;
+use crate::route::grant::ByClaims;
 use crate::session::answer;
 use crate::session::command::{Asked, Env, Reply};
 use crate::session::recovery::{Recalled, Recovery};
@@ -192,12 +193,13 @@ impl Shard {
         let Some(conn) = self.conn(key) else { return };
         conn.sessions.push(Session::named(claims, namespace, named));
         let head = self.head;
-        for channel in joined.iter().chain(&own) {
+        for channel in joined.channels.iter().chain(&own) {
             self.subscribe(key, namespace, channel, head);
         }
         self.keep(key, namespace);
         self.watch_expiry(key);
         self.say(key, &out);
+        self.refuse_names(key, namespace, &joined.ambiguous);
         if self.shared.conformance {
             let args = Data::Json(Bytes::copy_from_slice(auth.as_bytes()));
             self.greet_suite_soon(key, namespace, args);
@@ -223,11 +225,14 @@ impl Shard {
     }
 
     /// The channels that claims join, as far as they are of the namespace.
-    pub(super) fn joined(&self, namespace: u8, claims: &Claims) -> Vec<Arc<str>> {
+    pub(super) fn joined(&self, namespace: u8, claims: &Claims) -> ByClaims {
         let name = self.encoder.namespace(namespace);
-        let channels = self.shared.rights.load().join(claims).into_iter();
-        let own = channels.filter(|channel| room::split(channel).0 == name);
-        own.map(Arc::from).collect()
+        let mut named = self.shared.rights.load().join(claims);
+        named.channels.retain(|channel| room::split(channel).0 == name);
+        named
+            .ambiguous
+            .retain(|ambiguous| room::split(ambiguous.name()).0 == name);
+        named
     }
 
     /// The channels by which back ends reach a socket, and all of them.

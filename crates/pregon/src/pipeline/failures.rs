@@ -1,6 +1,6 @@
 //! Says and counts what routes could not do with an event: which route, which event, and the expression's own error.
 //!
-//! A wrong route fails on every row, so each route is told at most once a minute.
+//! A wrong route fails on every row, so each route is told at most once a minute, and apart from it the names that it may not use.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::route::outcome::{Failed, Routed};
 /// Pause between two lines about one route.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Routes that failed, by their place in the configuration, and what was said of them.
+/// Routes that failed, by their place in the configuration and whether it was a name, and what was said of them.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    said: Mutex<HashMap<Option<usize>, Said>>,
+    said: Mutex<HashMap<(Option<usize>, bool), Said>>,
 }
 
 /// When a route was last spoken of, and its failures since.
@@ -38,16 +38,21 @@ impl Failures {
         if routed.failed.is_empty() {
             return;
         }
-        metrics.dropped(Reason::Rule);
+        if routed.failed.iter().any(|failed| !failed.ambiguous) {
+            metrics.dropped(Reason::Rule);
+        }
         for failed in &routed.failed {
-            if let Some(failures) = self.due(failed.rule) {
+            if failed.ambiguous {
+                metrics.dropped(Reason::Ambiguous);
+            }
+            if let Some(failures) = self.due((failed.rule, failed.ambiguous)) {
                 say(event, failed, failures);
             }
         }
     }
 
     /// How many failures of the route a line would tell, if it is time for one.
-    fn due(&self, rule: Option<usize>) -> Option<u64> {
+    fn due(&self, rule: (Option<usize>, bool)) -> Option<u64> {
         let now = Instant::now();
         let mut all = self.said.lock();
         match all.get_mut(&rule) {

@@ -94,6 +94,9 @@ fn reason(rule: &Rule, made: &Made) -> String {
     if !made.missing.is_empty() {
         reason.push_str(&format!("; values that become null: {}", made.missing.join(", ")));
     }
+    for name in &made.ambiguous {
+        reason.push_str(&format!("; a channel is left out: {name}"));
+    }
     for sealed in &made.publication.sealed {
         reason.push_str(&format!("; `{}` would be decrypted", sealed.field));
     }

@@ -2,11 +2,13 @@
 //!
 //! Pure: where the configuration asks the database, the decision is a question that the session puts to it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pregon_capture::query::{NamedSql, SqlError};
 
 use super::expr::{Expr, ExprError, Kind};
+use super::naming::{Ambiguous, Naming, NamingError};
 use super::scope::Scope;
 use super::template::{Pattern, Template, TemplateError};
 use crate::auth::Claims;
@@ -21,6 +23,8 @@ pub enum GrantError {
     Expr(#[from] ExprError),
     #[error("{0}")]
     Sql(#[from] SqlError),
+    #[error("{0}")]
+    Naming(#[from] NamingError),
 }
 
 /// May they?
@@ -128,9 +132,19 @@ impl ChannelRule {
     }
 }
 
+/// The channels that templates over claims name.
+#[derive(Debug, Default)]
+pub struct ByClaims {
+    /// Each once; those with a missing claim are left out.
+    pub channels: Vec<Arc<str>>,
+    /// Names that somebody would take apart wrongly: nobody follows them.
+    pub ambiguous: Vec<Ambiguous>,
+}
+
 /// All rights of a configuration.
 #[derive(Debug, Default)]
 pub struct Rights {
+    naming: Naming,
     join: Vec<Template>,
     anonymous: Vec<Template>,
     channels: Vec<ChannelRule>,
@@ -140,6 +154,7 @@ impl Rights {
     /// Builds the rights of a checked configuration.
     pub fn build(config: &Config) -> Result<Self, GrantError> {
         Ok(Self {
+            naming: Naming::build(config)?,
             join: templates(&config.auth.join)?,
             anonymous: templates(&config.auth.anonymous_join)?,
             channels: config
@@ -151,13 +166,37 @@ impl Rights {
     }
 
     /// The channels that a session follows from the start.
-    pub fn join(&self, claims: &Claims) -> Vec<String> {
+    pub fn join(&self, claims: &Claims) -> ByClaims {
         let templates = if claims.is_anonymous() {
             &self.anonymous
         } else {
             &self.join
         };
-        render_all(templates, claims)
+        self.name(templates, claims)
+    }
+
+    /// Renders templates over claims.
+    pub fn name(&self, templates: &[Template], claims: &Claims) -> ByClaims {
+        let mut named = ByClaims::default();
+        for template in templates {
+            match self.naming.claims(template, &|hole| claim(claims, hole)) {
+                Ok(Some(channel)) if !named.channels.iter().any(|known| **known == *channel) => {
+                    named.channels.push(channel.into());
+                }
+                Ok(_) => {}
+                Err(ambiguous) => named.ambiguous.push(ambiguous),
+            }
+        }
+        named
+    }
+
+    /// Whether a template over claims names a channel; the error is why it does not although it would be rendered so.
+    fn names(&self, template: &Template, claims: &Claims, channel: &str) -> Result<bool, Ambiguous> {
+        let value = |hole: &str| claim(claims, hole);
+        if template.render(&value).is_none_or(|name| name != channel) {
+            return Ok(false);
+        }
+        self.naming.claims(template, &value).map(|name| name.is_some())
     }
 
     /// May they follow this channel?
@@ -169,7 +208,7 @@ impl Rights {
         };
         if templates
             .iter()
-            .any(|template| render(template, claims).is_some_and(|joined| joined == channel))
+            .any(|template| self.names(template, claims, channel) == Ok(true))
         {
             return Decision::Allow;
         }
@@ -187,9 +226,12 @@ impl Rights {
             true => ("anonymous_join", &self.anonymous),
             false => ("join", &self.join),
         };
-        let joins = |template: &&Template| render(template, claims).is_some_and(|joined| joined == channel);
-        if let Some(template) = templates.iter().find(joins) {
-            return format!("[auth] {key} = \"{}\"", template.source());
+        for template in templates {
+            match self.names(template, claims, channel) {
+                Ok(false) => {}
+                Ok(true) => return format!("[auth] {key} = \"{}\"", template.source()),
+                Err(ambiguous) => return format!("[auth] {key}, which does not join it: {ambiguous}"),
+            }
         }
         let mut led = self.led(claims, channel);
         if let Some((rule, _)) = led.find(|(_, decision)| !matches!(decision, Decision::Deny(_))) {
@@ -208,10 +250,10 @@ impl Rights {
         channel: &'r str,
     ) -> impl Iterator<Item = (&'r ChannelRule, Decision)> {
         let leads_here = move |rule: &&ChannelRule| {
-            let mut rendered = rule.follow.iter().filter_map(|template| render(template, claims));
-            rendered.any(|name| name == channel)
+            let mut follow = rule.follow.iter();
+            follow.any(|template| self.names(template, claims, channel) == Ok(true))
         };
-        // What the section captures of its name is nowhere else to be had: `check` lets no rule of such a section look at it.
+        // By which name it was asked for is not known here: `check` lets no `subscribe` or `allow_sql` of such a section look at a capture.
         let rules = self.channels.iter().filter(leads_here);
         rules.map(|rule| (rule, rule.allows(claims, &[])))
     }
@@ -232,13 +274,13 @@ impl Rights {
     }
 
     /// The channels that a client follows when it subscribes to `channel`: itself, or those that its section names instead.
-    pub fn resolve(&self, claims: &Claims, channel: &str) -> Vec<Arc<str>> {
+    pub fn resolve(&self, claims: &Claims, channel: &str) -> ByClaims {
         match self.rule(channel) {
-            Some((rule, _)) if !rule.follow.is_empty() => render_all(&rule.follow, claims)
-                .into_iter()
-                .map(Arc::from)
-                .collect(),
-            _ => vec![Arc::from(channel)],
+            Some((rule, _)) if !rule.follow.is_empty() => self.name(&rule.follow, claims),
+            _ => ByClaims {
+                channels: vec![Arc::from(channel)],
+                ambiguous: Vec::new(),
+            },
         }
     }
 
@@ -275,19 +317,9 @@ fn templates(texts: &[String]) -> Result<Vec<Template>, TemplateError> {
     texts.iter().map(|text| Template::parse(text)).collect()
 }
 
-/// Renders templates over claims, each channel once; those with a missing claim are left out.
-pub fn render_all(templates: &[Template], claims: &Claims) -> Vec<String> {
-    let mut channels: Vec<String> = Vec::with_capacity(templates.len());
-    for channel in templates.iter().filter_map(|template| render(template, claims)) {
-        if !channels.contains(&channel) {
-            channels.push(channel);
-        }
-    }
-    channels
-}
-
-fn render(template: &Template, claims: &Claims) -> Option<String> {
-    template.render(&|name| claims.get(name.strip_prefix("claims.").unwrap_or(name)))
+/// The claim that a hole names, `{sub}` or `{claims.sub}`.
+fn claim<'c>(claims: &'c Claims, hole: &str) -> Option<Cow<'c, str>> {
+    claims.get(hole.strip_prefix("claims.").unwrap_or(hole))
 }
 
 /// A question with a missing value is not asked: NULL must not slip through an `IS NOT DISTINCT FROM`.

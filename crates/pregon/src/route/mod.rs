@@ -1,13 +1,15 @@
 //! The router: events in, publications out, and who may follow them. Pure: no clock, no database, no tasks.
 //!
-//! `template` renders and recognises names, `expr` is the expression language,
-//! `scope` is what both look at, `rule` makes publications and counts them in `outcome`, `explain` says why, for a `sample` too, `grant` decides who may subscribe and publish.
+//! `template` renders and recognises names, `expr` is the expression language, `naming` refuses names that would be taken apart wrongly,
+//! `scope` is what both look at, a `target` is a text of a rule, `rule` makes publications and counts them in `outcome`, `explain` says why, for a `sample` too, `grant` decides who may subscribe and publish.
 
 pub mod template;
 pub(crate) mod lenient;
 pub(crate) mod json;
 pub mod expr;
 pub mod scope;
+pub mod naming;
+mod target;
 mod seal;
 mod numbers;
 mod object;

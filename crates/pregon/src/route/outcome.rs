@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use smallvec::SmallVec;
 
+use super::naming::Ambiguous;
 use super::rule::{Made, Nobody, Router, Rule};
 use crate::event::Publication;
 
@@ -33,6 +34,8 @@ pub struct Failed {
     pub rule: Option<usize>,
     /// The part and its error: `when: No such key: otro`.
     pub error: String,
+    /// A channel's name was not rendered, because it would have been taken apart wrongly.
+    pub ambiguous: bool,
 }
 
 impl Routed {
@@ -42,13 +45,16 @@ impl Routed {
             Ok(made) => {
                 rule.hits().published();
                 made.missing.into_iter().for_each(|error| self.fail(rule, error));
+                self.refuse(rule, &made.ambiguous);
                 self.publications.push(made.publication);
             }
             Err(nobody) => {
                 rule.hits().nobody();
                 self.nobody += 1;
-                if nobody.is_failure() {
-                    self.fail(rule, nobody.to_string());
+                match &nobody {
+                    Nobody::Ambiguous(names) => self.refuse(rule, names),
+                    nobody if nobody.is_failure() => self.fail(rule, nobody.to_string()),
+                    _ => {}
                 }
             }
         }
@@ -58,7 +64,16 @@ impl Routed {
         self.failed.push(Failed {
             rule: rule.index,
             error,
+            ambiguous: false,
         });
+    }
+
+    fn refuse(&mut self, rule: &Rule, names: &[Ambiguous]) {
+        self.failed.extend(names.iter().map(|name| Failed {
+            rule: rule.index,
+            error: format!("to: {name}"),
+            ambiguous: true,
+        }));
     }
 }
 

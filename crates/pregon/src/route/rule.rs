@@ -12,11 +12,13 @@ use pregon_capture::query::{NamedSql, SqlError};
 use smallvec::SmallVec;
 
 use super::expr::{Expr, ExprError, Kind};
+use super::naming::{Ambiguous, Naming, NamingError};
 use super::numbers;
 use super::object::{object, overlay};
 use super::outcome::{Hits, Routed};
 use super::scope::Scope;
 use super::seal::Seals;
+use super::target::Target;
 use super::template::{Pattern, Template, TemplateError};
 use crate::config::{self, Config};
 use crate::event::{Data, Event, EventId, Op, Publication, Sealed};
@@ -36,6 +38,8 @@ pub enum RuleError {
     Expr(#[from] ExprError),
     #[error("{0}")]
     Sql(#[from] SqlError),
+    #[error("{0}")]
+    Naming(#[from] NamingError),
 }
 
 /// Why an event that a rule matched reached nobody.
@@ -47,51 +51,14 @@ pub enum Nobody {
     NoName,
     #[error("no {part}: the row has no column `{name}`")]
     NoColumn { part: &'static str, name: String },
+    #[error("no channel: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Ambiguous(Vec<Ambiguous>),
 }
 
 impl Nobody {
     /// Whether the rule is wrong, and not only this row empty.
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::NoColumn { .. })
-    }
-}
-
-/// A text that is rendered per event, or fixed.
-#[derive(Debug, Clone)]
-enum Target {
-    Fixed(Arc<str>),
-    Rendered(Template),
-}
-
-impl Target {
-    fn parse(text: &str) -> Result<Self, TemplateError> {
-        let template = Template::parse(text)?;
-        Ok(match template.constant() {
-            Some(fixed) => Self::Fixed(fixed.into()),
-            None => Self::Rendered(template),
-        })
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Fixed(text) => text.to_string(),
-            Self::Rendered(template) => template.source().to_owned(),
-        }
-    }
-
-    fn render(&self, scope: &Scope<'_>) -> Option<Arc<str>> {
-        match self {
-            Self::Fixed(text) => Some(text.clone()),
-            Self::Rendered(template) => template.render(&|name| scope.text(name)).map(Arc::from),
-        }
-    }
-
-    /// A name that the row has not.
-    fn unknown(&self, scope: &Scope<'_>) -> Option<&str> {
-        match self {
-            Self::Fixed(_) => None,
-            Self::Rendered(template) => template.names().find(|name| !scope.has(name)),
-        }
     }
 }
 
@@ -153,6 +120,7 @@ impl Rule {
     fn build(
         index: usize,
         route: &config::Route,
+        naming: &Naming,
         seals: Arc<Seals>,
         longest_name: usize,
     ) -> Result<Self, RuleError> {
@@ -179,14 +147,14 @@ impl Rule {
             to: route
                 .to
                 .iter()
-                .map(|text| Target::parse(text))
+                .map(|text| Target::channel(text, naming))
                 .collect::<Result<_, _>>()?,
             patterns: route
                 .to
                 .iter()
                 .map(|text| Ok(Template::parse(text)?.pattern()))
                 .collect::<Result<_, TemplateError>>()?,
-            event: route.event.as_deref().map(Target::parse).transpose()?,
+            event: route.event.as_deref().map(Target::event).transpose()?,
             payload: match (&route.payload, &route.fields) {
                 (Some(parts), _) => built(parts)?,
                 (None, Some(fields)) => {
@@ -208,7 +176,7 @@ impl Rule {
         Ok(Self {
             index: None,
             when: None,
-            to: vec![Target::parse(&name)?],
+            to: vec![Target::event(&name)?],
             patterns: vec![Template::parse(&name)?.pattern()],
             event: None,
             payload: Payload::Whole,
@@ -258,11 +226,9 @@ impl Rule {
 
     /// Addresses an event that matched.
     pub fn publication(&self, scope: &Scope<'_>, event: &Event) -> Result<Made, Nobody> {
-        let mut channels: SmallVec<[Arc<str>; 2]> = SmallVec::new();
-        for channel in self.to.iter().filter_map(|target| target.render(scope)) {
-            if channel.len() <= self.longest_name && !channels.contains(&channel) {
-                channels.push(channel);
-            }
+        let (channels, ambiguous) = self.channels(scope);
+        if channels.is_empty() && !ambiguous.is_empty() {
+            return Err(Nobody::Ambiguous(ambiguous));
         }
         if channels.is_empty() {
             let unknown = self.to.iter().find_map(|target| target.unknown(scope));
@@ -271,6 +237,8 @@ impl Rule {
         let name = match &self.event {
             Some(target) => target
                 .render(scope)
+                .ok()
+                .flatten()
                 .ok_or_else(|| self.nobody(event, "event name", target.unknown(scope), Nobody::NoName))?,
             None => event.name.clone().unwrap_or_else(|| event.op.as_str().into()),
         };
@@ -286,7 +254,26 @@ impl Rule {
             at: event.at,
             ..Publication::new(channels, name, data)
         };
-        Ok(Made { publication, missing })
+        Ok(Made {
+            publication,
+            missing,
+            ambiguous,
+        })
+    }
+
+    /// The channels that the rule names, and the names that somebody would take apart wrongly.
+    fn channels(&self, scope: &Scope<'_>) -> (SmallVec<[Arc<str>; 2]>, Vec<Ambiguous>) {
+        let (mut channels, mut ambiguous) = (SmallVec::new(), Vec::new());
+        for target in &self.to {
+            match target.render(scope) {
+                Ok(Some(channel)) if channel.len() <= self.longest_name && !channels.contains(&channel) => {
+                    channels.push(channel);
+                }
+                Ok(_) => {}
+                Err(name) => ambiguous.push(name),
+            }
+        }
+        (channels, ambiguous)
     }
 
     /// Why the rule reaches nobody with an event. A deleted row may be no more than its key, messages are of any form, and a query
@@ -372,11 +359,14 @@ fn plain_field(expr: &Expr) -> Option<(&str, &str)> {
     }
 }
 
-/// A publication, and why values of its payload could not be had (they are null).
+/// What a rule made of an event.
 #[derive(Debug, Clone)]
 pub struct Made {
     pub publication: Publication,
+    /// Why values of its payload could not be had: they are null.
     pub missing: Vec<String>,
+    /// Channels that it does not go to.
+    pub ambiguous: Vec<Ambiguous>,
 }
 
 /// One value of a built payload. A plain path is copied as the database wrote it, so that 10.50 stays 10.50.
@@ -411,9 +401,10 @@ impl Router {
     pub fn build(config: &Config) -> Result<Self, RuleError> {
         let longest_name = config.limits.channel_name;
         let seals = Seals::build(config)?;
+        let naming = Naming::build(config)?;
         let mut sources: HashMap<Arc<str>, Vec<Arc<Rule>>> = HashMap::new();
         for (index, route) in config.route.iter().enumerate() {
-            let rule = Arc::new(Rule::build(index, route, seals.clone(), longest_name)?);
+            let rule = Arc::new(Rule::build(index, route, &naming, seals.clone(), longest_name)?);
             for source in route.from.iter() {
                 sources
                     .entry(source.as_str().into())

@@ -5,8 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+/// Where values lie in a name, in bytes.
+pub type Spans = SmallVec<[Range<usize>; 4]>;
 
 /// Why a text is no template or pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,13 +96,47 @@ impl Template {
         self.render(&|_| None)
     }
 
+    /// Whether it is one hole and nothing else.
+    pub fn is_lone(&self) -> bool {
+        matches!(&*self.parts, [Part::Hole(_)])
+    }
+
+    /// Fails where two holes touch.
+    pub fn separated(&self) -> Result<(), TemplateError> {
+        for pair in self.parts.windows(2) {
+            if let [Part::Hole(a), Part::Hole(b)] = pair {
+                return Err(TemplateError::Touching(a.to_string(), b.to_string()));
+            }
+        }
+        Ok(())
+    }
+
     /// Fills the holes; `None` when a value is missing or empty.
     pub fn render<'v>(&self, value: &dyn Fn(&str) -> Option<Cow<'v, str>>) -> Option<String> {
+        self.fill(value, &mut |_| {})
+    }
+
+    /// As [`Template::render`], with the places of the values.
+    pub fn render_spans<'v>(&self, value: &dyn Fn(&str) -> Option<Cow<'v, str>>) -> Option<(String, Spans)> {
+        let mut spans = Spans::new();
+        let name = self.fill(value, &mut |span| spans.push(span))?;
+        Some((name, spans))
+    }
+
+    fn fill<'v>(
+        &self,
+        value: &dyn Fn(&str) -> Option<Cow<'v, str>>,
+        filled: &mut dyn FnMut(Range<usize>),
+    ) -> Option<String> {
         let mut out = String::with_capacity(self.source.len() + 16);
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Hole(name) => out.push_str(&value(name).filter(|value| !value.is_empty())?),
+                Part::Hole(name) => {
+                    let start = out.len();
+                    out.push_str(&value(name).filter(|value| !value.is_empty())?);
+                    filled(start..out.len());
+                }
             }
         }
         Some(out)
@@ -170,11 +209,7 @@ impl Pattern {
     /// Reads the name of a `[[channel]]`: like a template, but captures are told apart by the text between them.
     pub fn parse(source: &str) -> Result<Self, TemplateError> {
         let template = Template::parse(source)?;
-        for pair in template.parts.windows(2) {
-            if let [Part::Hole(a), Part::Hole(b)] = pair {
-                return Err(TemplateError::Touching(a.to_string(), b.to_string()));
-            }
-        }
+        template.separated()?;
         let names: Vec<&str> = template.names().collect();
         for (index, name) in names.iter().enumerate() {
             if names.iter().skip(index + 1).any(|other| other == name) {
@@ -195,16 +230,48 @@ impl Pattern {
     /// The captured values if the whole channel name fits.
     pub fn matches<'p, 'c>(&'p self, channel: &'c str) -> Option<Vec<(&'p str, &'c str)>> {
         let mut captured = Vec::new();
-        self.walk(channel, &mut |name, value| captured.push((name, value)))
+        self.walk(channel, &mut |name, value, _| captured.push((name, value)))
             .then_some(captured)
+    }
+
+    /// Where the captures lie if the whole channel name fits.
+    pub fn spans(&self, channel: &str) -> Option<Spans> {
+        let mut spans = Spans::new();
+        self.walk(channel, &mut |_, value, start| {
+            spans.push(start..start + value.len())
+        })
+        .then_some(spans)
+    }
+
+    /// Whether both have the same texts around their captures, whatever these are called.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let alike = |(a, b): (&Piece, &Piece)| a.name.is_some() == b.name.is_some() && a.text == b.text;
+        self.pieces.len() == other.pieces.len() && self.pieces.iter().zip(&other.pieces).all(alike)
+    }
+
+    /// Whether a name can begin and end as both say. If not, no name fits both.
+    pub fn may_meet(&self, other: &Self) -> bool {
+        let ((begin, end), (other_begin, other_end)) = (self.ends(), other.ends());
+        let begins = begin.starts_with(other_begin) || other_begin.starts_with(begin);
+        begins && (end.ends_with(other_end) || other_end.ends_with(end))
     }
 
     /// Whether the whole channel name fits; captures nothing.
     pub fn is_match(&self, channel: &str) -> bool {
-        self.walk(channel, &mut |_, _| {})
+        self.walk(channel, &mut |_, _, _| {})
     }
 
-    fn walk<'p, 'c>(&'p self, channel: &'c str, found: &mut dyn FnMut(&'p str, &'c str)) -> bool {
+    /// The texts at both ends; empty where a capture stands.
+    fn ends(&self) -> (&str, &str) {
+        fn text(piece: Option<&Piece>) -> &str {
+            piece
+                .filter(|piece| piece.name.is_none())
+                .map_or("", |piece| &*piece.text)
+        }
+        (text(self.pieces.first()), text(self.pieces.last()))
+    }
+
+    fn walk<'p, 'c>(&'p self, channel: &'c str, found: &mut dyn FnMut(&'p str, &'c str, usize)) -> bool {
         let mut rest = channel;
         let mut pieces = self.pieces.iter().peekable();
         while let Some(piece) = pieces.next() {
@@ -222,7 +289,7 @@ impl Pattern {
             let Some((value, after)) = end.and_then(|end| rest.split_at_checked(end)) else {
                 return false;
             };
-            found(name, value);
+            found(name, value, channel.len() - rest.len());
             rest = after;
         }
         rest.is_empty()

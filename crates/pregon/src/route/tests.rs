@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -272,8 +273,8 @@ fn claims(json: &str) -> Claims {
 fn claims_join_and_are_let_in_where_they_joined() {
     let rights = Rights::build(&config(ROOMS)).unwrap();
     let ana = claims(r#"{"sub":123,"role":null,"rooms":[4,"5"]}"#);
-    assert_eq!(rights.join(&ana), ["user_123"]);
-    assert_eq!(rights.join(&Claims::default()), ["lobby"]);
+    assert_eq!(rights.join(&ana).channels, [Arc::from("user_123")]);
+    assert_eq!(rights.join(&Claims::default()).channels, [Arc::from("lobby")]);
     assert_eq!(rights.subscribe(&ana, "user_123"), Decision::Allow);
     for no in ["user_12", "user_", "role_", "other", ""] {
         assert!(matches!(rights.subscribe(&ana, no), Decision::Deny(_)), "{no}");

@@ -11,6 +11,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::limits::seldom::Seldom;
+use crate::route::naming::Ambiguous;
+
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
@@ -114,6 +117,8 @@ pub(super) struct Metrics {
     pub(super) commits: Counter,
     pub(super) unreadable: Counter,
     pub(super) queued: Gauge,
+    ambiguous: Counter,
+    seldom: Seldom,
     sent: Family<SentLabel, Counter>,
 }
 
@@ -123,6 +128,13 @@ fn unreadable(registry: &mut Registry) -> Counter {
         "Values of deliveries that could not be read and are null in the items; whole in the delivery's body";
     registry.register("unreadable_values", help, unreadable.clone());
     unreadable
+}
+
+fn ambiguous(registry: &mut Registry) -> Counter {
+    let ambiguous = Counter::default();
+    let help = "Channels of rules that heard nothing, because a value would have made a name that is taken apart wrongly";
+    registry.register("ambiguous", help, ambiguous.clone());
+    ambiguous
 }
 
 /// From 1 ms to a minute: an answer should take less than 250 ms, a repeated attempt takes seconds.
@@ -139,6 +151,7 @@ impl Metrics {
         let items = Family::<OutcomeLabel, Counter>::default();
         let age = Histogram::new(SECONDS);
         let (waiting, dead, commits) = (Gauge::default(), Gauge::default(), Counter::default());
+        let ambiguous = ambiguous(&mut registry);
         let (queued, sent) = (Gauge::<i64>::default(), Family::<SentLabel, Counter>::default());
         registry.register(
             "queued",
@@ -188,6 +201,8 @@ impl Metrics {
             commits,
             unreadable,
             queued,
+            ambiguous,
+            seldom: Seldom::default(),
             sent,
         })
     }
@@ -202,6 +217,14 @@ impl Metrics {
     /// Counts something that was to be sent.
     pub(super) fn sent(&self, kind: &'static str, result: &'static str) {
         self.sent.get_or_create(&SentLabel { kind, result }).inc();
+    }
+
+    /// Counts a name that a rule may not use, and says so now and then.
+    pub(super) fn ambiguous(&self, rule: usize, name: &Ambiguous) {
+        self.ambiguous.inc();
+        if let Some(times) = self.seldom.due() {
+            tracing::warn!(rule = format!("router.rule[{rule}]"), error = %name, times, "a rule does not publish on a channel");
+        }
     }
 
     /// Counts an item and says so, one line each.

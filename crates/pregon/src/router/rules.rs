@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::metrics::Metrics;
 use super::whatsapp::{Item, Message, Sender};
 use crate::config::{self, RouterRule};
 use crate::event::Event;
 use crate::route::expr::{Expr, Kind};
+use crate::route::naming::{Ambiguous, Naming, RowName};
 use crate::route::scope::Scope;
 use crate::route::template::Template;
 
@@ -23,6 +25,7 @@ const LONGEST_WITH_BUTTONS: usize = 1024;
 /// All rules of a router.
 pub(super) struct Rules {
     rules: Vec<Rule>,
+    metrics: Arc<Metrics>,
     zone: String,
     /// Seconds ahead of UTC.
     offset: AtomicI64,
@@ -34,13 +37,19 @@ struct Rule {
     fixed: Map<String, Value>,
     reply: Option<Template>,
     buttons: Vec<Value>,
-    publish: Vec<Template>,
+    publish: Vec<RowName>,
 }
 
 impl Rules {
-    pub(super) fn build(section: &config::Router) -> anyhow::Result<Self> {
+    pub(super) fn build(
+        section: &config::Router,
+        naming: &Naming,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let rules = section.rule.iter().map(|rule| Rule::build(rule, naming));
         Ok(Self {
-            rules: section.rule.iter().map(Rule::build).collect::<Result<_, _>>()?,
+            rules: rules.collect::<Result<_, _>>()?,
+            metrics,
             zone: section.timezone.clone(),
             offset: AtomicI64::new(0),
         })
@@ -77,7 +86,8 @@ impl Rules {
         numbered
             .filter_map(|(number, rule)| {
                 let key = format!("{}/{}/{number}", message.numero, message.wamid);
-                rule.says(message, &scope, key)
+                let refused = |name: &Ambiguous| self.metrics.ambiguous(number, name);
+                rule.says(message, &scope, key, &refused)
             })
             .collect()
     }
@@ -113,7 +123,7 @@ fn seen(message: &Message, local: i64) -> Value {
 }
 
 impl Rule {
-    fn build(rule: &RouterRule) -> anyhow::Result<Self> {
+    fn build(rule: &RouterRule, naming: &Naming) -> anyhow::Result<Self> {
         let mut fixed = Map::new();
         let mut set = |key: &str, value: Value, given: bool| {
             if given {
@@ -146,13 +156,19 @@ impl Rule {
             publish: rule
                 .publish
                 .iter()
-                .map(|text| Template::parse(text))
+                .map(|text| Template::parse(text).map(|template| naming.rows(template)))
                 .collect::<Result<_, _>>()?,
         })
     }
 
     /// What the rule wants, if it matches. A condition that cannot be evaluated is a "no".
-    fn says(&self, message: &Message, scope: &Scope<'_>, key: String) -> Option<Value> {
+    fn says(
+        &self,
+        message: &Message,
+        scope: &Scope<'_>,
+        key: String,
+        refused: &dyn Fn(&Ambiguous),
+    ) -> Option<Value> {
         let matches = self
             .when
             .as_ref()
@@ -164,7 +180,10 @@ impl Rule {
         let channels: Vec<String> = self
             .publish
             .iter()
-            .filter_map(|channel| channel.render(&|name| scope.text(name)))
+            .filter_map(|channel| {
+                let name = channel.render(&|name| scope.text(name));
+                name.inspect_err(refused).ok().flatten()
+            })
             .filter(|channel| crate::session::command::check_name(channel).is_ok())
             .collect();
         if !channels.is_empty() {
@@ -229,7 +248,8 @@ mod tests {
             "contacts": [{"wa_id": "111", "profile": {"name": "Ana"}}], "messages": [message]}}]}]});
         let mut items = whatsapp::read(delivery.to_string().as_bytes(), 0).items;
         // Thursday, 10:05.
-        Rules::build(&section).unwrap().judge(&mut items, 36_300);
+        let rules = Rules::build(&section, &Naming::default(), Metrics::new()).unwrap();
+        rules.judge(&mut items, 36_300);
         match items.remove(0) {
             Item::Message(message) => message.reglas,
             other => panic!("{other:?}"),

@@ -29,6 +29,7 @@ use super::worker::Worker;
 use super::{database, door};
 use crate::config::{self, Config, QueueKind};
 use crate::limits::bodies::Bodies;
+use crate::route::naming::Naming;
 use crate::source::webhook::signature::Signers;
 
 /// Between attempts to reach the database at the start.
@@ -76,7 +77,11 @@ impl Running {
         let keeper = keeper(&config, &section)?;
         let mut inbox_task = JoinSet::new();
         let mode = Arc::new(Mode::new(&section, Arc::clone(&metrics)));
-        let rules = Arc::new(Rules::build(&section)?);
+        let rules = Arc::new(Rules::build(
+            &section,
+            &Naming::build(&config)?,
+            Arc::clone(&metrics),
+        )?);
         inbox_task.spawn(inbox::run(
             queue,
             keeper,

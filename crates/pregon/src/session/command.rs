@@ -19,7 +19,8 @@ use crate::hub::Limits;
 use crate::hub::channels::Channels;
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
-use crate::route::grant::{Decision, Rights, SqlQuestion};
+use crate::route::grant::{ByClaims, Decision, Rights, SqlQuestion};
+use crate::route::naming::Ambiguous;
 use crate::route::rule::CLIENTS;
 
 /// Longest channel and event name, bytes. Names live in indexes and in every frame.
@@ -100,6 +101,11 @@ pub enum Effect {
     Refused {
         asked: Asked,
         channel: Arc<str>,
+    },
+    /// A name stands for channels of which some are not rendered for these claims.
+    Ambiguous {
+        asked: Asked,
+        names: Vec<Ambiguous>,
     },
     /// New claims: checked again and welcomed.
     Authenticate {
@@ -270,7 +276,7 @@ pub fn handle(
         }
         Command::Unsubscribe { channel } => Effect::Leave {
             asked,
-            channels: env.rights.resolve(&session.claims, &channel),
+            channels: env.rights.resolve(&session.claims, &channel).channels,
         },
         Command::Publish { channel, event, data } => {
             let data = Data::args(Bytes::copy_from_slice(data.as_bytes()), 1, attachments);
@@ -303,7 +309,11 @@ fn begin_subscribe(
 }
 
 pub(super) fn subscribe(session: &Session, asked: Asked, channel: &str, from: From, env: &Env<'_>) -> Effect {
-    let channels = env.rights.resolve(&session.claims, channel);
+    let ByClaims { channels, ambiguous } = env.rights.resolve(&session.claims, channel);
+    if !ambiguous.is_empty() {
+        let names = ambiguous;
+        return Effect::Ambiguous { asked, names };
+    }
     // What it follows already takes no further place: at the limit a client may still ask for what it missed.
     let follows = |name: &Arc<str>| {
         let known = env.channels.find(name);

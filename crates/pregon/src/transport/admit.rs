@@ -20,17 +20,17 @@ use crate::hub::{App, Codec, Variant};
 use crate::log::Since;
 use crate::log::position::BadPosition;
 use crate::metrics::{Metrics, Reason};
-use crate::route::grant::{Rights, render_all};
+use crate::route::grant::{ByClaims, Rights};
+use crate::route::naming::Ambiguous;
 use crate::route::template::Template;
 use crate::session::command::check_name;
 use crate::session::replay::From;
 
 /// A path that is bound to channels.
 pub struct Endpoint {
-    channels: Vec<Template>,
     needs_token: bool,
-    /// The channel of a room, where clients may join some.
-    rooms: Option<Arc<Rooms>>,
+    /// What it grants, as its connections keep it.
+    rooms: Arc<Rooms>,
 }
 
 /// What admission looks at; built once.
@@ -81,7 +81,7 @@ pub struct Admitted {
     pub engine: Option<(App, Result<Claims, String>)>,
     /// The session that a WebSocket wants to take over.
     pub probe: Option<Sid>,
-    /// The channel of a room, and the rooms that the request asks for.
+    /// What a bare endpoint grants, and the rooms that the request asks for.
     pub rooms: Option<Arc<Rooms>>,
     pub joins: Vec<String>,
 }
@@ -141,7 +141,7 @@ impl Door {
     pub fn endpoints(config: &Config) -> anyhow::Result<hashbrown::HashMap<String, Endpoint>> {
         let mut endpoints = hashbrown::HashMap::new();
         for endpoint in &config.endpoint {
-            let channels = endpoint
+            let own = endpoint
                 .channels
                 .iter()
                 .map(|text| Template::parse(text))
@@ -150,19 +150,9 @@ impl Door {
                 Some(rule) => rule == config::TokenRule::Required,
                 None => config.auth.required(),
             };
-            let rooms = endpoint.rooms.as_deref().map(Template::parse).transpose()?;
-            let rooms = rooms.map(|channel| Rooms {
-                channel,
-                own: Vec::clone(&channels),
-            });
-            endpoints.insert(
-                endpoint.path.clone(),
-                Endpoint {
-                    channels,
-                    needs_token,
-                    rooms: rooms.map(Arc::new),
-                },
-            );
+            let channel = endpoint.rooms.as_deref().map(Template::parse).transpose()?;
+            let rooms = Arc::new(Rooms { channel, own });
+            endpoints.insert(endpoint.path.clone(), Endpoint { needs_token, rooms });
         }
         Ok(endpoints)
     }
@@ -240,11 +230,13 @@ impl Door {
         };
         let mut admitted = Self::websocket(head, Codec::Bare)?;
         admitted.claims = self.claims(head, endpoint.needs_token).await?.unwrap_or_default();
-        admitted.channels = names(render_all(&endpoint.channels, &admitted.claims));
-        admitted.rooms.clone_from(&endpoint.rooms);
-        if endpoint.rooms.is_some() {
+        let (rooms, rights) = (&endpoint.rooms, self.rights.load_full());
+        admitted.channels = self.whole(rights.name(&rooms.own, &admitted.claims))?;
+        admitted.by = Some(rights);
+        admitted.rooms = Some(Arc::clone(rooms));
+        if rooms.channel.is_some() {
             admitted.joins = asked_rooms(head);
-        } else if admitted.channels.is_empty() && !endpoint.channels.is_empty() {
+        } else if admitted.channels.is_empty() && !rooms.own.is_empty() {
             self.metrics.dropped(Reason::Forbidden);
             return Err(Refused::new(
                 StatusCode::FORBIDDEN,
@@ -281,13 +273,16 @@ impl Door {
             }
         };
         let claims = self.claims(head, self.auth.required()).await?.unwrap_or_default();
-        let asked = names(head.query_all("channel"));
+        let asked = names(head.query_all("channel").into_iter().map(Arc::from).collect());
         let rights = self.rights.load_full();
         let channels = if asked.is_empty() {
-            names(rights.join(&claims))
+            self.whole(rights.join(&claims))?
         } else {
-            let resolved = asked.iter().flat_map(|name| rights.resolve(&claims, name));
-            names(resolved.map(|name| name.to_string()).collect())
+            let mut channels = Vec::new();
+            for name in &asked {
+                channels.extend(self.whole(rights.resolve(&claims, name))?);
+            }
+            names(channels)
         };
         let checked = if asked.is_empty() { &channels } else { &asked };
         self.check_channels(&rights, &claims, checked).await?;
@@ -345,6 +340,19 @@ impl Door {
         self.metrics.dropped(Reason::Forbidden);
         let message = format!("forbidden: the rights of channel {channel} do not include you");
         let body = serde_json::json!({ "error": "forbidden", "message": message, "channel": channel });
+        Err(Refused {
+            body: Some(body.to_string().into()),
+            ..Refused::new(StatusCode::FORBIDDEN, message)
+        })
+    }
+
+    /// The channels that claims name, if they may use every one of these names: what is asked for here has no words for one of several.
+    pub fn whole(&self, named: ByClaims) -> Result<Vec<Arc<str>>, Refused> {
+        let Some(message) = named.ambiguous.first().map(Ambiguous::refusal) else {
+            return Ok(named.channels);
+        };
+        self.desk.ambiguous(&named.ambiguous);
+        let body = serde_json::json!({ "error": "forbidden", "message": message });
         Err(Refused {
             body: Some(body.to_string().into()),
             ..Refused::new(StatusCode::FORBIDDEN, message)
@@ -433,11 +441,12 @@ fn asked_rooms(head: &Head) -> Vec<String> {
         .collect()
 }
 
-fn names(names: Vec<String>) -> Vec<Arc<str>> {
+/// Each name once.
+fn names(names: Vec<Arc<str>>) -> Vec<Arc<str>> {
     let mut channels: Vec<Arc<str>> = Vec::with_capacity(names.len());
     for name in names {
-        if !channels.iter().any(|known| **known == *name) {
-            channels.push(Arc::from(name));
+        if !channels.contains(&name) {
+            channels.push(name);
         }
     }
     channels

@@ -24,10 +24,10 @@ use crate::support::binary;
 
 /// How a command ended.
 #[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
@@ -59,7 +59,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-fn run(arguments: &[&str], env: &[(&str, &str)]) -> Ran {
+pub(crate) fn run(arguments: &[&str], env: &[(&str, &str)]) -> Ran {
     finish(command(arguments).envs(env.iter().copied()).output().unwrap())
 }
 
@@ -85,7 +85,7 @@ fn finish(output: std::process::Output) -> Ran {
 }
 
 /// A configuration file of its own.
-fn file(text: &str) -> PathBuf {
+pub(crate) fn file(text: &str) -> PathBuf {
     let path = process::scratch("config", None).unwrap().join("pregon.toml");
     std::fs::write(&path, text).unwrap();
     path

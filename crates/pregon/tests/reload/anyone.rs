@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{SOON, connect, publish, token};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Full,
     Bare,
     Sse,
@@ -15,7 +15,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] = [Self::Full, Self::Bare, Self::Sse, Self::SocketIo, Self::Polling];
+    pub(crate) const ALL: [Self; 5] = [Self::Full, Self::Bare, Self::Sse, Self::SocketIo, Self::Polling];
 }
 
 #[allow(clippy::large_enum_variant)] // A handful of them lives in a test.
@@ -27,7 +27,7 @@ enum Link {
 }
 
 /// See the module.
-pub(super) struct Anyone {
+pub(crate) struct Anyone {
     kind: Kind,
     sub: String,
     link: Link,
@@ -39,7 +39,7 @@ pub(super) struct Anyone {
 }
 
 impl Anyone {
-    pub(super) async fn open(node: &Node, kind: Kind, sub: &str) -> Self {
+    pub(crate) async fn open(node: &Node, kind: Kind, sub: &str) -> Self {
         let token = token(&json!({"sub": sub}));
         let link = match kind {
             Kind::Full => {
@@ -82,21 +82,21 @@ impl Anyone {
         anyone
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.link, Link::Closed)
     }
 
     /// Asks for a channel; whether it was granted.
-    pub(super) async fn follow(&mut self, node: &Node, channel: &str) -> bool {
+    pub(crate) async fn follow(&mut self, node: &Node, channel: &str) -> bool {
         self.begin_follow(node, channel).await;
         self.followed(channel).await
     }
 
-    pub(super) async fn begin_follow(&mut self, node: &Node, channel: &str) {
+    pub(crate) async fn begin_follow(&mut self, node: &Node, channel: &str) {
         match self.kind {
             Kind::Full => {
                 let command = json!({"type": "subscribe", "id": 1, "channel": channel});
@@ -133,14 +133,14 @@ impl Anyone {
     }
 
     /// Sends a fresh token, and waits until it has taken effect.
-    pub(super) async fn refresh(&mut self, token: &str) {
+    pub(crate) async fn refresh(&mut self, token: &str) {
         let auth = json!({"type": "auth", "id": 1, "token": token});
         self.say(&auth.to_string()).await;
         assert!(self.followed("").await);
     }
 
     /// The answer to the last request for a channel.
-    pub(super) async fn followed(&mut self, channel: &str) -> bool {
+    pub(crate) async fn followed(&mut self, channel: &str) -> bool {
         match self.kind {
             Kind::Full => {
                 let Link::Socket(client) = &mut self.link else {
@@ -179,7 +179,7 @@ impl Anyone {
     }
 
     /// What was published on its channels since it was asked last.
-    pub(super) async fn heard(&mut self, node: &Node) -> Vec<Value> {
+    pub(crate) async fn heard(&mut self, node: &Node) -> Vec<Value> {
         self.barriers += 1;
         let barrier = json!(format!("barrier-{}-{:p}", self.barriers, self));
         publish(node, "barrier", "x", barrier.clone()).await;

@@ -1,7 +1,8 @@
 //! Rights that change while sessions live: by a reload, by a fresh token, by rows that come and go; on every transport.
 
-mod anyone;
+pub(crate) mod anyone;
 mod model;
+mod twins;
 
 use pregon_testkit::{Database, Node, WsClient, http, postgres};
 use serde_json::{Value, json};

@@ -300,6 +300,34 @@ async fn a_webhook_is_signed_and_channels_hear_of_the_message() {
     becomes(&database, "SELECT count(*) FROM pregon_router.outgoing", "0").await;
 }
 
+/// What a contact writes is a part of a name: it must not become another tenant's.
+#[tokio::test]
+async fn a_name_that_a_section_takes_apart_elsewhere_hears_nothing() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let section = "[[channel]]\nname = \"t_{t}_{n}\"\nsubscribe = \"channel.t == claims.sub\"\n";
+    let rule = "[[router.rule]]\npublish = \"t_{texto}_{numero}\"";
+    let router = with_rules(
+        &database,
+        &format!("[postgres]\napply = \"auto\"\n{section}{rule}"),
+        "http://127.0.0.1:1",
+    )
+    .await;
+    let config = format!("[postgres]\n[auth]\nsecret = \"una-clave-solo-para-las-pruebas\"\n{section}");
+    let gateway = crate::support::node_on(&database, &config).await;
+    let mut client = crate::support::connect(&gateway, &json!({"sub": "a"})).await;
+    client.subscribe("t_a_b_109").await.unwrap();
+    client.subscribe("t_a_109").await.unwrap();
+    deliver(&router, &text("111", "wamid.1", "a_b")).await;
+    deliver(&router, &text("111", "wamid.2", "a")).await;
+    let event = client.next_of_type("event", crate::support::SOON).await.unwrap();
+    assert_eq!(event["data"]["wamid"], "wamid.2", "{event}");
+    crate::support::metric(&router, "pregon_router_ambiguous_total", |n| n == 1.0)
+        .await
+        .unwrap();
+    let log = router.log();
+    assert!(log.contains("router.rule[0]") && !log.contains("t_a_b"), "{log}");
+}
+
 #[tokio::test]
 async fn a_peak_turns_the_router_to_its_queue_and_nothing_is_done_twice() {
     let database = Database::create(postgres::shared().await).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::super::tree::Tree;
 use super::super::{Auth, Channel, Config, Endpoint, TokenRule};
-use super::{is_own_path, is_path};
+use super::{is_own_path, is_path, naming};
 use crate::auth::{SetupError, Verifier};
 use crate::route::expr::{Expr, Kind};
 use crate::route::template::{Pattern, Template};
@@ -111,6 +111,9 @@ fn claims_template(text: &str, key: &str, tree: &mut Tree) -> Option<Template> {
                     "use a claim, for example `{sub}`",
                 );
                 return None;
+            }
+            if let Err(error) = template.separated() {
+                tree.report(key, Some(text.into()), error.to_string(), "");
             }
             Some(template)
         }
@@ -264,6 +267,7 @@ pub(super) fn channels(config: &Config, tree: &mut Tree) {
                 );
             }
         }
+        naming::followed(channel, &at, written, tree);
         if let Some(sql) = &channel.allow_sql {
             allow_sql(config, sql, captures.as_deref(), &format!("{at}.allow_sql"), tree);
         }

@@ -4,6 +4,7 @@
 
 mod access;
 mod data;
+mod naming;
 mod redis;
 mod decrypt;
 mod socketio;
@@ -30,6 +31,7 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     redis::redis(config, tree);
     webhook::webhooks(config, tree);
     data::routes(config, tree);
+    naming::routes(config, tree);
     decrypt::sections(config, tree);
     socketio::socketio(config, tree);
     router::router(config, tree);

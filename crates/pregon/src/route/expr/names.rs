@@ -29,6 +29,26 @@ impl Expr {
     }
 }
 
+impl Expr {
+    /// The captures of the channel's name that it looks at; `None` if it may look at all of them.
+    pub fn captures(&self) -> Option<Vec<String>> {
+        let mut captures = Some(Vec::new());
+        look(&self.tree, &mut captures);
+        captures
+    }
+}
+
+fn look(node: &IdedExpr, captures: &mut Option<Vec<String>>) {
+    match field_of(node, &["channel"]) {
+        Some((capture, _)) => captures
+            .iter_mut()
+            .for_each(|captures| captures.push(capture.clone())),
+        // A variable that a macro binds may have this name too: then it is taken for the channel, which costs nothing but caution.
+        None if matches!(&node.expr, Node::Ident(name) if name == "channel") => *captures = None,
+        None => parts(node, &mut |part| look(part, captures)),
+    }
+}
+
 fn collect(node: &IdedExpr, named: &mut Named) {
     if let Some((column, is_asked)) = column(node) {
         let list = if is_asked {
@@ -51,7 +71,13 @@ fn collect(node: &IdedExpr, named: &mut Named) {
 
 /// `row.x`, `row["x"]` or `has(row.x)`, of the old row too.
 fn column(node: &IdedExpr) -> Option<(String, bool)> {
-    let is_row = |node: &IdedExpr| matches!(&node.expr, Node::Ident(name) if name == "row" || name == "old");
+    field_of(node, &["row", "old"])
+}
+
+/// A field of one of these variables, and whether it is only asked for.
+fn field_of(node: &IdedExpr, variables: &[&str]) -> Option<(String, bool)> {
+    let is_row =
+        |node: &IdedExpr| matches!(&node.expr, Node::Ident(name) if variables.contains(&name.as_str()));
     match &node.expr {
         Node::Select(select) if is_row(&select.operand) => Some((select.field.clone(), select.test)),
         Node::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
@@ -123,6 +149,19 @@ mod tests {
         assert_eq!(named.columns, ["a", "b", "c d", "e", "g"]);
         assert!(named.variables.contains(&"op".to_owned()));
         assert!(!named.variables.contains(&"row".to_owned()));
+    }
+
+    #[test]
+    fn captures_are_named_or_may_be_any() {
+        let captures = |text: &str| Expr::compile(text, Kind::Client).unwrap().captures();
+        let named = captures("channel.t == claims.sub && (channel['id'] in claims.ids || has(channel.x))");
+        assert_eq!(named.unwrap(), ["t", "id", "x"]);
+        assert_eq!(captures("claims.channel == 'channel'").unwrap(), [""; 0]);
+        assert_eq!(captures("channel[claims.part] == claims.sub"), None);
+        assert_eq!(
+            captures("channel.exists(name, channel[name] == claims.sub)"),
+            None
+        );
     }
 
     #[test]
