@@ -99,7 +99,7 @@ async fn a_row_with_a_separator_in_its_tenant_reaches_no_other_tenant() {
         for anyone in &mut neighbours {
             assert_eq!(
                 anyone.heard(&node).await,
-                [own.clone()],
+                std::slice::from_ref(&own),
                 "{capture} {:?}",
                 anyone.kind()
             );

@@ -122,20 +122,21 @@ pub(super) struct Metrics {
     sent: Family<SentLabel, Counter>,
 }
 
-fn unreadable(registry: &mut Registry) -> Counter {
-    let unreadable = Counter::default();
-    let help =
-        "Values of deliveries that could not be read and are null in the items; whole in the delivery's body";
-    registry.register("unreadable_values", help, unreadable.clone());
-    unreadable
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
 }
 
-fn ambiguous(registry: &mut Registry) -> Counter {
-    let ambiguous = Counter::default();
-    let help = "Channels of rules that heard nothing, because a value would have made a name that is taken apart wrongly";
-    registry.register("ambiguous", help, ambiguous.clone());
-    ambiguous
-}
+/// What `unreadable_values` counts.
+const UNREADABLE: &str =
+    "Values of deliveries that could not be read and are null in the items; whole in the delivery's body";
+
+/// What `ambiguous` counts.
+const AMBIGUOUS: &str = "Channels of rules that heard nothing, because a value would have made a name that is taken apart wrongly";
+
+/// What `inbox_commits` counts.
+const COMMITS: &str = "Transactions that kept deliveries";
 
 /// From 1 ms to a minute: an answer should take less than 250 ms, a repeated attempt takes seconds.
 const SECONDS: [f64; 14] = [
@@ -145,13 +146,14 @@ const SECONDS: [f64; 14] = [
 impl Metrics {
     pub(super) fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pregon_router");
-        let unreadable = unreadable(&mut registry);
+        let unreadable = counter(&mut registry, "unreadable_values", UNREADABLE);
         let requests = Family::<AnswerLabel, Counter>::default();
         let answer = Histogram::new(SECONDS);
         let items = Family::<OutcomeLabel, Counter>::default();
         let age = Histogram::new(SECONDS);
-        let (waiting, dead, commits) = (Gauge::default(), Gauge::default(), Counter::default());
-        let ambiguous = ambiguous(&mut registry);
+        let (waiting, dead) = (Gauge::default(), Gauge::default());
+        let ambiguous = counter(&mut registry, "ambiguous", AMBIGUOUS);
+        let commits = counter(&mut registry, "inbox_commits", COMMITS);
         let (queued, sent) = (Gauge::<i64>::default(), Family::<SentLabel, Counter>::default());
         registry.register(
             "queued",
@@ -182,11 +184,6 @@ impl Metrics {
             "streamed",
             "Entries that wait in the queue in Redis",
             streamed.clone(),
-        );
-        registry.register(
-            "inbox_commits",
-            "Transactions that kept deliveries",
-            commits.clone(),
         );
         Arc::new(Self {
             registry,

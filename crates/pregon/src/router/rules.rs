@@ -44,12 +44,12 @@ impl Rules {
     pub(super) fn build(
         section: &config::Router,
         naming: &Naming,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let rules = section.rule.iter().map(|rule| Rule::build(rule, naming));
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
-            metrics,
+            metrics: Arc::clone(metrics),
             zone: section.timezone.clone(),
             offset: AtomicI64::new(0),
         })
@@ -248,7 +248,7 @@ mod tests {
             "contacts": [{"wa_id": "111", "profile": {"name": "Ana"}}], "messages": [message]}}]}]});
         let mut items = whatsapp::read(delivery.to_string().as_bytes(), 0).items;
         // Thursday, 10:05.
-        let rules = Rules::build(&section, &Naming::default(), Metrics::new()).unwrap();
+        let rules = Rules::build(&section, &Naming::default(), &Metrics::new()).unwrap();
         rules.judge(&mut items, 36_300);
         match items.remove(0) {
             Item::Message(message) => message.reglas,

@@ -77,11 +77,7 @@ impl Running {
         let keeper = keeper(&config, &section)?;
         let mut inbox_task = JoinSet::new();
         let mode = Arc::new(Mode::new(&section, Arc::clone(&metrics)));
-        let rules = Arc::new(Rules::build(
-            &section,
-            &Naming::build(&config)?,
-            Arc::clone(&metrics),
-        )?);
+        let rules = Arc::new(Rules::build(&section, &Naming::build(&config)?, &metrics)?);
         inbox_task.spawn(inbox::run(
             queue,
             keeper,
