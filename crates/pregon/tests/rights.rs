@@ -1,6 +1,6 @@
 //! Who may follow what: claims, templates, the database's word, cookies and origins.
 
-use pregon_testkit::{Database, Node, WsClient, postgres};
+use pregon_testkit::{Database, Node, SseClient, WsClient, postgres};
 use serde_json::{Value, json};
 
 use crate::support::{PLAIN, SOON, connect, metric, node, node_on, publish, refusal, token};
@@ -90,6 +90,116 @@ async fn a_cookie_counts_only_from_an_allowed_origin() {
         client.next_of_type("welcome", SOON).await.unwrap()["channels"],
         json!(["user_1"])
     );
+}
+
+/// `history = false` is about the past itself, whatever way somebody asks for it.
+#[tokio::test]
+async fn a_channel_without_history_gives_nothing_of_its_past_on_any_way() {
+    let config = format!(
+        "{}[socketio]\nrecovery = true\n[[channel]]\nname = \"user_{{id}}\"\nhistory = false\n\
+         [[channel]]\nname = \"mine\"\nfollow = [\"user_{{sub}}\"]\n",
+        PLAIN.replace(
+            "[[channel]]\nname = \"news\"",
+            "[[channel]]\nname = \"news\"\nhistory = false"
+        )
+    );
+    let node = node(&config).await;
+    let begin = publish(&node, "news", "x", json!("antes")).await;
+    publish(&node, "user_1", "x", json!("antes")).await;
+    publish(&node, "news", "x", json!("antes")).await;
+    let token = token(&json!({"sub": 1}));
+    let asked = [format!("since={begin}"), "since=5m".into(), "last=5".into()];
+    let mut streams = Vec::new();
+    let mut sockets = Vec::new();
+    for asked in &asked {
+        for channels in ["", "&channel=news&channel=user_1", "&channel=mine&channel=news"] {
+            let url = node.url(&format!("/sse?{asked}&token={token}{channels}"));
+            streams.push(SseClient::connect(&url, &[]).await.unwrap());
+        }
+        let url = node.ws_url(&format!("/ws?{asked}&token={token}"));
+        let mut socket = WsClient::connect(&url, &[]).await.unwrap();
+        for channel in ["mine", "news"] {
+            let (key, value) = asked.split_once('=').unwrap();
+            let value = value.parse::<u64>().map_or(json!(value), |n| json!(n));
+            let subscribe = json!({"type": "subscribe", "channel": channel, key: value});
+            let reply = socket.request(subscribe).await.unwrap();
+            assert_eq!(
+                (&reply["type"], &reply["recovered"]),
+                (&json!("ok"), &json!(false)),
+                "{reply}"
+            );
+        }
+        sockets.push(socket);
+    }
+    for channel in ["mine", "news", "user_1"] {
+        let url = node.url(&format!(
+            "/api/history?channel={channel}&since={begin}&token={token}"
+        ));
+        assert_eq!(
+            pregon_testkit::http::get(&url).await.unwrap().status(),
+            403,
+            "{channel}"
+        );
+    }
+    let mut engine = WsClient::connect(&node.ws_url("/socket.io/?EIO=4&transport=websocket"), &[])
+        .await
+        .unwrap();
+    engine.next_text(SOON).await.unwrap();
+    engine
+        .send_text(&format!("40{}", json!({ "token": token })))
+        .await
+        .unwrap();
+    assert!(engine.next_text(SOON).await.unwrap().starts_with("40"));
+    for asked in [json!({"since": begin}), json!({"last": 5})] {
+        let subscribe = json!(["subscribe", "mine", asked]);
+        engine.send_text(&format!("421{subscribe}")).await.unwrap();
+        let ack = engine.next_text(SOON).await.unwrap();
+        assert!(ack.contains("\"ok\":true") && !ack.contains("antes"), "{ack}");
+    }
+    publish(&node, "user_1", "x", json!("ahora")).await;
+    for stream in &mut streams {
+        let event = loop {
+            let event = stream.next_event(SOON).await.unwrap();
+            if event.event.as_deref() != Some("gap") {
+                break event;
+            }
+        };
+        assert_eq!(event.json().unwrap(), "ahora");
+    }
+    for socket in &mut sockets {
+        assert_eq!(socket.next_of_type("event", SOON).await.unwrap()["data"], "ahora");
+    }
+}
+
+/// A session comes back and says that it had nothing yet: it is not told the past of a room that gives none.
+#[tokio::test]
+async fn recovery_is_no_way_to_a_past_that_is_not_given() {
+    let config =
+        format!("{PLAIN}[socketio]\nrecovery = true\n[[channel]]\nname = \"user_{{id}}\"\nhistory = false\n");
+    let node = node(&config).await;
+    let begin = publish(&node, "news", "x", json!(0)).await;
+    publish(&node, "user_1", "x", json!("antes")).await;
+    let url = node.ws_url("/socket.io/?EIO=4&transport=websocket");
+    let token = token(&json!({"sub": 1}));
+    let connect = async |auth: serde_json::Value| {
+        let mut socket = WsClient::connect(&url, &[]).await.unwrap();
+        socket.next_text(SOON).await.unwrap();
+        socket.send_text(&format!("40{auth}")).await.unwrap();
+        let answer = socket.next_text(SOON).await.unwrap();
+        (socket, answer)
+    };
+    let (first, answer) = connect(json!({ "token": token })).await;
+    let told: Value = serde_json::from_str(&answer[2..]).unwrap();
+    drop(first);
+    metric(&node, "pregon_sessions{transport=\"socketio\"}", |n| n == 0.0)
+        .await
+        .unwrap();
+    let back = json!({"token": token, "pid": told["pid"], "offset": begin});
+    let (mut socket, answer) = connect(back).await;
+    assert!(answer.starts_with("40"), "{answer}");
+    publish(&node, "user_1", "x", json!("ahora")).await;
+    let event = socket.next_text(SOON).await.unwrap();
+    assert!(event.contains("ahora"), "{event}");
 }
 
 /// A request that is sent and left at once: its session ends while it begins.

@@ -241,7 +241,7 @@ async fn readyz_is_down_while_a_trigger_is_disabled_and_the_time_is_a_gap() {
 async fn a_new_expression_of_a_virtual_column_is_followed() {
     let server = postgres::shared().await;
     if server.binaries().major() < 18 {
-        println!("skipped: virtual columns are of PostgreSQL 18");
+        eprintln!("skipped: virtual columns are of PostgreSQL 18");
         return;
     }
     for capture in ["notify", "outbox"] {

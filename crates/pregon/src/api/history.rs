@@ -66,7 +66,8 @@ async fn read_granted(
         channel,
         rights,
     } = granted;
-    if !rights.history(channel) {
+    let channels = api.door.whole(rights.resolve(claims, channel))?;
+    if !rights.history(channel) || channels.iter().any(|channel| !rights.history(channel)) {
         return Err(Refused::new(
             StatusCode::FORBIDDEN,
             "this channel gives no history",
@@ -84,7 +85,7 @@ async fn read_granted(
         .map_err(|_| bad("last must be a number".into()))?;
     let most = last.unwrap_or(DEFAULT).min(api.limits.history);
     let asked = Asked {
-        channels: api.door.whole(rights.resolve(claims, channel))?,
+        channels,
         since,
         newest: last.is_some(),
         most,

@@ -14,7 +14,7 @@ use crate::log::window::Most;
 use crate::session::command::{Ask, Asked, Question, Reply, Then, Wish};
 use crate::session::history::Request;
 use crate::session::recovery::Kept;
-use crate::session::replay::{From, Plan, Replay, plan};
+use crate::session::replay::{From, Plan, Replay, plan_by};
 
 /// Bytes of the past that travel with one reply; more than a client may be behind would only be cut.
 const HISTORY: usize = 1 << 20;
@@ -35,9 +35,10 @@ impl Shard {
         if from != From::Now && self.codec(key) == Some(Codec::Engine) {
             return self.join_with_history(key, asked, wish, now);
         }
+        let rights = self.shared.rights.load_full();
         let plans = channels
             .iter()
-            .map(|channel| plan(&self.shared.past, channel, from));
+            .map(|channel| plan_by(&rights, &self.shared.past, channel, from));
         let (mut start, mut complete) = (now, !channels.is_empty());
         for plan in plans {
             match plan {
@@ -65,8 +66,10 @@ impl Shard {
         for channel in channels {
             self.follow(key, asked.namespace, channel, From::Now);
         }
+        let rights = self.shared.rights.load_full();
+        let given = channels.iter().filter(|channel| rights.history(channel));
         let request = Request {
-            channels: channels.to_vec(),
+            channels: given.cloned().collect(),
             from,
             upto: now,
             most: Most {
@@ -75,7 +78,7 @@ impl Shard {
             },
         };
         let position = self.shared.window.position(now);
-        let since = matches!(from, From::Since(_));
+        let since = matches!(from, From::Since(_)) && request.channels.len() == channels.len();
         let Some(history) = request.here(&self.shared.past) else {
             let then = Then::Subscribed {
                 asked,
@@ -83,7 +86,7 @@ impl Shard {
                 position,
                 since,
             };
-            let (question, by) = (Question::History(request), self.shared.rights.load_full());
+            let (question, by) = (Question::History(request), rights);
             return self.ask(key, Ask { question, then, by });
         };
         let reply = Reply::Subscribed {
@@ -101,7 +104,8 @@ impl Shard {
         let Some(upto) = self.subscribe(key, namespace, channel, now) else {
             return;
         };
-        match plan(&self.shared.past, channel, from) {
+        let plan = plan_by(&self.shared.rights.load(), &self.shared.past, channel, from);
+        match plan {
             Plan::Live => {}
             Plan::Replay { after } => self.replay(key, vec![(Arc::clone(channel), after)], upto, Vec::new()),
             Plan::Last { n } => self.replay_last(key, std::slice::from_ref(channel), n, upto, Vec::new()),

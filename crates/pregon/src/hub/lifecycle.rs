@@ -24,7 +24,7 @@ use super::{Key, Newcomer};
 use crate::metrics::{Transport, TransportLabel};
 use crate::session::Session;
 use crate::session::command::{Asked, Reply};
-use crate::session::replay::{From, Plan, plan};
+use crate::session::replay::{From, Plan, plan_by};
 
 /// How long a client may take to finish the closing handshake.
 const LINGER: Duration = Duration::from_secs(2);
@@ -165,13 +165,17 @@ impl Shard {
         for channel in channels {
             self.subscribe(key, 0, channel, head);
         }
-        let (mut start, mut last) = (head, None);
+        let rights = self.shared.rights.load_full();
+        let (mut start, mut last, mut newest) = (head, None, Vec::new());
         let mut replays = Vec::new();
         let mut gaps = Vec::new();
         for channel in channels {
-            match plan(&self.shared.past, channel, from) {
+            match plan_by(&rights, &self.shared.past, channel, from) {
                 Plan::Live => {}
-                Plan::Last { n } => last = Some(n),
+                Plan::Last { n } => {
+                    last = Some(n);
+                    newest.push(Arc::clone(channel));
+                }
                 Plan::Replay { after } => {
                     start = start.min(after);
                     replays.push((Arc::clone(channel), after));
@@ -183,7 +187,10 @@ impl Shard {
         self.greet(key, start);
         match last {
             // Where one begins is not known yet, so that all are looked for together.
-            Some(n) => self.replay_last(key, channels, n, head, gaps),
+            Some(n) => {
+                newest.extend(replays.into_iter().map(|(channel, _)| channel));
+                self.replay_last(key, &newest, n, head, gaps);
+            }
             None => self.replay(key, replays, head, gaps),
         }
     }

@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use crate::log::past::Found;
 use crate::log::window::{Follow, Merged, Most, Start};
 use crate::log::{Entry, Past, Position, Since};
+use crate::route::grant::Rights;
 
 /// What a client asked for when it subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,26 @@ pub enum Plan {
     },
 }
 
+/// Decides how a subscription to `channel` begins for a client: nothing of the past where its section gives no history, however it was
+/// asked for.
+pub fn plan_by(rights: &Rights, past: &Past, channel: &str, from: From) -> Plan {
+    match from {
+        _ if rights.history(channel) => plan(past, channel, from),
+        From::Now | From::Last(_) => Plan::Live,
+        From::Since(since) => Plan::Gap {
+            from: position(since),
+            reason: GapReason::Pruned,
+        },
+    }
+}
+
+fn position(since: Since) -> Option<Position> {
+    match since {
+        Since::Position(position) => Some(position),
+        Since::Ago(_) | Since::Foreign => None,
+    }
+}
+
 /// Decides how a subscription to `channel` begins.
 pub fn plan(past: &Past, channel: &str, from: From) -> Plan {
     let since = match from {
@@ -54,10 +75,7 @@ pub fn plan(past: &Past, channel: &str, from: From) -> Plan {
         }
         From::Since(since) => since,
     };
-    let position = match since {
-        Since::Position(position) => Some(position),
-        Since::Ago(_) | Since::Foreign => None,
-    };
+    let position = position(since);
     match past.start(channel, since) {
         Start::After(after) => Plan::Replay { after },
         Start::Pruned => Plan::Gap {
