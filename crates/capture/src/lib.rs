@@ -10,6 +10,7 @@
 //! Only this crate (and the test kit) imports the driver. [`connect`] makes every connection, [`listen`] owns the one that
 //! listens, [`query`] a small pool beside it.
 
+mod backoff;
 pub mod connect;
 mod tls;
 
@@ -30,3 +31,5 @@ pub mod catalog;
 pub mod doctor;
 pub mod install;
 pub mod router;
+
+pub use backoff::Backoff;

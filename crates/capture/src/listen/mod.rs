@@ -10,7 +10,6 @@
 //! are dropped, counted, and announced by one [`Captured::Overflow`]. [`Listener::run`] owns the connection, the heartbeat and
 //! the lane; all of them end with it. Every loss of the connection is announced once, before anything that follows it.
 
-mod backoff;
 mod heartbeat;
 pub(crate) mod lane;
 mod outlet;
@@ -30,7 +29,6 @@ use crate::change::Change;
 use crate::connect::Settings;
 use crate::decode::Watches;
 pub use crate::decode::{CHANNEL, WatchTable};
-pub use backoff::Backoff;
 pub use prove::{ProveError, prove};
 
 /// NAMEDATALEN - 1. `LISTEN` cuts longer names silently, `pg_notify` refuses them.

@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::heartbeat::{Heartbeat, Silence};
 use super::lane::Lane;
 use super::outlet::Outlet;
 use super::prove::ProveError;
 use super::reader::Reader;
 use super::{Captured, Listener};
+use crate::Backoff;
 use crate::connect::{ConnectError, ConnectErrorKind, Settings};
 use crate::query::{Pool, PoolOptions};
 

@@ -17,9 +17,9 @@ use super::lsn::{Lsn, Place};
 use super::pgoutput::decode;
 use super::repair::Repair;
 use super::transaction::{Assembler, RawBatch};
+use crate::Backoff;
 use crate::connect::Settings;
 use crate::install::WatchSpec;
-use crate::listen::Backoff;
 use crate::query::{Pool, QueryError};
 
 /// Messages of `pregon.publish` begin with it.

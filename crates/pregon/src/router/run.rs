@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use pregon_capture::Backoff;
 use pregon_capture::connect::{ConnectError, Session, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,9 +33,8 @@ use crate::limits::bodies::Bodies;
 use crate::route::naming::Naming;
 use crate::source::webhook::signature::Signers;
 
-/// Between attempts to reach the database at the start.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Between two looks at whether the database was reached for the first time.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A router that takes deliveries.
 pub struct Running {
@@ -221,7 +221,7 @@ impl Running {
         let url = postgres.and_then(|postgres| postgres.admin());
         let url = url.context("no database is configured: add [postgres] with url, or set DATABASE_URL")?;
         let settings = Settings::parse(url.reveal())?.with_name("router/install");
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         let mut told = false;
         loop {
             match self.attempt(&settings).await {
@@ -235,8 +235,7 @@ impl Running {
                     return Err(error.context(format!("cannot prepare {}", settings.redacted())));
                 }
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
+            backoff.wait().await;
         }
         self.ready.store(true, Ordering::Release);
         self.lanes.mark(Set::ALL); // What an earlier process left.
@@ -341,7 +340,7 @@ fn is_away(error: &anyhow::Error) -> bool {
 async fn is_ready(ready: &AtomicBool, rest: &CancellationToken) -> bool {
     while !ready.load(Ordering::Acquire) {
         tokio::select! {
-            () = tokio::time::sleep(FIRST_PAUSE) => {}
+            () = tokio::time::sleep(LOOK) => {}
             () = rest.cancelled() => return false,
         }
     }

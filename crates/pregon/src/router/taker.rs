@@ -19,7 +19,7 @@ use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
 use super::mode::Mode;
 use super::stream::{Entry, Read, Stream, Waiting};
-use super::worker::{Backoff, Done, gather, list};
+use super::worker::{BACKOFF, Done, gather, list};
 
 /// How long lanes rest that another process has at the moment.
 const REST: Duration = Duration::from_millis(10);
@@ -61,7 +61,7 @@ struct Taken {
 impl Taker {
     /// Works until `stop`; a batch that was begun is finished.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut batch = self.batch;
         let mut ended = None;
         while gather(ended, &stop).await {
@@ -73,7 +73,7 @@ impl Taker {
             ended = Some(Instant::now());
             let again = match done {
                 Ok(again) => {
-                    backoff = Backoff::default();
+                    backoff.reset();
                     batch = self.batch.min(batch * 2);
                     again
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pregon_capture::Backoff;
 use pregon_capture::query::{Pool, QueryError};
 use pregon_capture::router::{DRAIN, GIVE_UP};
 use serde::Deserialize;
@@ -13,28 +14,11 @@ use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
 use super::mode::Mode;
 
-/// After a failure of the database; doubled up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Waits after a failure of the database.
+pub(super) const BACKOFF: Backoff = Backoff::between(Duration::from_millis(50), Duration::from_secs(2));
 
 /// A transaction costs as much as some items: a worker rests this long between two, so that under load they become larger.
 const GATHER: Duration = Duration::from_millis(5);
-
-/// Pauses between attempts, longer each time.
-pub(super) struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Backoff {
-    pub(super) async fn wait(&mut self) {
-        tokio::time::sleep(self.0.mul_f64(rand::random_range(0.5..1.0))).await;
-        self.0 = LONGEST_PAUSE.min(self.0 * 2);
-    }
-}
 
 /// Waits until a worker that ended its last transaction `before` may begin another; false if it has to stop.
 pub(super) async fn gather(before: Option<Instant>, stop: &CancellationToken) -> bool {
@@ -87,7 +71,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until `stop`; a batch that was begun is finished.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let mut backoff = BACKOFF;
         let mut batch = self.batch;
         let mut ended = None;
         while gather(ended, &stop).await {
@@ -99,7 +83,7 @@ impl Worker {
             ended = Some(Instant::now());
             match done {
                 Ok(more) => {
-                    backoff = Backoff::default();
+                    backoff.reset();
                     batch = self.batch.min(batch * 2);
                     self.finish(lanes, more);
                 }

@@ -4,15 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use pregon_capture::Backoff;
 use pregon_capture::connect::{ConnectError, ConnectErrorKind, Session, Settings};
 use pregon_capture::install::{self, Expected, Plan, StepKind};
 
 use super::waiting::WaitingRoom;
 use crate::config::{Apply, Capture, Config, Postgres};
-
-/// Between attempts; with the last one a server that is back is found within the 5 s that delivery may take.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why an attempt failed.
 enum Trouble {
@@ -66,7 +63,7 @@ pub(super) async fn install_triggers(config: &Config, takeover: bool) -> anyhow:
     let settings = Settings::parse(url.reveal())?.with_name("pregon/install");
     let database = settings.redacted();
     let mut room: Option<WaitingRoom> = None;
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::default();
     let mut told = "";
     let expected = loop {
         let (state, error) = match attempt(config, postgres, &settings, takeover).await {
@@ -83,8 +80,7 @@ pub(super) async fn install_triggers(config: &Config, takeover: bool) -> anyhow:
         if room.is_none() {
             room = Some(WaitingRoom::open(&config.server.listen).await?);
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = LONGEST_PAUSE.min(pause * 2);
+        backoff.wait().await;
     };
     let mut waited_at = None;
     if let Some(room) = room {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
+use pregon_capture::Backoff;
 use pregon_capture::listen::Captured;
 use pregon_capture::query::{Pool, QueryError};
 use pregon_capture::wal::{
@@ -31,8 +32,8 @@ use crate::pipeline::Pipeline;
 const QUEUE: usize = 8;
 /// Batches that the log has not yet made durable.
 const UNKEPT: usize = 256;
-/// Pause after a query that failed for a passing reason, doubled up to a second.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Waits after a query that failed for a passing reason.
+const BACKOFF: Backoff = Backoff::between(Duration::from_millis(20), Duration::from_secs(1));
 /// At most one line in this time about rows that could not be shown.
 const RENDER_EVERY: Duration = Duration::from_secs(10);
 
@@ -243,7 +244,8 @@ impl Running {
 
     /// What the batch captured. Nothing is lost while the database does not answer: the WAL waits as well.
     async fn finished(&mut self, batch: &mut RawBatch) -> Vec<Captured> {
-        let mut pause = PAUSE;
+        let mut backoff = BACKOFF;
+        let mut told = false;
         loop {
             let error = match self.finish(batch).await {
                 Ok(captured) => return captured,
@@ -254,13 +256,13 @@ impl Running {
                 self.gap(&self.watches, false).await;
                 return Vec::new();
             }
-            if pause == PAUSE {
+            if !told {
                 tracing::warn!(%error, "captured changes wait for the database");
+                told = true;
             }
             // A server that stops waits for whoever streams from it.
             self.reconnect();
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            backoff.wait().await;
         }
     }
 

@@ -3,17 +3,12 @@
 use std::io;
 use std::time::Duration;
 
+use pregon_capture::Backoff;
 use pregon_wire::resp::Malformed;
 use redis::{ErrorKind, ParsingError, RedisError, ServerErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::LogError;
-
-const FIRST: Duration = Duration::from_millis(100);
-/// Clients get messages again within 5 s after Redis is back; 2 s leave room for the handshake.
-const CAP: Duration = Duration::from_secs(2);
-/// Somebody has to change a password or a right first.
-const PERMANENT: Duration = Duration::from_secs(5);
 
 /// Why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +72,10 @@ impl Lost {
     }
 }
 
-/// At once, then 100 ms × 2ⁿ up to 2 s, each time a random part of it, so that nodes do not come back in step.
+/// Waits between attempts to connect.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
-    attempts: u32,
+    backoff: Backoff,
     /// What was last said: a server that stays away is told once.
     said: Option<String>,
 }
@@ -98,38 +93,10 @@ impl Retry {
             tracing::warn!(at, reason, "no connection to redis, trying again");
             self.said = Some(reason);
         }
-        let wait = self.next(lost.is_permanent(), rand::random());
+        let wait = self.backoff.next(lost.is_permanent(), rand::random());
         tokio::select! {
             () = tokio::time::sleep(wait) => true,
             () = stop.cancelled() => false,
         }
-    }
-
-    fn next(&mut self, permanent: bool, chance: f64) -> Duration {
-        let attempt = self.attempts;
-        self.attempts = attempt.saturating_add(1);
-        match attempt {
-            _ if permanent => PERMANENT,
-            0 => Duration::ZERO,
-            n => {
-                let grown = FIRST.saturating_mul(1 << (n - 1).min(16));
-                grown.min(CAP).mul_f64(chance.clamp(0.0, 1.0))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_up_to_the_cap_and_begin_again() {
-        let mut retry = Retry::default();
-        let waits: Vec<_> = (0..8).map(|_| retry.next(false, 1.0).as_millis()).collect();
-        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 2000, 2000]);
-        retry.attached();
-        assert_eq!(retry.next(false, 1.0), Duration::ZERO);
-        assert_eq!(retry.next(true, 0.0), PERMANENT);
     }
 }
