@@ -16,7 +16,7 @@ pub const SEARCH_PATH: &str = "pg_catalog, pg_temp";
 /// watch: any role may notify, so a key proves nothing, and a row may have changed since.
 pub async fn by_key(pool: &Pool, table: &WatchTable, key: &Bytes) -> Result<Option<Bytes>, QueryError> {
     let key: BTreeMap<String, &RawValue> = serde_json::from_slice(key)
-        .map_err(|error| QueryError::Value(format!("the key is no JSON object: {error}")))?;
+        .map_err(|error| QueryError::Value(format!("the key is not a JSON object: {error}")))?;
     if key.is_empty() {
         return Err(QueryError::Value("the key has no column".to_owned()));
     }

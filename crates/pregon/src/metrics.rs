@@ -215,7 +215,7 @@ impl Metrics {
         );
         r.register(
             "malformed",
-            "Messages that begin like JSON and are none, or are no UTF-8; they go on as text",
+            "Messages that look like JSON and do not parse, or that are not UTF-8; they go on as text",
             self.malformed.clone(),
         );
         r.register(

@@ -397,7 +397,7 @@ fn build_front(
 fn listen(address: &str) -> anyhow::Result<TcpListener> {
     let parsed: SocketAddr = address
         .parse()
-        .with_context(|| format!("{address} is no address:port"))?;
+        .with_context(|| format!("`{address}` is not a valid `address:port`"))?;
     let socket = if parsed.is_ipv4() {
         tokio::net::TcpSocket::new_v4()
     } else {

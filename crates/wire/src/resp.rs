@@ -36,7 +36,7 @@ pub enum Frame<'a> {
 pub enum Malformed {
     #[error("byte {0:#04x} begins no type of RESP")]
     Type(u8),
-    #[error("a line that is no number, or does not end")]
+    #[error("a line that is not a number, or does not end")]
     Line,
     #[error("an element of more than {BULK} bytes, or a frame of more than {ELEMENTS} elements")]
     TooLarge,

@@ -352,7 +352,7 @@ fn ask_for_replication(message: &[u8]) -> io::Result<Vec<u8>> {
     let broken = || {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            "the first message is no startup message",
+            "the first message is not a startup message",
         )
     };
     let (length, rest) = message.split_first_chunk::<4>().ok_or_else(broken)?;

@@ -267,7 +267,7 @@ pub(crate) fn relations(
                 StepKind::Create,
             )),
             Some(relation) if relation.kind != *kind => problems.push(Problem::general(
-                format!("{SCHEMA}.{name} exists and is no {word}"),
+                format!("{SCHEMA}.{name} exists and is not a {word}"),
                 "rename or drop it",
             )),
             Some(relation) if owner.should_take(&relation.owner) => {

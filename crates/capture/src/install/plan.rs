@@ -346,7 +346,7 @@ fn function_step(
                 if !existing.returns_trigger {
                     steps.push(drop_function(
                         existing,
-                        "it is no trigger function and is replaced by ours",
+                        "it is not a trigger function and is replaced by ours",
                     ));
                 }
                 steps.push(step("it is adopted".into(), StepKind::Replace));

@@ -106,7 +106,7 @@ pub(crate) async fn table(
             format!("{name} is a {kind}: changes made at its own server fire nothing here"),
             "watch the table at its own server",
         ),
-        Kind::Other => add(format!("{name} is no table"), "name a table"),
+        Kind::Other => add(format!("{name} is not a table"), "name a table"),
     }
     if table.persistence == Persistence::Temporary {
         add(format!("{name} is temporary"), "watch an ordinary table");

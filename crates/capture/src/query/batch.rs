@@ -78,7 +78,7 @@ fn json_array<R: AsRef<[u8]>>(rows: &[R]) -> Result<String, QueryError> {
     let mut array = String::from("[");
     for row in rows {
         let row: &serde_json::value::RawValue = serde_json::from_slice(row.as_ref())
-            .map_err(|error| QueryError::Value(format!("a row to enrich is no JSON: {error}")))?;
+            .map_err(|error| QueryError::Value(format!("a row to enrich is not JSON: {error}")))?;
         if array.len() > 1 {
             array.push(',');
         }

@@ -32,7 +32,7 @@ pub(super) enum Frame {
 
 /// The bytes do not follow the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server sent what is no replication stream")]
+#[error("the server did not send a replication stream")]
 pub(super) struct Broken;
 
 /// Takes the next whole frame from the front of `bytes`; `None` if more bytes are needed. What says nothing to us is passed over.

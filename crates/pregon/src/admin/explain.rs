@@ -140,9 +140,9 @@ fn routed(admin: &Admin, entry: &Entry) -> Step {
         })
         .collect();
     let text = match rules.len() {
-        0 => "no rule of now renders these channels: it was published with its channel, or before a reload",
-        1 => "the only rule of now that renders one of these channels",
-        _ => "rules of now that render one of these channels; or it was published with its channel",
+        0 => "no current rule produces these channels: it was published with its channel, or before a reload",
+        1 => "the only current rule that produces one of these channels",
+        _ => "current rules that produce one of these channels; or it was published with its channel",
     };
     Step::new("routed", "yes", text).with(json!({ "rules": rules }))
 }
@@ -162,7 +162,7 @@ fn unrouted(admin: &Admin, unrouted: &Unrouted) -> Value {
         true => {
             "no rule published it; the event was too large to be kept, so that the rules cannot be asked again"
         }
-        false => "no rule published it; this is what the rules of now say",
+        false => "no rule published it; this is what the current rules say",
     };
     let rules = match unrouted.cut {
         true => Value::Null,

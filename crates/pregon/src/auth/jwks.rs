@@ -46,7 +46,7 @@ pub enum JwksError {
     Status(u16),
     #[error("the key set is larger than {LARGEST} bytes")]
     TooLarge,
-    #[error("the answer is no key set")]
+    #[error("the answer is not a key set")]
     Syntax(#[from] serde_json::Error),
     #[error("the key set holds no public key that can be used")]
     NoKeys,

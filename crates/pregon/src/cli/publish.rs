@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     let text = output::argument_or_input(&args.data)?;
     let wrong = |error| {
         Usage::error(format!(
-            "the data is no JSON: {error}; a text needs quotes: '\"text\"'"
+            "the data is not JSON: {error}; a text needs quotes: '\"text\"'"
         ))
     };
     let data: Box<RawValue> = serde_json::from_str(text.trim()).map_err(wrong)?;

@@ -117,7 +117,7 @@ fn event(args: &Explain, config: &Config) -> anyhow::Result<Event> {
 
 fn json<T: DeserializeOwned>(argument: &str, text: Option<&str>) -> anyhow::Result<Option<T>> {
     let parsed = text.map(serde_json::from_str).transpose();
-    parsed.map_err(|error| Usage::error(format!("{argument} is no JSON object: {error}")))
+    parsed.map_err(|error| Usage::error(format!("{argument} is not a JSON object: {error}")))
 }
 
 fn print(told: &Explanation) -> anyhow::Result<()> {

@@ -166,8 +166,8 @@ fn secret(args: &Mint, config: &Config) -> anyhow::Result<Vec<u8>> {
 async fn inspect(args: &Inspect, mut config: Config) -> anyhow::Result<ExitCode> {
     let token = output::argument_or_input(&args.token)?;
     let token = token.trim();
-    let opened =
-        mint::inspect(token).context("this is no JWT: it needs three parts in base64url, joined by dots")?;
+    let opened = mint::inspect(token)
+        .context("this is not a JWT: it needs three parts in base64url, joined by dots")?;
     let auth = &mut config.auth;
     if let Some(secret) = &args.secret {
         (auth.public_key_file, auth.jwks_url, auth.secret_file) = (None, None, None);

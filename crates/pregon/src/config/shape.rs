@@ -169,14 +169,14 @@ impl<'w> Walk<'w> {
         };
         if !good {
             let what = if example.contains("KiB") {
-                "size"
+                "a size"
             } else {
-                "length of time"
+                "a length of time"
             };
             self.tree.report(
                 path,
                 Some(text),
-                format!("is no {what}"),
+                format!("is not {what}"),
                 format!("write it like {example}"),
             );
             return None;

@@ -156,7 +156,7 @@ allow_sql = "SELECT true WHERE :channel.user = 1"
     let found = wrong(text);
     let expected = [
         (2, 1, "server.lisen", "unknown key `lisen`"),
-        (3, 9, "server.drain", "is no length of time"),
+        (3, 9, "server.drain", "is not a length of time"),
         (4, 11, "server.origins", "must be a list, not a text"),
         (
             6,
@@ -183,7 +183,7 @@ allow_sql = "SELECT true WHERE :channel.user = 1"
             17,
             17,
             "route[0].to[1]",
-            "`{}` is no name; use a column or a path such as `claims.sub`",
+            "`{}` is not a name; use a column or a path such as `claims.sub`",
         ),
         (18, 8, "route[0].when", ""),
         (
@@ -520,12 +520,12 @@ channel = "#/admin"
     for wanted in [
         ("socketio.emitters[0]", "needs a Redis"),
         ("socketio.emitters[1]", "needs a database"),
-        ("socketio.namespaces[1]", "is no namespace"),
-        ("socketio.namespaces[2]", "is no namespace"),
+        ("socketio.namespaces[1]", "is not a namespace"),
+        ("socketio.namespaces[2]", "is not a namespace"),
         ("socketio.namespaces[3]", "is there already"),
         ("socketio.namespaces[4]", "is there already"),
-        ("socketio.postgres_prefix", "is no prefix of an emitter"),
-        ("socketio.postgres_table", "is no name of a table"),
+        ("socketio.postgres_prefix", "is not a prefix of an emitter"),
+        ("socketio.postgres_table", "is not the name of a table"),
         ("listen[0].channel", "is a channel of the emitters of [socketio]"),
     ] {
         assert!(found.contains(&wanted), "{wanted:?} in {found:?}");

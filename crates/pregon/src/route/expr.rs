@@ -49,7 +49,7 @@ pub enum ExprError {
     Syntax { message: String, column: usize },
     #[error("`{name}` is not known here; there are {known}")]
     UnknownVariable { name: String, known: String },
-    #[error("`{0}` is no function; there are {list}", list = FUNCTIONS.join(", "))]
+    #[error("`{0}` is not a function; the functions are {list}", list = FUNCTIONS.join(", "))]
     UnknownFunction(String),
     #[error("the expression gave {0} and not true or false")]
     NotBool(String),

@@ -22,7 +22,7 @@ pub enum TemplateError {
     Unclosed(usize),
     #[error("`}}` at character {0} closes nothing; write `}}}}` for a brace")]
     Unopened(usize),
-    #[error("`{{{0}}}` is no name; use a column or a path such as `claims.sub`")]
+    #[error("`{{{0}}}` is not a name; use a column or a path such as `claims.sub`")]
     BadName(String),
     #[error("`{{{0}}}` and `{{{1}}}` touch, so where one ends is unknown; put a text between them")]
     Touching(String, String),

@@ -35,7 +35,7 @@ pub async fn fetch(section: &config::Router, id: &str) -> anyhow::Result<Media> 
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
     ensure!(
         !id.is_empty() && id.chars().all(plain),
-        "{id} is no id of a medium: `raw` of the message names it"
+        "{id} is not the id of a medium: `raw` of the message names it"
     );
     let token = section.token.as_ref().map(Secret::reveal);
     let token = token.context("[router] token is missing: set it or WHATSAPP_TOKEN")?;

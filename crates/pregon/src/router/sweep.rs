@@ -129,7 +129,7 @@ impl Sweep {
             let offset = self.pool.query_text_value(OFFSET, &[Some(zone)]).await?;
             let offset = offset.parse();
             self.rules.set_offset(
-                offset.map_err(|_| QueryError::Value("the offset of a time zone is no number".into()))?,
+                offset.map_err(|_| QueryError::Value("the offset of a time zone is not a number".into()))?,
             );
         }
         Ok(())

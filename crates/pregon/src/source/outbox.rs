@@ -7,7 +7,7 @@
 //!
 //! One task runs one session after the other. The log keeps how far the outbox was taken with each batch, so that a new session begins
 //! where the log says and nothing comes twice; a log that remembers nothing begins where the last gateway was. Batches are appended
-//! before earlier ones are durable, at most 64 of them; when the log refuses one, it refuses those behind it too, the session
+//! before earlier ones are durable, up to `UNRESOLVED` of them; when the log refuses one, it refuses those behind it too, the session
 //! ends, and the next one reads them again. So a lost connection, a full disk or a restart is no gap. What is one: rows that a
 //! trigger could not render, that were dropped or deleted before they were read, and an outbox that is not the one that the log knows.
 

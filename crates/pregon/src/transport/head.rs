@@ -32,7 +32,7 @@ pub enum HeadError {
     Timeout,
     #[error("the request's head is larger than 16 KiB or has more than 100 lines")]
     TooLarge,
-    #[error("the request is no http/1.1")]
+    #[error("the request is not HTTP/1.1")]
     Malformed,
     /// The client left; there is nobody to answer.
     #[error("the client closed the connection")]

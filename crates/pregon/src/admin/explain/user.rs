@@ -95,11 +95,11 @@ fn granted(rights: &[Value], absent: bool, given: bool) -> Step {
     };
     let text = match (absent, given) {
         (false, _) => {
-            "by the rights of now and the claims of the session; endpoints grant their own channels beside"
+            "by the current rights and the claims of the session; endpoints also grant their own channels"
         }
-        (true, true) => "by the rights of now and the claims that you gave",
+        (true, true) => "by the current rights and the claims that you gave",
         (true, false) => {
-            "by the rights of now, for a token that says nothing but `sub`: give the claims for a better answer"
+            "by the current rights, for a token with `sub` alone: give the claims for a better answer"
         }
     };
     Step::new("granted", outcome, text).with(json!({ "channels": rights, "assumed": absent && !given }))

@@ -244,7 +244,7 @@ impl Follower {
                 .is_some_and(|frame| frame.kind == "welcome" && frame.position.is_some());
             if greeting {
                 return Ok(Some(End::Refused(
-                    "this is no bare endpoint: name the channels to follow".into(),
+                    "this is not a bare endpoint: name the channels to follow".into(),
                 )));
             }
             return self.bare(Bytes::copy_from_slice(text.as_bytes())).await;

@@ -148,7 +148,7 @@ impl Till {
             Captured::Lost { .. } => {
                 if self.catch_up.is_none() {
                     tracing::warn!(
-                        "what is notified until the connection is back is lost; --catch-up would fetch it"
+                        "notifications are lost until the connection is back; --catch-up would fetch them"
                     );
                 }
                 Ok(Next::On)

@@ -58,7 +58,7 @@ impl Args {
 
 pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
     if args.interval.is_zero() {
-        return Err(Usage::error("--interval must be longer than nothing"));
+        return Err(Usage::error("--interval must be greater than 0"));
     }
     let url = match &args.url {
         Some(url) => url.trim_end_matches('/').to_owned(),

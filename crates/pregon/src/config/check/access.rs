@@ -29,7 +29,7 @@ pub(super) fn auth(config: &Config, tree: &mut Tree) {
             tree.report(
                 "auth.cookie",
                 Some(cookie.clone()),
-                "is no name of a cookie",
+                "is not the name of a cookie",
                 "use letters, digits, `-` and `_`",
             );
         }

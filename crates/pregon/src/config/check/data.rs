@@ -43,7 +43,7 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
     ] {
         if url.as_ref().is_some_and(|url| !is_database_url(url)) {
             let remedy = "write `postgres://user@host:5432/database` or `host=… user=… dbname=…`";
-            tree.report(key, None, "is no address of a database", remedy);
+            tree.report(key, None, "is not the address of a database", remedy);
         }
     }
     slot(postgres, tree);
@@ -65,7 +65,7 @@ pub(super) fn postgres(config: &Config, tree: &mut Tree) {
             tree.report(
                 key,
                 Some(period.to_string()),
-                "must be longer than nothing",
+                "must be greater than 0",
                 "remove it for the default",
             );
         }
@@ -136,7 +136,12 @@ fn table(watch: &Watch, at: &str, tree: &mut Tree) {
     let key = format!("{at}.table");
     if tree.has(&key) && !is_table(&watch.table) {
         let remedy = "write `table` or `schema.table`, with double quotes around a part that has a dot in it";
-        tree.report(&key, Some(watch.table.clone()), "is no name of a table", remedy);
+        tree.report(
+            &key,
+            Some(watch.table.clone()),
+            "is not the name of a table",
+            remedy,
+        );
     }
     let key = format!("{at}.operations");
     if watch.operations.is_empty() {
@@ -154,7 +159,7 @@ fn table(watch: &Watch, at: &str, tree: &mut Tree) {
             tree.report(
                 &format!("{at}.where"),
                 Some(condition.clone()),
-                "is no condition",
+                "is not a condition",
                 remedy,
             );
         }
@@ -377,7 +382,7 @@ pub(super) fn known_sources(config: &Config, names: &[String], key: &str, tree: 
 /// What clients emit has no row, so that no rule can be for it and for a table.
 fn client_source(config: &Config, route: &Route, key: &str, tree: &mut Tree) {
     if config.socketio.is_none() {
-        let message = "is what clients of Socket.IO emit, and there are none";
+        let message = "names the events that clients of Socket.IO emit, and there is no [socketio] section";
         tree.report(key, Some(CLIENTS.into()), message, "add a [socketio] section");
     }
     if route.from.iter().any(|other| other != CLIENTS) {
@@ -454,7 +459,7 @@ fn as_text(route: &Route, at: &str, tree: &mut Tree) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the payload has {}", sent.join(", ")),
             };
-            tree.report(&key, Some(name.clone()), "is no key of the payload", remedy);
+            tree.report(&key, Some(name.clone()), "is not a key of the payload", remedy);
         }
     }
 }
@@ -478,7 +483,7 @@ fn route_query(config: &Config, route: &Route, at: &str, tree: &mut Tree) {
         tree.report(
             &format!("{at}.enrich.timeout"),
             None,
-            "must be longer than nothing",
+            "must be greater than 0",
             "remove it for the default",
         );
     }

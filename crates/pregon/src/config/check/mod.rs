@@ -102,7 +102,7 @@ fn server(server: &Server, tree: &mut Tree) {
         ("server.pong_timeout", server.pong_timeout),
     ] {
         if period.is_zero() {
-            tree.report(key, Some(period.to_string()), "must be longer than nothing", "");
+            tree.report(key, Some(period.to_string()), "must be greater than 0", "");
         }
     }
 }
@@ -123,7 +123,7 @@ fn strangers(server: &Server, tree: &mut Tree) {
             tree.report(
                 &format!("server.origins[{index}]"),
                 Some(origin.clone()),
-                "is no origin",
+                "is not an origin",
                 remedy,
             );
         }
@@ -139,7 +139,7 @@ fn networks(key: &str, list: &[String], tree: &mut Tree) {
             tree.report(
                 &format!("{key}[{index}]"),
                 Some(network.clone()),
-                "is no address or network",
+                "is not an address or a network",
                 remedy,
             );
         }

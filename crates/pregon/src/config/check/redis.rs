@@ -14,7 +14,7 @@ pub(super) fn redis(config: &Config, tree: &mut Tree) {
         tree.report(
             "redis.heartbeat",
             value,
-            "must be longer than nothing",
+            "must be greater than 0",
             "remove it for the default",
         );
     }
@@ -51,7 +51,7 @@ fn address(redis: &Redis, tree: &mut Tree) {
             tree.report(
                 "redis.url",
                 None,
-                format!("is no address of a Redis: {error}"),
+                format!("is not the address of a Redis: {error}"),
                 remedy,
             );
             return;

@@ -40,7 +40,7 @@ pub(super) fn router(config: &Config, tree: &mut Tree) {
         tree.report(
             "router.graph_url",
             Some(router.graph_url.clone()),
-            "is no address of the web",
+            "is not a web address",
             "write it like `https://graph.facebook.com/v23.0`",
         );
     }
@@ -63,7 +63,7 @@ fn tables(router: &Router, tree: &mut Tree) {
         if !is_table(table) {
             let remedy =
                 "write `table` or `schema.table`, with double quotes around a part that has a dot in it";
-            tree.report(key, Some(table.clone()), "is no name of a table", remedy);
+            tree.report(key, Some(table.clone()), "is not the name of a table", remedy);
         } else if tables.iter().any(|(other, name)| *other != key && *name == table) {
             tree.report(
                 key,
@@ -77,7 +77,7 @@ fn tables(router: &Router, tree: &mut Tree) {
         tree.report(
             "router.area",
             Some(router.area.clone()),
-            "is no name of an area",
+            "is not the name of an area",
             "remove it for `general`",
         );
     }
@@ -106,7 +106,7 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
             tree.report(
                 &format!("{at}.webhook"),
                 None,
-                "is no address of the web",
+                "is not a web address",
                 "write it like `https://…`",
             );
         }
@@ -125,7 +125,7 @@ fn rule_parts(router: &Router, rule: &RouterRule, at: &str, tree: &mut Tree) {
             tree.report(
                 &format!("{at}.{key}"),
                 Some(area.clone()),
-                "is no name of an area",
+                "is not the name of an area",
                 "",
             );
         }
@@ -149,7 +149,7 @@ fn queue_kind(config: &Config, router: &Router, tree: &mut Tree) {
         tree.report(
             "router.queue.prefix",
             Some(router.queue.prefix.clone()),
-            "is no beginning of a key",
+            "is not the beginning of a key",
             "write it without braces, or remove it for `pregon:router`",
         );
     }
@@ -161,7 +161,7 @@ fn queue(config: &Config, rule: &RouterRule, key: &str, tree: &mut Tree) {
         tree.report(
             key,
             Some(queue.clone()),
-            "is no name of a queue",
+            "is not the name of a queue",
             "name it without `:`",
         );
     }

@@ -37,7 +37,7 @@ pub(super) fn socketio(config: &Config, tree: &mut Tree) {
             tree.report(
                 key,
                 Some(prefix.clone()),
-                "is no prefix of an emitter",
+                "is not a prefix of an emitter",
                 "remove it for the default",
             );
         }
@@ -45,7 +45,12 @@ pub(super) fn socketio(config: &Config, tree: &mut Tree) {
     if !is_table(&socketio.postgres_table) {
         let remedy = "write `table` or `schema.table`, with double quotes around a part that has a dot in it";
         let table = Some(socketio.postgres_table.clone());
-        tree.report("socketio.postgres_table", table, "is no name of a table", remedy);
+        tree.report(
+            "socketio.postgres_table",
+            table,
+            "is not the name of a table",
+            remedy,
+        );
     }
     channels(config, tree);
 }
@@ -77,7 +82,7 @@ fn namespaces(socketio: &Socketio, tree: &mut Tree) {
         let value = Some(namespace.clone());
         if !is_namespace(namespace) || !room::is_mappable(namespace) {
             let remedy = "begin it with `/`, without `,` and `#`, for example `/admin`";
-            tree.report(&key, value, "is no namespace", remedy);
+            tree.report(&key, value, "is not a namespace", remedy);
         } else if socketio
             .all_namespaces()
             .take(index + 1)

@@ -32,7 +32,7 @@ pub(super) fn webhooks(config: &Config, tree: &mut Tree) {
             tree.report(
                 &format!("{at}.header"),
                 Some(webhook.header.clone()),
-                "is no name of a header",
+                "is not the name of a header",
                 "",
             );
         }

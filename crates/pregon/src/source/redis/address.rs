@@ -15,7 +15,7 @@ const SENTINEL_PORT: u16 = 26379;
 pub enum AddressError {
     #[error("it does not begin with a scheme such as `redis://`")]
     Scheme,
-    #[error("a host is missing, or a port is no number from 1 to 65535")]
+    #[error("a host is missing, or a port is not a number from 1 to 65535")]
     Host,
     #[error("only sentinels and clusters have several hosts")]
     SeveralHosts,

@@ -81,11 +81,11 @@ impl Feed {
     /// is none goes on as text and is counted.
     pub(super) fn message(&mut self, source: &Arc<str>, payload: &Bytes) -> Bytes {
         let Ok(text) = std::str::from_utf8(payload) else {
-            self.malformed(source, "a message is no UTF-8");
+            self.malformed(source, "a message is not UTF-8");
             return String::from_utf8_lossy(payload).into_owned().into();
         };
         if text.trim_start().starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(text).is_err() {
-            self.malformed(source, "a message begins like JSON and is none");
+            self.malformed(source, "a message looks like JSON and does not parse");
         }
         payload.clone()
     }

@@ -241,7 +241,7 @@ fn broadcast(
     attachments: Vec<Bytes>,
 ) -> Result<Emitted, EmitError> {
     if !EVENTS.contains(&packet.kind) {
-        return Ok(Emitted::Ignored("a packet that is no event"));
+        return Ok(Emitted::Ignored("a packet that is not an event"));
     }
     if packet.nsp.as_deref().is_some_and(|nsp| nsp != namespace) {
         return Ok(OTHER_NAMESPACE);

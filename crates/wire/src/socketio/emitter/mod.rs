@@ -86,10 +86,10 @@ pub enum Noted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmitError {
     /// It is neither JSON nor MessagePack.
-    #[error("the message is no message of an emitter: {0}")]
+    #[error("the message is not one of an emitter: {0}")]
     Msgpack(&'static str),
     /// The JSON, or what the MessagePack became, is not of the layout of emitters.
-    #[error("the message is no message of an emitter: {0}")]
+    #[error("the message is not one of an emitter: {0}")]
     Layout(String),
     /// The event has no name, or one that clients keep for themselves.
     #[error("{0}")]
@@ -101,7 +101,7 @@ pub enum EmitError {
     #[error("a message names at most {MAX_ROOMS} rooms: emit to a room that all of them follow")]
     TooManyRooms,
     /// The channel is none of an emitter with that prefix.
-    #[error("the channel is none of an emitter: check the prefix")]
+    #[error("the channel is not one of an emitter: check the prefix")]
     Channel,
 }
 

@@ -147,7 +147,7 @@ impl<'a> Transcoder<'a> {
             Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32
         );
         if !is_text {
-            return Err(EmitError::Msgpack("a key is no text"));
+            return Err(EmitError::Msgpack("a key is not a text"));
         }
         // JavaScript decodes the same way, so that a text cut in the middle of a letter arrives.
         let text = String::from_utf8_lossy(self.sized(marker)?);
