@@ -150,7 +150,7 @@ async fn text_goes_on_and_bad_json_is_counted_and_never_fatal() {
         .await
         .unwrap();
     node.sigterm().await.unwrap();
-    assert!(node.log().contains("begins like JSON"), "{}", node.log());
+    assert!(node.log().contains("looks like JSON"), "{}", node.log());
     assert!(!node.log().contains("reservado"), "{}", node.log());
 }
 
