@@ -399,7 +399,7 @@ async fn a_medium_is_fetched_within_its_limits_only() {
         ("2", "1KiB", "media_types"),
         ("3", "1KiB", "not those"),
         ("4", "1KiB", "404"),
-        ("../x", "1KiB", "no id"),
+        ("../x", "1KiB", "is not the id of a medium"),
     ] {
         let (code, got, errors) = fetch(id, limit).await;
         assert_eq!((code, got.len()), (Some(1), 0), "{id}");
