@@ -149,13 +149,13 @@ pub struct Channel {
     /// Who may publish from a client, as a condition like `subscribe`; nobody by default.
     pub publish: Option<String>,
     /// Channels that a client follows when it subscribes to this name, as templates over its claims: one name for all, and each gets
-    /// what is for it (`["seller:{role}:{seller_id}"]`). A template whose claim is missing, null or empty gives none.
+    /// what is for it (`["seller:{role}:{seller_id}"]`). A template whose claim is missing, null or empty gives none. `subscribe` and `allow_sql` beside it look at claims alone.
     pub follow: Vec<String>,
     /// Events that are not kept: who is connected gets them, nobody else ever will (`["typing"]`; `["*"]` for all).
     pub volatile: Vec<String>,
     /// Whether members are announced to each other.
     pub presence: bool,
-    /// Whether earlier publications may be asked for.
+    /// Whether earlier publications may be asked for, in whatever way.
     pub history: bool,
 }
 

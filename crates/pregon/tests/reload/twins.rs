@@ -155,3 +155,117 @@ async fn a_token_of_several_issuers_is_refused_on_every_transport() {
         assert_eq!(live.request(fresh).await.unwrap()["code"], 102);
     }
 }
+
+/// Whatever takes a right away, it is gone on every transport: a name that stands for nothing any more, for another channel, or whose
+/// channel belongs to a stricter section from now on.
+#[tokio::test]
+async fn every_kind_of_change_takes_a_followed_channel_away_on_every_transport() {
+    let without = |text: &str| text.replace("[postgres]\npool = 12\nstatement_timeout = \"60s\"\n", "");
+    let mine = "[[channel]]\nname = \"mine\"\nfollow = [\"inbox_{sub}\"]\n";
+    let before = without(&format!("{OPEN}{mine}"));
+    let strict = "[[channel]]\nname = \"inbox_{x}\"\nsubscribe = \"channel.x != claims.sub\"\n";
+    let changes = [
+        without(OPEN),
+        before.replace("inbox_{sub}", "inbox_{sub}_{role}"),
+        before.replace("follow =", "subscribe = \"claims.role == 'x'\"\nfollow ="),
+        without(&OPEN.replace(
+            "[[channel]]\nname = \"barrier\"",
+            &format!("{strict}[[channel]]\nname = \"barrier\""),
+        )),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let mut node = node(&before).await;
+        let mut followers = Vec::new();
+        for kind in Kind::ALL {
+            let mut anyone = Anyone::open(&node, kind, "ana").await;
+            assert!(anyone.follow(&node, "mine").await, "{kind:?}");
+            followers.push(anyone);
+        }
+        reload(&mut node, change).await;
+        publish(&node, "inbox_ana", "x", json!("secreto")).await;
+        for anyone in &mut followers {
+            assert_eq!(
+                anyone.heard(&node).await,
+                [json!(null); 0],
+                "{number} {:?}",
+                anyone.kind()
+            );
+        }
+    }
+}
+
+/// With a token of somebody else the name stands for other channels: those of before are lost, although the name is still granted.
+#[tokio::test]
+async fn a_fresh_token_of_somebody_else_leaves_the_channels_of_the_first() {
+    let mine = "[[channel]]\nname = \"mine\"\nfollow = [\"inbox_{sub}\"]\n";
+    let config = format!("{OPEN}{mine}").replace("[postgres]\npool = 12\nstatement_timeout = \"60s\"\n", "");
+    let node = node(&config).await;
+    for claims in [
+        json!({"sub": "eva"}),
+        json!({"role": "x"}),
+        json!({"sub": ""}),
+        json!({"sub": null}),
+        json!({"sub": ["ana"]}),
+    ] {
+        let mut client = Anyone::open(&node, Kind::Full, "ana").await;
+        assert!(client.follow(&node, "mine").await);
+        client.refresh(&token(&claims)).await;
+        publish(&node, "inbox_ana", "x", json!("secreto")).await;
+        assert_eq!(client.heard(&node).await, [json!(null); 0], "{claims}");
+    }
+}
+
+/// Two people on one connection, each in a namespace: what one loses the other keeps, and none gets what is the other's.
+#[tokio::test]
+async fn a_namespace_loses_its_channel_alone() {
+    let database = members().await;
+    database
+        .execute("INSERT INTO members VALUES ('1', 'ana'), ('1', 'eva')")
+        .await
+        .unwrap();
+    let rule =
+        "allow_sql = \"SELECT true FROM members WHERE channel = :channel.id AND member = :claims.sub\"\n";
+    let config = |more: &str| {
+        let namespaces = OPEN.replace("[socketio]", "[socketio]\nnamespaces = [\"/admin\"]");
+        format!("{namespaces}{rule}{more}[[channel]]\nname = \"/admin#c_{{id}}\"\n{rule}")
+    };
+    let mut node = node_on(&database, &config("")).await;
+    let url = node.ws_url("/socket.io/?EIO=4&transport=websocket");
+    let mut socket = WsClient::connect(&url, &[]).await.unwrap();
+    socket.next_text(SOON).await.unwrap();
+    for (packet, sub) in [("40", "ana"), ("40/admin,", "eva")] {
+        let auth = json!({"token": token(&json!({"sub": sub}))});
+        socket.send_text(&format!("{packet}{auth}")).await.unwrap();
+        assert!(socket.next_text(SOON).await.unwrap().starts_with(packet));
+    }
+    for packet in ["420", "42/admin,0"] {
+        let subscribe = json!(["subscribe", "c_1"]);
+        socket.send_text(&format!("{packet}{subscribe}")).await.unwrap();
+        let ack = next(&mut socket, "ok").await;
+        assert!(ack.contains("\"ok\":true"), "{ack}");
+    }
+    database
+        .execute("DELETE FROM members WHERE member = 'eva'")
+        .await
+        .unwrap();
+    reload(&mut node, &config("history = true\n")).await;
+    let error = next(&mut socket, "error").await;
+    assert!(
+        error.starts_with("42/admin,") && error.contains("forbidden"),
+        "{error}"
+    );
+    publish(&node, "/admin#c_1", "x", json!("secreto")).await;
+    publish(&node, "c_1", "x", json!("propio")).await;
+    let event = next(&mut socket, "[\"x\"").await;
+    assert_eq!(event, "42[\"x\",\"propio\"]");
+}
+
+/// The next packet that has a text in it; members come and go beside.
+async fn next(socket: &mut WsClient, text: &str) -> String {
+    loop {
+        let packet = socket.next_text(SOON).await.unwrap();
+        if packet.contains(text) {
+            return packet;
+        }
+    }
+}
