@@ -269,3 +269,57 @@ async fn next(socket: &mut WsClient, text: &str) -> String {
         }
     }
 }
+
+/// The protocol's frames as a stream of events have words for one channel of several: it is lost alone, and resumed at the limit.
+#[tokio::test]
+async fn the_protocol_as_a_stream_loses_one_channel_alone() {
+    let config = |more: &str| {
+        let limited = OPEN.replace("[limits]", "[limits]\nsubscriptions = 2");
+        format!(
+            "{limited}[[channel]]\nname = \"mine\"\nfollow = [\"inbox_{{sub}}\"]\n\
+             allow_sql = \"SELECT true FROM members WHERE member = :claims.sub\"\n{more}"
+        )
+    };
+    let database = members().await;
+    database
+        .execute("INSERT INTO members VALUES ('1', 'ana')")
+        .await
+        .unwrap();
+    let mut node = node_on(&database, &config("")).await;
+    let position = publish(&node, "c_1", "x", json!(0)).await;
+    publish(&node, "inbox_ana", "x", json!("perdido")).await;
+    let token = token(&json!({"sub": "ana"}));
+    let url = node.url(&format!(
+        "/sse?format=protocol&channel=mine&channel=c_1&token={token}"
+    ));
+    let mut stream = SseClient::connect(&url, &[("last-event-id", &position)])
+        .await
+        .unwrap();
+    assert_eq!(stream.status(), 200);
+    assert_eq!(frame(&mut stream, "event").await["data"], "perdido");
+    reload(&mut node, &config("presence = true\n")).await;
+    publish(&node, "inbox_ana", "x", json!("propio")).await;
+    assert_eq!(frame(&mut stream, "event").await["data"], "propio");
+    database.execute("DELETE FROM members").await.unwrap();
+    reload(&mut node, &config("")).await;
+    let lost = frame(&mut stream, "error").await;
+    assert_eq!(
+        (&lost["code"], &lost["channel"]),
+        (&json!(103), &json!("inbox_ana")),
+        "{lost}"
+    );
+    publish(&node, "inbox_ana", "x", json!("secreto")).await;
+    publish(&node, "c_1", "x", json!("de todos")).await;
+    assert_eq!(frame(&mut stream, "event").await["data"], "de todos");
+}
+
+/// The next frame of a kind; an error is passed over by nobody who does not wait for it.
+async fn frame(stream: &mut SseClient, kind: &str) -> serde_json::Value {
+    loop {
+        let frame = stream.next_event(SOON).await.unwrap().json().unwrap();
+        if frame["type"] == kind {
+            return frame;
+        }
+        assert!(frame["type"] != "event" && frame["type"] != "error", "{frame}");
+    }
+}
