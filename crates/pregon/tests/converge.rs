@@ -12,19 +12,6 @@ use crate::support::binary;
 /// Triggers of the application between two tables, and what makes them fire.
 const TRIGGERS: &[Feature] = &[Feature::Triggers, Feature::References, Feature::Old];
 
-/// What the short runs draw from.
-fn features(capture: Capture) -> Vec<Feature> {
-    let mut features = Feature::all();
-    features.retain(|feature| !AWAITED.contains(feature));
-    if capture == Capture::Wal {
-        features.retain(|feature| *feature != Feature::Shapes);
-    }
-    features
-}
-
-/// Features whose faults are known and not repaired yet.
-const AWAITED: &[Feature] = &[Feature::Attaching];
-
 async fn server() -> &'static Server {
     static PREPARED: OnceCell<()> = OnceCell::const_new();
     let server = postgres::shared().await;
@@ -57,17 +44,17 @@ async fn converge(capture: Capture, features: Vec<Feature>, count: u64) {
 
 #[tokio::test]
 async fn a_collection_is_the_table_by_notify() {
-    converge(Capture::Notify, features(Capture::Notify), 8).await;
+    converge(Capture::Notify, Feature::all(), 8).await;
 }
 
 #[tokio::test]
 async fn a_collection_is_the_table_by_outbox() {
-    converge(Capture::Outbox, features(Capture::Outbox), 8).await;
+    converge(Capture::Outbox, Feature::all(), 8).await;
 }
 
 #[tokio::test]
 async fn a_collection_is_the_table_by_wal() {
-    converge(Capture::Wal, features(Capture::Wal), 8).await;
+    converge(Capture::Wal, Feature::all(), 8).await;
 }
 
 /// Whatever triggers an application has: names before and after ours, row and statement, every operation, two tables.
