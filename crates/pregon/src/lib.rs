@@ -15,6 +15,7 @@
 
 pub mod node;
 pub mod event;
+mod standby;
 pub mod source;
 pub mod pipeline;
 pub mod decrypt;

@@ -98,6 +98,7 @@ pub struct Metrics {
     registry: Registry,
     pub events: Family<SourceLabel, Counter>,
     pub source_up: Family<SourceLabel, Gauge>,
+    pub standby: Gauge,
     pub watch_failing: Family<WatchLabel, Gauge>,
     pub source_gaps: Family<SourceLabel, Counter>,
     pub malformed: Family<SourceLabel, Counter>,
@@ -152,6 +153,7 @@ impl Metrics {
             registry: Registry::with_prefix("pregon"),
             events: Family::default(),
             source_up: Family::default(),
+            standby: Gauge::default(),
             watch_failing: Family::default(),
             source_gaps: Family::default(),
             malformed: Family::default(),
@@ -198,21 +200,17 @@ impl Metrics {
     fn register_sources(&mut self) {
         let r = &mut self.registry;
         r.register("events", "Events captured from a source", self.events.clone());
-        r.register(
-            "source_up",
-            "1 while the source is attached",
-            self.source_up.clone(),
-        );
+        let help = "1 while the source is attached";
+        r.register("source_up", help, self.source_up.clone());
+        let help = "1 while another gateway reads the database and this one refuses clients";
+        r.register("standby", help, self.standby.clone());
         r.register(
             "watch_failing",
             "1 from the first row that a watch's trigger could not render until its next change that comes as it should",
             self.watch_failing.clone(),
         );
-        r.register(
-            "source_gaps",
-            "Times that a source may have lost events",
-            self.source_gaps.clone(),
-        );
+        let help = "Times that a source may have lost events";
+        r.register("source_gaps", help, self.source_gaps.clone());
         r.register(
             "malformed",
             "Messages that look like JSON and do not parse, or that are not UTF-8; they go on as text",

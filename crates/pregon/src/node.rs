@@ -8,6 +8,7 @@ mod log;
 mod sources;
 mod admin;
 mod rates;
+mod standby;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::session::recovery::Sessions;
 use crate::source::webhook;
+use crate::standby::Standby;
 use crate::transport::accept::{self, Front};
 use crate::transport::admit::Door;
 use crate::transport::forwarded::Proxies;
@@ -118,7 +120,7 @@ impl Node {
         let mut sources = sources::start(&parts)?;
         sources.attached.push(("log", opened.up));
         let health = Health::new(sources.attached, sources.degraded);
-        let door = Arc::new(build_door(&config, &options, verifier, desk, &metrics)?);
+        let door = Arc::new(build_door(&config, &options, verifier, desk, &hub)?);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
         let dashboard = admin::routes(&parts, address, &health);
@@ -127,6 +129,7 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
         tasks.spawn(tick(&hub, &log, &kept, &connections, &stop));
+        tasks.spawn(standby::clear(&hub, config.server.drain.0, &stop));
         Ok(Self {
             address,
             config,
@@ -278,6 +281,7 @@ fn start_hub(
         revoked,
         closed,
         clock,
+        standby: Standby::default(),
         settings,
     };
     Hub::start(shared).context("the shards could not be started")
@@ -328,7 +332,7 @@ fn build_door(
     options: &Options,
     verifier: Arc<Verifier>,
     desk: Arc<Desk>,
-    metrics: &Arc<Metrics>,
+    hub: &Hub,
 ) -> anyhow::Result<Door> {
     Ok(Door {
         auth: config.auth.clone(),
@@ -343,9 +347,10 @@ fn build_door(
             .as_ref()
             .map(|socketio| socketio.path.trim_end_matches('/').to_owned()),
         echo: options.echo,
+        metrics: Arc::clone(desk.metrics()),
         desk,
-        metrics: Arc::clone(metrics),
         limits: config.limits.clone(),
+        standby: hub.shared().standby.clone(),
     })
 }
 

@@ -4,11 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use pregon_testkit::{Node, NodeOptions, Server, SseClient, WsClient, eventually, http, postgres, process};
+use pregon_testkit::{
+    Database, Node, NodeOptions, Server, SseClient, WsClient, eventually, http, postgres, process,
+};
 use serde_json::json;
 
+use crate::standby;
 use crate::support::official::{CLIENTS, Official};
-use crate::support::{API_KEY, PLAIN, SECRET, SOON, binary, metric, node, publish, refusal, token};
+use crate::support::{API_KEY, PLAIN, SECRET, SOON, binary, metric, node, options, publish, refusal, token};
 
 fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -155,6 +158,126 @@ async fn events_pass_nginx_on_every_transport() {
     );
 }
 
+/// Two gateways of one database, and the site before them.
+struct Pair {
+    first: Node,
+    second: Node,
+    nginx: Child,
+    port: u16,
+}
+
+impl Pair {
+    async fn start(mode: &str, database: &Database<'_>) -> Self {
+        let config = standby::config(mode);
+        // When it is started again, another one reads.
+        let started = options(&config).env("DATABASE_URL", database.url()).not_ready();
+        let mut first = Node::spawn(started).await.unwrap();
+        first.wait_ready(SOON).await.unwrap();
+        let second = standby::standby(&config, &database.url()).await;
+        let folder = process::scratch("nginx", None).unwrap();
+        let port = process::free_port().unwrap();
+        let log = folder.join("access.log").display().to_string();
+        let text = site(
+            "gateways.conf",
+            &[
+                ("server 10.0.0.11:8080", &format!("server {}", first.address())),
+                ("server 10.0.0.12:8080", &format!("server {}", second.address())),
+                ("listen 443 ssl;", &format!("listen 127.0.0.1:{port};")),
+                ("listen [::]:443 ssl;", ""),
+                ("/var/log/nginx/pregon.log", &log),
+                ("ssl_certificate ", "# "),
+                ("ssl_certificate_key ", "# "),
+            ],
+        );
+        let mut command = nginx(&folder, &text);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let nginx = process::spawn(command, process::SIGKILL).unwrap();
+        let pair = Self {
+            first,
+            second,
+            nginx,
+            port,
+        };
+        let answers = eventually(SOON, || async { http::get(&pair.url("/")).await });
+        answers.await.unwrap();
+        pair
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    async fn socket(&self) -> anyhow::Result<WsClient> {
+        Ok(WsClient::connect(&self.url("/ws").replace("http", "ws"), &[]).await?)
+    }
+
+    /// A client that is let in, however often it has to come; meanwhile streams are never refused.
+    async fn comes_again(&self) -> WsClient {
+        let again = eventually(SOON, || async {
+            let stream = SseClient::connect(&self.url("/sse?channel=pedidos"), &[]).await?;
+            assert_eq!(stream.status(), 200);
+            self.socket().await
+        });
+        again.await.unwrap()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        process::end(&mut self.nginx, process::SIGTERM, SOON);
+    }
+}
+
+#[tokio::test]
+async fn with_a_gateway_that_stands_by_clients_miss_nothing_but_what_a_gap_tells() {
+    for mode in ["outbox", "wal"] {
+        let database = standby::shop().await;
+        let mut pair = Pair::start(mode, &database).await;
+        let mut client = pair.socket().await.unwrap();
+        client.subscribe("pedidos").await.unwrap();
+        let mut stream = SseClient::connect(&pair.url("/sse?channel=pedidos"), &[])
+            .await
+            .unwrap();
+        database.execute("INSERT INTO pedidos VALUES (1)").await.unwrap();
+        let event = client.next_of_type("event", SOON).await.unwrap();
+        assert_eq!(event["data"]["id"], 1);
+        assert_eq!(stream.next_event(SOON).await.unwrap().json().unwrap()["id"], 1);
+
+        pair.first.kill9().await.unwrap();
+        let mut client = pair.comes_again().await;
+        let resume = json!({"type": "subscribe", "channel": "pedidos", "since": event["position"]});
+        assert_eq!(client.request(resume).await.unwrap()["recovered"], false);
+        assert_eq!(
+            client.next_of_type("gap", SOON).await.unwrap()["reason"],
+            "restart"
+        );
+        let from = [("last-event-id", stream.last_id().unwrap())];
+        let mut stream = SseClient::connect(&pair.url("/sse?channel=pedidos"), &from)
+            .await
+            .unwrap();
+        assert_eq!(
+            stream.next_event(SOON).await.unwrap().event.as_deref(),
+            Some("gap")
+        );
+        database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
+        // The one that was killed may not have said how far it had come.
+        while stream.next_event(SOON).await.unwrap().json().unwrap()["id"] != 2 {}
+        // The gateway that comes back stands by now, although nginx asks it first.
+        pair.first.restart().await.unwrap();
+        pair.first.wait_for_log("this one stands by", SOON).await.unwrap();
+        let mut late = pair.socket().await.unwrap();
+        late.subscribe("pedidos").await.unwrap();
+        database.execute("INSERT INTO pedidos VALUES (3)").await.unwrap();
+        for heard in [&mut client, &mut late] {
+            while heard.next_of_type("event", SOON).await.unwrap()["data"]["id"] != 3 {}
+        }
+        assert_eq!(
+            http::get(&pair.second.url("/readyz")).await.unwrap().status(),
+            200
+        );
+    }
+}
+
 #[tokio::test]
 async fn nginx_keeps_the_inside_inside_and_tokens_out_of_its_log() {
     let proxied = Proxied::start().await;
@@ -213,6 +336,7 @@ fn nginx_takes_the_sites_as_they_are() {
     let authority = postgres::tls::Authority::create(&folder).unwrap();
     for (name, host) in [
         ("gateway.conf", "realtime.example.com"),
+        ("gateways.conf", "realtime.example.com"),
         ("router.conf", "router.example.com"),
     ] {
         let certificate = authority.issue(host, &format!("DNS:{host}")).unwrap();

@@ -571,11 +571,12 @@ async fn a_second_gateway_waits_for_the_slot_and_takes_over() {
     let options = crate::support::options(&config("columns = [\"id\"]"))
         .env("DATABASE_URL", database.url())
         .not_ready();
-    let second = Node::spawn(options).await.unwrap();
+    let mut second = Node::spawn(options).await.unwrap();
     second.wait_for_log("waiting to take over", SOON).await.unwrap();
     assert_eq!(http::get(&second.url("/readyz")).await.unwrap().status(), 503);
-    let mut client = follow(&second, "pedidos").await;
     first.kill9().await.unwrap();
+    second.wait_ready(2 * SOON).await.unwrap();
+    let mut client = follow(&second, "pedidos").await;
     database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
     let mut seen = next(&mut client).await.1;
     if seen == json!({"id": 1}) {

@@ -60,6 +60,7 @@ codes! {
     CLOSE_PING_TIMEOUT = 3003 "ping_timeout" true "Nothing was heard from the client in time: reconnect and resume.";
     CLOSE_INTERNAL = 3005 "internal" true "The server failed; its log says why. Reconnect and resume.";
     CLOSE_RATE_LIMITED = 3006 "rate_limited" true "Too many commands in a short time: reconnect later.";
+    CLOSE_STANDBY = 3007 "standby" true "Another gateway reads the database instead of this one: reconnect, which leads there, and resume.";
     CLOSE_INVALID_TOKEN = 3500 "invalid_token" false "The token is malformed, expired or not signed by a trusted key: get a new one before connecting.";
     CLOSE_AUTH_TIMEOUT = 3501 "auth_timeout" false "No token came in time: send auth right after connecting.";
     CLOSE_BAD_PROTOCOL = 3502 "bad_protocol" false "The client does not speak this endpoint's protocol.";

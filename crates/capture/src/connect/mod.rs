@@ -145,6 +145,12 @@ impl Settings {
         with
     }
 
+    /// The same whose commits are on the server's disk when they are answered, also where the role's default is otherwise.
+    #[must_use]
+    pub(crate) fn durable(&self) -> Self {
+        self.with_settings(&[("synchronous_commit", needs::DURABLE)])
+    }
+
     /// The role that logs in, where the connection string names one.
     pub fn user(&self) -> Option<&str> {
         self.config.get_user()

@@ -6,7 +6,7 @@
 /// One setting, with the first version that has it.
 type Need = (&'static str, &'static str, u32);
 
-const NEEDS: [Need; 21] = [
+const NEEDS: [Need; 22] = [
     ("default_transaction_read_only", "off", 0),
     ("default_transaction_isolation", "read committed", 0),
     ("default_transaction_deferrable", "off", 0),
@@ -21,6 +21,7 @@ const NEEDS: [Need; 21] = [
     ("bytea_output", "hex", 0),
     ("extra_float_digits", "1", 0),
     ("xmlbinary", "base64", 0),
+    ("xmloption", "content", 0),
     ("quote_all_identifiers", "off", 0),
     ("standard_conforming_strings", "on", 0),
     ("array_nulls", "on", 0),
@@ -37,6 +38,9 @@ const KEEPALIVES: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "15000"),
 ];
+
+/// The value of `synchronous_commit` for who answers only what is on the disk: what is set, unless it is `off`.
+pub(super) const DURABLE: &str = "not off";
 
 /// A setting and its value.
 pub(super) type Set = (&'static str, String);
@@ -59,7 +63,16 @@ pub(super) fn settings(own: &[Set], version: u32, keepalives: bool) -> Vec<Set> 
 
 /// The calls that set them, for the session or for the transaction. Qualified: the search path may be anybody's.
 pub(super) fn calls(settings: &[Set], local: bool) -> String {
-    let call = |(name, value): &Set| format!("pg_catalog.set_config('{name}', '{value}', {local})");
+    let call = |(name, value): &Set| {
+        let value = match value.as_str() {
+            DURABLE => format!(
+                "CASE WHEN {IS} OPERATOR(pg_catalog.=) 'off' THEN 'on' ELSE {IS} END",
+                IS = format_args!("pg_catalog.current_setting('{name}')")
+            ),
+            value => format!("'{value}'"),
+        };
+        format!("pg_catalog.set_config('{name}', {value}, {local})")
+    };
     settings.iter().map(call).collect::<Vec<_>>().join(", ")
 }
 

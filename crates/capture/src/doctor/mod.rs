@@ -91,13 +91,38 @@ impl Default for DoctorInput {
 
 /// Runs every check. A check that cannot be run says so; it never ends the others. `client` is the gateway's connection.
 pub async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
+    let path = catalogue_first(client).await;
     let mut checks = server::run(client, input).await;
     checks.extend(watches::run(client, input).await);
     checks.extend(wal::run(client, input).await);
+    set_path(client, path.as_deref()).await;
+    // The queries of the configuration are written for the role's own path.
     checks.extend(statements::run(client, input).await);
+    catalogue_first(client).await;
     checks.extend(outbox::run(client, input).await);
     checks.extend(notify::run(client, input).await);
     checks
+}
+
+/// Puts the catalogue first in the search path, where a role's default has it behind schemas whose objects may have the same names; the path
+/// as it was.
+async fn catalogue_first(client: &Client) -> Option<String> {
+    const PATH: &str = "SELECT pg_catalog.current_setting('search_path')";
+    // A connection that does not answer is a finding of the checks.
+    let path: String = client.query_one(PATH, &[]).await.ok()?.try_get(0).ok()?;
+    let names = ["pg_catalog", path.as_str()];
+    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    set_path(client, Some(&names.join(", "))).await;
+    Some(path)
+}
+
+async fn set_path(client: &Client, path: Option<&str>) {
+    const SET: &str = "SELECT pg_catalog.set_config('search_path', $1, false)";
+    if let Some(path) = path
+        && let Err(error) = client.query_one(SET, &[&path]).await
+    {
+        tracing::debug!(error = %crate::connect::chain(&error), "the search path was not set");
+    }
 }
 
 /// Identity of a check, from which its outcomes are made.

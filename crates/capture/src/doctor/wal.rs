@@ -189,21 +189,38 @@ async fn oldest(client: &Client) -> Result<String, tokio_postgres::Error> {
     row.map_or(Ok("none".to_owned()), |row| row.try_get(0))
 }
 
+/// Whom a new slot would wait for.
+async fn awaited(client: &Client) -> Result<String, tokio_postgres::Error> {
+    let row = client.query_opt(OLDEST, &[]).await?;
+    row.map_or(Ok(String::new()), |row| {
+        Ok(format!("; a new one waits for {}", row.try_get::<_, String>(0)?))
+    })
+}
+
 async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
     // The newer columns through JSON: older servers have none of them.
     const SQL: &str = "
         SELECT coalesce(s.wal_status, 'lost'), s.active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint,
                s.safe_wal_size, s.plugin = 'pgoutput' AND s.database = current_database(),
                to_jsonb(s)->>'failover' = 'false' AND EXISTS (SELECT 1 FROM pg_stat_get_wal_senders() w WHERE w.sync_state <> 'async'),
-               coalesce(to_jsonb(s)->>'invalidation_reason', '')
+               coalesce(to_jsonb(s)->>'invalidation_reason', ''), s.confirmed_flush_lsn IS NULL AND coalesce(s.wal_status, 'lost') <> 'lost'
           FROM pg_replication_slots s WHERE s.slot_name = $1";
     let name = &input.target.slot;
     let Some(row) = client.query_opt(SQL, &[name]).await? else {
         return Ok(SLOT.fail(
-            format!("there is no slot {name}: nothing is captured"),
+            format!(
+                "there is no slot {name}: nothing is captured{}",
+                awaited(client).await?
+            ),
             "pregon db apply makes it",
         ));
     };
+    if row.try_get::<_, bool>(7)? {
+        return Ok(SLOT.fail(
+            format!("{name} is being made and not ready{}", awaited(client).await?),
+            "end that transaction, or wait for it",
+        ));
+    }
     let (status, active, retained): (String, bool, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let safe: Option<i64> = row.try_get(3)?;
     if !row.try_get::<_, bool>(4)? {
@@ -214,7 +231,11 @@ async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
     }
     if status == "lost" {
         return Ok(SLOT.fail(
-            format!("{name} is lost ({})", row.try_get::<_, String>(6)?),
+            format!(
+                "{name} is lost ({}){}",
+                row.try_get::<_, String>(6)?,
+                awaited(client).await?
+            ),
             "pregon db apply makes it anew; clients get a gap",
         ));
     }

@@ -18,6 +18,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// A longer write than that should be known to whoever installs.
 const SLOT_TIMEOUT: &str = "SET statement_timeout = '20s'";
+/// Not a RESET, which would bring back what the role has as its default.
+const NO_TIMEOUT: &str = "SET statement_timeout = 0";
 
 /// Applies the steps, all or none, and calls `log` for each of them once they are committed.
 pub async fn apply(
@@ -53,7 +55,7 @@ async fn slots(
     for step in plan.steps.iter().filter(|step| step.kind == kind) {
         client.batch_execute(SLOT_TIMEOUT).await?;
         let done = client.batch_execute(&step.sql).await;
-        client.batch_execute("RESET statement_timeout").await?;
+        client.batch_execute(NO_TIMEOUT).await?;
         match done {
             Ok(()) => log(step),
             Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {

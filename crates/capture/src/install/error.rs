@@ -38,6 +38,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// How the error begins of a slot that cannot be made yet.
+pub(crate) const SLOT_WAITS: &str = "the slot waits for running writes";
+
 /// Why a plan, its application or a removal did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -55,7 +58,7 @@ pub enum InstallError {
         "{object} stayed locked by other sessions during {attempts} attempts: find the long transaction on it, then try again"
     )]
     Locked { object: String, attempts: u32 },
-    #[error("the slot waits for running writes ({running}): end them or wait, then try again")]
+    #[error("{SLOT_WAITS} ({running}): end them or wait, then try again")]
     SlotWaits { running: String },
     #[error("installing {object} failed ({message})")]
     Step {

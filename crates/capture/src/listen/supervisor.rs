@@ -62,6 +62,7 @@ pub(super) async fn run(listener: Listener, stop: CancellationToken) {
             statement_timeout: FETCH_TIMEOUT,
             search_path: Some(crate::fetch::SEARCH_PATH),
             pooler: false,
+            durable: false,
         }),
         watches: Arc::clone(&listener.watches),
         sink: listener.sink.clone(),

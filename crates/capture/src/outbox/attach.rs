@@ -21,8 +21,8 @@ use super::{LOCK, OutboxError, OutboxOptions, Place, Report, WAKE};
 use crate::catalog::names::fingerprint;
 use crate::connect::{Connection, chain};
 
-/// Between two attempts to be the reader, with a random part, so that waiting gateways do not ask in step.
-const RETRY: Duration = Duration::from_millis(1000);
+/// Between two attempts to be the reader, with a random part, so that waiting gateways do not ask in step. Clients wait as long.
+const RETRY: Duration = Duration::from_millis(300);
 
 /// Longest wait for an answer. Rows come in pieces of a few MiB, so that a server that takes longer is not well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -181,8 +181,12 @@ async fn drive(mut connection: Connection, woken: Arc<Notify>) {
     woken.notify_one();
 }
 
-/// Connects, waits until nobody else reads, and becomes the reader. Cancel-safe: dropped, it leaves nothing behind.
-pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), OutboxError> {
+/// Connects, waits until nobody else reads, and becomes the reader; `stands_by` is called while another gateway is it. Cancel-safe:
+/// dropped, it leaves nothing behind.
+pub async fn attach(
+    options: Arc<OutboxOptions>,
+    stands_by: &(dyn Fn() + Send + Sync),
+) -> Result<(Reader, Clerk), OutboxError> {
     let (link, server) = Link::open(&options, "outbox", IDLE).await?;
     if server.standby {
         return Err(OutboxError::Standby);
@@ -191,7 +195,7 @@ pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), Outb
          WHERE n.nspname = 'pregon' AND c.relname = 'outbox' AND c.relkind = 'r'";
     let table = in_time(link.query_typed_opt(TABLE, &[])).await?;
     let table: u32 = table.ok_or(OutboxError::Missing)?.try_get(0)?;
-    wait_for_the_lock(&link).await?;
+    wait_for_the_lock(&link, &options.node, stands_by).await?;
     // What is mended here may concern the place from which to go on.
     let condition = sound::look(&link, table, "0").await?;
     let claim = Claim::make(&link, table, condition.file).await?;
@@ -213,9 +217,13 @@ pub async fn attach(options: Arc<OutboxOptions>) -> Result<(Reader, Clerk), Outb
     Ok((reader, clerk))
 }
 
-async fn wait_for_the_lock(link: &Link) -> Result<(), OutboxError> {
+async fn wait_for_the_lock(
+    link: &Link,
+    node: &str,
+    stands_by: &(dyn Fn() + Send + Sync),
+) -> Result<(), OutboxError> {
     const TRY: &str = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
-    let mut told = false;
+    let mut told = String::new();
     loop {
         let row = in_time(link.query_typed_one(TRY, &[(&LOCK, Type::INT8)])).await?;
         if row.try_get::<_, i32>(1)? != link.pid {
@@ -224,9 +232,22 @@ async fn wait_for_the_lock(link: &Link) -> Result<(), OutboxError> {
         if row.try_get(0)? {
             return Ok(());
         }
-        if !std::mem::replace(&mut told, true) {
-            let reader = present_reader(link).await?;
-            tracing::info!(reader, "another gateway reads the outbox: waiting to take over");
+        let reader = present_reader(link).await?;
+        // The server keeps a connection that broke on the way for some seconds, and the lock with it.
+        let ours = reader.contains(node);
+        if !ours && !reader.is_empty() {
+            stands_by();
+        }
+        if reader != told {
+            if ours {
+                tracing::info!(
+                    reader,
+                    "the last connection of this gateway still has its turn at the outbox: waiting"
+                );
+            } else {
+                tracing::info!(reader, "another gateway reads the outbox: waiting to take over");
+            }
+            told = reader;
         }
         tokio::time::sleep(RETRY.mul_f64(rand::random_range(0.8..1.2))).await;
     }

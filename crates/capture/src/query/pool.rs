@@ -33,6 +33,8 @@ pub struct PoolOptions {
     /// Whether a pooler that changes the server between transactions stands before it, where somebody knows: nothing is prepared then.
     /// Such a pooler is noticed in any case.
     pub pooler: bool,
+    /// Whether a commit has to be on the server's disk when it is answered, also where the role's default is otherwise.
+    pub durable: bool,
 }
 
 impl PoolOptions {
@@ -45,6 +47,7 @@ impl PoolOptions {
             statement_timeout: Duration::from_secs(5),
             search_path: None,
             pooler: false,
+            durable: false,
         }
     }
 }
@@ -80,6 +83,9 @@ impl Pool {
         if let Some(path) = options.search_path {
             options.settings = options.settings.with_settings(&[("search_path", path)]);
         }
+        if options.durable {
+            options.settings = options.settings.durable();
+        }
         let slots = Arc::new(Semaphore::new(options.size.max(1)));
         Self {
             shared: Arc::new(Shared {
@@ -88,6 +94,14 @@ impl Pool {
                 idle: Mutex::new(Vec::new()),
             }),
         }
+    }
+
+    /// Another pool of one connection to the same database, whose sessions have this search path.
+    pub fn beside(&self, search_path: &'static str) -> Self {
+        let mut options = self.shared.options.clone();
+        options.size = 1;
+        options.search_path = Some(search_path);
+        Self::new(options)
     }
 
     /// Takes a connection, waiting for a free one.

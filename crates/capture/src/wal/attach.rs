@@ -37,6 +37,9 @@ pub(super) enum Trouble {
     ForeignSlot(String, String),
     #[error("another gateway reads the slot ({0}); waiting to take over")]
     Busy(String),
+    /// By whom is not known, or it is our own last connection, which the server keeps for some seconds when it broke on the way.
+    #[error("the slot is in use, maybe by the last connection of this gateway ({0}); waiting")]
+    InUse(String),
     #[error("the slot holds changes from before the publication was made ({0}); it has to be made anew")]
     Stale(String),
     #[error("the server ended the stream: {0}")]
@@ -52,11 +55,25 @@ impl Trouble {
         )
     }
 
+    /// What anybody may hear of it: names of servers, roles and their sessions are for the log.
+    pub(super) fn in_short(&self) -> Option<&'static str> {
+        match self {
+            Self::Denied(_) => Some("the server refuses the slot to this role"),
+            Self::NoPublication(_) => Some("there is no publication"),
+            Self::NoSlot(_) => Some("there is no slot"),
+            Self::LostSlot(..) => Some("the slot is lost"),
+            Self::ForeignSlot(..) => Some("the slot is not ours"),
+            Self::Busy(_) => Some("another gateway reads the slot, this one stands by"),
+            Self::Stale(_) => Some("the slot has to be made anew"),
+            Self::Connect(_) | Self::Unsendable(_) | Self::InUse(_) | Self::Lost(_) => None,
+        }
+    }
+
     /// Somebody has to do something.
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Connect(error) => error.is_permanent(),
-            Self::Busy(_) | Self::Lost(_) | Self::Unsendable(_) => false,
+            Self::Busy(_) | Self::InUse(_) | Self::Lost(_) | Self::Unsendable(_) => false,
             _ => true,
         }
     }
@@ -64,7 +81,7 @@ impl Trouble {
     /// The server's own refusal of a command or of the stream.
     pub(super) fn refused(slot: &str, code: &str, message: String) -> Self {
         match code {
-            "55006" => Self::Busy(message),
+            "55006" => Self::InUse(message),
             "55000" if message.contains("slot") => Self::LostSlot(slot.to_owned(), message),
             "42501" => Self::Denied(message),
             "42704" if message.contains("publication") => Self::Stale(message),
@@ -142,8 +159,8 @@ pub(super) async fn attach(
 
 const SLOT: &str = "
     SELECT s.plugin, s.database, s.confirmed_flush_lsn, coalesce(s.wal_status, 'lost'), coalesce(s.active_pid::text, ''),
-           pg_current_wal_flush_lsn(), current_database(), s.slot_type
-      FROM pg_replication_slots s WHERE s.slot_name = ";
+           pg_current_wal_flush_lsn(), current_database(), a.application_name, a.application_name = current_setting('application_name')
+      FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid WHERE s.slot_name = ";
 
 async fn look(session: &Replication, slot: &str) -> Result<(Found, String), Trouble> {
     let ask = async |sql: String| {
@@ -179,7 +196,11 @@ async fn look(session: &Replication, slot: &str) -> Result<(Found, String), Trou
     }
     let pid = text(found, 4);
     if !pid.is_empty() {
-        return Err(Trouble::Busy(format!("slot is active for PID {pid}")));
+        let who = format!("{}, pid {pid}", text(found, 7));
+        return Err(match text(found, 8).as_str() {
+            "f" => Trouble::Busy(who),
+            _ => Trouble::InUse(who),
+        });
     }
     let system = system.first().cloned().unwrap_or_default();
     let (id, timeline, database) = (text(&system, 0), text(&system, 1), text(found, 6));

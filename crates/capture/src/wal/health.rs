@@ -37,6 +37,16 @@ impl Health {
         self.status == "unreserved" || self.safe.is_some_and(|safe| self.retained > safe.max(0))
     }
 
+    /// Why not everything arrives; empty where it does.
+    pub fn in_short(&self) -> String {
+        let standbys = (!self.standbys.is_empty()).then(|| {
+            let slots = self.standbys.join(", ");
+            format!("the server streams nothing until standbys have it, and nobody reads {slots}")
+        });
+        let all = self.missing.iter().chain(&self.blocked).cloned().chain(standbys);
+        all.collect::<Vec<_>>().join("; ")
+    }
+
     /// Everything that is watched arrives.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.blocked.is_empty() && self.standbys.is_empty()

@@ -19,7 +19,7 @@ use super::repair::Repair;
 use super::transaction::{Assembler, RawBatch};
 use crate::Backoff;
 use crate::connect::Settings;
-use crate::install::WatchSpec;
+use crate::install::{SLOT_WAITS, WatchSpec};
 use crate::query::{Pool, QueryError};
 
 /// Messages of `pregon.publish` begin with it.
@@ -37,8 +37,8 @@ const STABLE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(4);
 /// A transaction that the server could not send so often is passed over.
 const ATTEMPTS: u32 = 2;
-/// Between looks at a slot that another gateway reads.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Between looks at a slot that another gateway reads. Each is a login, and clients wait as long.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a reader needs.
 #[derive(Clone)]
@@ -74,6 +74,10 @@ pub enum Step {
     Lost {
         reason: String,
         permanent: bool,
+        /// What anybody may hear of it.
+        in_short: Option<&'static str>,
+        /// Another gateway reads.
+        stands_by: bool,
     },
 }
 
@@ -166,7 +170,7 @@ impl Reader {
                 }
             };
             let pause = match trouble {
-                Trouble::Busy(_) => BUSY_PAUSE,
+                Trouble::Busy(_) | Trouble::InUse(_) => BUSY_PAUSE,
                 _ => backoff.next(
                     trouble.is_permanent() && !self.mend(&trouble).await,
                     rand::random(),
@@ -180,17 +184,37 @@ impl Reader {
     }
 
     /// Installs what is missing, where that is wanted and helps.
-    async fn mend(&self, trouble: &Trouble) -> bool {
+    async fn mend(&mut self, trouble: &Trouble) -> bool {
         let Some(repair) = self.options.repair.as_ref().filter(|_| trouble.is_mendable()) else {
             return false;
         };
         match repair.run(matches!(trouble, Trouble::Stale(_))).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(error, "slot and publication could not be mended");
+                self.unmended(error).await;
                 false
             }
         }
+    }
+
+    /// Says why what is missing could not be made, whenever that is another reason.
+    async fn unmended(&mut self, error: String) {
+        if self.reported == error {
+            return;
+        }
+        tracing::error!(error, "slot and publication could not be mended");
+        let in_short = error
+            .contains(SLOT_WAITS)
+            .then_some("a new slot waits for running writes, which the log names");
+        let step = Step::Lost {
+            reason: error.clone(),
+            permanent: true,
+            in_short,
+            stands_by: false,
+        };
+        self.reported = error;
+        // Whoever does not take it has gone.
+        let _ = self.sink.send(step).await;
     }
 
     /// Where the log is; waits until it has decided about everything before.
@@ -434,6 +458,8 @@ impl Reader {
         let step = Step::Lost {
             reason: trouble.to_string(),
             permanent: trouble.is_permanent(),
+            in_short: trouble.in_short(),
+            stands_by: matches!(trouble, Trouble::Busy(_)),
         };
         // Whoever does not take it has gone.
         let _ = self.sink.send(step).await;

@@ -145,7 +145,7 @@ async fn findings(admin: &Client, target: &Target, url: &str) -> Vec<String> {
 /// The reader refuses to begin with a reason, and the doctor knows it; or everything was captured; or it is known that something was not.
 async fn is_told(harm: &str, database: &Database<'_>, admin: &Client, target: &Target) {
     let url = database.url();
-    match outbox::attach(Arc::new(options(&url, &["t"]))).await {
+    match outbox::attach(Arc::new(options(&url, &["t"])), &|| {}).await {
         Err(error @ (OutboxError::Flawed(_) | OutboxError::Missing | OutboxError::Sql { .. })) => {
             let found = findings(admin, target, &url).await;
             assert!(!found.is_empty(), "{harm}: {error}, and the doctor finds nothing");
@@ -222,7 +222,7 @@ async fn a_lock_on_the_outbox_makes_no_write_fail() {
     .await
     .unwrap();
     admin.batch_execute("COMMIT").await.unwrap();
-    let (mut reader, _) = outbox::attach(Arc::new(options(&database.url(), &["t"])))
+    let (mut reader, _) = outbox::attach(Arc::new(options(&database.url(), &["t"])), &|| {})
         .await
         .unwrap();
     assert!(reader.begin(None, Some(0)).await.unwrap().lost);

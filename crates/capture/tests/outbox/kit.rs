@@ -77,7 +77,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn start(options: OutboxOptions, known: Option<Place>) -> Self {
-        let (mut reader, mut clerk) = outbox::attach(Arc::new(options)).await.unwrap();
+        let (mut reader, mut clerk) = outbox::attach(Arc::new(options), &|| {}).await.unwrap();
         let begun = reader.begin(known, None).await.unwrap();
         let (out, batches) = mpsc::channel(4);
         let (logged, in_log) = watch::channel(begun.place.upto);

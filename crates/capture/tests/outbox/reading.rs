@@ -224,7 +224,8 @@ async fn without_an_outbox_the_error_says_what_to_do() {
     let database = Database::create(pregon_testkit::postgres::shared().await)
         .await
         .unwrap();
-    let attached = pregon_capture::outbox::attach(std::sync::Arc::new(options(&database.url(), &[]))).await;
+    let attached =
+        pregon_capture::outbox::attach(std::sync::Arc::new(options(&database.url(), &[])), &|| {}).await;
     let error = attached.unwrap_err();
     assert!(
         error.is_permanent() && error.to_string().contains("pregon db apply"),

@@ -223,6 +223,10 @@ impl Asked {
             let newest = || past.before_last(channel, self.most);
             let after = match self.since.map(|since| past.start(channel, since)) {
                 Some(Start::After(after)) => after,
+                Some(Start::Younger(after)) => {
+                    complete = false;
+                    after
+                }
                 Some(Start::Pruned | Start::Foreign) => {
                     complete = false;
                     past.pruned(channel)

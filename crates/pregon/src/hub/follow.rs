@@ -39,15 +39,16 @@ impl Shard {
         let plans = channels
             .iter()
             .map(|channel| plan_by(&rights, &self.shared.past, channel, from));
-        let (mut start, mut complete) = (now, !channels.is_empty());
+        let (mut start, mut replayed, mut complete) = (now, true, !channels.is_empty());
         for plan in plans {
             match plan {
                 Plan::Replay { after } => start = start.min(after),
+                Plan::Younger { after } => (start, complete) = (start.min(after), false),
                 Plan::Last { .. } => {}
-                Plan::Live | Plan::Gap { .. } => complete = false,
+                Plan::Live | Plan::Gap { .. } => (replayed, complete) = (false, false),
             }
         }
-        let start = if complete { start } else { now };
+        let start = if replayed { start } else { now };
         let reply = Reply::Subscribed {
             position: self.shared.window.position(start),
             recovered: complete && matches!(from, From::Since(_)),
@@ -108,6 +109,11 @@ impl Shard {
         match plan {
             Plan::Live => {}
             Plan::Replay { after } => self.replay(key, vec![(Arc::clone(channel), after)], upto, Vec::new()),
+            Plan::Younger { after } => {
+                let gap = self.gap(key, channel, None, after, GapReason::Restart);
+                self.send(key, gap.into());
+                self.replay(key, vec![(Arc::clone(channel), after)], upto, Vec::new());
+            }
             Plan::Last { n } => self.replay_last(key, std::slice::from_ref(channel), n, upto, Vec::new()),
             Plan::Gap { from, reason } => {
                 let gap = self.gap(key, channel, from, now, reason);

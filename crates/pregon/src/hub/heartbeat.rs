@@ -53,7 +53,10 @@ impl Shard {
             Due::Auth => self.check_authenticated(key),
             Due::Upgrade | Due::Linger => self.remove(key),
             Due::Greeting => self.greet_suite(key),
-            Due::Drain => self.close(key, &codes::CLOSE_SHUTDOWN, ""),
+            Due::Drain if self.draining => self.close(key, &codes::CLOSE_SHUTDOWN, ""),
+            Due::Drain if self.shared.standby.get() => self.close(key, &codes::CLOSE_STANDBY, ""),
+            // It is this node's turn again.
+            Due::Drain => {}
         }
     }
 

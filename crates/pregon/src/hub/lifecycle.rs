@@ -8,6 +8,7 @@ use bytes::Bytes;
 use mio::Token;
 use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::{Assembler, encode_disconnect};
+use pregon_wire::words::GapReason;
 use pregon_wire::ws::frame::{self, Decoder};
 use pregon_wire::{engineio, plain, sse};
 use smallvec::smallvec;
@@ -53,7 +54,7 @@ impl Shard {
             // What is left over beyond its first turn is queued.
             self.bytes(key, &mut leftover);
         }
-        if self.draining {
+        if self.draining || self.shared.standby.get() {
             self.timers.set(Instant::now(), key, Due::Drain);
         }
     }
@@ -167,7 +168,7 @@ impl Shard {
         }
         let rights = self.shared.rights.load_full();
         let (mut start, mut last, mut newest) = (head, None, Vec::new());
-        let mut replays = Vec::new();
+        let (mut replays, mut younger) = (Vec::new(), Vec::new());
         let mut gaps = Vec::new();
         for channel in channels {
             match plan_by(&rights, &self.shared.past, channel, from) {
@@ -180,11 +181,21 @@ impl Shard {
                     start = start.min(after);
                     replays.push((Arc::clone(channel), after));
                 }
+                Plan::Younger { after } => {
+                    start = start.min(after);
+                    replays.push((Arc::clone(channel), after));
+                    younger.push(channel);
+                }
                 Plan::Gap { from, reason } => gaps.extend(self.gap(key, channel, from, head, reason)),
             }
         }
         self.send(key, greeting.into());
         self.greet(key, start);
+        for channel in younger {
+            // It lies before everything that is replayed.
+            let gap = self.gap(key, channel, None, start, GapReason::Restart);
+            self.send(key, gap.into());
+        }
         match last {
             // Where one begins is not known yet, so that all are looked for together.
             Some(n) => {
@@ -405,6 +416,11 @@ impl Shard {
     /// Every connection gets a moment within `over` at which it is closed.
     pub(super) fn drain(&mut self, over: Duration) {
         self.draining = true;
+        self.send_away(over);
+    }
+
+    /// The same, as long as the node stands by; the shard goes on.
+    pub(super) fn send_away(&mut self, over: Duration) {
         let now = Instant::now();
         for (_, conn) in &self.conns {
             self.timers.set(

@@ -59,6 +59,7 @@ use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
 use crate::session::recovery::Sessions;
 use crate::session::replay::{Fetched, From};
+use crate::standby::Standby;
 use closed::Closed;
 pub use encoded::{Codec, Framing, Variant};
 pub use engine::App;
@@ -150,6 +151,8 @@ enum Message {
     Answer(Key, Answer),
     Fetched(Key, Box<Fetched>),
     Drain(Duration),
+    /// The node stands by.
+    SendAway(Duration),
     Recheck(Arc<Round>),
     Settled(Arc<Round>, Box<Doubt>, Option<bool>),
     Look(Look, oneshot::Sender<Seen>),
@@ -240,6 +243,8 @@ pub struct Shared {
     pub closed: Option<Arc<Closed>>,
     /// What rates are measured by.
     pub clock: Clock,
+    /// Whether another gateway serves in this one's stead.
+    pub standby: Standby,
     pub settings: Settings,
 }
 
@@ -394,6 +399,13 @@ impl Hub {
     pub fn drain(&self, over: Duration) {
         for shard in &self.shards {
             shard.tell(Message::Drain(over));
+        }
+    }
+
+    /// Closes all sessions, spread over `over`, as long as the node stands by; the shards go on.
+    pub fn send_away(&self, over: Duration) {
+        for shard in &self.shards {
+            shard.tell(Message::SendAway(over));
         }
     }
 

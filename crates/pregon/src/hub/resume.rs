@@ -32,7 +32,7 @@ impl Shard {
             let from = From::Since(Since::Position(after));
             match plan_by(&self.shared.rights.load(), &self.shared.past, channel, from) {
                 Plan::Replay { after } => replays.push((Arc::clone(channel), after)),
-                Plan::Live | Plan::Last { .. } | Plan::Gap { .. } => return false,
+                Plan::Live | Plan::Last { .. } | Plan::Younger { .. } | Plan::Gap { .. } => return false,
             }
         }
         let name = self.encoder.namespace(namespace).to_owned();

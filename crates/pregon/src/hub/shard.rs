@@ -235,6 +235,7 @@ impl Shard {
                 Message::Answer(key, answer) => self.answered(key, answer),
                 Message::Fetched(key, fetched) => self.fetched(key, *fetched),
                 Message::Drain(over) => self.drain(over),
+                Message::SendAway(over) => self.send_away(over),
                 Message::Recheck(round) => self.recheck(round),
                 Message::Settled(round, doubt, word) => self.settled(&round, *doubt, word),
                 Message::Look(look, reply) => self.look(&look, reply),

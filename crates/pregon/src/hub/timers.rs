@@ -25,7 +25,7 @@ pub enum Due {
     Linger,
     /// Suites are told what they sent with their connect.
     Greeting,
-    /// The node is draining: this session's turn to go.
+    /// The node is draining or stands by: this session's turn to go.
     Drain,
 }
 

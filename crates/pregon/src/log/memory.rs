@@ -3,6 +3,7 @@
 //! Its history is the window itself. Appending is immediate, so receipts resolve at once.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -22,7 +23,8 @@ pub struct MemoryLog {
 
 impl MemoryLog {
     pub fn new(retention: Retention, opener: Arc<dyn Open>) -> Self {
-        let window = Arc::new(Window::new(Epoch::random(), 0, retention));
+        let window = Window::new(Epoch::random(), 0, retention).since(Some(SystemTime::now()));
+        let window = Arc::new(window);
         Self {
             window,
             opener,

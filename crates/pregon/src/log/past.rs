@@ -57,6 +57,16 @@ impl Past {
 
     /// Where a client's `since` begins for `channel`.
     pub fn start(&self, channel: &str, since: Since) -> Start {
+        match (self.kept(channel, since), since) {
+            (Start::After(after), Since::Ago(ago)) if self.window.is_younger_than(ago) => {
+                Start::Younger(after)
+            }
+            (start, _) => start,
+        }
+    }
+
+    /// The same, whenever the log began.
+    fn kept(&self, channel: &str, since: Since) -> Start {
         let start = self.window.start(channel, since);
         let (Start::Pruned, Some(history)) = (start, &self.history) else {
             return start;

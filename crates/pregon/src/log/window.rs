@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
@@ -30,6 +30,8 @@ pub struct Window {
     inner: RwLock<Inner>,
     head: AtomicU64,
     epoch: Epoch,
+    /// When the log began, where that is known.
+    began: Option<SystemTime>,
     readers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
@@ -62,6 +64,8 @@ struct Index {
 pub enum Start {
     /// Entries of the channel after this offset are all in the window.
     After(u64),
+    /// The same, but what is asked for goes back to before the log began.
+    Younger(u64),
     /// Some were pruned.
     Pruned,
     /// The position is of another log: its history is gone.
@@ -125,8 +129,21 @@ impl Window {
             inner: RwLock::new(inner),
             head: AtomicU64::new(offset),
             epoch,
+            began: None,
             readers: RwLock::default(),
         }
+    }
+
+    /// The same of a log that began then: of what was before it knows nothing.
+    pub fn since(mut self, began: Option<SystemTime>) -> Self {
+        self.began = began;
+        self
+    }
+
+    /// Whether the log began later than so long ago.
+    pub fn is_younger_than(&self, ago: Duration) -> bool {
+        self.began
+            .is_some_and(|began| SystemTime::now().checked_sub(ago).is_none_or(|then| then < began))
     }
 
     /// Calls `tell` when there is something new; it must not block for long.

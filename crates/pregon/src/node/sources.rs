@@ -15,14 +15,14 @@ use crate::config::{Apply, Config, Postgres};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::source::Attached;
 use crate::source::degraded::{Degraded, Failing};
 use crate::source::emitter::Emitters;
-use crate::source::outbox::OutboxSource;
+use crate::source::outbox::{OutboxSource, Turn};
 use crate::source::postgres::PostgresSource;
 use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
 use crate::source::wal::WalSource;
+use crate::source::{Attached, node_name};
 
 /// What every source is built of.
 pub(super) struct Parts<'a> {
@@ -42,6 +42,8 @@ pub(super) struct Sources {
     pub(super) attached: Vec<(&'static str, Attached)>,
     /// Watches that fail, and what is wrong with the installation.
     pub(super) degraded: Degraded,
+    /// Of the source that reads for all gateways.
+    turn: Option<Turn>,
 }
 
 /// Starts all of them; they attach in the background.
@@ -75,8 +77,10 @@ pub(super) fn start(parts: &Parts<'_>) -> anyhow::Result<Sources> {
 impl Sources {
     fn outbox(&mut self, parts: &Parts<'_>, settings: Settings) -> Attached {
         let mut source = OutboxSource::build(parts.config, settings, parts.pipeline, parts.metrics);
+        source.standby = parts.hub.shared().standby.clone();
         source.failing = Failing::new(&self.degraded, parts.metrics);
         let up = source.attached.clone();
+        self.turn = Some(source.turn.clone());
         self.attached.push(("postgres outbox", up.clone()));
         self.tasks.spawn(source.run(parts.stop.clone()));
         up
@@ -124,12 +128,20 @@ impl Sources {
 
     /// What looks after triggers of watches that come `up`.
     fn triggers(&mut self, parts: &Parts<'_>, up: Attached) -> anyhow::Result<()> {
-        let pool = parts.pool.map(Arc::as_ref);
+        let pool = parts.pool.map(|pool| pool.beside(SEARCH_PATH));
         let repair = repair(parts.config, &crate::install::target(parts.config)?)?;
-        let built = Triggers::build(parts.config, pool, repair, up, parts.pipeline, parts.metrics);
+        let built = Triggers::build(
+            parts.config,
+            pool.as_ref(),
+            repair,
+            up,
+            parts.pipeline,
+            parts.metrics,
+        );
         if let Some(mut triggers) = built {
             triggers.expected = parts.expected.to_vec();
             triggers.degraded = self.degraded.clone();
+            triggers.turn = self.turn.clone();
             self.attached
                 .push(("postgres triggers", triggers.complete.clone()));
             self.tasks.spawn(triggers.run(parts.stop.clone()));
@@ -164,7 +176,10 @@ fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> any
     let target = crate::install::target(parts.config)?;
     Ok(WalSource {
         options: WalOptions {
-            settings: replication.transpose()?.unwrap_or(settings).with_name("wal"),
+            settings: replication
+                .transpose()?
+                .unwrap_or(settings)
+                .with_name(&format!("{}/wal", node_name())),
             pool: pool.clone(),
             slot: target.slot.clone(),
             watches: target.watches.clone(),
@@ -176,6 +191,7 @@ fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> any
         metrics: Arc::clone(parts.metrics),
         attached: Attached::default(),
         complete: Attached::default(),
+        standby: parts.hub.shared().standby.clone(),
     })
 }
 
@@ -190,7 +206,7 @@ fn listen_options(config: &Config, settings: Settings) -> ListenOptions {
     let emitters = config.socketio().postgres_channels();
     options.channels.extend(emitters.map(|(channel, _)| channel));
     options.publish = crate::install::mode(config) == Mode::Notify;
-    options.node = format!("pregon-{:08x}", rand::random::<u32>());
+    options.node = node_name();
     if let Some(postgres) = &config.postgres {
         options.heartbeat = postgres.heartbeat.0;
     }

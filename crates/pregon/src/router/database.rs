@@ -37,6 +37,8 @@ pub fn pool(config: &Config, name: &str, size: usize) -> anyhow::Result<Pool> {
     options.size = size;
     options.statement_timeout = postgres.statement_timeout.0;
     options.pooler = section(config)?.pooler;
+    // A delivery is answered when it is kept.
+    options.durable = true;
     Ok(Pool::new(options))
 }
 

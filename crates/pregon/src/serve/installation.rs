@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use pregon_capture::Backoff;
 use pregon_capture::connect::{ConnectError, ConnectErrorKind, Session, Settings};
-use pregon_capture::install::{self, Expected, Plan, StepKind};
+use pregon_capture::install::{self, Expected, InstallError, Plan, StepKind};
 
 use super::waiting::WaitingRoom;
 use crate::config::{Apply, Capture, Config, Postgres};
@@ -75,10 +75,15 @@ pub(super) async fn install_triggers(config: &Config, takeover: bool) -> anyhow:
         };
         if state != told {
             told = state;
-            tracing::warn!(database, %error, "waiting for postgres, the triggers are not installed yet");
+            tracing::warn!(database, %error, "waiting for postgres, what the watches need is not installed yet");
         }
-        if room.is_none() {
-            room = Some(WaitingRoom::open(&config.server.listen).await?);
+        let why = match state {
+            "waiting" => "postgres (a new slot waits for running writes, which the log names)",
+            _ => "postgres",
+        };
+        match &room {
+            Some(room) => room.explain(why),
+            None => room = Some(WaitingRoom::open(&config.server.listen, why).await?),
         }
         backoff.wait().await;
     };
@@ -99,10 +104,20 @@ async fn attempt(
     let session = settings.open().await?;
     match install_on(config, postgres, &session, takeover).await {
         Ok(expected) => Ok(expected),
+        // Whose transaction that is the error says; it may end at any time.
+        Err(error) if is_waiting(&error) => Err(Trouble::Away("waiting", error)),
         // The server stopped meanwhile: what it was doing is rolled back.
         Err(error) if session.batch_execute("").await.is_err() => Err(Trouble::Away("lost", error)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a new slot waits for somebody's transaction.
+fn is_waiting(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<InstallError>(),
+        Some(InstallError::SlotWaits { .. })
+    )
 }
 
 async fn install_on(

@@ -4,12 +4,14 @@
 //! must not stay in here.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,26 +21,40 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) struct WaitingRoom {
     address: SocketAddr,
+    why: Arc<Mutex<&'static str>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl WaitingRoom {
-    pub(super) async fn open(address: &str) -> anyhow::Result<Self> {
+    /// Opens the port, which says what is not ready.
+    pub(super) async fn open(address: &str, why: &'static str) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address}: is another process using the port?"))?;
         let address = listener.local_addr()?;
         super::say_address(address);
+        let why = Arc::new(Mutex::new(why));
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
+        let router = router(Arc::clone(&why));
         let task = tokio::spawn(async move {
-            let serving = axum::serve(listener, router()).with_graceful_shutdown(stopped);
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
             if let Err(error) = serving.await {
                 tracing::warn!(%error, "the port does not answer while postgres is away");
             }
         });
-        Ok(Self { address, stop, task })
+        Ok(Self {
+            address,
+            why,
+            stop,
+            task,
+        })
+    }
+
+    /// Says another reason from now on.
+    pub(super) fn explain(&self, why: &'static str) {
+        *self.why.lock() = why;
     }
 
     /// Gives the address back.
@@ -52,10 +68,16 @@ impl WaitingRoom {
     }
 }
 
-fn router() -> Router {
+fn router(why: Arc<Mutex<&'static str>>) -> Router {
     let close = [(header::CONNECTION, "close")];
     let away = [(header::CONNECTION, "close"), (header::RETRY_AFTER, "1")];
     Router::new()
         .route("/healthz", get(move || async move { (close, "ok\n") }))
-        .fallback(move || async move { (StatusCode::SERVICE_UNAVAILABLE, away, "not ready: postgres\n") })
+        .fallback(move || async move {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                away,
+                format!("not ready: {}\n", *why.lock()),
+            )
+        })
 }

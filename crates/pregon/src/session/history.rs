@@ -62,6 +62,10 @@ impl Request {
         for channel in &self.channels {
             let after = match plan(past, channel, self.from) {
                 Plan::Replay { after } => after,
+                Plan::Younger { after } => {
+                    complete = false;
+                    after
+                }
                 Plan::Last { n } => last(channel, n)?,
                 Plan::Live | Plan::Gap { .. } => {
                     complete = false;

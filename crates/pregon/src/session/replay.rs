@@ -34,6 +34,8 @@ pub enum Plan {
     Live,
     /// Send the channel's entries after this offset first.
     Replay { after: u64 },
+    /// The same, and before it tell a gap: what is asked for goes back to before the log began.
+    Younger { after: u64 },
     /// Send the newest entries of the channel first; where they begin, only a look at the disk can say.
     Last { n: u32 },
     /// They are not all here: tell a gap, then live.
@@ -78,6 +80,7 @@ pub fn plan(past: &Past, channel: &str, from: From) -> Plan {
     let position = position(since);
     match past.start(channel, since) {
         Start::After(after) => Plan::Replay { after },
+        Start::Younger(after) => Plan::Younger { after },
         Start::Pruned => Plan::Gap {
             from: position,
             reason: GapReason::Pruned,

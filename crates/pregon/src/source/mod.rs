@@ -47,3 +47,8 @@ impl Attached {
         self.0.subscribe()
     }
 }
+
+/// A name that no other gateway has, by which connections are told apart at the server.
+pub fn node_name() -> String {
+    format!("pregon-{:08x}", rand::random::<u32>())
+}

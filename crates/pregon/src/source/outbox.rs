@@ -20,17 +20,19 @@ use futures_util::stream::FuturesOrdered;
 use pregon_capture::Backoff;
 use pregon_capture::connect::Settings;
 use pregon_capture::outbox::{self, Batch, Clerk, Item, OutboxError, OutboxOptions, Place, Reader, Report};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
 use super::degraded::Failing;
+use super::node_name;
 use super::postgres::{publish, row};
 use crate::config::Config;
 use crate::event::Event;
 use crate::log::{LogError, Position, Taken};
 use crate::metrics::{Metrics, Reason, SourceLabel};
 use crate::pipeline::Pipeline;
+use crate::standby::Standby;
 
 /// Its name in the log and in the metrics.
 const SOURCE: &str = "outbox";
@@ -55,7 +57,20 @@ pub struct OutboxSource {
     pub metrics: Arc<Metrics>,
     pub attached: Attached,
     pub failing: Failing,
+    pub standby: Standby,
+    pub turn: Turn,
 }
+
+/// Its turn to read, which it may be asked to leave to a gateway that waits.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Of this gateway, at the server.
+    pub node: String,
+    pub leave: Arc<Notify>,
+}
+
+/// How long who has left its turn lets others go first: they ask three times a second.
+const COURTESY: Duration = Duration::from_secs(2);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +79,17 @@ enum Ended {
     Outbox(#[from] OutboxError),
     #[error("what was read could not be appended: {0}")]
     Log(#[from] LogError),
+    #[error(
+        "another configuration was installed here, and its gateway waits: it reads the outbox from now on"
+    )]
+    Left,
 }
 
 impl Ended {
     fn is_permanent(&self) -> bool {
         match self {
             Self::Outbox(error) => error.is_permanent(),
-            Self::Log(_) => false,
+            Self::Log(_) | Self::Left => false,
         }
     }
 }
@@ -84,6 +103,10 @@ impl OutboxSource {
         metrics: &Arc<Metrics>,
     ) -> Self {
         let outbox = config.postgres.clone().unwrap_or_default().outbox;
+        let turn = Turn {
+            node: node_name(),
+            leave: Arc::default(),
+        };
         let names = config.watch.iter().map(|watch| Arc::from(watch.name.as_str()));
         let options = OutboxOptions {
             settings,
@@ -93,7 +116,7 @@ impl OutboxSource {
             most: outbox.max.0,
             durable: outbox.durable_delivery,
             doorbell: outbox.doorbell,
-            node: format!("pregon-{:08x}", rand::random::<u32>()),
+            node: turn.node.clone(),
         };
         Self {
             options: Arc::new(options),
@@ -101,6 +124,8 @@ impl OutboxSource {
             metrics: Arc::clone(metrics),
             attached: Attached::default(),
             failing: Failing::default(),
+            standby: Standby::default(),
+            turn,
         }
     }
 
@@ -138,8 +163,12 @@ impl OutboxSource {
             if matches!(ended, Ended::Log(LogError::Closed)) {
                 break;
             }
+            let pause = match ended {
+                Ended::Left => COURTESY,
+                _ => backoff.next(ended.is_permanent(), rand::random()),
+            };
             tokio::select! {
-                () = tokio::time::sleep(backoff.next(ended.is_permanent(), rand::random())) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -154,8 +183,13 @@ impl OutboxSource {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<(), Ended> {
+        let stands_by = || {
+            self.standby.set(true);
+            self.attached
+                .explain("another gateway reads the outbox, this one stands by".to_owned());
+        };
         let attached = tokio::select! {
-            attached = outbox::attach(Arc::clone(&self.options)) => attached?,
+            attached = outbox::attach(Arc::clone(&self.options), &stands_by) => attached?,
             () = stop.cancelled() => return Ok(()),
         };
         let (mut reader, clerk) = attached;
@@ -178,6 +212,7 @@ impl OutboxSource {
         tracing::info!(place = begun.place.upto, "reading the outbox");
         backoff.reset();
         self.set_attached(true);
+        self.standby.set(false);
         let mut taker = Taker::new(self, failing, begun.place);
         let ended = Box::pin(self.work(reader, clerk, &mut taker, stop)).await;
         *place = Some(taker.logged);
@@ -209,16 +244,27 @@ impl OutboxSource {
             halt.cancel();
             written
         };
-        let all = async { tokio::join!(reading, taking, writing) };
-        let (read, taken, written) = tokio::select! {
-            all = all => all,
-            never = self.tell(report) => never,
+        let mut leaves = false;
+        let (read, taken, written) = {
+            let mut all = std::pin::pin!(async { tokio::join!(reading, taking, writing) });
+            let mut telling = std::pin::pin!(self.tell(report));
+            loop {
+                tokio::select! {
+                    all = all.as_mut() => break all,
+                    never = telling.as_mut() => never,
+                    () = self.turn.leave.notified(), if !leaves => {
+                        leaves = true;
+                        halt.cancel();
+                    }
+                }
+            }
         };
         taken?;
         read?;
         written?;
         let place = *last.borrow();
-        Ok(clerk.save(place).await?)
+        clerk.save(place).await?;
+        if leaves { Err(Ended::Left) } else { Ok(()) }
     }
 
     /// Says what the session reports; ends never.

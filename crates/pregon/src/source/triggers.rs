@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Attached;
 use super::degraded::Degraded;
+use super::outbox::Turn;
 use super::tables::Tables;
 use crate::config::Config;
 use crate::log::Position;
@@ -48,6 +49,8 @@ pub struct Triggers {
     pub expected: Vec<Expected>,
     /// Where the reasons are told.
     pub degraded: Degraded,
+    /// The turn to read of the source, where one reads for all.
+    pub turn: Option<Turn>,
     pub pipeline: Arc<Pipeline>,
     pub metrics: Arc<Metrics>,
 }
@@ -61,6 +64,8 @@ struct Known {
     tables: Tables,
     /// Why a repair failed, once it was logged.
     unmended: String,
+    /// For which findings the turn was left.
+    left_for: Vec<String>,
 }
 
 impl Triggers {
@@ -84,6 +89,7 @@ impl Triggers {
             complete: Attached::default(),
             expected: Vec::new(),
             degraded: Degraded::default(),
+            turn: None,
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
         })
@@ -97,6 +103,7 @@ impl Triggers {
             complete_at: self.pipeline.position(),
             tables: Tables::default(),
             unmended: String::new(),
+            left_for: Vec::new(),
         };
         let mut listening = self.listening.follow();
         loop {
@@ -165,8 +172,25 @@ impl Triggers {
             let reason = found.wrong.as_ref()?;
             Some(format!("watch \"{watch}\": {reason}"))
         });
+        let wrong: Vec<String> = wrong.collect();
+        self.leave_turn(known, &wrong).await;
         coverage.missing.extend(wrong);
         Ok((coverage, standing))
+    }
+
+    /// Lets a gateway read that waits, where the installation is not ours any more: it may be the one that has made it. Once for the
+    /// same findings, so that two of the same configuration do not send their clients to and fro.
+    async fn leave_turn(&self, known: &mut Known, wrong: &[String]) {
+        let fresh = !wrong.is_empty() && known.left_for != wrong;
+        if let Some(turn) = self.turn.as_ref().filter(|_| fresh)
+            && let Ok(true) = install::is_awaited(&self.pool, &turn.node).await
+        {
+            known.left_for = wrong.to_vec();
+            turn.leave.notify_one();
+        }
+        if wrong.is_empty() {
+            known.left_for.clear();
+        }
     }
 
     /// Installs missing triggers where the gateway may; whether it did.

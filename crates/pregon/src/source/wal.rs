@@ -27,6 +27,7 @@ use crate::event::Event;
 use crate::log::{LogError, Taken};
 use crate::metrics::{Metrics, Reason, SourceLabel};
 use crate::pipeline::Pipeline;
+use crate::standby::Standby;
 
 /// Batches between the reader and the router, each of 1 MiB at most or one row.
 const QUEUE: usize = 8;
@@ -47,6 +48,7 @@ pub struct WalSource {
     pub attached: Attached,
     /// Every watched table is in the publication.
     pub complete: Attached,
+    pub standby: Standby,
 }
 
 /// A batch on its way into the log, and what may be confirmed once it is there.
@@ -62,6 +64,7 @@ struct Running {
     metrics: Arc<Metrics>,
     attached: Attached,
     complete: Attached,
+    standby: Standby,
     /// Where the present stream began.
     begun: Option<Known>,
     unkept: FuturesOrdered<Unkept>,
@@ -92,6 +95,7 @@ impl WalSource {
             metrics: self.metrics,
             attached: self.attached,
             complete: self.complete,
+            standby: self.standby,
             begun: None,
             unkept: FuturesOrdered::new(),
             kept,
@@ -179,13 +183,24 @@ impl Running {
                 let _ = answer.send(self.resume().await);
             }
             Step::Health(health) => self.health(health).await,
-            Step::Lost { reason, permanent } => {
+            Step::Lost {
+                reason,
+                permanent,
+                in_short,
+                stands_by,
+            } => {
                 if permanent {
                     tracing::error!(reason, "the write-ahead log is not read, trying again");
                 } else {
                     tracing::warn!(reason, "the write-ahead log is not read, trying again");
                 }
                 self.set_attached(false);
+                if let Some(why) = in_short {
+                    self.attached.explain(why.to_owned());
+                }
+                if stands_by {
+                    self.standby.set(true);
+                }
             }
         }
     }
@@ -203,6 +218,7 @@ impl Running {
             self.append(Vec::new(), known.place, None).await;
         }
         self.set_attached(true);
+        self.standby.set(false);
     }
 
     async fn batch(&mut self, mut batch: RawBatch) {
@@ -305,6 +321,7 @@ impl Running {
             self.gap(&self.watches, false).await;
         }
         self.complete.set(health.is_complete());
+        self.complete.explain(health.in_short());
     }
 
     /// Borrows nothing of this, because what is not kept yet is of no use to other threads.

@@ -25,6 +25,7 @@ use crate::route::naming::Ambiguous;
 use crate::route::template::Template;
 use crate::session::command::check_name;
 use crate::session::replay::From;
+use crate::standby::Standby;
 
 /// A path that is bound to channels.
 pub struct Endpoint {
@@ -50,6 +51,7 @@ pub struct Door {
     pub desk: Arc<Desk>,
     pub metrics: Arc<Metrics>,
     pub limits: config::Limits,
+    pub standby: Standby,
 }
 
 /// Which stream a path opens.
@@ -184,8 +186,21 @@ impl Door {
         (self.echo && path == "/engine.io").then_some(App::Echo)
     }
 
+    /// While another gateway serves in this one's stead: clients are to come again, which leads there.
+    pub fn away(&self) -> Result<(), Refused> {
+        if !self.standby.get() {
+            return Ok(());
+        }
+        let message = "this gateway stands by, another one serves: connect again";
+        Err(Refused {
+            headers: vec![("Retry-After", "1".to_owned())],
+            ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })
+    }
+
     /// Decides on a request for a stream.
     pub async fn admit(&self, stream: Stream, head: &Head) -> Result<Admitted, Refused> {
+        self.away()?;
         match stream {
             Stream::Bare => self.bare(head).await,
             Stream::Plain => self.plain(head).await,

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
@@ -62,6 +62,11 @@ impl Bridge {
         }
         if let Some(kind) = self.front.door.stream(&head) {
             return self.stream(kind, &head, request).await;
+        }
+        if serves(&head)
+            && let Err(refused) = self.front.door.away()
+        {
+            return self.refuse(&refused, &head);
         }
         match self.front.door.engine(&head.path) {
             Some(app) => self.polling(app, &head, request).await,
@@ -226,6 +231,13 @@ fn cost(path: &str) -> u64 {
         "/api/history" => READING,
         _ => 1,
     }
+}
+
+/// Whether a request is for what a gateway that stands by has not: all but questions about itself, and whether a page may ask.
+fn serves(head: &Head) -> bool {
+    let own = ["/healthz", "/readyz", "/metrics", "/admin"];
+    let path = head.path.as_str();
+    head.method != Method::OPTIONS && !own.contains(&path) && !path.starts_with("/admin/")
 }
 
 fn internal() -> Response<Body> {

@@ -4,7 +4,7 @@ use pregon_testkit::{Database, Node, NodeOptions, postgres};
 use serde_json::{Value, json};
 
 use super::{ask, becomes, deliver, finished, options, start, text, with_secrets};
-use crate::support::binary;
+use crate::support::{binary, example, psql};
 
 fn command(database: &Database<'_>, words: &[&str]) -> (i32, String, String) {
     let file = crate::support::example("whatsapp-router/pregon.toml");
@@ -216,4 +216,36 @@ async fn a_gateway_that_captures_otherwise_keeps_its_own_publish() {
     becomes(&database, "SELECT count(*) FROM pregon.outbox", "2").await;
     // The gateway finds everything as it left it.
     apply(&["db", "plan"]);
+}
+
+/// A delivery that was answered survives a crash of the server, also where commits do not wait for the disk by default; other hostile
+/// defaults change nothing either.
+#[tokio::test]
+async fn hostile_defaults_of_the_database_change_nothing_for_the_router() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    psql(
+        postgres::shared().await,
+        &database.url(),
+        &example("whatsapp-router/schema.sql"),
+    );
+    let admin = database.client().await.unwrap();
+    crate::defaults::spoil(&database, &admin).await;
+    let router = Node::spawn(options(&database.url())).await.unwrap();
+    admin
+        .batch_execute(
+            "CREATE TABLE visto (modo text);
+             CREATE FUNCTION ver() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN
+               INSERT INTO public.visto VALUES (current_setting('synchronous_commit')); RETURN NULL; END $f$;
+             CREATE TRIGGER ver AFTER INSERT ON pregon_router.inbox FOR EACH ROW EXECUTE FUNCTION ver();
+             CREATE TRIGGER ver AFTER INSERT ON mensajes FOR EACH ROW EXECUTE FUNCTION ver()",
+        )
+        .await
+        .unwrap();
+    deliver(&router, &text("1", "wamid.1", "hola")).await;
+    finished(&database).await;
+    assert_eq!(ask(&database, "SELECT count(*) FROM public.mensajes").await, "1");
+    assert_eq!(
+        ask(&database, "SELECT string_agg(modo, ',') FROM public.visto").await,
+        "on,on"
+    );
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PATH/lock      held by the one process that uses the folder; its number is in it
-//! PATH/state     epoch, boot of the machine, whether the log was closed, a lower bound of the next offset, which file it was written to
+//! PATH/state     epoch, boot of the machine, whether the log was closed, a lower bound of the next offset, when the log began, which file it was written to
 //! PATH/pruned    newest pruned offset of channels
 //! PATH/segments  00000000000000000001.seg (see `frame`) and .idx (see `summary`), named by their first offset
 //! ```
@@ -11,9 +11,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::OpenError;
+use super::{OpenError, codec};
 use crate::log::position::Epoch;
 
 /// Version of the folder's layout.
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) clean: bool,
     /// No offset below this is free.
     pub(super) next: u64,
+    /// When the log began, whatever it still has of that time; a log of an earlier version may not know.
+    pub(super) began: Option<SystemTime>,
     /// It was written to another file than this one: the folder is a copy, or was restored from one.
     pub(super) copied: bool,
 }
@@ -152,6 +154,9 @@ impl State {
             boot: value("boot")?.to_owned(),
             clean: value("clean")? == "yes",
             next: value("next")?.parse().ok()?,
+            began: value("began")
+                .and_then(|micros| micros.parse().ok())
+                .map(codec::time_of),
             copied: false,
         })
     }
@@ -164,7 +169,11 @@ impl std::fmt::Display for State {
             f,
             "version {VERSION}\nepoch {:08x}\nboot {}\nclean {clean}\nnext {}\n",
             self.epoch.0, self.boot, self.next
-        )
+        )?;
+        match self.began {
+            Some(began) => writeln!(f, "began {}", codec::micros(began)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -228,6 +237,7 @@ mod tests {
             boot: "b".into(),
             clean: true,
             next: 7,
+            began: Some(codec::time_of(1_700_000_000_000_000)),
             copied: false,
         };
         assert_eq!(State::parse(&state.to_string()), Some(state.clone()));
@@ -244,6 +254,7 @@ mod tests {
             boot: "b".into(),
             clean: true,
             next: 7,
+            began: Some(codec::time_of(1_700_000_000_000_000)),
             copied: false,
         };
         let folder = Folder::take(temp.path()).unwrap();

@@ -140,6 +140,17 @@ impl Found {
         Ok(())
     }
 
+    /// When the log began, as far as its entries tell; now for one without any. Nothing is known where the first ones were removed.
+    fn began(&self) -> Option<SystemTime> {
+        let first = self.segments.first();
+        let first = first.map_or(0, |segment| segment.extent.read().first_time);
+        match (self.pruned.newest, first) {
+            (0, 0) => Some(SystemTime::now()),
+            (0, first) => Some(codec::time_of(first)),
+            _ => None,
+        }
+    }
+
     /// The segment that goes on growing.
     fn activate(&mut self, folder: &Folder, state: &State) -> Result<Active, OpenError> {
         let newest = self.segments.last().filter(|_| self.next == state.next);
@@ -163,15 +174,17 @@ impl Found {
 
 /// The state to go on with, and where history was lost.
 fn judge(folder: &Folder, found: &Found) -> (State, Option<Position>) {
-    let boot = folder::boot();
+    let (boot, left) = (folder::boot(), folder.state());
+    let began = left.as_ref().and_then(|left| left.began);
     let fresh = |next| State {
         epoch: Epoch::random(),
         boot: boot.clone(),
         clean: false,
         next,
+        began: began.or_else(|| found.began()),
         copied: false,
     };
-    let Some(left) = folder.state() else {
+    let Some(left) = left else {
         let lost = (!found.segments.is_empty()).then(|| {
             tracing::warn!("the state of the log is missing: it goes on in a new epoch");
             Position {
@@ -344,7 +357,8 @@ fn fill(
             let appended = instant_of(record.time);
             let window = window.get_or_insert_with(|| {
                 let earlier = (record.first > 1).then_some(appended);
-                Arc::new(Window::behind(state.epoch, record.first - 1, earlier, retention))
+                let window = Window::behind(state.epoch, record.first - 1, earlier, retention);
+                Arc::new(window.since(state.began))
             });
             let mut entries = Vec::with_capacity(record.count as usize);
             for (offset, bytes) in record.entries() {
@@ -364,7 +378,8 @@ fn fill(
     }
     Ok(window.unwrap_or_else(|| {
         let earlier = (state.next > 1).then(Instant::now);
-        Arc::new(Window::behind(state.epoch, state.next - 1, earlier, retention))
+        let window = Window::behind(state.epoch, state.next - 1, earlier, retention);
+        Arc::new(window.since(state.began))
     }))
 }
 
