@@ -222,7 +222,6 @@ async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
         ));
     }
     let (status, active, retained): (String, bool, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let safe: Option<i64> = row.try_get(3)?;
     if !row.try_get::<_, bool>(4)? {
         return Ok(SLOT.fail(
             format!("{name} is for another database or plugin"),
@@ -244,13 +243,24 @@ async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
     } else {
         "is not read at the moment"
     };
+    let (safe, stays_here) = (
+        row.try_get(3)?,
+        row.try_get::<_, Option<bool>>(5)?.unwrap_or(false),
+    );
+    room(client, &format!("{name} {state}"), (retained, safe), stays_here).await
+}
+
+/// How much WAL a slot keeps, and how much it may.
+async fn room(
+    client: &Client,
+    slot: &str,
+    (retained, safe): (i64, Option<i64>),
+    stays_here: bool,
+) -> Outcome {
     let limit = safe.map_or("without a limit".to_owned(), |safe| {
         format!("{} MiB more are allowed", safe / (1 << 20))
     });
-    let detail = format!(
-        "{name} {state} and keeps {} MiB of WAL, {limit}",
-        retained / (1 << 20)
-    );
+    let detail = format!("{slot} and keeps {} MiB of WAL, {limit}", retained / (1 << 20));
     Ok(if safe.is_some_and(|safe| retained > safe) {
         let oldest = oldest(client).await?;
         SLOT.warn(
@@ -258,7 +268,7 @@ async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
             "start the gateway, end a transaction that is open for long (of whatever database), or raise max_slot_wal_keep_size: beyond it the \
              slot is lost",
         )
-    } else if row.try_get::<_, Option<bool>>(5)?.unwrap_or(false) {
+    } else if stays_here {
         SLOT.warn(
             format!("{detail}; it does not go over to a standby"),
             "drop the slot and run pregon db apply, which makes it with failover",
