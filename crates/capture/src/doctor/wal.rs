@@ -201,7 +201,7 @@ async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
     // The newer columns through JSON: older servers have none of them.
     const SQL: &str = "
         SELECT coalesce(s.wal_status, 'lost'), s.active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint,
-               s.safe_wal_size, s.plugin = 'pgoutput' AND s.database = current_database(),
+               s.safe_wal_size, coalesce(s.plugin = 'pgoutput' AND s.database = current_database(), false),
                to_jsonb(s)->>'failover' = 'false' AND EXISTS (SELECT 1 FROM pg_stat_get_wal_senders() w WHERE w.sync_state <> 'async'),
                coalesce(to_jsonb(s)->>'invalidation_reason', ''), s.confirmed_flush_lsn IS NULL AND coalesce(s.wal_status, 'lost') <> 'lost'
           FROM pg_replication_slots s WHERE s.slot_name = $1";
@@ -215,17 +215,17 @@ async fn slot(client: &Client, input: &DoctorInput) -> Outcome {
             "pregon db apply makes it",
         ));
     };
-    if row.try_get::<_, bool>(7)? {
-        return Ok(SLOT.fail(
-            format!("{name} is being made and not ready{}", awaited(client).await?),
-            "end that transaction, or wait for it",
-        ));
-    }
     let (status, active, retained): (String, bool, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     if !row.try_get::<_, bool>(4)? {
         return Ok(SLOT.fail(
             format!("{name} is for another database or plugin"),
             "choose another [postgres] slot",
+        ));
+    }
+    if row.try_get::<_, bool>(7)? {
+        return Ok(SLOT.fail(
+            format!("{name} is being made and not ready{}", awaited(client).await?),
+            "end that transaction, or wait for it",
         ));
     }
     if status == "lost" {

@@ -15,13 +15,30 @@ pub fn is_slot_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 63 && name.chars().all(allowed)
 }
 
-/// What to do where the server may not load the plugin of the slot.
-pub(crate) const PLUGIN_REMEDY: &str = "add pgoutput to it as a superuser (ALTER SYSTEM SET output_plugin_libraries = …), then SELECT pg_reload_conf()";
+/// What to do where the server may not load the plugin of the slot. Each name has quotes of its own: within one pair `ALTER SYSTEM` makes one name of all of them.
+pub(crate) const PLUGIN_REMEDY: &str = "add pgoutput to it as a superuser (ALTER SYSTEM SET output_plugin_libraries = 'pgoutput', 'test_decoding', …), then SELECT pg_reload_conf()";
 
 /// Whether a value of `output_plugin_libraries` leaves out the plugin of our slot.
 pub(crate) fn lacks_pgoutput(list: &str) -> bool {
-    let mut names = list.split(',').map(|name| name.trim().trim_matches('"'));
-    !names.any(|name| matches!(name, "pgoutput" | "$libdir/pgoutput" | "*"))
+    // The server compares exactly: another case, a path or a pattern is another library.
+    !names_of(list).iter().any(|name| name == "pgoutput")
+}
+
+/// The names of a list of the server; commas within double quotes part none, and two double quotes stand for one.
+fn names_of(list: &str) -> Vec<String> {
+    let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = list.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.next_if_eq(&'"').is_some() => name.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => names.push(std::mem::take(&mut name)),
+            other if !quoted && other.is_whitespace() => {}
+            other => name.push(other),
+        }
+    }
+    names.push(name);
+    names
 }
 
 /// A publication as it is.
@@ -306,4 +323,34 @@ pub(crate) fn removal(facts: &WalFacts, name: &str, reason: &str, steps: &mut Ve
         object: format!("publication {name}"),
         kind: StepKind::Drop,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_plugins_is_read_as_the_server_reads_it() {
+        for list in [
+            "pgoutput, test_decoding",
+            "wal2json,pgoutput",
+            "\"pgoutput\", \"wal2json\"",
+            " pgoutput ",
+        ] {
+            assert!(!lacks_pgoutput(list), "{list}");
+        }
+        for list in [
+            "",
+            "wal2json",
+            "test_decoding, pgoutput2",
+            "$libdir/pgoutput",
+            "*",
+            "PGOUTPUT",
+            // What `ALTER SYSTEM SET … = 'pgoutput, wal2json'` makes of it.
+            "\"pgoutput, wal2json\"",
+            "\"a\"\"pgoutput\"",
+        ] {
+            assert!(lacks_pgoutput(list), "{list}");
+        }
+    }
 }

@@ -4,7 +4,8 @@
 pub(super) fn remedy(message: &str) -> &'static str {
     let says = |words: &str| message.to_lowercase().contains(words);
     if says("output plugin") || says("output_plugin") {
-        "let the server load it: a superuser adds pgoutput to output_plugin_libraries (ALTER SYSTEM, then SELECT pg_reload_conf())"
+        "let the server load it: a superuser adds pgoutput to output_plugin_libraries (ALTER SYSTEM SET output_plugin_libraries = 'pgoutput', \
+         'test_decoding', …, each name in quotes of its own, then SELECT pg_reload_conf())"
     } else if says("replication") || says("wal sender") {
         "ALTER ROLE … REPLICATION (RDS: GRANT rds_replication), and let pg_hba.conf accept it for this database"
     } else {
@@ -36,7 +37,8 @@ mod tests {
             ),
             ("permission denied to start WAL sender", "ALTER ROLE"),
             (
-                "output plugin \"pgoutput\" is not allowed; It is not in output_plugin_libraries.",
+                "library \"pgoutput\" may not be used as an output plugin; The configuration parameter \"output_plugin_libraries\" (currently 'wal2json') \
+                 does not name this library as a trusted output plugin.",
                 "ALTER SYSTEM",
             ),
             (

@@ -99,7 +99,9 @@ async fn a_sequence_set_back_while_nobody_reads_is_told_by_the_next_reader() {
 }
 
 async fn lost(database: &Database<'_>, place: Place) -> bool {
-    let (mut reader, _) = outbox::attach(Arc::new(forgetful(database))).await.unwrap();
+    let (mut reader, _) = outbox::attach(Arc::new(forgetful(database)), &|| {})
+        .await
+        .unwrap();
     reader.begin(Some(place), Some(0)).await.unwrap().lost
 }
 

@@ -30,8 +30,8 @@ pub struct Window {
     inner: RwLock<Inner>,
     head: AtomicU64,
     epoch: Epoch,
-    /// When the log began, where that is known.
-    began: Option<SystemTime>,
+    /// How old the log was at that moment, where that is known.
+    age: Option<(Duration, Instant)>,
     readers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
@@ -129,21 +129,21 @@ impl Window {
             inner: RwLock::new(inner),
             head: AtomicU64::new(offset),
             epoch,
-            began: None,
+            age: None,
             readers: RwLock::default(),
         }
     }
 
     /// The same of a log that began then: of what was before it knows nothing.
     pub fn since(mut self, began: Option<SystemTime>) -> Self {
-        self.began = began;
+        // From here on the age grows with the monotonic clock: the other one may be set.
+        self.age = began.map(|began| (began.elapsed().unwrap_or_default(), Instant::now()));
         self
     }
 
     /// Whether the log began later than so long ago.
     pub fn is_younger_than(&self, ago: Duration) -> bool {
-        self.began
-            .is_some_and(|began| SystemTime::now().checked_sub(ago).is_none_or(|then| then < began))
+        self.age.is_some_and(|(age, at)| age + at.elapsed() < ago)
     }
 
     /// Calls `tell` when there is something new; it must not block for long.
