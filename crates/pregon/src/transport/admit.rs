@@ -186,18 +186,6 @@ impl Door {
         (self.echo && path == "/engine.io").then_some(App::Echo)
     }
 
-    /// While another gateway serves in this one's stead: clients are to come again, which leads there.
-    pub fn away(&self) -> Result<(), Refused> {
-        if !self.standby.get() {
-            return Ok(());
-        }
-        let message = "this gateway stands by, another one serves: connect again";
-        Err(Refused {
-            headers: vec![("Retry-After", "1".to_owned())],
-            ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, message)
-        })
-    }
-
     /// Decides on a request for a stream.
     pub async fn admit(&self, stream: Stream, head: &Head) -> Result<Admitted, Refused> {
         self.away()?;

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tower::{Service, ServiceExt};
 
 use super::accept::{DENIED, Front, Seed, note, refusal_body};
-use super::admit::{Admitted, Refused, Stream};
+use super::admit::{Admitted, Door, Refused, Stream};
 use super::head::Head;
 use super::rewind::Rewind;
 use crate::admin::ClientAddress;
@@ -230,6 +230,20 @@ fn cost(path: &str) -> u64 {
         "/healthz" | "/readyz" | "/metrics" | "/api/publish" => 0,
         "/api/history" => READING,
         _ => 1,
+    }
+}
+
+impl Door {
+    /// While another gateway serves in this one's stead: clients are to come again, which leads there.
+    pub(super) fn away(&self) -> Result<(), Refused> {
+        if !self.standby.get() {
+            return Ok(());
+        }
+        let message = "this gateway stands by, another one serves: connect again";
+        Err(Refused {
+            headers: vec![("Retry-After", "1".to_owned())],
+            ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })
     }
 }
 
