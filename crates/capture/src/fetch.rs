@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::decode::WatchTable;
@@ -23,7 +24,18 @@ pub async fn by_key(pool: &Pool, table: &WatchTable, key: &Bytes) -> Result<Opti
     let texts: Vec<Option<String>> = key.values().map(|value| text_of(value)).collect();
     let values: Vec<TextParam<'_>> = texts.iter().map(|text| TextParam(text.as_deref())).collect();
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-    let rows = pool.query_text(&select(table, key.keys()), &values).await?;
+    let usual = pool
+        .query_text(&select(table, key.keys(), &BTreeMap::new()), &values)
+        .await;
+    let rows = match usual {
+        // There is no such operator on our search path: the type is an extension's.
+        Err(QueryError::Sql { code, .. }) if code == "42883" => {
+            let operators = operators(pool, table).await?;
+            pool.query_text(&select(table, key.keys(), &operators), &values)
+                .await?
+        }
+        done => done?,
+    };
     rows.first()
         .map_or(Ok(None), |row| Ok(column_text(row, 0)?.map(Bytes::from)))
 }
@@ -40,6 +52,24 @@ pub async fn stored(pool: &Pool, id: i64) -> Result<Option<String>, QueryError> 
     rows.first().map_or(Ok(None), |row| column_text(row, 0))
 }
 
+/// The operators that compare the columns of the primary key, as its index does.
+async fn operators(pool: &Pool, table: &WatchTable) -> Result<BTreeMap<String, String>, QueryError> {
+    const OPERATORS: &str = "
+        SELECT a.attname::text, format('OPERATOR(%I.%s)', s.nspname, o.oprname)
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index x ON x.indrelid = c.oid AND x.indisprimary
+          CROSS JOIN LATERAL unnest(x.indkey::int2[], x.indclass::oid[]) AS k (attnum, class)
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum JOIN pg_opclass p ON p.oid = k.class
+          JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3
+           AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
+          JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace
+         WHERE n.nspname = $1 AND c.relname = $2";
+    let names: [&(dyn ToSql + Sync); 2] = [&TextParam(Some(&table.schema)), &TextParam(Some(&table.table))];
+    let rows = pool.query_text(OPERATORS, &names).await?;
+    let pair = |row: &Row| Ok(column_text(row, 0)?.zip(column_text(row, 1)?));
+    let pairs: Vec<_> = rows.iter().map(pair).collect::<Result<_, QueryError>>()?;
+    Ok(pairs.into_iter().flatten().collect())
+}
+
 /// A JSON scalar as PostgreSQL reads it. Numbers keep their digits.
 fn text_of(value: &RawValue) -> Option<String> {
     match value.get() {
@@ -49,7 +79,11 @@ fn text_of(value: &RawValue) -> Option<String> {
     }
 }
 
-fn select<'a>(table: &WatchTable, key: impl Iterator<Item = &'a String>) -> String {
+fn select<'a>(
+    table: &WatchTable,
+    key: impl Iterator<Item = &'a String>,
+    operators: &BTreeMap<String, String>,
+) -> String {
     // The table goes by its own name, as in the trigger, so that a condition may qualify its columns.
     let name = ident(&table.table);
     let columns = match &table.columns {
@@ -62,7 +96,10 @@ fn select<'a>(table: &WatchTable, key: impl Iterator<Item = &'a String>) -> Stri
     };
     let mut conditions: Vec<String> = key
         .enumerate()
-        .map(|(index, column)| format!("{name}.{} = ${}", ident(column), index + 1))
+        .map(|(index, column)| {
+            let equals = operators.get(column).map_or("=", String::as_str);
+            format!("{name}.{} {equals} ${}", ident(column), index + 1)
+        })
         .collect();
     if let Some(condition) = &table.condition {
         // On lines of its own: it may end with a comment.

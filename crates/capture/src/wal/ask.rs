@@ -15,13 +15,34 @@ pub(super) struct Ask {
 
 /// What a question is made of.
 pub(super) struct Source<'a> {
-    /// Quoted and qualified.
-    pub(super) table: &'a str,
+    /// What the rows are: a row type, or columns with their types.
+    pub(super) form: Form<'a>,
     /// The name that conditions use.
     pub(super) alias: &'a str,
     pub(super) condition: Option<&'a str>,
     /// Expressions of the row's columns.
     pub(super) row: Option<&'a str>,
+}
+
+/// How the texts of a row become one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form<'a> {
+    /// As a row of this table as it is by now, quoted and qualified.
+    Table(&'a str),
+    /// With these columns and types: those of the moment of the change, whatever the table has become.
+    Columns(&'a str),
+}
+
+impl Form<'_> {
+    /// Rows of it under an alias, from a JSON object.
+    pub(super) fn rows(self, value: &str, alias: &str) -> String {
+        match self {
+            Self::Table(table) => {
+                format!("pg_catalog.json_populate_record(NULL::{table}, {value}) AS {alias}")
+            }
+            Self::Columns(columns) => format!("pg_catalog.json_to_record({value}) AS {alias}({columns})"),
+        }
+    }
 }
 
 /// What the server says about a row.
@@ -37,7 +58,7 @@ impl Ask {
         if source.condition.is_none() && source.row.is_none() {
             return None;
         }
-        let Source { table, alias, .. } = source;
+        let Source { form, alias, .. } = source;
         // As in the triggers: the condition sees the columns of the row and its name, and nothing else.
         let row = format!("(SELECT {alias}.*) AS {alias}");
         let matches = source.condition.map_or("true".to_owned(), |condition| {
@@ -49,13 +70,18 @@ impl Ask {
         let sql = format!(
             "SELECT ({matches})::text, {json} \
              FROM pg_catalog.json_array_elements($1::json) WITH ORDINALITY AS \"pregon in\"(\"pregon value\", \"pregon nr\") \
-             CROSS JOIN LATERAL pg_catalog.json_populate_record(NULL::{table}, \"pregon value\") AS {alias} \
-             ORDER BY \"pregon nr\""
+             CROSS JOIN LATERAL {} ORDER BY \"pregon nr\"",
+            form.rows("\"pregon value\"", alias)
         );
         Some(Self {
             sql,
             renders: source.row.is_some(),
         })
+    }
+
+    /// Whether the server understands it.
+    pub(super) async fn try_out(&self, pool: &Pool) -> Result<(), QueryError> {
+        self.run_at_once(pool, &[]).await.map(|_| ())
     }
 
     /// Asks about rows (JSON objects of texts). What the server refuses for the sake of one row is told for that row.

@@ -1,6 +1,6 @@
 //! From raw changes to what is captured: missing values are read, conditions decided, rows rendered, in the order of the stream.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use super::ask::Answer;
 use super::pgoutput::{Cell, Relation, Tuple};
 use super::shape::{Bound, Shape};
 use super::transaction::{RawBatch, RawChange, What};
+use super::types::Composites;
 use super::unchanged;
 use super::visible::wait_visible;
 use crate::change::{Change, Op};
@@ -25,6 +26,8 @@ type Answers = HashMap<Spot, Result<Answer, String>>;
 type Questions = Vec<(Spot, Vec<u8>)>;
 /// Places of changes in the batch, with their rows.
 type Incomplete<'a> = Vec<(usize, &'a mut Tuple)>;
+/// Places of changes whose large values were read, with the reason where that failed.
+type Fetched = HashMap<usize, Option<String>>;
 
 /// See the module. Owned by whoever takes batches from the reader.
 pub struct Finisher {
@@ -67,7 +70,7 @@ impl Finisher {
                             shape,
                             bound,
                             at: change,
-                            fetched: fetched.contains(&index),
+                            fetched: fetched.get(&index),
                             new: new.as_ref(),
                             old: old.as_ref(),
                             answer: &|old| answers.get(&(index, place, old)),
@@ -87,10 +90,20 @@ impl Finisher {
         // What neither the reader nor the batch knows any more is of a former shape.
         self.shapes
             .retain(|_, shape| Arc::strong_count(&shape.relation) > 1);
+        let mut looked = HashSet::new();
         for change in &batch.changes {
             let (What::Row { relation, .. } | What::Truncate(relation)) = &change.what else {
                 continue;
             };
+            if let Some(shape) = self.shapes.get(&address(relation))
+                && !shape.composites.is_none()
+                && looked.insert(address(relation))
+            {
+                let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
+                if Composites::load(&self.pool, &oids).await? != shape.composites {
+                    self.shapes.remove(&address(relation));
+                }
+            }
             if !self.shapes.contains_key(&address(relation)) {
                 let shape = Shape::load(&self.pool, relation, &self.watches).await?;
                 if shape.watches.is_empty() {
@@ -118,7 +131,7 @@ impl Finisher {
     }
 
     /// Completes rows with large values that an update left alone; gives the places of those that had to be read.
-    async fn fill(&self, batch: &mut RawBatch) -> Result<Vec<usize>, QueryError> {
+    async fn fill(&self, batch: &mut RawBatch) -> Result<Fetched, QueryError> {
         let mut groups: BTreeMap<(usize, Vec<usize>), Incomplete<'_>> = BTreeMap::new();
         let mut xids = Vec::new();
         for (index, change) in batch.changes.iter_mut().enumerate() {
@@ -149,7 +162,7 @@ impl Finisher {
                     .push((index, new));
             }
         }
-        let mut fetched = Vec::new();
+        let mut fetched = Fetched::new();
         if groups.is_empty() {
             return Ok(fetched);
         }
@@ -160,15 +173,17 @@ impl Finisher {
             let Some(shape) = self.shapes.get(&shape) else {
                 continue;
             };
+            let mut reason = None;
             match unchanged::read(&self.pool, shape, &places, &mut tuples).await {
                 Ok(()) => {}
                 // Nobody will be able to read them: each row says so.
                 Err(error) if error.is_permanent() => {
                     tracing::warn!(%error, "large values of changed rows could not be read");
+                    reason = Some(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
-            fetched.extend(indices);
+            fetched.extend(indices.into_iter().map(|index| (index, reason.clone())));
         }
         Ok(fetched)
     }
@@ -270,7 +285,8 @@ struct Row<'a> {
     shape: &'a Shape,
     bound: &'a Bound,
     at: &'a RawChange,
-    fetched: bool,
+    /// Its large values were read, or the reason why that failed.
+    fetched: Option<&'a Option<String>>,
     new: Option<&'a Tuple>,
     old: Option<&'a Tuple>,
     answer: &'a dyn Fn(bool) -> Option<&'a Result<Answer, String>>,
@@ -291,6 +307,9 @@ impl Row<'_> {
     }
 
     fn change(&self, op: Op) -> Result<Option<Change>, String> {
+        if let Some(reason) = &self.bound.former {
+            return Err(reason.clone());
+        }
         let after = self.new.map_or(Ok(false), |_| self.matches(false))?;
         let before = match (op, self.old) {
             (Op::Insert | Op::Truncate, _) => false,
@@ -311,6 +330,9 @@ impl Row<'_> {
                 "the watch names the column {name}, which the table did not have: was it renamed?"
             ));
         }
+        if self.shape.composites.may_differ(self.at.xid) && self.shape.has_composite(&self.bound.chosen) {
+            return Err("a composite type was altered at about the time of this change: how its values read then is not known".to_owned());
+        }
         if op == Op::Update && self.bound.spec.old && self.old.is_none_or(|old| old.key_only) {
             return Err(NOT_WHOLE.to_owned());
         }
@@ -327,7 +349,7 @@ impl Row<'_> {
             op,
             row,
             old,
-            fetched: self.fetched,
+            fetched: self.fetched.is_some(),
             seq: 0,
             at: Some(self.at.at),
         }))
@@ -348,7 +370,10 @@ impl Row<'_> {
         let lost = tuple.cells.iter().enumerate();
         let mut lost = lost.filter(|(place, cell)| **cell == Cell::Unchanged && self.bound.reads(*place));
         if !tuple.key_only && lost.next().is_some() {
-            return Err("the row has gone before its large values were read".to_owned());
+            return Err(match self.fetched.and_then(Option::as_ref) {
+                Some(error) => format!("its large values could not be read: {error}"),
+                None => "the row has gone before its large values were read".to_owned(),
+            });
         }
         let renders = self.bound.ask.as_ref().is_some_and(|ask| ask.renders);
         if renders && !tuple.key_only {

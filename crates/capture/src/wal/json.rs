@@ -3,19 +3,21 @@
 use super::literal::{self, Piece};
 use super::types::Kind;
 
-/// Appends a value.
-pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, text: &str) {
+/// Appends a value. Whether it could be told: a row of other fields than its type has by now cannot.
+#[must_use]
+pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, text: &str) -> bool {
     match kind {
+        Kind::Array { delimiter, element } => return array(out, text, *delimiter, element),
+        Kind::Vector(element) => vector(out, text, element),
+        Kind::Row(fields) => return row(out, text, fields),
         Kind::Bool => out.extend_from_slice(if text == "t" { b"true" } else { b"false" }),
         Kind::Number if is_number(text) => out.extend_from_slice(text.as_bytes()),
         Kind::Json => out.extend_from_slice(text.as_bytes()),
         Kind::Timestamp => string(out, &text.replacen(' ', "T", usize::from(has_time(text)))),
         Kind::TimestampTz => string(out, &with_zone(text)),
-        Kind::Array { delimiter, element } => array(out, text, *delimiter, element),
-        Kind::Vector(element) => vector(out, text, element),
-        Kind::Row(fields) => row(out, text, fields),
         Kind::Number | Kind::Foreign | Kind::Text => string(out, text),
     }
+    true
 }
 
 /// Appends a JSON string with the escapes that PostgreSQL uses.
@@ -80,11 +82,12 @@ fn with_zone(text: &str) -> String {
     format!("{moment}{minutes}{era}")
 }
 
-fn array(out: &mut Vec<u8>, text: &str, delimiter: char, element: &Kind) {
+fn array(out: &mut Vec<u8>, text: &str, delimiter: char, element: &Kind) -> bool {
     let Some(pieces) = literal::array(text, delimiter) else {
-        return string(out, text);
+        string(out, text);
+        return true;
     };
-    let mut first = true;
+    let (mut first, mut told) = (true, true);
     for piece in pieces {
         if !first && piece != Piece::Close {
             out.push(b',');
@@ -94,9 +97,10 @@ fn array(out: &mut Vec<u8>, text: &str, delimiter: char, element: &Kind) {
             Piece::Open => out.push(b'['),
             Piece::Close => out.push(b']'),
             Piece::Element(None) => out.extend_from_slice(b"null"),
-            Piece::Element(Some(text)) => write(out, element, &text),
+            Piece::Element(Some(text)) => told &= write(out, element, &text),
         }
     }
+    told
 }
 
 fn vector(out: &mut Vec<u8>, text: &str, element: &Kind) {
@@ -105,16 +109,18 @@ fn vector(out: &mut Vec<u8>, text: &str, element: &Kind) {
         if index > 0 {
             out.push(b',');
         }
-        write(out, element, text);
+        // None of these is a row.
+        let _ = write(out, element, text);
     }
     out.push(b']');
 }
 
-fn row(out: &mut Vec<u8>, text: &str, fields: &[(String, Kind)]) {
+fn row(out: &mut Vec<u8>, text: &str, fields: &[(String, Kind)]) -> bool {
     let values = literal::row(text).filter(|values| values.len() == fields.len());
     let Some(values) = values else {
-        return string(out, text);
+        return false;
     };
+    let mut told = true;
     out.push(b'{');
     for (index, ((name, kind), value)) in fields.iter().zip(values).enumerate() {
         if index > 0 {
@@ -123,11 +129,12 @@ fn row(out: &mut Vec<u8>, text: &str, fields: &[(String, Kind)]) {
         string(out, name);
         out.push(b':');
         match value {
-            Some(text) => write(out, kind, &text),
+            Some(text) => told &= write(out, kind, &text),
             None => out.extend_from_slice(b"null"),
         }
     }
     out.push(b'}');
+    told
 }
 
 /// Whether JSON takes it as a number: no sign but minus, no leading zero, digits around the point.
@@ -158,7 +165,7 @@ mod tests {
 
     fn written(kind: &Kind, text: &str) -> String {
         let mut out = Vec::new();
-        write(&mut out, kind, text);
+        assert!(write(&mut out, kind, text), "{text}");
         String::from_utf8(out).unwrap()
     }
 

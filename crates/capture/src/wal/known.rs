@@ -1,7 +1,7 @@
 //! What an old row tells. The stream marks a row as whole, and columns as parts of the key, by the table that it names: with partitions
 //! that is their root, while the server logged what the replica identity of the partition asked for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -20,6 +20,8 @@ pub(super) struct Identities {
     all: HashSet<String>,
     /// In the index of an identity, and not part of it: the stream counts them all the same.
     included: HashSet<String>,
+    /// The operator that says whether two values of a key column are equal: that of the index, which may be of an extension.
+    operators: HashMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -27,6 +29,8 @@ struct Kept {
     full: bool,
     key: Vec<String>,
     included: Vec<String>,
+    #[serde(default)]
+    operators: Option<HashMap<String, String>>,
 }
 
 const KEPT: &str = "
@@ -37,7 +41,13 @@ const KEPT: &str = "
            array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid
                     AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])) AS key,
            array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid
-                    AND a.attnum = ANY ((x.indkey::int2[])[x.indnkeyatts:])) AS included
+                    AND a.attnum = ANY ((x.indkey::int2[])[x.indnkeyatts:])) AS included,
+           (SELECT json_object_agg(a.attname, format('OPERATOR(%I.%s)', s.nspname, o.oprname))
+              FROM unnest(x.indkey::int2[], x.indclass::oid[]) AS k (attnum, class)
+              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum JOIN pg_opclass p ON p.oid = k.class
+              JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3
+               AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
+              JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace) AS operators
       FROM below JOIN pg_class c ON c.oid = below.oid
       LEFT JOIN pg_index x ON x.indrelid = c.oid AND x.indisvalid
        AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident))
@@ -59,9 +69,17 @@ impl Identities {
             };
             found.some.extend(key);
             found.included.extend(one.included);
+            found.operators.extend(one.operators.into_iter().flatten());
             found.differ = full;
         }
         found
+    }
+
+    /// How values of a key column are compared.
+    pub(super) fn operator(&self, column: &str) -> &str {
+        self.operators
+            .get(column)
+            .map_or("OPERATOR(pg_catalog.=)", String::as_str)
     }
 
     /// Whether every old row has this column.
@@ -89,6 +107,7 @@ mod tests {
             full,
             key: key.iter().map(|name| (*name).to_owned()).collect(),
             included: Vec::new(),
+            operators: None,
         }
     }
 

@@ -46,6 +46,15 @@ impl Kind {
         }
     }
 
+    /// Whether it is a composite type or has one within.
+    pub(super) fn is_composite(&self) -> bool {
+        match self {
+            Self::Row(_) => true,
+            Self::Array { element, .. } | Self::Vector(element) => element.is_composite(),
+            _ => false,
+        }
+    }
+
     fn builtin(oid: u32) -> Option<Self> {
         Some(match oid {
             16 => Self::Bool,
@@ -89,6 +98,66 @@ const DESCRIBE: &str = "
            EXISTS (SELECT 1 FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = 'json'::regtype AND c.castmethod = 'f')
              AS to_json
       FROM wanted w JOIN pg_type t ON t.oid = w.oid";
+
+/// The names of these types, in their order, as a list of columns takes them: of a domain what it is made of, because a row that is a key alone
+/// has nulls where a domain may have none.
+pub(super) async fn names(pool: &Pool, oids: &[u32]) -> Result<Vec<String>, QueryError> {
+    const NAMES: &str = "
+        WITH RECURSIVE part AS (
+          SELECT o.nr, o.oid FROM unnest($1::oid[]) WITH ORDINALITY AS o (oid, nr)
+          UNION ALL SELECT p.nr, t.typbasetype FROM part p JOIN pg_type t ON t.oid = p.oid AND t.typtype = 'd')
+        SELECT p.nr, CASE WHEN t.oid IS NULL THEN 'text' ELSE format_type(t.oid, -1) END AS name
+          FROM part p LEFT JOIN pg_type t ON t.oid = p.oid WHERE t.typtype IS DISTINCT FROM 'd' ORDER BY p.nr";
+    let rows = pool.query_json(NAMES, &[json!(oids)]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            row.get("name")
+                .and_then(|name| name.as_str())
+                .unwrap_or("text")
+                .to_owned()
+        })
+        .collect())
+}
+
+/// The composite types among some types, as they are by now: they are altered without a word in the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub(super) struct Composites {
+    /// Changes with whatever is altered.
+    print: String,
+    /// The newest transaction that has altered one, if that is not long ago.
+    altered: Option<u32>,
+}
+
+impl Composites {
+    pub(super) async fn load(pool: &Pool, oids: &[u32]) -> Result<Self, QueryError> {
+        const COMPOSITES: &str = "
+            WITH RECURSIVE wanted AS (
+              SELECT unnest($1::oid[]) AS oid
+              UNION
+              SELECT part.oid FROM wanted w JOIN pg_type t ON t.oid = w.oid CROSS JOIN LATERAL (
+                SELECT t.typbasetype WHERE t.typtype = 'd'
+                UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+                UNION ALL SELECT a.atttypid FROM pg_attribute a
+                           WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid))
+            SELECT coalesce(string_agg(format('%s %s %s %s', a.attrelid, a.attnum, a.attname, a.xmin), ',' ORDER BY a.attrelid, a.attnum), '') AS print,
+                   (array_agg(a.xmin::text::bigint ORDER BY age(a.xmin)) FILTER (WHERE age(a.xmin) BETWEEN 0 AND 1000000000))[1] AS altered
+              FROM wanted w JOIN pg_type t ON t.oid = w.oid AND t.typtype = 'c' JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0";
+        let rows = pool.query_json(COMPOSITES, &[json!(oids)]).await?;
+        let read = |row| serde_json::from_value(row).map_err(|error| QueryError::Value(error.to_string()));
+        rows.into_iter().next().map_or_else(|| Ok(Self::default()), read)
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.print.is_empty()
+    }
+
+    /// Whether a change of this transaction may have been made before they were as they are now. Numbers of transactions go round.
+    pub(super) fn may_differ(&self, xid: u32) -> bool {
+        self.altered
+            .is_some_and(|altered| altered.wrapping_sub(xid) < u32::MAX / 2)
+    }
+}
 
 /// The kinds of these types, in their order. One that the catalogue no longer has is text.
 pub(super) async fn kinds(pool: &Pool, oids: &[u32]) -> Result<Vec<Kind>, QueryError> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::ask;
+use super::ask::{self, Form};
 use super::pgoutput::{Cell, Tuple};
 use super::shape::Shape;
 use crate::catalog::names::{ident, qualified};
@@ -50,9 +50,20 @@ pub(super) async fn read(
         })
         .collect();
     let input = ask::array(&keys);
-    let found = pool
-        .query_text(&select(shape, places), &[&TextParam(Some(&input))])
-        .await?;
+    let definitions = shape.definitions(|column| column.key);
+    let asked = |form| {
+        let sql = select(shape, places, form);
+        let input = &input;
+        async move { pool.query_text(&sql, &[&TextParam(Some(input))]).await }
+    };
+    let found = match asked(Form::Columns(&definitions)).await {
+        // The schema of a type may be closed to the gateway.
+        Err(error) if error.is_permanent() => {
+            let table = qualified(&shape.relation.schema, &shape.relation.name);
+            asked(Form::Table(&table)).await.map_err(|_| error)?
+        }
+        done => done?,
+    };
     for (tuple, row) in rows.iter_mut().zip(&found) {
         if column_text(row, 0)?.as_deref() != Some("true") {
             continue;
@@ -77,7 +88,7 @@ fn key_of(shape: &Shape, row: &Tuple) -> Tuple {
 }
 
 /// `format` writes a value as its type's output does; a cast to text may not.
-fn select(shape: &Shape, places: &[usize]) -> String {
+fn select(shape: &Shape, places: &[usize], form: Form<'_>) -> String {
     let table = qualified(&shape.relation.schema, &shape.relation.name);
     let names = places.iter().filter_map(|place| shape.columns.get(*place));
     let values: Vec<String> = names
@@ -86,23 +97,24 @@ fn select(shape: &Shape, places: &[usize]) -> String {
             format!(", CASE WHEN pg_catalog.num_nulls(pregon_row.{name}) = 0 THEN pg_catalog.format('%s', pregon_row.{name}) END")
         })
         .collect();
-    let keys: Vec<String> = shape
+    let keys: Vec<(String, &str)> = shape
         .columns
         .iter()
         .filter(|column| column.key)
-        .map(|column| ident(&column.name))
+        .map(|column| (ident(&column.name), shape.identities.operator(&column.name)))
         .collect();
     let joined: Vec<String> = keys
         .iter()
-        .map(|name| format!("pregon_row.{name} = pregon_key.{name}"))
+        .map(|(name, operator)| format!("pregon_row.{name} {operator} pregon_key.{name}"))
         .collect();
-    let first = keys.first().map_or("", String::as_str);
+    let first = keys.first().map_or("", |(name, _)| name.as_str());
     format!(
         "SELECT (pregon_row.{first} IS NOT NULL)::text{} \
          FROM pg_catalog.json_array_elements($1::json) WITH ORDINALITY AS pregon_in(pregon_value, pregon_nr) \
-         CROSS JOIN LATERAL pg_catalog.json_populate_record(NULL::{table}, pregon_value) AS pregon_key \
+         CROSS JOIN LATERAL {} \
          LEFT JOIN {table} AS pregon_row ON {} ORDER BY pregon_nr",
         values.concat(),
+        form.rows("pregon_value", "pregon_key"),
         joined.join(" AND "),
     )
 }

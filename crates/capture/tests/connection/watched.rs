@@ -155,3 +155,30 @@ async fn a_row_that_is_not_utf8_is_told_and_no_end() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// The operators that compare such keys are not on our search path.
+#[tokio::test]
+async fn big_rows_with_keys_of_an_extension_arrive() -> anyhow::Result<()> {
+    for (extension, key) in [("ltree", "a.b"), ("citext", "Uno"), ("cube", "(1, 2)")] {
+        let database = Database::create(shared().await).await?;
+        let client = database.client().await?;
+        let available = "SELECT 1 FROM pg_available_extensions WHERE name = $1";
+        if client.query(available, &[&extension]).await?.is_empty() {
+            return Ok(());
+        }
+        database
+            .execute(&format!(
+                "CREATE SCHEMA ext; CREATE EXTENSION {extension} SCHEMA ext; CREATE TABLE t (k ext.{extension} PRIMARY KEY, a text)"
+            ))
+            .await?;
+        apply(&database, WatchSpec::new("t", "public", "t")).await?;
+        let mut running = Running::attached(watch(&database, "t", "t")?, 64).await?;
+        database
+            .execute(&format!("INSERT INTO t VALUES ('{key}', repeat('x', 9000))"))
+            .await?;
+        let big = running.change().await?;
+        assert_eq!(parsed(big.row), json!({"k": key, "a": "x".repeat(9000)}));
+        running.stop().await?;
+    }
+    Ok(())
+}
