@@ -7,6 +7,9 @@ BEGIN
     RETURN head || ',"k":' || key || '}';
   END IF;
   INSERT INTO pregon.stored (payload) VALUES (head || rest) RETURNING id INTO stored_id;
+  IF stored_id IS NULL THEN
+    RAISE EXCEPTION 'pregon.stored did not take a payload';
+  END IF;
   -- Old payloads go a few at a time. Only under READ COMMITTED: elsewhere the DELETE could make the caller's
   -- transaction fail with a serialization error.
   IF current_setting('transaction_isolation') = 'read committed' THEN

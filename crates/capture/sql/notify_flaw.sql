@@ -5,7 +5,7 @@ WITH n AS (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'pregon'),
   o AS (SELECT coalesce((SELECT p.proowner FROM pg_proc p WHERE p.prosecdef AND obj_description(p.oid, 'pg_proc') LIKE 'pregon: %' ORDER BY p.oid LIMIT 1),
           (SELECT f.owner FROM f)) AS owner),
   c AS (SELECT c.* FROM pg_class c JOIN n ON n.oid = c.relnamespace),
-  seq AS (SELECT c.oid, c.relname, s.*, pg_sequence_last_value(c.oid) AS last FROM c JOIN pg_sequence s ON s.seqrelid = c.oid WHERE c.relkind = 'S'),
+  seq AS (SELECT c.oid, c.relname, s.*, CASE WHEN has_sequence_privilege(c.oid, 'SELECT, USAGE') THEN pg_sequence_last_value(c.oid) END AS last FROM c JOIN pg_sequence s ON s.seqrelid = c.oid WHERE c.relkind = 'S'),
   stored AS (SELECT c.* FROM c WHERE c.relname = 'stored'),
   own AS (SELECT seq.* FROM seq JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = seq.oid AND d.deptype = 'i'
             JOIN stored ON d.refobjid = stored.oid),
@@ -23,7 +23,7 @@ WITH n AS (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'pregon'),
      WHERE seq.relname = 'seq' AND NOT has_sequence_privilege(o.owner, seq.oid, 'USAGE')
     UNION ALL SELECT 7, format('pregon.%s: it is at its end', s.relname)
       FROM (SELECT * FROM seq WHERE relname = 'seq' UNION ALL SELECT * FROM own) AS s
-     WHERE NOT s.seqcycle AND (s.seqincrement <> 1 OR s.seqmax - coalesce(s.last, s.seqstart) < 1000000)
+     WHERE s.seqincrement < 0 OR (NOT s.seqcycle AND s.seqmax - coalesce(s.last, s.seqstart) < 1000000)
     UNION ALL SELECT 8, 'pregon.stored: ' || k.reason FROM stored AS c, o CROSS JOIN LATERAL (SELECT CASE
       WHEN c.relrowsecurity THEN 'row level security is on'
       WHEN NOT has_table_privilege(o.owner, c.oid, 'SELECT') OR NOT has_table_privilege(o.owner, c.oid, 'INSERT')

@@ -30,6 +30,10 @@ BEGIN
     ELSE
       pregon_payload := pregon.fit(pregon_head, pregon_rest, {{new_key}});
     END IF;
+    -- Whatever has become of that function and of its table.
+    IF pregon_payload IS NULL OR octet_length(pregon_payload) > 7999 THEN
+      RAISE EXCEPTION 'pregon.fit gives no payload that fits a notification';
+    END IF;
   EXCEPTION WHEN OTHERS THEN
     pregon_payload := {{head}} || pregon_seq || ',"t":'
       || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint || ',"op":"' || pregon_op

@@ -4,7 +4,9 @@
       PERFORM count(pg_notify('pregon', CASE
           WHEN octet_length(pregon_x.pregon_head) + octet_length(pregon_x.pregon_rest) < 7900
           THEN pregon_x.pregon_head || pregon_x.pregon_rest
-          ELSE pregon.fit(pregon_x.pregon_head, pregon_x.pregon_rest, {{key}}) END))
+          -- An error with these words where it gives none: no payload would be an empty one.
+          ELSE coalesce(pregon.fit(pregon_x.pregon_head, pregon_x.pregon_rest, {{key}}),
+            ('pregon.fit gives no payload for ' || pregon_x.pregon_head)::int::text) END))
         FROM pregon_rows AS {{alias}}
        CROSS JOIN LATERAL (
          SELECT {{head}} || nextval('pregon.seq') || ',"t":'

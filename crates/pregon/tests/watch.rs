@@ -325,3 +325,41 @@ async fn a_forged_key_reads_no_row_that_the_condition_excludes() {
     );
     assert_eq!(next(&mut client).await.1["nota"], "visible");
 }
+
+/// Somebody moves what notifications need out of the way, and back after a while.
+#[tokio::test]
+async fn what_is_done_to_what_notify_needs_is_named_and_told() {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let quick = config("").replace("[postgres]\n", "[postgres]\nheartbeat = \"200ms\"\n");
+    let node = node_on(&database, &quick).await;
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    client.subscribe("pedidos").await.unwrap();
+    for (harm, cure, reason) in [
+        (
+            "ALTER TABLE pregon.stored ENABLE ROW LEVEL SECURITY; ALTER TABLE pregon.stored FORCE ROW LEVEL SECURITY",
+            "ALTER TABLE pregon.stored DISABLE ROW LEVEL SECURITY; ALTER TABLE pregon.stored NO FORCE ROW LEVEL SECURITY",
+            "pregon.stored: row level security is on",
+        ),
+        (
+            "ALTER SEQUENCE pregon.seq RENAME TO other",
+            "ALTER SEQUENCE pregon.other RENAME TO seq",
+            "sequence pregon.seq is missing",
+        ),
+    ] {
+        database.execute(harm).await.unwrap();
+        let seen = readiness(&node, 503).await;
+        assert!(
+            seen.contains(reason) || node.log().contains(reason),
+            "{seen} {}",
+            node.log()
+        );
+        database
+            .execute("INSERT INTO pedidos VALUES (7, 'x'); DELETE FROM pedidos")
+            .await
+            .unwrap();
+        database.execute(cure).await.unwrap();
+        readiness(&node, 200).await;
+        client.next_of_type("gap", SOON).await.unwrap();
+    }
+}

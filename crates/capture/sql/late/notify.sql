@@ -21,6 +21,9 @@
             pregon_payload := pregon_head || pregon_rest;
           ELSE
             pregon_payload := pregon.fit(pregon_head, pregon_rest, NULL);
+            IF pregon_payload IS NULL OR octet_length(pregon_payload) > 7999 THEN
+              RAISE EXCEPTION 'pregon.fit gives no payload that fits a notification';
+            END IF;
           END IF;
         END IF;
       EXCEPTION WHEN OTHERS THEN

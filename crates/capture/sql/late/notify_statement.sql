@@ -5,7 +5,8 @@
 {{check}}          PERFORM count(pg_notify('pregon', CASE
               WHEN octet_length(pregon_z.pregon_head) + octet_length(pregon_z.pregon_rest) < 7900
               THEN pregon_z.pregon_head || pregon_z.pregon_rest
-              ELSE pregon.fit(pregon_z.pregon_head, pregon_z.pregon_rest, NULL) END))
+              ELSE coalesce(pregon.fit(pregon_z.pregon_head, pregon_z.pregon_rest, NULL),
+                ('pregon.fit gives no payload for ' || pregon_z.pregon_head)::int::text) END))
             FROM ({{rows}}) AS pregon_y
            CROSS JOIN LATERAL (
              SELECT {{head}} || nextval('pregon.seq') || ',"t":'

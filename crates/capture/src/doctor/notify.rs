@@ -1,4 +1,4 @@
-//! N1 to N5: the notification queue, those who wait for it, and those who stop it from draining.
+//! N1 to N6: the notification queue, those who wait for it, and those who stop it from draining.
 
 use tokio_postgres::Client;
 
@@ -6,13 +6,14 @@ use super::server::texts;
 use super::{Check, DoctorInput, Id};
 use crate::catalog::names::MAX_NAME;
 use crate::decode::CHANNEL;
-use crate::install::Mode;
+use crate::install::{FLAW, Mode, notify_remedy};
 
 const QUEUE: Id = Id("N1", "notification queue");
 const LOCK: Id = Id("N2", "commit lock");
 const STALLED: Id = Id("N3", "stalled listeners");
 const RATE: Id = Id("N4", "write rate");
 const CHANNELS: Id = Id("N5", "listened channels");
+const NEEDS: Id = Id("N6", "what notifications need");
 
 /// Above this many watched rows a second, commits begin to queue behind each other: a NOTIFY makes them take turns.
 const MANY_ROWS: f64 = 200.0;
@@ -26,6 +27,7 @@ pub(super) async fn run(client: &Client, input: &DoctorInput) -> Vec<Check> {
         STALLED.settle(stalled(client).await),
         RATE.settle(rate(client, input).await),
         CHANNELS.settle(channels(client, input).await),
+        NEEDS.settle(needs(client, input).await),
     ]
 }
 
@@ -94,6 +96,20 @@ async fn rate(client: &Client, input: &DoctorInput) -> Outcome {
         RATE.warn(detail, "NOTIFY makes commits take turns: watch fewer tables, add conditions, or write in larger transactions")
     } else {
         RATE.ok(detail)
+    })
+}
+
+async fn needs(client: &Client, input: &DoctorInput) -> Outcome {
+    if input.target.watches.is_empty() || input.target.mode != Mode::Notify {
+        return Ok(NEEDS.skip("changes do not travel by NOTIFY"));
+    }
+    let found = client.query_opt(FLAW, &[]).await?;
+    Ok(match found.map(|row| row.try_get::<_, String>(0)).transpose()? {
+        Some(reason) => {
+            let advice = notify_remedy(&reason);
+            NEEDS.fail(reason, advice)
+        }
+        None => NEEDS.ok("all is there"),
     })
 }
 

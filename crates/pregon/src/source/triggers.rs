@@ -37,6 +37,8 @@ const ABOUT: &str = "triggers";
 pub struct Triggers {
     pub pool: Pool,
     pub watches: Vec<WatchSpec>,
+    /// Whether changes travel by NOTIFY, which needs more than triggers.
+    pub notifies: bool,
     /// Time between two questions.
     pub period: Duration,
     /// What mends, where the gateway may run DDL itself.
@@ -82,6 +84,7 @@ impl Triggers {
         Some(Self {
             pool: pool?.clone(),
             watches: crate::install::specs(config),
+            notifies: crate::install::mode(config) == install::Mode::Notify,
             // 5 s by default, a catalogue query costs little: noticed and mended within two heartbeats.
             period: postgres.heartbeat.0,
             repair,
@@ -175,6 +178,9 @@ impl Triggers {
         let wrong: Vec<String> = wrong.collect();
         self.leave_turn(known, &wrong).await;
         coverage.missing.extend(wrong);
+        if self.notifies {
+            coverage.missing.extend(install::notify_flaw(&self.pool).await?);
+        }
         Ok((coverage, standing))
     }
 
