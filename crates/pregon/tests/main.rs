@@ -1,6 +1,11 @@
 //! Tests of the binary as its users meet it: each with its own database and its own node on a port of its own.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod support;
 mod live_sales;
