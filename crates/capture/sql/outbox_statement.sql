@@ -1,13 +1,9 @@
   IF TG_OP = 'INSERT' AND TG_LEVEL = 'STATEMENT' THEN
     BEGIN
       -- A few rows are rendered first and written outside of the guarded block, which then takes no transaction number.
-      IF (SELECT count(*) FROM (SELECT FROM pregon_rows LIMIT 257) AS pregon_x) < 257 THEN
-        SELECT array_agg({{row}}::text), count(*) INTO pregon_list, pregon_count
-          FROM pregon_rows AS {{alias}}{{where}};
-      ELSE
-        SELECT count(*) INTO pregon_count FROM pregon_rows;
-      END IF;
-      IF pregon_count > 0 THEN
+      SELECT array_agg({{row}}::text){{filter}}, count(*) INTO pregon_list, pregon_count
+        FROM (SELECT * FROM pregon_rows LIMIT 257) AS {{alias}};
+      IF pregon_list IS NOT NULL OR pregon_count = 257 THEN
         {{look}}
       END IF;
     EXCEPTION WHEN OTHERS THEN
@@ -16,13 +12,13 @@
         pregon_list := ARRAY[left(SQLSTATE || ' ' || SQLERRM, 400)];
       END IF;
     END;
-    IF pregon_count > 0 AND pregon_sound AND pregon_list IS NOT NULL THEN
+    IF pregon_sound AND pregon_list IS NOT NULL AND pregon_count < 257 THEN
       INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, pregon_op, pregon_x.pregon_row
         FROM unnest(pregon_list) AS pregon_x (pregon_row) ON CONFLICT (id) DO NOTHING;
       GET DIAGNOSTICS pregon_written = ROW_COUNT;
       pregon_sound := pregon_written = cardinality(pregon_list);
     END IF;
-    IF pregon_count > 0 AND (pregon_sound IS NOT TRUE OR pregon_list IS NULL) THEN
+    IF pregon_count = 257 OR pregon_sound IS NOT TRUE AND pregon_list IS NOT NULL THEN
       IF pregon_sound IS NOT TRUE THEN
         {{doubt}}
       END IF;
@@ -30,12 +26,16 @@
         IF pregon_written > 0 THEN
           -- Some were written, nobody knows which: one row for all.
           INSERT INTO pregon.outbox (watch, op, row) VALUES ({{watch}}, 'E', 'some rows of a statement were not written');
-        ELSIF pregon_list IS NOT NULL THEN
+        ELSE
           INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, pregon_op, pregon_x.pregon_row
             FROM unnest(pregon_list) AS pregon_x (pregon_row);
-        ELSE
+        END IF;
+        IF pregon_count = 257 AND pregon_op <> 'E' THEN
+          -- Those beyond them: rendered first, they would take the memory of all.
           INSERT INTO pregon.outbox (watch, op, row) SELECT {{watch}}, 'I', {{row}}::text
-            FROM pregon_rows AS {{alias}}{{where}};
+            FROM (SELECT * FROM pregon_rows OFFSET 257) AS {{alias}}{{where}};
+          GET DIAGNOSTICS pregon_written = ROW_COUNT;
+          pregon_count := pregon_count + pregon_written;
         END IF;
       EXCEPTION WHEN OTHERS THEN
         -- One of the rows cannot be rendered, or the outbox takes none.

@@ -391,14 +391,17 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
     };
     let condition = spec.condition.as_deref().map(str::trim);
     let late = Late::new(spec, table, mode);
-    let rows_filter = condition
-        .map(|text| format!("\n       WHERE (\n{text}\n)"))
-        .unwrap_or_default();
+    let filter = |open: &str, close: &str| {
+        condition
+            .map(|text| format!("\n       {open} (\n{text}\n{close}"))
+            .unwrap_or_default()
+    };
     // Whatever level the triggers have: with the triggers of others that may change, and the function does not.
     let statement = fill(templates.statement)
         .replace("{{key}}", &key(table, &alias))
         .replace("{{row}}", &row(spec, &alias, true))
-        .replace("{{where}}", &rows_filter)
+        .replace("{{where}}", &filter("WHERE", ")"))
+        .replace("{{filter}}", &filter("FILTER (WHERE", "))"))
         .replace("{{late}}", &late.statement(&fill));
     let update = if spec.old {
         format!(
@@ -409,7 +412,7 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
     } else {
         String::new()
     };
-    let filter = condition
+    let entering = condition
         .map(|text| fill(include_str!("../../sql/watch_condition.sql")).replace("{{condition}}", text))
         .unwrap_or_default();
     // User text goes in last, so that a template mark inside it stays what it is.
@@ -421,7 +424,7 @@ fn body(spec: &WatchSpec, table: &TableFacts, mode: Mode) -> String {
         .replace("{{new_key}}", &key(table, "NEW"))
         .replace("{{statement}}", &statement)
         .replace("{{computed}}", &computed(spec, table, [&new, &old]))
-        .replace("{{condition}}", &filter)
+        .replace("{{condition}}", &entering)
         .replace("{{late}}", &late.row(&fill, &row(spec, &new, false)))
 }
 
