@@ -103,10 +103,15 @@ async fn a_computed_value_that_nobody_can_tell_any_more_is_a_gap_with_that_reaso
         .unwrap();
     let mut stream = Stream::start(&database.url(), &target, &Memory::default());
     let told = told(&mut stream, 2).await;
-    assert!(
-        told[0].starts_with("!the table has changed since this row was written"),
-        "{told:?}"
-    );
+    // From 18 on the value is in the WAL.
+    if database.server().binaries().major() < 18 {
+        assert!(
+            told[0].starts_with("!the table has changed since this row was written"),
+            "{told:?}"
+        );
+    } else {
+        assert_eq!(told[0], r#"insert {"id":1,"a":1,"g":2}"#);
+    }
     assert_eq!(told[1], r#"insert {"id":2,"z":2,"g":4}"#);
 }
 
