@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::change::{Change, Op};
+use crate::fault::Fault;
 
 /// The NOTIFY channel of our own payloads.
 pub const CHANNEL: &str = "pregon";
@@ -47,7 +48,7 @@ pub enum Decoded {
         at: Option<SystemTime>,
     },
     /// The trigger could not render the row.
-    RenderError { watch: Arc<str>, message: String },
+    RenderError { watch: Arc<str>, fault: Fault },
     /// A watch of another gateway on the same database.
     Foreign { watch: String },
     /// Not written by our SQL: any role may NOTIFY on any channel.
@@ -113,10 +114,10 @@ fn decode_watch(payload: &Payload<'_>, name: &str, at: Option<SystemTime>, watch
         };
     };
     let watch = Arc::clone(watch);
-    if let Some(message) = &payload.err {
+    if let Some(text) = &payload.err {
         return Decoded::RenderError {
             watch,
-            message: message.clone().into_owned(),
+            fault: Fault::coded(text),
         };
     }
     let Some(op) = payload.op.as_deref().and_then(Op::from_code) else {
@@ -187,7 +188,7 @@ mod tests {
             r#"{"w":"ventas","s":1,"t":1,"op":"I","err":"22P05 \"x\""}"#,
             &watches(),
         );
-        assert!(matches!(error, Decoded::RenderError { message, .. } if message == "22P05 \"x\""));
+        assert!(matches!(error, Decoded::RenderError { fault, .. } if fault.whole() == "22P05 \"x\""));
         let foreign = decode(r#"{"w":"other","s":1,"op":"I","n":{}}"#, &watches());
         assert_eq!(
             foreign,

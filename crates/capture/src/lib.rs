@@ -14,6 +14,7 @@ mod backoff;
 pub mod connect;
 mod tls;
 
+pub mod fault;
 pub mod change;
 pub mod decode;
 pub mod fetch;

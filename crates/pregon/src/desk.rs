@@ -19,7 +19,7 @@ pub use again::Round;
 use crate::auth::{Claims, Verifier};
 use crate::event::Event;
 use crate::hub::{Key, ShardHandle};
-use crate::limits::seldom::Seldom;
+use crate::lines;
 use crate::log::{Append, Entry, Past, Position};
 use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
@@ -46,8 +46,6 @@ pub struct Desk {
     /// Questions of rounds that may be under way.
     rounds: Semaphore,
     metrics: Arc<Metrics>,
-    nobody: Seldom,
-    ambiguous: Seldom,
 }
 
 impl Desk {
@@ -72,8 +70,6 @@ impl Desk {
             readers: Semaphore::new(READERS),
             rounds: Semaphore::new(again::AT_ONCE),
             metrics,
-            nobody: Seldom::default(),
-            ambiguous: Seldom::default(),
         })
     }
 
@@ -178,13 +174,7 @@ impl Desk {
             // Class 22, a value that does not fit the column's type: there can be no such row.
             Err(QueryError::Sql { code, .. }) if code.starts_with("22") => Ok(false),
             Err(error) => {
-                let told = error.without_values();
-                tracing::warn!(
-                    channel = &*question.section,
-                    error = told,
-                    "a rights query failed"
-                );
-                tracing::debug!(channel = &*question.section, %error, "what the database said");
+                tracing::warn!(channel = &*question.section, %error, "a rights query failed");
                 Err(error)
             }
         }
@@ -282,21 +272,17 @@ impl Desk {
         })
     }
 
-    /// An entry had no subscriber anywhere: said now and then, because it often means a misspelt channel.
+    /// An entry had no subscriber anywhere: it often means a misspelt channel.
     pub fn nobody(&self, entry: &Entry) {
-        if let Some(events) = self.nobody.due() {
-            let channel = entry.channels().first().map(|channel| &**channel);
-            tracing::warn!(channel, events, "an event found nobody connected");
-        }
+        let channel = entry.channels().first().map(|channel| &**channel);
+        tracing::warn!(name: lines::EACH_EVENT, channel, "an event found nobody connected");
     }
 
-    /// Claims would join channels under names that are taken apart wrongly: said now and then, because their signer has to know.
+    /// Claims would join channels under names that are taken apart wrongly: their signer has to know.
     pub fn ambiguous(&self, names: &[Ambiguous]) {
         for name in names {
             self.metrics.dropped(Reason::Ambiguous);
-            if let Some(times) = self.ambiguous.due() {
-                tracing::warn!(error = %name, times, "a client does not join a channel");
-            }
+            tracing::warn!(name: lines::EACH_EVENT, error = %name, "a client does not join a channel");
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod install;
 pub mod columns;
 pub mod router;
 pub mod metrics;
+pub mod lines;
 mod exposition;
 pub mod serve;
 pub mod conformance;

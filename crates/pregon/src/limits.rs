@@ -5,7 +5,6 @@ mod account;
 pub mod bodies;
 pub mod descriptors;
 pub mod meter;
-pub(crate) mod seldom;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -136,6 +136,8 @@ pub struct Metrics {
     pub log_failures: Counter,
     pub log_reads: Counter,
     pub recovery_unsaved: Gauge,
+    /// Lines of the process's own log, not of the log of publications.
+    pub log_suppressed: Counter,
 }
 
 /// From 100 µs to 10 s: a commit reaches a screen in about a millisecond, and trouble shows in seconds.
@@ -190,6 +192,7 @@ impl Metrics {
             log_failures: Counter::default(),
             log_reads: Counter::default(),
             recovery_unsaved: Gauge::default(),
+            log_suppressed: Counter::default(),
         };
         metrics.register_sources();
         metrics.register_log();
@@ -353,6 +356,11 @@ impl Metrics {
             "address_refused",
             "What was refused to the addresses to which most was refused in the last ten minutes, by reason",
             self.refused.clone(),
+        );
+        r.register(
+            "log_suppressed",
+            "Lines that the process did not log because there were too many of their kind",
+            self.log_suppressed.clone(),
         );
         r.register("replayed", "Entries sent again on request", self.replayed.clone());
         r.register("gaps", "Gaps told to sessions", self.gaps.clone());

@@ -34,6 +34,7 @@ use crate::hub::closed::Closed;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::{Clock, Connections};
+use crate::lines::Lines;
 use crate::log::{Log, Past, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -64,6 +65,8 @@ pub struct Options {
     pub config_path: Option<PathBuf>,
     /// The functions that the watches were installed with, which have to stay what they are.
     pub expected: Vec<Expected>,
+    /// What limits the log of the process, to count what is left out.
+    pub lines: Option<Arc<Lines>>,
 }
 
 /// A running gateway.
@@ -90,6 +93,9 @@ impl Node {
     /// Builds and starts everything; returns when the port is open. Sources attach in the background (see `/readyz`).
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
+        if let Some(lines) = &options.lines {
+            lines.count_in(&metrics.log_suppressed);
+        }
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
         let settings = settings(&config, &options);
         let opened = log::open(&config, &settings, &opener, &metrics).await?;

@@ -6,12 +6,14 @@ pub(crate) mod installation;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::limits::descriptors;
+use crate::lines::Lines;
 use crate::node::{Node, Options};
 
 /// How long the comparison with the database may take.
@@ -22,6 +24,7 @@ pub async fn run(
     mut config: Config,
     config_path: Option<PathBuf>,
     takeover: bool,
+    lines: Arc<Lines>,
 ) -> anyhow::Result<ExitCode> {
     descriptors::raise();
     // Taken first, so that a signal during the start is not lost.
@@ -45,6 +48,7 @@ pub async fn run(
         Options {
             config_path,
             expected,
+            lines: Some(lines),
             ..Options::default()
         },
     )

@@ -24,6 +24,8 @@ mod reload;
 mod tenants;
 mod limits;
 mod hostile;
+mod planted;
+mod lines;
 mod watch;
 mod tables;
 mod pooler;

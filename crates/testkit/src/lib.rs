@@ -18,7 +18,7 @@ pub mod token;
 pub mod wait;
 
 pub use client::{http, sse::SseClient, ws::WsClient};
-pub use node::{Node, NodeOptions};
+pub use node::{Node, NodeOptions, PLANTED, assert_untold};
 pub use postgres::{Database, Server};
 pub use proxy::Proxy;
 pub use redis::{Redis, RedisOptions, cluster::Cluster, sentinel::Sentinel};

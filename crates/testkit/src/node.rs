@@ -18,6 +18,9 @@ use crate::{client::http, process, wait::eventually};
 
 /// Starting includes applying triggers on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What tests write into rows, payloads and claims so that a log that quotes them is found: no program may log it unless it is asked for
+/// its debug lines. Every node's log is searched for it when the node ends.
+pub const PLANTED: &str = "plantado-9c41f";
 /// Variables of the product; a test gives those that it means.
 const OWN_VARIABLES: [&str; 11] = [
     "DATABASE_URL",
@@ -280,6 +283,16 @@ impl Node {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it was asked for lines of debug, which may quote values.
+    fn tells_values(&self) -> bool {
+        let verbose = |text: &str| text.contains("debug") || text.contains("trace");
+        let given = self.options.env.iter().map(|(_, value)| value.as_str());
+        given
+            .chain(self.options.args.iter().map(String::as_str))
+            .any(verbose)
+            || std::env::var("RUST_LOG").is_ok_and(|filter| verbose(&filter))
+    }
+
     /// Waits until a line contains `text` and returns it.
     pub async fn wait_for_log(&self, text: &str, timeout: Duration) -> anyhow::Result<String> {
         let look = || async { self.lines().into_iter().find(|line| line.contains(text)) };
@@ -335,6 +348,17 @@ impl Drop for Node {
             );
         }
         let _ = fs::remove_dir_all(&self.folder);
+        if !std::thread::panicking() && !self.tells_values() {
+            assert_untold(&self.log());
+        }
+    }
+}
+
+/// Panics if a log quotes what a test has planted.
+#[expect(clippy::panic, reason = "it fails the test that owns what wrote the log")]
+pub fn assert_untold(log: &str) {
+    if let Some(line) = log.lines().find(|line| line.contains(PLANTED)) {
+        panic!("a value of a row, a payload or a claim stands in the log: {line}");
     }
 }
 
@@ -430,6 +454,12 @@ server.serve_forever()
         node.restart().await.unwrap();
         assert_eq!(node.port(), port);
         assert_eq!(node.sigterm().await.unwrap().unwrap().code(), Some(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "stands in the log")]
+    fn a_log_that_quotes_a_planted_value_fails_its_test() {
+        assert_untold(&format!("fine\nerror: no integer: \"{PLANTED}\"\nfine"));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::Captured;
 use crate::change::{Change, Op};
 use crate::decode::{Decoded, Watches, decode};
+use crate::fault::Fault;
 use crate::fetch;
 use crate::query::{Pool, QueryError};
 
@@ -68,23 +69,26 @@ impl Lane {
 
     async fn resolve_key(&self, mut change: Change, key: Bytes) -> Captured {
         change.fetched = true;
-        let lost = |watch, message| Captured::RenderError { watch, message };
+        let lost = |watch, fault| Captured::RenderError { watch, fault };
         let Some(table) = self.watches.get(&change.watch) else {
-            return lost(change.watch, "unknown watch".to_owned());
+            return lost(change.watch, "unknown watch".into());
         };
         // Ours come by reference: an old row cannot be read again, and a key alone must not pass for a row.
         if change.op == Op::Delete {
-            return lost(change.watch, "a deleted row came as its key".to_owned());
+            return lost(change.watch, "a deleted row came as its key".into());
         }
         match patiently(|| fetch::by_key(&self.pool, table, &key)).await {
             Ok(Some(row)) => {
                 change.row = Some(row);
                 Captured::Change(change)
             }
-            Ok(None) => lost(change.watch, GONE.to_owned()),
+            Ok(None) => lost(change.watch, GONE.into()),
             Err(error) => {
-                let message = format!("the row is too big for a notification and could not be read: {error}");
-                lost(change.watch, message)
+                let said = |error: &str| {
+                    format!("the row is too big for a notification and could not be read: {error}")
+                };
+                let fault = Fault::new(said(&error.to_string()), said(&error.whole()));
+                lost(change.watch, fault)
             }
         }
     }
@@ -128,7 +132,7 @@ pub(crate) fn ready(decoded: Decoded) -> Option<Captured> {
             seq,
             at,
         }),
-        Decoded::RenderError { watch, message } => Some(Captured::RenderError { watch, message }),
+        Decoded::RenderError { watch, fault } => Some(Captured::RenderError { watch, fault }),
         Decoded::Key { .. } | Decoded::Stored { .. } | Decoded::Foreign { .. } | Decoded::Malformed => None,
     }
 }

@@ -29,6 +29,7 @@ use crate::change::Change;
 use crate::connect::Settings;
 use crate::decode::Watches;
 pub use crate::decode::{CHANNEL, WatchTable};
+use crate::fault::Fault;
 pub use prove::{ProveError, prove};
 
 /// NAMEDATALEN - 1. `LISTEN` cuts longer names silently, `pg_notify` refuses them.
@@ -96,7 +97,7 @@ pub enum Captured {
     },
     /// A change of this watch cannot be shown: the trigger failed on the row, or reading it failed. Clients of the watch
     /// missed something.
-    RenderError { watch: Arc<str>, message: String },
+    RenderError { watch: Arc<str>, fault: Fault },
     /// The connection is gone: what follows may have missed something. Said once, until [`Captured::Attached`] comes again.
     Lost { reason: String },
     /// The consumer was too slow, or stored payloads had gone: this many items were dropped here.

@@ -131,7 +131,7 @@ mod tests {
     fn item(n: u8) -> Work {
         Work::Ready(Captured::RenderError {
             watch: Arc::from("w"),
-            message: n.to_string(),
+            fault: n.to_string().into(),
         })
     }
 
@@ -152,7 +152,9 @@ mod tests {
         taken.try_recv().unwrap();
         outlet.offer(item(9));
         assert_eq!(taken.try_recv().unwrap(), Captured::Overflow { dropped: 3 });
-        assert!(matches!(taken.try_recv().unwrap(), Captured::RenderError { message, .. } if message == "9"));
+        assert!(
+            matches!(taken.try_recv().unwrap(), Captured::RenderError { fault, .. } if fault.whole() == "9")
+        );
     }
 
     #[test]

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connect::{ConnectError, Settings, chain};
+use crate::fault::code_told;
 
 pub use attach::{Begun, attach};
 pub use clerk::Clerk;
@@ -108,7 +109,8 @@ pub enum OutboxError {
     Connect(#[from] ConnectError),
     #[error("the connection to the outbox was lost: {0}")]
     Lost(String),
-    #[error("the database says: {message} ({code})")]
+    /// The message may quote values and is not shown.
+    #[error("the database refuses it ({})", code_told(.code))]
     Sql { code: String, message: String },
     #[error("there is no outbox in this database: run `pregon db apply`, or set [postgres] apply = \"auto\"")]
     Missing,
@@ -142,10 +144,11 @@ impl From<tokio_postgres::Error> for OutboxError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             // 57P01-57P05: the server stops, or ends this session.
-            Some(db) if !db.code().code().starts_with("57P") => Self::Sql {
-                code: db.code().code().to_owned(),
-                message: db.message().to_owned(),
-            },
+            Some(db) if !db.code().code().starts_with("57P") => {
+                let (code, message) = (db.code().code().to_owned(), db.message().to_owned());
+                tracing::debug!(code, message, "what the database said of the outbox");
+                Self::Sql { code, message }
+            }
             _ => Self::Lost(chain(&error)),
         }
     }

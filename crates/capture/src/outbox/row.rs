@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio_postgres::Row;
 
 use crate::change::{Change, Op};
+use crate::fault::Fault;
 
 /// One row, as what its reader has to do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Item {
         at: SystemTime,
     },
     /// The trigger could not render a row of this watch: its followers missed something.
-    RenderError { watch: Arc<str>, message: String },
+    RenderError { watch: Arc<str>, fault: Fault },
     /// Rows up to this id were deleted before anybody had read them, because the outbox had outgrown its limit.
     Dropped { upto: u64 },
     /// A transaction had to go on without its changes: the outbox did not take them.
@@ -121,8 +122,8 @@ impl Raw {
             code => {
                 let watch = Arc::clone(watches.get(self.watch?.as_str())?);
                 if code == "E" {
-                    let message = self.row.unwrap_or_default();
-                    return Some(Item::RenderError { watch, message });
+                    let fault = Fault::coded(&self.row.unwrap_or_default());
+                    return Some(Item::RenderError { watch, fault });
                 }
                 Some(Item::Change(Change {
                     watch,

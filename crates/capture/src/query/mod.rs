@@ -13,6 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::connect::{ConnectError, chain};
+use crate::fault::{Fault, code_told};
 pub use named::{NamedSql, SqlError};
 pub(crate) use param::Param;
 pub use param::TextParam;
@@ -30,8 +31,8 @@ pub enum QueryError {
     /// The connection broke while the query ran.
     #[error("the database connection was lost: {0}")]
     Lost(String),
-    /// The server refused the statement or the values.
-    #[error("the database says: {message} ({code})")]
+    /// The server refused the statement or the values. The message quotes them, so that it is not shown; see [`QueryError::whole`].
+    #[error("the database refuses the query ({})", code_told(.code))]
     Sql { code: String, message: String },
     /// A value that the driver or the caller cannot use.
     #[error("{0}")]
@@ -39,11 +40,10 @@ pub enum QueryError {
 }
 
 impl QueryError {
-    /// The error for a log that strangers may read: PostgreSQL's messages quote values of rows and claims, so that its SQLSTATE stands
-    /// for them.
-    pub fn without_values(&self) -> String {
+    /// All that the database said, values of rows and parameters included: not for logs, but for what stands beside the row.
+    pub fn whole(&self) -> String {
         match self {
-            Self::Sql { code, .. } => format!("the database refuses the query (SQLSTATE {code})"),
+            Self::Sql { code, message } => format!("the database says: {message} ({code})"),
             other => other.to_string(),
         }
     }
@@ -62,15 +62,22 @@ impl QueryError {
     }
 }
 
+impl From<&QueryError> for Fault {
+    fn from(error: &QueryError) -> Self {
+        Self::new(error.to_string(), error.whole())
+    }
+}
+
 impl From<tokio_postgres::Error> for QueryError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             // 57014: canceled by statement_timeout; 55P03 by lock_timeout.
             Some(db) if matches!(db.code().code(), "57014" | "55P03") => Self::Timeout,
-            Some(db) => Self::Sql {
-                code: db.code().code().to_owned(),
-                message: db.message().to_owned(),
-            },
+            Some(db) => {
+                let (code, message) = (db.code().code().to_owned(), db.message().to_owned());
+                tracing::debug!(code, message, "what the database said of a query");
+                Self::Sql { code, message }
+            }
             None => Self::Lost(chain(&error)),
         }
     }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::fault::Fault;
 use crate::query::{Pool, QueryError, TextParam, column_text};
 
 /// A question about rows of one watch.
@@ -89,7 +90,7 @@ impl Ask {
         &self,
         pool: &Pool,
         rows: &[Vec<u8>],
-    ) -> Result<Vec<Result<Answer, String>>, QueryError> {
+    ) -> Result<Vec<Result<Answer, Fault>>, QueryError> {
         match self.run_at_once(pool, rows).await {
             Ok(answers) => return Ok(answers.into_iter().map(Ok).collect()),
             Err(error) if !error.is_permanent() => return Err(error),
@@ -98,8 +99,8 @@ impl Ask {
         let mut answers = Vec::with_capacity(rows.len());
         for row in rows {
             answers.push(match self.run_at_once(pool, std::slice::from_ref(row)).await {
-                Ok(mut answer) => answer.pop().ok_or_else(|| "no answer".to_owned()),
-                Err(error) if error.is_permanent() => Err(error.to_string()),
+                Ok(mut answer) => answer.pop().ok_or_else(|| "no answer".into()),
+                Err(error) if error.is_permanent() => Err(Fault::from(&error)),
                 Err(error) => return Err(error),
             });
         }

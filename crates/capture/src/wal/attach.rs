@@ -11,6 +11,7 @@ use super::frame::{self, Frame};
 use super::lsn::Lsn;
 use crate::catalog::names::{ident, literal};
 use crate::connect::{ConnectError, Duplex, Replication, Settings};
+use crate::fault::code_told;
 
 /// The server may have to wait for others before it streams.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,8 +87,20 @@ impl Trouble {
             "42501" => Self::Denied(message),
             "42704" if message.contains("publication") => Self::Stale(message),
             "42704" => Self::NoSlot(slot.to_owned()),
-            code if denied::is_unsendable(code, &message) => Self::Unsendable(format!("{message} ({code})")),
-            _ => Self::Lost(format!("{message} ({code})")),
+            code => {
+                let unsendable = denied::is_unsendable(code, &message);
+                let told = if code.starts_with("22") {
+                    // It quotes a value of the change.
+                    tracing::debug!(code, message, "what the server said at the end of the stream");
+                    code_told(code)
+                } else {
+                    format!("{message} ({code})")
+                };
+                match unsendable {
+                    true => Self::Unsendable(told),
+                    false => Self::Lost(told),
+                }
+            }
         }
     }
 

@@ -13,11 +13,12 @@ pub(super) fn remedy(message: &str) -> &'static str {
     }
 }
 
-/// Whether the server could not send a change, and will not be able to the next time: a value that the client's encoding cannot have, or one that
-/// is longer as text than a message may be. Other faults of a server pass, or are no reason to pass over changes.
+/// Whether the server could not send a change, and will not be able to the next time: a value that the client's encoding cannot have, that a
+/// condition of the publication cannot judge (class 22), or that is longer as text than a message may be. Other faults of a server pass, or are no reason to
+/// pass over changes.
 pub(crate) fn is_unsendable(code: &str, message: &str) -> bool {
     let memory = message.contains("memory alloc") || message.contains("enlarge string buffer");
-    matches!(code, "22021" | "22P05" | "54000") || (memory && matches!(code, "XX000" | "53200"))
+    code.starts_with("22") || code == "54000" || (memory && matches!(code, "XX000" | "53200"))
 }
 
 #[cfg(test)]
@@ -59,6 +60,7 @@ mod tests {
                 "character with byte sequence 0x81 in encoding \"WIN1252\" has no equivalent in encoding \"UTF8\"",
                 true,
             ),
+            ("22023", "string is not a valid identifier: \"a-b\"", true),
             ("XX000", "invalid memory alloc request size 1200000003", true),
             ("54000", "out of memory", true),
             ("53200", "out of memory", false),

@@ -14,6 +14,7 @@ use super::unchanged;
 use super::visible::wait_visible;
 use crate::change::{Change, Op};
 use crate::decode::{Watches, decode};
+use crate::fault::Fault;
 use crate::install::WatchSpec;
 use crate::listen::Captured;
 use crate::listen::lane::ready;
@@ -21,7 +22,7 @@ use crate::query::{Pool, QueryError};
 
 /// A change, a watch of its table, and whether the old row is meant.
 type Spot = (usize, usize, bool);
-type Answers = HashMap<Spot, Result<Answer, String>>;
+type Answers = HashMap<Spot, Result<Answer, Fault>>;
 /// Rows to ask about, as texts.
 type Questions = Vec<(Spot, Vec<u8>)>;
 /// Places of changes in the batch, with their rows.
@@ -212,8 +213,8 @@ impl Finisher {
                 for (tuple, old) in [(new, false), (old, true)] {
                     if let Some(tuple) = tuple {
                         let mut texts = Vec::new();
-                        if let Err(message) = shape.texts(tuple, &mut texts) {
-                            answers.insert((index, place, old), Err(message));
+                        if let Err(error) = shape.texts(tuple, &mut texts) {
+                            answers.insert((index, place, old), Err(error.into()));
                             continue;
                         }
                         let question = ((index, place, old), texts);
@@ -289,7 +290,7 @@ struct Row<'a> {
     fetched: Option<&'a Option<String>>,
     new: Option<&'a Tuple>,
     old: Option<&'a Tuple>,
-    answer: &'a dyn Fn(bool) -> Option<&'a Result<Answer, String>>,
+    answer: &'a dyn Fn(bool) -> Option<&'a Result<Answer, Fault>>,
 }
 
 impl Row<'_> {
@@ -299,16 +300,16 @@ impl Row<'_> {
         }
         match self.change(op) {
             Ok(change) => change.map(Captured::Change),
-            Err(message) => Some(Captured::RenderError {
+            Err(fault) => Some(Captured::RenderError {
                 watch: Arc::clone(&self.bound.name),
-                message,
+                fault,
             }),
         }
     }
 
-    fn change(&self, op: Op) -> Result<Option<Change>, String> {
+    fn change(&self, op: Op) -> Result<Option<Change>, Fault> {
         if let Some(reason) = &self.bound.former {
-            return Err(reason.clone());
+            return Err(reason.clone().into());
         }
         let after = self.new.map_or(Ok(false), |_| self.matches(false))?;
         let before = match (op, self.old) {
@@ -316,7 +317,7 @@ impl Row<'_> {
             // The key has not changed, so what can be told from the key has not either.
             (_, None) if self.bound.key_condition => after,
             (_, Some(old)) if !old.key_only || self.bound.key_condition => self.matches(true)?,
-            _ => return Err(NOT_WHOLE.to_owned()),
+            _ => return Err(NOT_WHOLE.into()),
         };
         let op = match (before, after) {
             (false, false) => return Ok(None),
@@ -328,13 +329,14 @@ impl Row<'_> {
         if let Some(name) = &self.bound.absent {
             return Err(format!(
                 "the watch names the column {name}, which the table did not have: was it renamed?"
-            ));
+            )
+            .into());
         }
         if self.shape.composites.may_differ(self.at.xid) && self.shape.has_composite(&self.bound.chosen) {
-            return Err("a composite type was altered at about the time of this change: how its values read then is not known".to_owned());
+            return Err("a composite type was altered at about the time of this change: how its values read then is not known".into());
         }
         if op == Op::Update && self.bound.spec.old && self.old.is_none_or(|old| old.key_only) {
-            return Err(NOT_WHOLE.to_owned());
+            return Err(NOT_WHOLE.into());
         }
         let row = match op {
             Op::Delete => None,
@@ -355,32 +357,32 @@ impl Row<'_> {
         }))
     }
 
-    fn matches(&self, old: bool) -> Result<bool, String> {
+    fn matches(&self, old: bool) -> Result<bool, Fault> {
         if self.bound.spec.condition.is_none() {
             return Ok(true);
         }
         match (self.answer)(old) {
             Some(Ok(answer)) => Ok(answer.matches),
-            Some(Err(message)) => Err(message.clone()),
-            None => Err("the condition was not answered".to_owned()),
+            Some(Err(fault)) => Err(fault.clone()),
+            None => Err("the condition was not answered".into()),
         }
     }
 
-    fn json(&self, tuple: &Tuple, old: bool) -> Result<Bytes, String> {
+    fn json(&self, tuple: &Tuple, old: bool) -> Result<Bytes, Fault> {
         let lost = tuple.cells.iter().enumerate();
         let mut lost = lost.filter(|(place, cell)| **cell == Cell::Unchanged && self.bound.reads(*place));
         if !tuple.key_only && lost.next().is_some() {
             return Err(match self.fetched.and_then(Option::as_ref) {
-                Some(error) => format!("its large values could not be read: {error}"),
-                None => "the row has gone before its large values were read".to_owned(),
+                Some(error) => format!("its large values could not be read: {error}").into(),
+                None => "the row has gone before its large values were read".into(),
             });
         }
         let renders = self.bound.ask.as_ref().is_some_and(|ask| ask.renders);
         if renders && !tuple.key_only {
             return match (self.answer)(old) {
-                Some(Ok(answer)) => answer.row.clone().ok_or_else(|| "no row".to_owned()),
-                Some(Err(message)) => Err(message.clone()),
-                None => Err("the row was not rendered".to_owned()),
+                Some(Ok(answer)) => answer.row.clone().ok_or_else(|| "no row".into()),
+                Some(Err(fault)) => Err(fault.clone()),
+                None => Err("the row was not rendered".into()),
             };
         }
         Ok(self.shape.render(tuple, &self.bound.chosen)?.into())

@@ -37,7 +37,8 @@ impl Repair {
             ));
         }
         install::apply(&session, &plan, &mut |step| {
-            tracing::info!(object = step.object, reason = step.reason, "installed");
+            // Each is the record of what was done: see `lines.rs` of pregon.
+            tracing::info!(name: "pregon.record", object = step.object, reason = step.reason, "installed");
         })
         .await
         .map_err(|error| error.to_string())

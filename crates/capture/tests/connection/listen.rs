@@ -247,7 +247,9 @@ async fn stored_payloads_publishes_and_errors_come_in_order() -> anyhow::Result<
     assert!(
         matches!(running.next().await?, Captured::Published { channel, data, .. } if channel == "a" && data == "null")
     );
-    assert!(matches!(running.next().await?, Captured::RenderError { message, .. } if message == "22P05 no"));
+    assert!(
+        matches!(running.next().await?, Captured::RenderError { fault, .. } if fault.whole() == "22P05 no")
+    );
     assert_eq!(running.change().await?.op, Op::Truncate);
     running.stop().await
 }

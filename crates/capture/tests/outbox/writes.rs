@@ -225,7 +225,7 @@ async fn a_row_that_cannot_be_rendered_is_an_error_and_written() {
     let mut got = Vec::new();
     for _ in 0..4 {
         got.push(match session.next().await.1 {
-            Item::RenderError { message, .. } => message,
+            Item::RenderError { fault, .. } => fault.whole().to_owned(),
             Item::Change(change) => change.op.as_str().to_owned(),
             other => panic!("{other:?}"),
         });

@@ -141,8 +141,8 @@ async fn a_key_of_a_later_partition_is_never_taken_for_a_whole_row() {
         for captured in stream.next(true).await {
             match captured {
                 Captured::Change(change) => seen.push((change.watch.to_string(), values(&change))),
-                Captured::RenderError { watch, message } => {
-                    assert!(message.contains("REPLICA IDENTITY FULL"), "{message}");
+                Captured::RenderError { watch, fault } => {
+                    assert!(fault.to_string().contains("REPLICA IDENTITY FULL"), "{fault}");
                     gaps.push(watch.to_string());
                 }
                 other => panic!("{other:?}"),

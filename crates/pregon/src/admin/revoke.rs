@@ -17,6 +17,7 @@ use super::asked::Body;
 use super::{Admin, Answer, Failure, time};
 use crate::auth::revoked::RevokeError;
 use crate::hub::inspect::{Asked, Seen, What};
+use crate::lines;
 
 /// Longest name of a user, bytes: it is kept.
 const LONGEST: usize = 1024;
@@ -57,7 +58,7 @@ pub(super) async fn revoke(State(admin): State<Arc<Admin>>, Body(user): Body<Use
     };
     let closed = close(&admin, &user).await;
     // Who it was is a claim, which no log line holds.
-    tracing::warn!(closed, "an operator revoked a user's tokens");
+    tracing::warn!(name: lines::RECORD, closed, "an operator revoked a user's tokens");
     Ok(Json(json!({ "user": user, "closed": closed, "warning": unkept })))
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn restore(State(admin): State<Arc<Admin>>, Body(user): Body<Us
     let outcome = tokio::task::spawn_blocking(move || kept.restore(&name)).await;
     match outcome {
         Ok(Ok(true)) => {
-            tracing::warn!("an operator restored a user's tokens");
+            tracing::warn!(name: lines::RECORD, "an operator restored a user's tokens");
             Ok(Json(json!({ "user": user })))
         }
         Ok(Ok(false)) => Err(Failure::new(StatusCode::NOT_FOUND, "this user is not revoked")),

@@ -14,6 +14,7 @@ use super::{Admin, Answer, Failure, time};
 use crate::hub::closed::ClosedSession;
 use crate::hub::conn::Phase;
 use crate::hub::inspect::{Asked, Behind, Facts, What};
+use crate::lines;
 
 /// Sessions of an answer, unless fewer are asked for.
 const MOST: usize = 200;
@@ -156,7 +157,7 @@ pub(super) async fn disconnect(
         return Err(Failure::new(StatusCode::NOT_FOUND, message));
     };
     admin.hub.end(&[facts.place], &codes::CLOSE_DISCONNECTED);
-    tracing::info!(session = facts.session, "an operator ends a session");
+    tracing::info!(name: lines::RECORD, session = facts.session, "an operator ends a session");
     Ok(Json(
         json!({ "closed": facts.session, "code": codes::CLOSE_DISCONNECTED.number }),
     ))

@@ -1,10 +1,15 @@
-//! Logs to standard error: human on a terminal, JSON lines elsewhere. The level comes from `--log`, then `RUST_LOG`.
+//! Logs to standard error: human on a terminal, JSON lines elsewhere. The level comes from `--log`, then `RUST_LOG`; how many lines there may
+//! be is decided by `lines.rs`.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::Usage;
+use crate::lines::Lines;
 
 /// Others' crates say little that an operator needs.
 const DEFAULT: &str = "warn,pregon=info,pregon_capture=info";
@@ -15,8 +20,8 @@ enum Format {
     Json,
 }
 
-/// Starts logging for this process.
-pub(super) fn start(choices: &[String]) -> anyhow::Result<()> {
+/// Starts logging for this process; gives what limits its lines.
+pub(super) fn start(choices: &[String]) -> anyhow::Result<Arc<Lines>> {
     let (format, filter) = read(choices)?;
     let filter = match filter {
         Some(filter) => filter,
@@ -28,22 +33,25 @@ pub(super) fn start(choices: &[String]) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&filter)
         .map_err(|error| Usage::error(format!("no log filter: {filter}: {error}")))?;
     let terminal = io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_env_filter(filter);
-    match format.unwrap_or(if terminal { Format::Human } else { Format::Json }) {
-        Format::Human => logs
+    let written = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let written = match format.unwrap_or(if terminal { Format::Human } else { Format::Json }) {
+        Format::Human => written
             .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
             .with_target(false)
-            .init(),
-        Format::Json => logs
+            .boxed(),
+        Format::Json => written
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .init(),
-    }
-    Ok(())
+            .boxed(),
+    };
+    let lines = Lines::new();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(written.with_filter(lines.filter()))
+        .init();
+    Ok(lines)
 }
 
 /// The format and the filter that were asked for; the last one of each counts.

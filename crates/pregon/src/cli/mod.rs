@@ -26,10 +26,12 @@ mod conformance;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::Problems;
+use crate::lines::Lines;
 
 /// The realtime gateway for PostgreSQL: rows, notifications and publishes reach every client that may see them, in order.
 #[derive(Debug, Parser)]
@@ -123,20 +125,23 @@ pub fn main() -> ExitCode {
         }
     };
     let json = cli.command.wants_json();
-    match logging::start(&cli.log).and_then(|()| run(cli)) {
-        Ok(code) => code,
-        Err(error) => report(&error, json),
-    }
+    let lines = match logging::start(&cli.log) {
+        Ok(lines) => lines,
+        Err(error) => return report(&error, json),
+    };
+    let code = run(cli, &lines);
+    lines.finish();
+    code.unwrap_or_else(|error| report(&error, json))
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+fn run(cli: Cli, lines: &Arc<Lines>) -> anyhow::Result<ExitCode> {
     let file = match cli.command {
         Command::Init(_) => settings::File::to_write(cli.config),
         _ => settings::File::new(cli.config)?,
     };
     match cli.command {
         Command::Init(args) => init::run(&args, &file),
-        Command::Serve(args) => serve::run(&args, &file),
+        Command::Serve(args) => serve::run(&args, &file, lines),
         Command::Check(args) => check::run(&args, &file),
         Command::Db(command) => db::run(&command, &file),
         Command::Doctor(args) => doctor::run(&args, &file),
@@ -146,7 +151,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Route(command) => route::run(&command, &file),
         Command::Types(args) => types::run(&args, &file),
         Command::Top(args) => top::run(&args, &file),
-        Command::Router(args) => router::run(&args, &file),
+        Command::Router(args) => router::run(&args, &file, lines),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Conformance(args) => conformance::run(&args),

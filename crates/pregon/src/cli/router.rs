@@ -1,12 +1,14 @@
 //! `pregon router`: takes webhooks of WhatsApp; its subcommands install what it needs and look into its inbox.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::settings::File;
 use super::{Usage, db, output, router_inbox};
 use crate::config::Config;
+use crate::lines::Lines;
 use crate::router::{database, media, simulate};
 
 /// Take webhooks of WhatsApp and store contacts, conversations and messages
@@ -187,12 +189,13 @@ impl Args {
     }
 }
 
-pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args, file: &File, lines: &Arc<Lines>) -> anyhow::Result<ExitCode> {
     let config = file.load()?;
+    lines.limit(config.limits.log_lines);
     match &args.command {
         None => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(crate::router::run(config))
+            runtime.block_on(crate::router::run(config, lines))
         }
         Some(Command::Db(command)) => super::block_on(async {
             match command {

@@ -1,8 +1,10 @@
 //! `pregon serve`: the gateway itself; what it does is in `crate::serve`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::settings::File;
+use crate::lines::Lines;
 
 /// Run the gateway
 ///
@@ -19,12 +21,14 @@ pub(super) struct Args {
     takeover: bool,
 }
 
-pub(super) fn run(args: &Args, file: &File) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args, file: &File, lines: &Arc<Lines>) -> anyhow::Result<ExitCode> {
     let config = file.load()?;
+    lines.limit(config.limits.log_lines);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(crate::serve::run(
         config,
         Some(file.path().to_owned()),
         args.takeover,
+        Arc::clone(lines),
     ))
 }

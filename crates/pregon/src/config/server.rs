@@ -99,6 +99,10 @@ pub struct Limits {
     pub channel_name: usize,
     /// Messages that a `last` of a subscribe or a history request may ask for.
     pub history: usize,
+    /// Lines of one kind that the process logs in a minute; what is more is counted and told as one line with `suppressed`. The record of what
+    /// was done (a message of the router, a step of an installation) and lines of `debug` are not limited, and of lines that every event
+    /// can cause there is one a minute. 0 means no limit.
+    pub log_lines: u32,
 }
 
 impl Default for Limits {
@@ -122,6 +126,7 @@ impl Default for Limits {
             batch: 1_000,
             channel_name: 255,
             history: 1_000,
+            log_lines: crate::lines::DEFAULT,
         }
     }
 }

@@ -78,7 +78,7 @@ impl Sources {
     fn outbox(&mut self, parts: &Parts<'_>, settings: Settings) -> Attached {
         let mut source = OutboxSource::build(parts.config, settings, parts.pipeline, parts.metrics);
         source.standby = parts.hub.shared().standby.clone();
-        source.failing = Failing::new(&self.degraded, parts.metrics);
+        source.failing = Failing::new(&self.degraded, parts.metrics, parts.config);
         let up = source.attached.clone();
         self.turn = Some(source.turn.clone());
         self.attached.push(("postgres outbox", up.clone()));
@@ -116,7 +116,7 @@ impl Sources {
         self.attached.push(("postgres", up.clone()));
         let (pipeline, metrics) = (parts.pipeline, parts.metrics);
         let mut source = PostgresSource::build(config, options, emitters, pipeline, metrics, up.clone());
-        source.failing = Failing::new(&self.degraded, metrics);
+        source.failing = Failing::new(&self.degraded, metrics, config);
         let stopped = parts.stop.clone();
         self.tasks.spawn(async move {
             if let Err(error) = Box::pin(source.run(stopped)).await {

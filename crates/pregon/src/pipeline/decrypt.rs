@@ -3,31 +3,19 @@
 //! Called by logs on the thread that appends, outside of their locks. Neither text nor ciphertext ever reaches the log lines.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
-use parking_lot::Mutex;
 
 use crate::decrypt::{Decryptor, Failure, payload};
 use crate::event::{Data, Publication, Sealed};
+use crate::lines;
 use crate::log::Open;
 use crate::metrics::{DecryptLabel, Metrics};
-
-/// Pause between warnings of a section: one lost key fails every row.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub struct Opener {
     decryptor: ArcSwap<Decryptor>,
     metrics: Arc<Metrics>,
-    warned: Mutex<HashMap<Arc<str>, Warned>>,
-}
-
-/// When a section's failures were last told, and how many came since.
-struct Warned {
-    at: Instant,
-    since: u64,
 }
 
 impl Opener {
@@ -35,7 +23,6 @@ impl Opener {
         Self {
             decryptor: ArcSwap::from_pointee(decryptor),
             metrics,
-            warned: Mutex::default(),
         }
     }
 
@@ -49,19 +36,7 @@ impl Opener {
             decrypt: sealed.with.to_string(),
         };
         self.metrics.decrypt_failures.get_or_create(&label).inc();
-        let mut all = self.warned.lock();
-        let failures = match all.get_mut(&sealed.with) {
-            Some(warned) if warned.at.elapsed() < QUIET => {
-                warned.since += 1;
-                return;
-            }
-            Some(warned) => warned.since + 1,
-            None => 1,
-        };
-        let (at, since) = (Instant::now(), 0);
-        all.insert(Arc::clone(&sealed.with), Warned { at, since });
-        drop(all);
-        tracing::warn!(decrypt = %sealed.with, field = %sealed.field, failures, reason = %failure, "a field could not be decrypted and goes out as null");
+        tracing::warn!(name: lines::EACH_EVENT, decrypt = %sealed.with, field = %sealed.field, reason = %failure, "a field could not be decrypted and goes out as null");
     }
 }
 

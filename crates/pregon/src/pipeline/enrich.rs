@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use pregon_capture::query::{Pool, QueryError};
 
 use super::count_route;
-use super::failures::Failures;
+use super::failures;
 use super::unrouted::UnroutedRing;
 use crate::event::Event;
 use crate::log::Append;
@@ -30,7 +30,6 @@ struct Turn<'a> {
 pub(super) struct Aside<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) unrouted: Option<&'a UnroutedRing>,
-    pub(super) failures: &'a Failures,
 }
 
 /// Routes events and runs the queries that their rules ask for.
@@ -46,7 +45,7 @@ pub(super) async fn publications(
     }
     let mut batch = Vec::with_capacity(routed.len());
     for (event, routed) in events.iter().zip(routed) {
-        aside.failures.report(event, &routed, aside.metrics);
+        failures::report(event, &routed, aside.metrics);
         if !routed.publications.is_empty() {
             count_route(aside.metrics, &event.source);
         }
@@ -179,8 +178,7 @@ async fn run(
         Ok(Ok(answers)) => Ok(answers),
         Ok(Err(error)) => {
             let by_value = matches!(&error, QueryError::Sql { code, .. } if code.starts_with("22"));
-            tracing::debug!(%error, "what the database said of an enrichment");
-            Err(failure(error.without_values(), by_value))
+            Err(failure(error.to_string(), by_value))
         }
         Err(_) => Err(failure(format!("no answer in {patience:?}"), false)),
     }

@@ -20,7 +20,6 @@ use crate::metrics::{Metrics, RouteLabel, SourceLabel};
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
 use crate::route::template::Pattern;
-use failures::Failures;
 use unrouted::UnroutedRing;
 
 /// The catalogue, because `to_regprocedure` fails without USAGE on the schema.
@@ -39,7 +38,6 @@ pub struct Pipeline {
     pool: Option<Arc<Pool>>,
     metrics: Arc<Metrics>,
     unrouted: OnceLock<Arc<UnroutedRing>>,
-    failures: Failures,
 }
 
 impl Pipeline {
@@ -59,7 +57,6 @@ impl Pipeline {
             pool,
             metrics,
             unrouted: OnceLock::new(),
-            failures: Failures::default(),
         })
     }
 
@@ -121,7 +118,6 @@ impl Pipeline {
         let aside = enrich::Aside {
             metrics: &self.metrics,
             unrouted: self.unrouted.get().map(Arc::as_ref),
-            failures: &self.failures,
         };
         enrich::publications(&router, events, self.pool.as_deref(), &aside).await
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr as Node, LiteralValue, operators};
 use cel::common::types::CelBool;
-use cel::{Context, IdedExpr, Program, Value};
+use cel::{Context, ExecutionError, IdedExpr, Program, Value};
 
 use super::scope::Scope;
 pub use names::Named;
@@ -146,8 +146,7 @@ impl Expr {
     pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         let mut context = self.functions.new_inner_scope();
         context.set_variable_resolver(scope);
-        let value = Value::resolve_val(&self.tree, &context)
-            .map_err(|error| ExprError::Evaluation(error.to_string()))?;
+        let value = Value::resolve_val(&self.tree, &context).map_err(|error| self.failed(&error))?;
         match value.as_ref().downcast_ref::<CelBool>() {
             Some(value) => Ok(*value.inner()),
             None => Err(ExprError::NotBool(value.get_type().name().to_owned())),
@@ -158,11 +157,16 @@ impl Expr {
     pub fn eval_json(&self, scope: &Scope<'_>) -> Result<serde_json::Value, ExprError> {
         let mut context = self.functions.new_inner_scope();
         context.set_variable_resolver(scope);
-        let value =
-            Value::resolve(&self.tree, &context).map_err(|error| ExprError::Evaluation(error.to_string()))?;
+        let value = Value::resolve(&self.tree, &context).map_err(|error| self.failed(&error))?;
         value
             .json()
-            .map_err(|error| ExprError::Evaluation(error.to_string()))
+            .map_err(|_| ExprError::Evaluation("the value cannot be written as JSON".into()))
+    }
+
+    /// An error as it may be shown: the library's own words quote the values.
+    fn failed(&self, error: &ExecutionError) -> ExprError {
+        tracing::debug!(expression = &*self.source, %error, "why an expression gave no value");
+        ExprError::Evaluation(without_values(error, &self.source))
     }
 }
 
@@ -175,6 +179,34 @@ impl fmt::Debug for Expr {
 impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
+    }
+}
+
+/// What went wrong with an expression, by types and by names that stand in it.
+fn without_values(error: &ExecutionError, source: &str) -> String {
+    use ExecutionError as E;
+    match error {
+        // A key may come from a row; one that the expression names does not.
+        E::NoSuchKey(key) if !source.contains(key.as_str()) => "No such key".into(),
+        E::NoSuchKey(_)
+        | E::NoSuchOverload(_)
+        | E::UndeclaredReference(_)
+        | E::InvalidArgumentCount { .. }
+        | E::MissingArgumentOrTarget => error.to_string(),
+        E::ValuesNotComparable(a, b) => {
+            format!("{} can not be compared to {}", a.type_of(), b.type_of())
+        }
+        E::UnsupportedIndex(a, b) => format!("Cannot use {} to index {}", a.type_of(), b.type_of()),
+        E::UnsupportedTargetType { target } => format!("Invalid argument type: {}", target.type_of()),
+        E::NotSupportedAsMethod { method, target } => {
+            format!("Method '{method}' not supported on type '{}'", target.type_of())
+        }
+        E::UnexpectedType { want, .. } => format!("Unexpected type: want '{want}'"),
+        E::FunctionError { function, .. } => format!("Error executing function '{function}'"),
+        E::DivisionByZero(_) | E::RemainderByZero(_) => "Division by zero".into(),
+        E::Overflow(operator, ..) => format!("Overflow from binary operator '{operator}'"),
+        E::IndexOutOfBounds(_) => "Index out of bounds".into(),
+        _ => "a value cannot be used so".into(),
     }
 }
 

@@ -7,6 +7,7 @@ use pregon_capture::query::{Pool, PoolOptions};
 use pregon_capture::router::{self, RouterSpec, TableName};
 
 use crate::config::{Apply, Config, Router};
+use crate::lines;
 
 /// The section, which the commands need.
 pub fn section(config: &Config) -> anyhow::Result<&Router> {
@@ -67,7 +68,7 @@ pub(super) async fn prepare(config: &Config, session: &Session) -> anyhow::Resul
 
 async fn carry_out(session: &Session, plan: &Plan) -> anyhow::Result<()> {
     install::apply(session, plan, &mut |step| {
-        tracing::info!(object = step.object, reason = step.reason, "installed");
+        tracing::info!(name: lines::RECORD, object = step.object, reason = step.reason, "installed");
     })
     .await?;
     Ok(())

@@ -157,7 +157,7 @@ async fn add(batch: Vec<Delivery>, stream: &mut Stream, metrics: &Metrics) -> Ke
 async fn keep_alone(pool: &Pool, body: Bytes, items: &[Item]) -> Option<Set> {
     let why = match insert_parts(pool, &[(&body, items)]).await {
         Ok(touched) => return Some(touched),
-        Err(error) => error.to_string(),
+        Err(error) => error.whole(),
     };
     let unreadable = [Item::Unreadable { why }];
     match insert_parts(pool, &[(&body, &unreadable)]).await {

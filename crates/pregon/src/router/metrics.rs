@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pregon_capture::fault::Fault;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::limits::seldom::Seldom;
+use crate::lines;
 use crate::route::naming::Ambiguous;
 
 /// What became of a request.
@@ -118,8 +119,9 @@ pub(super) struct Metrics {
     pub(super) unreadable: Counter,
     pub(super) queued: Gauge,
     ambiguous: Counter,
-    seldom: Seldom,
     sent: Family<SentLabel, Counter>,
+    /// Lines of the process's log.
+    pub(super) log_suppressed: Counter,
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
@@ -135,6 +137,9 @@ const UNREADABLE: &str =
 /// What `ambiguous` counts.
 const AMBIGUOUS: &str = "Channels of rules that heard nothing, because a value would have made a name that is taken apart wrongly";
 
+/// What `log_suppressed` counts.
+const SUPPRESSED: &str = "Lines that the process did not log because there were too many of their kind";
+
 /// What `inbox_commits` counts.
 const COMMITS: &str = "Transactions that kept deliveries";
 
@@ -147,6 +152,7 @@ impl Metrics {
     pub(super) fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("pregon_router");
         let unreadable = counter(&mut registry, "unreadable_values", UNREADABLE);
+        let log_suppressed = counter(&mut registry, "log_suppressed", SUPPRESSED);
         let requests = Family::<AnswerLabel, Counter>::default();
         let answer = Histogram::new(SECONDS);
         let items = Family::<OutcomeLabel, Counter>::default();
@@ -199,8 +205,8 @@ impl Metrics {
             unreadable,
             queued,
             ambiguous,
-            seldom: Seldom::default(),
             sent,
+            log_suppressed,
         })
     }
 
@@ -216,12 +222,11 @@ impl Metrics {
         self.sent.get_or_create(&SentLabel { kind, result }).inc();
     }
 
-    /// Counts a name that a rule may not use, and says so now and then.
+    /// Counts a name that a rule may not use, and says so.
     pub(super) fn ambiguous(&self, rule: usize, name: &Ambiguous) {
         self.ambiguous.inc();
-        if let Some(times) = self.seldom.due() {
-            tracing::warn!(rule = format!("router.rule[{rule}]"), error = %name, times, "a rule does not publish on a channel");
-        }
+        let rule = format!("router.rule[{rule}]");
+        tracing::warn!(name: lines::EACH_EVENT, rule, error = %name, "a rule does not publish on a channel");
     }
 
     /// Counts an item and says so, one line each.
@@ -238,6 +243,7 @@ impl Metrics {
         match &done.error {
             None => {
                 tracing::info!(
+                    name: lines::RECORD,
                     event = "message_processed",
                     conversation_id,
                     duration_ms,
@@ -251,7 +257,10 @@ impl Metrics {
                 );
             }
             Some(error) => {
+                let fault = Fault::coded(error);
+                tracing::debug!(work, error = fault.whole(), "why an item was not processed");
                 tracing::warn!(
+                    name: lines::RECORD,
                     event = "message_processed",
                     conversation_id,
                     duration_ms,
@@ -262,7 +271,7 @@ impl Metrics {
                     delivery,
                     work,
                     attempts = done.attempts,
-                    error,
+                    error = %fault,
                     "{}",
                     if matches!(outcome, Outcome::Dead) {
                         "item given up, its contact goes on"

@@ -30,6 +30,7 @@ use super::worker::Worker;
 use super::{database, door};
 use crate::config::{self, Config, QueueKind};
 use crate::limits::bodies::Bodies;
+use crate::lines::Lines;
 use crate::route::naming::Naming;
 use crate::source::webhook::signature::Signers;
 
@@ -66,10 +67,11 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 
 impl Running {
     /// Opens the port. Deliveries are answered with 503 until [`Running::prepare`] has found the database.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, lines: &Lines) -> anyhow::Result<Self> {
         let section = database::section(&config)?.clone();
         let signers = signers(&section)?;
         let metrics = Metrics::new();
+        lines.count_in(&metrics.log_suppressed);
         let lanes = Arc::new(Lanes::new(section.workers));
         let ready = Arc::new(AtomicBool::new(false));
         let (deliveries, queue) = mpsc::channel(inbox::QUEUE);
@@ -348,10 +350,10 @@ async fn is_ready(ready: &AtomicBool, rest: &CancellationToken) -> bool {
 }
 
 /// Runs until SIGTERM or SIGINT. A second SIGINT ends at once; what was not processed stands in the inbox.
-pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, lines: &Lines) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let running = Running::start(config).await?;
+    let running = Running::start(config, lines).await?;
     say_address(running.address());
     tracing::info!(address = %running.address(), "taking webhooks");
     let prepared = tokio::select! {

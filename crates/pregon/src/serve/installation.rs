@@ -10,6 +10,7 @@ use pregon_capture::install::{self, Expected, InstallError, Plan, StepKind};
 
 use super::waiting::WaitingRoom;
 use crate::config::{Apply, Capture, Config, Postgres};
+use crate::lines;
 
 /// Why an attempt failed.
 enum Trouble {
@@ -142,7 +143,7 @@ async fn install_on(
             give_way(session, &plan).await?;
         }
         install::apply(session, &plan, &mut |step| {
-            tracing::info!(object = step.object, reason = step.reason, "installed");
+            tracing::info!(name: lines::RECORD, object = step.object, reason = step.reason, "installed");
         })
         .await?;
     }

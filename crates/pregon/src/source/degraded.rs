@@ -7,7 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::metrics::{Metrics, WatchLabel};
+use pregon_capture::fault::Fault;
+use pregon_capture::install::WatchSpec;
+
+use crate::config::Config;
+use crate::lines;
+use crate::metrics::{Metrics, Reason, WatchLabel};
 
 /// A late row without a key (see `install::late`): its change was told, only its order is open.
 const ORDER: &str = "P0001 a trigger has written this table";
@@ -38,34 +43,49 @@ impl Degraded {
     }
 }
 
+/// A row of a watch could not be rendered: counts it and says why.
+pub(super) fn not_rendered(metrics: &Metrics, watch: &str, fault: &Fault) {
+    metrics.dropped(Reason::Render);
+    tracing::warn!(name: lines::EACH_EVENT, watch, reason = %fault, "a changed row could not be rendered");
+    tracing::debug!(
+        watch,
+        reason = fault.whole(),
+        "why a changed row could not be rendered"
+    );
+}
+
 /// The watches of one source that fail.
 #[derive(Debug, Default)]
 pub struct Failing {
     watches: Vec<Arc<str>>,
+    /// What the configuration says of each watch: names in it are no secrets.
+    specs: Vec<WatchSpec>,
     degraded: Degraded,
     metrics: Option<Arc<Metrics>>,
 }
 
 impl Failing {
-    pub fn new(degraded: &Degraded, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(degraded: &Degraded, metrics: &Arc<Metrics>, config: &Config) -> Self {
         Self {
             watches: Vec::new(),
+            specs: crate::install::specs(config),
             degraded: degraded.clone(),
             metrics: Some(Arc::clone(metrics)),
         }
     }
 
     /// Its trigger could not render a row.
-    pub fn failed(&mut self, watch: &Arc<str>, message: &str) {
-        if message.starts_with(ORDER) {
+    pub fn failed(&mut self, watch: &Arc<str>, fault: &Fault) {
+        if fault.whole().starts_with(ORDER) {
             return;
         }
+        let reason = fault.naming(self.names(watch));
         self.degraded
-            .set(&about(watch), Some(&format!("its trigger fails ({message})")));
+            .set(&about(watch), Some(&format!("its trigger fails ({reason})")));
         if !self.watches.contains(watch) {
             tracing::error!(
                 watch = &**watch,
-                message,
+                reason,
                 "the trigger of a watch fails, its changes become gaps: has its table changed? run `pregon db plan`"
             );
             self.watches.push(Arc::clone(watch));
@@ -84,6 +104,19 @@ impl Failing {
             self.tell(&watch, 0);
             tracing::info!(watch = &*watch, "the trigger of a watch works again");
         }
+    }
+
+    /// Columns that the configuration of a watch names.
+    fn names(&self, watch: &str) -> impl Iterator<Item = &str> {
+        let spec = self.specs.iter().find(move |spec| *spec.name == *watch);
+        let columns = spec.and_then(|spec| spec.columns.as_ref()).into_iter().flatten();
+        let condition = spec
+            .and_then(|spec| spec.condition.as_deref())
+            .unwrap_or_default();
+        let words = condition.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        columns
+            .map(String::as_str)
+            .chain(words.filter(|word| !word.is_empty()))
     }
 
     fn tell(&self, watch: &str, failing: i64) {
@@ -112,16 +145,19 @@ mod tests {
             ..Failing::default()
         };
         let watch: Arc<str> = "orders".into();
-        failing.failed(&watch, "42703 no such column");
+        failing.failed(&watch, &"no such column".into());
         assert_eq!(
             degraded.words(),
-            ["watch \"orders\": its trigger fails (42703 no such column)"]
+            ["watch \"orders\": its trigger fails (no such column)"]
         );
         failing.worked("other");
         assert_eq!(degraded.words().len(), 1);
         failing.worked("orders");
         assert!(degraded.words().is_empty());
-        failing.failed(&watch, "P0001 a trigger has written this table, and which …");
+        failing.failed(
+            &watch,
+            &"P0001 a trigger has written this table, and which …".into(),
+        );
         assert!(degraded.words().is_empty());
     }
 }

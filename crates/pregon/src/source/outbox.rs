@@ -12,7 +12,6 @@
 //! trigger could not render, that were dropped or deleted before they were read, and an outbox that is not the one that the log knows.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -24,7 +23,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
-use super::degraded::Failing;
+use super::degraded::{Failing, not_rendered};
 use super::node_name;
 use super::postgres::{publish, row};
 use crate::config::Config;
@@ -46,9 +45,6 @@ const BATCHES: usize = 4;
 /// Batches whose receipts are awaited, and their bytes: what a disk with slow fsyncs gets in a fifth of a second.
 const UNRESOLVED: usize = 256;
 const UNRESOLVED_BYTES: usize = 16 << 20;
-
-/// At most one line in this time about rows that a trigger could not render.
-const RENDER_EVERY: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub struct OutboxSource {
@@ -337,7 +333,6 @@ struct Taker<'a> {
     /// What was appended, and what of it is in the log.
     place: Place,
     logged: Place,
-    rendered: Option<Instant>,
     receipts: FuturesOrdered<BoxFuture<'static, Result<Resolved, LogError>>>,
     /// Bytes behind the receipts.
     waiting: usize,
@@ -357,7 +352,6 @@ impl<'a> Taker<'a> {
             failing,
             place,
             logged: place,
-            rendered: None,
             receipts: FuturesOrdered::new(),
             waiting: 0,
         }
@@ -414,9 +408,10 @@ impl<'a> Taker<'a> {
                     data,
                     at,
                 } => events.push(publish(&channel, &event, data, Some(at))),
-                Item::RenderError { watch, message } => {
+                Item::RenderError { watch, fault } => {
                     self.flush(&mut events, (id.saturating_sub(1), 0), 0).await;
-                    self.not_rendered(&watch, &message);
+                    self.failing.failed(&watch, &fault);
+                    not_rendered(&self.source.metrics, &watch, &fault);
                     let from = self.source.pipeline.position();
                     self.source.pipeline.gap(&[watch], false, from).await?;
                 }
@@ -460,14 +455,5 @@ impl<'a> Taker<'a> {
                 Err(error) => Err(error),
             }
         }));
-    }
-
-    fn not_rendered(&mut self, watch: &Arc<str>, message: &str) {
-        self.failing.failed(watch, message);
-        self.source.metrics.dropped(Reason::Render);
-        if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
-            tracing::warn!(watch = &**watch, message, "a changed row could not be rendered");
-            self.rendered = Some(Instant::now());
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! receipts are not awaited and every lost connection becomes a gap for the channels that the routes can render.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use hashbrown::HashMap;
 use pregon_capture::change::{Change, Op as ChangeOp};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
-use super::degraded::Failing;
+use super::degraded::{Failing, not_rendered};
 use super::emitter::{self, Emitters, Taken};
 use super::pending::Pending;
 use crate::config::{Config, Emitter};
@@ -28,9 +28,6 @@ const QUEUE: usize = 65_536;
 
 /// Items routed and appended together.
 const BATCH: usize = 256;
-
-/// At most one line in this time about rows that a trigger could not render.
-const RENDER_EVERY: Duration = Duration::from_secs(10);
 
 /// The source with what it needs.
 pub struct PostgresSource {
@@ -57,7 +54,6 @@ struct Running {
     attached: Attached,
     /// Position at which the connection was lost.
     lost: Option<Position>,
-    rendered: Option<std::time::Instant>,
     failing: Failing,
 }
 
@@ -112,7 +108,6 @@ impl PostgresSource {
             metrics,
             attached,
             lost: None,
-            rendered: None,
             failing,
         };
         let take = async {
@@ -190,13 +185,9 @@ impl Running {
                 tracing::warn!(dropped, "postgres notified faster than routes could take it");
                 self.gap_of_all(self.pipeline.position()).await;
             }
-            Captured::RenderError { watch, message } => {
-                self.metrics.dropped(Reason::Render);
-                self.failing.failed(&watch, &message);
-                if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
-                    tracing::warn!(watch = &*watch, message, "a changed row could not be rendered");
-                    self.rendered = Some(std::time::Instant::now());
-                }
+            Captured::RenderError { watch, fault } => {
+                self.failing.failed(&watch, &fault);
+                not_rendered(&self.metrics, &watch, &fault);
                 self.gap(&[watch], false, self.pipeline.position()).await;
             }
             Captured::Change(_) | Captured::Notification { .. } | Captured::Published { .. } => {}

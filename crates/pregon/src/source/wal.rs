@@ -6,12 +6,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use pregon_capture::Backoff;
+use pregon_capture::fault::Fault;
 use pregon_capture::listen::Captured;
 use pregon_capture::query::{Pool, QueryError};
 use pregon_capture::wal::{
@@ -21,11 +22,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Attached;
+use super::degraded::not_rendered;
 use super::postgres::{publish, row};
 use super::wal_health::Told;
 use crate::event::Event;
 use crate::log::{LogError, Taken};
-use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::metrics::{Metrics, SourceLabel};
 use crate::pipeline::Pipeline;
 use crate::standby::Standby;
 
@@ -35,8 +37,6 @@ const QUEUE: usize = 8;
 const UNKEPT: usize = 256;
 /// Waits after a query that failed for a passing reason.
 const BACKOFF: Backoff = Backoff::between(Duration::from_millis(20), Duration::from_secs(1));
-/// At most one line in this time about rows that could not be shown.
-const RENDER_EVERY: Duration = Duration::from_secs(10);
 
 /// The source with what it needs.
 pub struct WalSource {
@@ -72,7 +72,6 @@ struct Running {
     again: watch::Sender<u64>,
     health: Option<Health>,
     told: Told,
-    rendered: Option<Instant>,
 }
 
 impl WalSource {
@@ -102,7 +101,6 @@ impl WalSource {
             again,
             health: None,
             told: Told::default(),
-            rendered: None,
         };
         let reader = Reader::new(self.options, sink, kept_by_log, asked_again);
         tokio::join!(reader.run(stop), running.take_all(steps));
@@ -236,8 +234,8 @@ impl Running {
                     ..
                 } => events.push(publish(&channel, &event, data, at)),
                 // Said once and before the batch, which has to go in as one with its place.
-                Captured::RenderError { watch, message } if failed.insert(Arc::clone(&watch)) => {
-                    self.not_rendered(watch, &message).await;
+                Captured::RenderError { watch, fault } if failed.insert(Arc::clone(&watch)) => {
+                    self.not_rendered(watch, &fault).await;
                 }
                 _ => {}
             }
@@ -297,12 +295,8 @@ impl Running {
         Ok(captured)
     }
 
-    async fn not_rendered(&mut self, watch: Arc<str>, message: &str) {
-        self.metrics.dropped(Reason::Render);
-        if self.rendered.is_none_or(|said| said.elapsed() > RENDER_EVERY) {
-            tracing::warn!(watch = &*watch, message, "a changed row could not be shown");
-            self.rendered = Some(Instant::now());
-        }
+    async fn not_rendered(&mut self, watch: Arc<str>, fault: &Fault) {
+        not_rendered(&self.metrics, &watch, fault);
         self.gap(&[watch], false).await;
     }
 

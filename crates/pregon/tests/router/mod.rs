@@ -5,6 +5,7 @@ mod database;
 mod deploy;
 mod faults;
 mod flood;
+mod planted;
 mod queue;
 mod rules;
 mod storing;
@@ -79,7 +80,8 @@ fn delivery(value: Value) -> Value {
 fn text(from: &str, wamid: &str, body: &str) -> Value {
     delivery(json!({
         "contacts": [{"profile": {"name": "Ana"}, "wa_id": from}],
-        "messages": [{"from": from, "id": wamid, "timestamp": "1780000000", "type": "text", "text": {"body": body}}]}))
+        "messages": [{"from": from, "id": wamid, "timestamp": "1780000000", "type": "text", "text": {"body": body},
+            "planted": pregon_testkit::PLANTED}]}))
 }
 
 /// The single value of a query, as text.

@@ -9,7 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use pregon_testkit::{Database, Node, NodeOptions, Server, WsClient, eventually, http, process};
+use pregon_testkit::{
+    Database, Node, NodeOptions, PLANTED, Server, WsClient, assert_untold, eventually, http, process,
+};
 use serde_json::{Value, json};
 
 /// For what should happen at once; generous because test machines are loaded.
@@ -81,8 +83,13 @@ pub(crate) async fn node_on(database: &Database<'_>, config: &str) -> Node {
         .unwrap()
 }
 
+/// Signs claims; one more is planted among them, which no log may quote.
 pub(crate) fn token(claims: &Value) -> String {
-    pregon_testkit::token(claims, SECRET)
+    let mut claims = claims.clone();
+    if let Some(all) = claims.as_object_mut() {
+        all.insert("planted".into(), PLANTED.into());
+    }
+    pregon_testkit::token(&claims, SECRET)
 }
 
 /// Seconds since 1970, for `exp`.
@@ -229,6 +236,12 @@ impl Running {
         enough.await.unwrap()
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+        let ended = process::wait_exit(&mut self.child, SOON).await;
+        ended.unwrap_or_else(|error| panic!("{error:#}: {}", self.errors()))
+    }
+
     pub(crate) async fn stop(&mut self, signal: i32) -> std::process::ExitStatus {
         process::signal_if_running(&mut self.child, signal);
         process::wait_exit(&mut self.child, SOON).await.unwrap()
@@ -238,6 +251,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         process::end(&mut self.child, process::SIGTERM, SOON);
+        if !std::thread::panicking() {
+            assert_untold(&self.errors());
+        }
     }
 }
 

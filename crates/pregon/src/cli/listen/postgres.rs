@@ -105,14 +105,21 @@ pub(super) async fn run(options: Options, delivery: Delivery, stop: Cancellation
     listen.node = format!("cli-{}", std::process::id());
     let listener = Listener::new(listen, sink).map_err(|error| Usage::error(error.to_string()))?;
     let listening = tokio::spawn(listener.run(till.stop.clone()));
-    let mut outcome = Ok(Next::On);
-    while let (Ok(Next::On), Some(item)) = (&outcome, captured.recv().await) {
-        outcome = till.take(item, captured.is_empty()).await;
-    }
+    // After an error nothing more is waited for: whoever starts us shall hear of it at once.
+    let outcome = loop {
+        let Some(item) = captured.recv().await else {
+            break Ok(());
+        };
+        match till.take(item, captured.is_empty()).await {
+            Ok(Next::On) => {}
+            Ok(Next::Stop) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
     listening.abort();
     // What was delivered before a failure was delivered.
     till.save()?;
-    outcome.map(drop)
+    outcome
 }
 
 /// The state of the delivering task.

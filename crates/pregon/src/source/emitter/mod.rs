@@ -7,10 +7,8 @@ mod publication;
 mod order;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
-use parking_lot::Mutex;
 use pregon_capture::attachment::{Attachment, Attachments};
 use pregon_capture::query::{Pool, QueryError};
 use pregon_wire::socketio::emitter::{self, Emitted, Noted};
@@ -22,13 +20,11 @@ use super::redis::subscription::{Intake, Subscription, Topic};
 use crate::config::{Config, Emitter};
 use crate::hub::Hub;
 use crate::hub::orders::Order;
+use crate::lines;
 use crate::metrics::{Metrics, Reason, SourceLabel};
 
 /// The source of emitted events in metrics.
 pub const SOURCE: &str = "socketio-emitter";
-
-/// At most one line in this time about messages that cannot be delivered.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What came of a message.
 #[derive(Debug)]
@@ -53,7 +49,6 @@ pub struct Emitters {
     /// Largest message, bytes: the same as of an HTTP publish.
     most: usize,
     metrics: Arc<Metrics>,
-    said: Mutex<Option<Instant>>,
     hub: Arc<Hub>,
 }
 
@@ -82,7 +77,6 @@ impl Emitters {
             pool,
             most: config.limits.body.bytes(),
             metrics: Arc::clone(metrics),
-            said: Mutex::new(None),
             hub: Arc::clone(hub),
         }))
     }
@@ -217,11 +211,7 @@ impl Emitters {
 
     fn refuse(&self, error: &dyn std::fmt::Display) -> Taken {
         self.metrics.dropped(Reason::Emitter);
-        let mut said = self.said.lock();
-        if said.is_none_or(|said| said.elapsed() > SAY_EVERY) {
-            tracing::warn!(%error, "a message of a socket.io emitter was not delivered");
-            *said = Some(Instant::now());
-        }
+        tracing::warn!(name: lines::EACH_EVENT, %error, "a message of a socket.io emitter was not delivered");
         Taken::Nothing
     }
 }

@@ -1,7 +1,6 @@
 //! The way of a task of Redis into the pipeline: events, gaps, whether it is attached, and what is said about bad messages.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -9,12 +8,10 @@ use serde_json::value::RawValue;
 use super::super::Attached;
 use super::super::pending::Pending;
 use crate::event::Event;
+use crate::lines;
 use crate::log::{LogError, Position};
 use crate::metrics::{Metrics, SourceLabel};
 use crate::pipeline::Pipeline;
-
-/// At most one line in this time about messages that are not what they seem.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// One task's way into the pipeline.
 pub(super) struct Feed {
@@ -23,9 +20,6 @@ pub(super) struct Feed {
     pipeline: Arc<Pipeline>,
     metrics: Arc<Metrics>,
     pub(super) attached: Attached,
-    /// When bad messages were last spoken of, and how many there were since.
-    said: Option<Instant>,
-    unsaid: u64,
 }
 
 impl Feed {
@@ -35,8 +29,6 @@ impl Feed {
             pipeline: Arc::clone(pipeline),
             metrics: Arc::clone(metrics),
             attached: Attached::default(),
-            said: None,
-            unsaid: 0,
         };
         feed.set_attached(false);
         feed
@@ -95,15 +87,6 @@ impl Feed {
             source: source.to_string(),
         };
         self.metrics.malformed.get_or_create(&label).inc();
-        self.unsaid += 1;
-        if self.said.is_none_or(|said| said.elapsed() > SAY_EVERY) {
-            tracing::warn!(
-                source = &**source,
-                messages = self.unsaid,
-                "{what}: it goes on as text"
-            );
-            self.said = Some(Instant::now());
-            self.unsaid = 0;
-        }
+        tracing::warn!(name: lines::EACH_EVENT, source = &**source, "{what}: it goes on as text");
     }
 }
