@@ -47,8 +47,12 @@ impl Fault {
         let words: HashSet<&str> = whole
             .split(|c: char| !(c.is_alphanumeric() || c == '_'))
             .collect();
-        let mut named: Vec<&str> = names.into_iter().filter(|name| words.contains(name)).collect();
-        named.dedup();
+        let mut named: Vec<&str> = Vec::new();
+        for name in names {
+            if words.contains(name) && !named.contains(&name) {
+                named.push(name);
+            }
+        }
         if named.is_empty() {
             return self.told.clone();
         }
@@ -147,7 +151,7 @@ mod tests {
     fn names_of_the_configuration_are_told() {
         let fault = Fault::coded("42703 record \"new\" has no field \"estado\"");
         assert_eq!(
-            fault.naming(["id", "estado", "estado", "new_one"]),
+            fault.naming(["id", "estado", "new_one", "estado"]),
             "a column is missing, SQLSTATE 42703: estado"
         );
         assert_eq!(fault.naming(["id"]), fault.to_string());

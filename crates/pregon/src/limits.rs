@@ -30,6 +30,8 @@ const ABSENT: usize = 4096;
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub most: usize,
+    /// File descriptors that all connections together may take.
+    pub descriptors: usize,
     /// Zero means no limit per address.
     pub per_address: usize,
     /// Connections from one address.
@@ -42,6 +44,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             most: usize::MAX,
+            descriptors: usize::MAX,
             per_address: 0,
             connects: Rate::FREE,
             commands: Rate::FREE,
@@ -54,6 +57,8 @@ impl Default for Bounds {
 pub struct Connections {
     clock: Clock,
     total: AtomicUsize,
+    /// What they have open: one each, and what some take beside.
+    descriptors: AtomicUsize,
     bounds: Bounds,
     accounts: Mutex<Accounts>,
     denied: ArcSwap<Vec<Network>>,
@@ -107,6 +112,7 @@ impl Connections {
         Arc::new(Self {
             clock,
             total: AtomicUsize::new(0),
+            descriptors: AtomicUsize::new(0),
             bounds,
             accounts: Mutex::default(),
             denied: ArcSwap::default(),
@@ -144,10 +150,25 @@ impl Connections {
             self.total.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
+        if !self.open(1) {
+            self.total.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
         Some(Permit(Arc::new(Place {
             connections: Arc::clone(self),
             owner: OnceLock::new(),
         })))
+    }
+
+    /// Counts descriptors, if there is room for them.
+    fn open(&self, count: usize) -> bool {
+        let fits = |open: usize| {
+            open.checked_add(count)
+                .filter(|open| *open <= self.bounds.descriptors)
+        };
+        self.descriptors
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
+            .is_ok()
     }
 
     /// Notes something that was refused to an address before its connection had a place.
@@ -218,6 +239,15 @@ impl Permit {
             another.is_of(owner.address)?;
         }
         Ok(another)
+    }
+
+    /// Room for descriptors that the connection takes beside its socket; `None` if there is none left.
+    pub fn beside(&self, count: usize) -> Option<Beside> {
+        let connections = &self.0.connections;
+        connections.open(count).then(|| Beside {
+            connections: Arc::clone(connections),
+            count,
+        })
     }
 
     /// Whose place it is, as far as that is known: an address, or a network of IPv6.
@@ -298,9 +328,25 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Descriptors of a connection beside its socket, given back when it is dropped.
+#[derive(Debug)]
+pub struct Beside {
+    connections: Arc<Connections>,
+    count: usize,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.connections
+            .descriptors
+            .fetch_sub(self.count, Ordering::AcqRel);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.connections.total.fetch_sub(1, Ordering::AcqRel);
+        self.connections.descriptors.fetch_sub(1, Ordering::AcqRel);
         let Some(Owner { account, .. }) = self.owner.get() else {
             return;
         };

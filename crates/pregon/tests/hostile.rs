@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pregon_testkit::{Node, WsClient, eventually, http};
+use pregon_testkit::{Node, SseClient, WsClient, eventually, http};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -422,9 +422,8 @@ async fn a_publisher_does_not_wait_for_what_others_of_its_address_owe() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
-/// Some descriptors are kept for the log and the database, whoever connects.
-#[tokio::test]
-async fn a_node_with_few_descriptors_keeps_some_for_itself() {
+/// A node that may have 256 file descriptors.
+async fn with_few_descriptors() -> Node {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("few");
     let binary = crate::support::binary();
@@ -438,6 +437,58 @@ async fn a_node_with_few_descriptors_keeps_some_for_itself() {
     std::fs::set_permissions(&script, permissions).unwrap();
     let node = Node::spawn(options(PLAIN).binary(&script)).await.unwrap();
     node.wait_for_log("file descriptors", SOON).await.unwrap();
+    node
+}
+
+/// A stream that is not the first request of its connection has two sockets more, from its shard to the HTTP library.
+#[tokio::test]
+async fn streams_behind_another_request_leave_descriptors_to_the_node_too() {
+    let node = with_few_descriptors().await;
+    let requests =
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /sse?channel=news HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (mut streams, mut refused) = (Vec::new(), 0);
+    for _ in 0..120 {
+        let mut stream = from("127.0.0.1", &node).await;
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut seen = String::new();
+        let told = async {
+            let mut piece = [0; 4096];
+            while !seen.contains("text/event-stream") && !seen.contains("503") {
+                let count = stream.read(&mut piece).await?;
+                anyhow::ensure!(count > 0, "it was closed behind {seen}");
+                seen.push_str(&String::from_utf8_lossy(&piece[..count]));
+            }
+            Ok(())
+        };
+        tokio::time::timeout(SOON, told).await.unwrap().unwrap();
+        if seen.contains("503") {
+            refused += 1;
+        } else {
+            streams.push(stream);
+        }
+    }
+    assert!(
+        (30..=43).contains(&streams.len()) && refused > 0,
+        "{}",
+        streams.len()
+    );
+    publish_eventually(&node).await;
+    assert!(!node.log().contains("could not be"), "{}", node.log());
+    let missing = http::get(&node.url("/healthz")).await.unwrap();
+    assert_eq!(missing.status(), 200);
+    // What they had is free again.
+    drop(streams);
+    let mut listener = SseClient::connect(&node.url("/sse?channel=news"), &[])
+        .await
+        .unwrap();
+    publish_eventually(&node).await;
+    listener.next_event(SOON).await.unwrap();
+}
+
+/// Some descriptors are kept for the log and the database, whoever connects.
+#[tokio::test]
+async fn a_node_with_few_descriptors_keeps_some_for_itself() {
+    let node = with_few_descriptors().await;
     let mut listener = connect(&node, &json!({"sub": 1})).await;
     listener.subscribe("news").await.unwrap();
     let mut clients = Vec::new();

@@ -81,6 +81,49 @@ async fn members_come_and_go_on_every_transport() {
     );
 }
 
+/// Nobody makes us write out all members at once: an answer on any transport is a page and says behind whom the next one begins.
+#[tokio::test]
+async fn members_are_told_in_pages() {
+    let node = rooms().await;
+    let names: Vec<String> = (0..9).map(|n| format!("{n}{}", "x".repeat(8_000))).collect();
+    let mut clients = Vec::new();
+    for name in &names {
+        let mut client = connect(&node, &json!({"sub": name})).await;
+        client.subscribe("chat_x").await.unwrap();
+        clients.push(client);
+    }
+    let pages = |first: &Value, second: &Value| {
+        assert_eq!(
+            (&first["clients"], &first["next"]),
+            (&json!(names[..8]), &json!(names[7]))
+        );
+        assert_eq!(
+            (&second["clients"], &second["next"]),
+            (&json!(names[8..]), &Value::Null)
+        );
+    };
+    let plain = &mut clients[0];
+    let first = asked(plain, "chat_x").await;
+    let more = json!({"type": "presence", "channel": "chat_x", "since": first["next"]});
+    pages(&first, &plain.request(more).await.unwrap());
+    let mut ana = client(&node, CLIENTS[0], &["websocket"], &json!({"sub": "ana"})).await;
+    let first = ana.ask("presence", &json!(["chat_x"])).await[0].take();
+    let more = ana
+        .ask("presence", &json!(["chat_x", {"since": first["next"]}]))
+        .await;
+    pages(&first, &more[0]);
+    let get = async |since: &str| {
+        let token = token(&json!({"sub": "1"}));
+        let url = node.url(&format!("/api/presence?channel=chat_x&token={token}{since}"));
+        http::get(&url).await.unwrap().json().unwrap()
+    };
+    let first = get("").await;
+    pages(
+        &first,
+        &get(&format!("&since={}", first["next"].as_str().unwrap())).await,
+    );
+}
+
 #[tokio::test]
 async fn who_may_not_follow_learns_nothing_of_the_members() {
     let node = rooms().await;

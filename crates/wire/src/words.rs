@@ -44,6 +44,8 @@ pub enum Command<'a> {
     Presence {
         /// The channel's name.
         channel: Cow<'a, str>,
+        /// The last client of the answer before, where that was not all.
+        since: Option<Cow<'a, str>>,
     },
     /// Is anybody there.
     Ping,

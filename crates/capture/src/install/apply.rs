@@ -141,7 +141,7 @@ impl From<Failure> for InstallError {
         Self::Step {
             object: failure.object,
             message,
-            source: failure.error,
+            error: failure.error,
         }
     }
 }

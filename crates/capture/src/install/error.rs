@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::fault::code_told;
+
 /// One thing that is wrong with the target, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -64,8 +66,8 @@ pub enum InstallError {
     Step {
         object: String,
         message: String,
-        #[source]
-        source: tokio_postgres::Error,
+        /// Not a source: what prints the whole chain would quote rows that a constraint refuses.
+        error: tokio_postgres::Error,
     },
     #[error("the catalogue could not be read")]
     Database(#[from] tokio_postgres::Error),
@@ -84,7 +86,16 @@ pub(crate) fn server_words(error: &tokio_postgres::Error) -> String {
     let Some(db) = error.as_db_error() else {
         return error.to_string();
     };
-    let mut words = format!("{} {}", db.code().code(), db.message());
+    let code = db.code().code();
+    if code.starts_with("22") {
+        // The message quotes a value.
+        return code_told(code);
+    }
+    let mut words = format!("{code} {}", db.message());
+    if code.starts_with("23") {
+        // The details quote the row that a constraint refuses.
+        return words;
+    }
     for more in [db.detail(), db.hint()].into_iter().flatten() {
         words.push_str("; ");
         words.push_str(more);

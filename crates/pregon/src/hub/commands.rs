@@ -103,8 +103,12 @@ impl Shard {
             Effect::Reply(asked, reply) => self.reply(key, asked, &reply),
             Effect::Join(asked, wish) => self.join(key, asked, &wish),
             Effect::Leave { asked, channels } => self.leave(key, asked, &channels),
-            Effect::Members { asked, channel } => {
-                let members = self.shared.presence.members(&channel);
+            Effect::Members {
+                asked,
+                channel,
+                since,
+            } => {
+                let members = self.shared.presence.members(&channel, since.as_deref());
                 self.reply(key, asked, &Reply::Members(members));
             }
             Effect::Ask(ask) => self.ask(key, *ask),

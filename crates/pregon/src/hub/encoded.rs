@@ -259,7 +259,10 @@ fn plain_reply(id: Option<u64>, reply: &Reply, out: &mut Vec<u8>) {
             plain::ok_subscribed(id, &position.to_string(), *recovered, names, out);
         }
         Reply::Published(position) => plain::ok_published(id, &position.to_string(), out),
-        Reply::Members(clients) => plain::ok_presence(id, clients.iter().map(|client| &**client), out),
+        Reply::Members(page) => {
+            let clients = page.clients.iter().map(|client| &**client);
+            plain::ok_presence(id, clients, page.next(), out);
+        }
         Reply::Refused { code, message } => plain::error(id, code, message, out),
     }
 }

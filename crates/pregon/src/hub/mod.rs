@@ -68,7 +68,7 @@ use link::{Link, Polled};
 use orders::{Given, Order};
 use pregon_wire::codes::Code;
 use pregon_wire::engineio::Refusal;
-use presence::Presence;
+use presence::{Page, Presence};
 pub use rights::Doubt;
 use rooms::Rooms;
 use shard::Shard;
@@ -382,9 +382,9 @@ impl Hub {
         self.shared.limits.payload
     }
 
-    /// Who is in a channel whose members are known.
-    pub fn members(&self, channel: &str) -> Vec<Arc<str>> {
-        self.shared.presence.members(channel)
+    /// Who is in a channel whose members are known, as many as an answer holds behind `since`.
+    pub fn members(&self, channel: &str, since: Option<&str>) -> Page {
+        self.shared.presence.members(channel, since)
     }
 
     /// Sessions now.

@@ -2,6 +2,8 @@
 //!
 //! A client that follows a channel with several sessions is one member: it joins with the first and leaves with the last.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,8 +12,27 @@ use parking_lot::Mutex;
 
 use crate::log::{Body, Volatile};
 
-/// Members and how many sessions each has in a channel.
-type Members = HashMap<Arc<str>, u32, foldhash::fast::RandomState>;
+/// Members of one answer, and bytes of their names beside one that is larger: nobody shall make us write out a whole town at once.
+const MEMBERS: usize = 1_000;
+const BYTES: usize = 64 * 1024;
+
+/// Members and how many sessions each has in a channel, in the order in which they are told.
+type Members = BTreeMap<Arc<str>, u32>;
+
+/// Some members of a channel, sorted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub clients: Vec<Arc<str>>,
+    /// There are more behind the last one.
+    pub more: bool,
+}
+
+impl Page {
+    /// Behind whom the next page begins, if there is one.
+    pub fn next(&self) -> Option<&str> {
+        self.clients.last().filter(|_| self.more).map(|client| &**client)
+    }
+}
 
 /// See the module.
 pub struct Presence {
@@ -72,15 +93,30 @@ impl Presence {
         self.channels.lock().is_empty()
     }
 
-    /// All members of a channel, sorted.
-    pub fn members(&self, channel: &str) -> Vec<Arc<str>> {
+    /// The members of a channel behind this one, or the first ones, as many as an answer holds.
+    pub fn members(&self, channel: &str, since: Option<&str>) -> Page {
+        let from = since.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Page {
+            clients: Vec::new(),
+            more: false,
+        };
         let channels = self.channels.lock();
-        let mut members: Vec<Arc<str>> = channels
-            .get(channel)
-            .map(|members| members.keys().map(Arc::clone).collect())
-            .unwrap_or_default();
-        members.sort_unstable();
-        members
+        let Some(members) = channels.get(channel) else {
+            return page;
+        };
+        let mut bytes = 0;
+        for client in members
+            .range::<str, _>((from, Bound::Unbounded))
+            .map(|(client, _)| client)
+        {
+            bytes += client.len();
+            if page.clients.len() == MEMBERS || (bytes > BYTES && !page.clients.is_empty()) {
+                page.more = true;
+                break;
+            }
+            page.clients.push(Arc::clone(client));
+        }
+        page
     }
 
     fn tell(&self, channel: &Arc<str>, client: &Arc<str>, joined: bool) {
@@ -106,10 +142,39 @@ mod tests {
         presence.join(&channel, &ana);
         presence.join(&channel, &luis);
         presence.leave(&channel, &ana);
-        assert_eq!(presence.members("c"), [Arc::clone(&ana), luis]);
+        assert_eq!(presence.members("c", None).clients, [Arc::clone(&ana), luis]);
         presence.leave(&channel, &ana);
         presence.leave(&channel, &ana);
         assert_eq!(volatile.count(), 3, "two joins and a leave are told");
-        assert!(presence.members("d").is_empty());
+        assert!(presence.members("d", None).clients.is_empty());
+    }
+
+    #[test]
+    fn members_come_in_pages_of_a_bounded_size() {
+        let presence = Presence::new(Arc::default());
+        let (many, long): (Arc<str>, Arc<str>) = ("many".into(), "long".into());
+        for n in 0..2 * MEMBERS + 1 {
+            presence.join(&many, &format!("{n:05}").into());
+        }
+        for n in 0..9 {
+            presence.join(&long, &format!("{n}{}", "x".repeat(BYTES / 3)).into());
+        }
+        presence.join(&long, &format!("9{}", "x".repeat(2 * BYTES)).into());
+        let pages = |channel: &str| {
+            let (mut sizes, mut seen) = (Vec::new(), Vec::new());
+            let mut since: Option<Arc<str>> = None;
+            loop {
+                let page = presence.members(channel, since.as_deref());
+                sizes.push(page.clients.len());
+                since = page.next().map(Arc::from);
+                seen.extend(page.clients);
+                if since.is_none() {
+                    assert!(seen.is_sorted_by(|one, other| one < other));
+                    return sizes;
+                }
+            }
+        };
+        assert_eq!(pages("many"), [MEMBERS, MEMBERS, 1]);
+        assert_eq!(pages("long"), [2, 2, 2, 2, 1, 1]);
     }
 }

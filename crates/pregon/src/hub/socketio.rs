@@ -368,7 +368,7 @@ fn in_namespace<'a>(namespace: &str, mut command: Command<'a>) -> Command<'a> {
     if let Command::Subscribe { channel, .. }
     | Command::Unsubscribe { channel }
     | Command::Publish { channel, .. }
-    | Command::Presence { channel } = &mut command
+    | Command::Presence { channel, .. } = &mut command
     {
         // A name that is none stays none: it must not become that of everyone.
         if !channel.is_empty() {

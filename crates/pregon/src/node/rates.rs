@@ -46,6 +46,7 @@ pub(super) fn connections(config: &Config, metrics: &Metrics) -> Arc<Connections
     };
     let bounds = Bounds {
         most: descriptors::connections(limits.connections, descriptors::limit()),
+        descriptors: descriptors::connections(0, descriptors::limit()),
         per_address: limits.per_address,
         connects: of_address(limits.per_address_connects, limits.per_address as u64),
         commands: of_address(

@@ -65,7 +65,11 @@ pub fn again(session: Option<&Session>, then: Then, env: &Env<'_>) -> Result<Eff
         Then::Join(asked, wish) | Then::Subscribed { asked, wish, .. } => {
             subscribe(session, asked, &wish.name, wish.from, env)
         }
-        Then::Members { asked, channel } => presence(session, asked, &channel, env),
+        Then::Members {
+            asked,
+            channel,
+            since,
+        } => presence(session, asked, &channel, since, env),
         Then::Publish { asked, publication } => decide_publish(session, asked, publication, env),
         Then::Refreshed(asked) => Effect::Refresh(asked),
         then => return Err(then),
@@ -198,7 +202,15 @@ fn decided(then: Then, may: Result<bool, String>, env: &Env<'_>) -> Effect {
     }
     match then {
         Then::Join(asked, wish) => Effect::Join(asked, wish),
-        Then::Members { asked, channel } => Effect::Members { asked, channel },
+        Then::Members {
+            asked,
+            channel,
+            since,
+        } => Effect::Members {
+            asked,
+            channel,
+            since,
+        },
         Then::Publish { asked, publication } => ask(Question::Append(publication), Then::Confirm(asked), env),
         then => misfit(&then),
     }

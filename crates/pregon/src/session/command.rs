@@ -17,6 +17,7 @@ use crate::auth::{AuthError, Claims};
 use crate::event::{Data, Event, Publication};
 use crate::hub::Limits;
 use crate::hub::channels::Channels;
+use crate::hub::presence::Page;
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
 use crate::route::grant::{ByClaims, Decision, Rights, SqlQuestion};
@@ -47,7 +48,7 @@ pub enum Reply {
         stands_for: Option<Vec<Arc<str>>>,
     },
     Published(Position),
-    Members(Vec<Arc<str>>),
+    Members(Page),
     Refused {
         code: &'static Code,
         message: String,
@@ -87,6 +88,7 @@ pub enum Effect {
     Members {
         asked: Asked,
         channel: Arc<str>,
+        since: Option<Arc<str>>,
     },
     /// Ask outside the shard; the answer continues with `Then`.
     Ask(Box<Ask>),
@@ -182,6 +184,7 @@ pub enum Then {
     Members {
         asked: Asked,
         channel: Arc<str>,
+        since: Option<Arc<str>>,
     },
     Publish {
         asked: Asked,
@@ -283,7 +286,10 @@ pub fn handle(
             publish(session, asked, &channel, &event, data, env)
         }
         Command::Emit { event, args } => emit(session, asked, &event, args, attachments, env),
-        Command::Presence { channel } => presence(session, asked, &channel, env),
+        Command::Presence { channel, since } => {
+            let since = since.as_deref().map(Arc::from);
+            presence(session, asked, &channel, since, env)
+        }
         Command::Ping => Effect::Reply(asked, Reply::Done),
     }
 }
@@ -346,15 +352,32 @@ pub(super) fn subscribe(session: &Session, asked: Asked, channel: &str, from: Fr
     }
 }
 
-pub(super) fn presence(session: &Session, asked: Asked, channel: &str, env: &Env<'_>) -> Effect {
+pub(super) fn presence(
+    session: &Session,
+    asked: Asked,
+    channel: &str,
+    since: Option<Arc<str>>,
+    env: &Env<'_>,
+) -> Effect {
     if !env.rights.presence(channel) {
         return refuse(asked, &codes::NO_PRESENCE, "this channel tells no members");
     }
     let channel: Arc<str> = Arc::from(channel);
     match env.rights.subscribe(&session.claims, &channel) {
-        Decision::Allow => Effect::Members { asked, channel },
+        Decision::Allow => Effect::Members {
+            asked,
+            channel,
+            since,
+        },
         Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(Question::May(question), Then::Members { asked, channel }, env),
+        Decision::Ask(question) => {
+            let then = Then::Members {
+                asked,
+                channel,
+                since,
+            };
+            ask(Question::May(question), then, env)
+        }
     }
 }
 

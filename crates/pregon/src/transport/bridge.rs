@@ -24,7 +24,7 @@ use super::head::Head;
 use super::rewind::Rewind;
 use crate::admin::ClientAddress;
 use crate::hub::socket::ShardSocket;
-use crate::limits::Permit;
+use crate::limits::{Beside, Permit};
 use crate::metrics::Reason;
 
 /// Bytes copied at once from a shard to the library.
@@ -154,7 +154,15 @@ impl Bridge {
             return internal();
         };
         let body = if kind == Stream::Sse {
-            match self.events(seed) {
+            // Their way from the shard to the HTTP library are two sockets more than the client's.
+            let Some(beside) = self.permit.beside(2) else {
+                self.front.metrics.dropped(Reason::Connections);
+                return self.last(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many connections, try again later",
+                );
+            };
+            match self.events(seed, beside) {
                 Ok(body) => body,
                 Err(error) => {
                     tracing::warn!(%error, "a stream could not be bridged");
@@ -168,7 +176,7 @@ impl Bridge {
         response.map(|()| body)
     }
 
-    fn events(&self, seed: Seed) -> std::io::Result<Body> {
+    fn events(&self, seed: Seed, beside: Beside) -> std::io::Result<Body> {
         let (shard, library) = std::os::unix::net::UnixStream::pair()?;
         library.set_nonblocking(true)?;
         let library = UnixStream::from_std(library)?;
@@ -180,12 +188,16 @@ impl Bridge {
             Vec::new(),
             self.permit.clone(),
         );
-        let pieces = futures_util::stream::unfold(library, |mut library| async move {
+        // Their room is given back with the body.
+        let pieces = futures_util::stream::unfold((library, beside), |(mut library, beside)| async move {
             let mut piece = Vec::with_capacity(COPY);
             match library.read_buf(&mut piece).await {
                 Ok(0) => None,
-                Ok(_) => Some((Ok::<_, std::io::Error>(bytes::Bytes::from(piece)), library)),
-                Err(error) => Some((Err(error), library)),
+                Ok(_) => Some((
+                    Ok::<_, std::io::Error>(bytes::Bytes::from(piece)),
+                    (library, beside),
+                )),
+                Err(error) => Some((Err(error), (library, beside))),
             }
         });
         Ok(Body::from_stream(pieces))

@@ -53,10 +53,18 @@ pub fn ok_published(id: Option<u64>, position: &str, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Who follows the channel now.
-pub fn ok_presence<'a>(id: Option<u64>, clients: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+/// Who follows the channel now; `next` is the last of them if there are more.
+pub fn ok_presence<'a>(
+    id: Option<u64>,
+    clients: impl Iterator<Item = &'a str>,
+    next: Option<&str>,
+    out: &mut Vec<u8>,
+) {
     open_reply(id, "ok", out);
     list_field("clients", clients, out);
+    if let Some(next) = next {
+        text_field("next", next, out);
+    }
     out.push(b'}');
 }
 
@@ -273,8 +281,12 @@ mod tests {
                 r#"{"id":4,"type":"ok","position":"e-8"}"#,
             ),
             (
-                text(|out| ok_presence(Some(5), std::iter::empty(), out)),
+                text(|out| ok_presence(Some(5), std::iter::empty(), None, out)),
                 r#"{"id":5,"type":"ok","clients":[]}"#,
+            ),
+            (
+                text(|out| ok_presence(Some(5), ["a"].into_iter(), Some("a"), out)),
+                r#"{"id":5,"type":"ok","clients":["a"],"next":"a"}"#,
             ),
             (
                 text(|out| error(Some(2), &codes::FORBIDDEN, "no", out)),

@@ -89,6 +89,7 @@ impl<'a> Fields<'a> {
             },
             "presence" => Command::Presence {
                 channel: need("channel", self.channel)?,
+                since: self.since,
             },
             "ping" => Command::Ping,
             _ => {

@@ -18,7 +18,10 @@ pub fn command<'a>(event: Event<'a>) -> Result<Command<'a>, &'static str> {
     match event.name.as_ref() {
         "subscribe" => {
             let channel = text(args.next(), "subscribe wants the name of a channel")?;
-            let from = args.next().map_or(Ok(From::default()), From::read)?;
+            let wrong = "the second argument of subscribe is {since: position or period, last: number}";
+            let from = args
+                .next()
+                .map_or(Ok(From::default()), |json| From::read(json, wrong))?;
             Ok(Command::Subscribe {
                 channel,
                 since: from.since,
@@ -28,9 +31,17 @@ pub fn command<'a>(event: Event<'a>) -> Result<Command<'a>, &'static str> {
         "unsubscribe" => Ok(Command::Unsubscribe {
             channel: text(args.next(), "unsubscribe wants the name of a channel")?,
         }),
-        "presence" => Ok(Command::Presence {
-            channel: text(args.next(), "presence wants the name of a channel")?,
-        }),
+        "presence" => {
+            let channel = text(args.next(), "presence wants the name of a channel")?;
+            let wrong = "the second argument of presence is {since: the last client of the answer before}";
+            let from = args
+                .next()
+                .map_or(Ok(From::default()), |json| From::read(json, wrong))?;
+            Ok(Command::Presence {
+                channel,
+                since: from.since,
+            })
+        }
         "publish" => Ok(Command::Publish {
             channel: text(args.next(), "publish wants a channel, an event and data")?,
             event: text(args.next(), "publish wants an event behind the channel")?,
@@ -47,7 +58,7 @@ fn text<'a>(arg: Option<&'a str>, wanted: &'static str) -> Result<Cow<'a, str>, 
     arg.and_then(read_text).ok_or(wanted)
 }
 
-/// `{since, last}` behind the channel of a subscribe.
+/// `{since, last}` behind the channel of a subscribe, `{since}` behind that of a presence.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct From<'a> {
@@ -57,12 +68,11 @@ struct From<'a> {
 }
 
 impl<'a> From<'a> {
-    fn read(json: &'a str) -> Result<Self, &'static str> {
+    fn read(json: &'a str, wrong: &'static str) -> Result<Self, &'static str> {
         if json == "null" {
             return Ok(Self::default());
         }
-        serde_json::from_str(json)
-            .map_err(|_| "the second argument of subscribe is {since: position or period, last: number}")
+        serde_json::from_str(json).map_err(|_| wrong)
     }
 }
 
@@ -95,8 +105,8 @@ pub fn ok_published(position: &str, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Who follows the channel now.
-pub fn ok_presence<'a>(clients: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+/// Who follows the channel now; `next` is the last of them if there are more.
+pub fn ok_presence<'a>(clients: impl Iterator<Item = &'a str>, next: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"ok":true,"clients":["#);
     for (index, client) in clients.enumerate() {
         if index > 0 {
@@ -104,7 +114,12 @@ pub fn ok_presence<'a>(clients: impl Iterator<Item = &'a str>, out: &mut Vec<u8>
         }
         write_json_str(client, out);
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    if let Some(next) = next {
+        out.extend_from_slice(br#","next":"#);
+        write_json_str(next, out);
+    }
+    out.push(b'}');
 }
 
 /// A command failed. It is also the `data` of a connect error.
@@ -156,7 +171,17 @@ mod tests {
         );
         assert_eq!(
             read(r#"2["presence","c"]"#),
-            Ok(Command::Presence { channel: "c".into() })
+            Ok(Command::Presence {
+                channel: "c".into(),
+                since: None
+            })
+        );
+        assert_eq!(
+            read(r#"2["presence","c",{"since":"ana"}]"#),
+            Ok(Command::Presence {
+                channel: "c".into(),
+                since: Some("ana".into())
+            })
         );
         assert_eq!(
             read(r#"2["unsubscribe","c"]"#),
@@ -174,6 +199,7 @@ mod tests {
             r#"2["publish","c"]"#,
             r#"2["publish","c",{}]"#,
             r#"2["presence",null]"#,
+            r#"2["presence","c",{"since":7}]"#,
             r#"2["unsubscribe",["c"]]"#,
         ] {
             assert!(read(wrong).is_err_and(|message| message.contains(' ')), "{wrong}");
@@ -196,7 +222,7 @@ mod tests {
             r#"{"ok":true,"position":"p"}"#
         );
         assert_eq!(
-            text(&|out| ok_presence(["a", "b"].into_iter(), out)),
+            text(&|out| ok_presence(["a", "b"].into_iter(), None, out)),
             r#"{"ok":true,"clients":["a","b"]}"#
         );
         assert_eq!(

@@ -72,7 +72,15 @@ export class Channel<E extends EventMap = EventMap> {
 
   /** Who follows the channel now, where it tells that. */
   async presence(): Promise<string[]> {
-    return (await this.#client.command({ type: "presence", channel: this.name }, this.name)).clients;
+    const clients: string[] = [];
+    let since: string | undefined;
+    do {
+      const asked = { type: "presence", channel: this.name, since };
+      const answer = await this.#client.command(asked, this.name);
+      clients.push(...answer.clients);
+      since = answer.next;
+    } while (since !== undefined);
+    return clients;
   }
 
   /** Stops following. Handlers stay, and hear again when the channel is followed again. */

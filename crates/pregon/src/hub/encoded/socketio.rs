@@ -124,8 +124,9 @@ impl Encoder {
                 ..
             } => command::ok_subscribed(&position.to_string(), *recovered, history.as_deref(), &mut json),
             Reply::Published(position) => command::ok_published(&position.to_string(), &mut json),
-            Reply::Members(clients) => {
-                command::ok_presence(clients.iter().map(|client| &**client), &mut json);
+            Reply::Members(page) => {
+                let clients = page.clients.iter().map(|client| &**client);
+                command::ok_presence(clients, page.next(), &mut json);
             }
             Reply::Refused { code, message } => command::error(code, message, &mut json),
         }
