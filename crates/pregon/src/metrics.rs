@@ -342,26 +342,15 @@ impl Metrics {
         let help = "From the event's commit (trigger's clock) to the write to the sockets of a shard";
         r.register_with_unit("commit_to_write", help, Unit::Seconds, self.delivery.clone());
         r.register("sessions", "Connected sessions", self.sessions.clone());
-        r.register(
-            "sessions_opened",
-            "Sessions since the start",
-            self.sessions_opened.clone(),
-        );
-        r.register(
-            "drops",
-            "What was not delivered or not admitted, by reason",
-            self.drops.clone(),
-        );
-        r.register(
-            "address_refused",
-            "What was refused to the addresses to which most was refused in the last ten minutes, by reason",
-            self.refused.clone(),
-        );
-        r.register(
-            "log_suppressed",
-            "Lines that the process did not log because there were too many of their kind",
-            self.log_suppressed.clone(),
-        );
+        let help = "Sessions since the start";
+        r.register("sessions_opened", help, self.sessions_opened.clone());
+        let help = "What was not delivered or not admitted, by reason";
+        r.register("drops", help, self.drops.clone());
+        let help =
+            "What was refused to the addresses to which most was refused in the last ten minutes, by reason";
+        r.register("address_refused", help, self.refused.clone());
+        let help = "Lines that the process did not log because there were too many of their kind";
+        r.register("log_suppressed", help, self.log_suppressed.clone());
         r.register("replayed", "Entries sent again on request", self.replayed.clone());
         r.register("gaps", "Gaps told to sessions", self.gaps.clone());
     }

@@ -92,10 +92,7 @@ pub struct Node {
 impl Node {
     /// Builds and starts everything; returns when the port is open. Sources attach in the background (see `/readyz`).
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
-        let metrics = Metrics::new();
-        if let Some(lines) = &options.lines {
-            lines.count_in(&metrics.log_suppressed);
-        }
+        let metrics = build_metrics(&options);
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
         let settings = settings(&config, &options);
         let opened = log::open(&config, &settings, &opener, &metrics).await?;
@@ -215,6 +212,14 @@ impl Node {
             self.sources.shutdown().await;
         }
     }
+}
+
+fn build_metrics(options: &Options) -> Arc<Metrics> {
+    let metrics = Metrics::new();
+    if let Some(lines) = &options.lines {
+        lines.count_in(&metrics.log_suppressed);
+    }
+    metrics
 }
 
 fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {

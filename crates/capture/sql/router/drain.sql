@@ -8,6 +8,7 @@ DECLARE
   work record;
   began timestamptz;
   answer jsonb;
+  broken text;
   done jsonb[] := '{}';
   gone bigint[] := '{}';
   waiting bigint[];
@@ -46,9 +47,11 @@ BEGIN
             IF SQLSTATE IN ('40001', '40P01', '55P03') OR left(SQLSTATE, 2) IN ('08', '53', '57', '58') THEN
               RAISE;
             END IF;
+            GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
             -- What cannot be read will not be readable later.
             answer := pregon_router.fail(work.id, SQLSTATE || ' ' || SQLERRM,
-              CASE WHEN work.item ->> 'kind' = 'unreadable' THEN 1 ELSE patience END);
+              CASE WHEN work.item ->> 'kind' = 'unreadable' THEN 1 ELSE patience END)
+              || jsonb_build_object('constraint', nullif(broken, ''));
           END;
         ELSE
           answer := pregon_router.store(work.item, work.delivery);

@@ -12,6 +12,7 @@ DECLARE
   entry record;
   began timestamptz;
   answer jsonb;
+  broken text;
   done jsonb[] := '{}';
   waiting bigint[] := '{}';
   kept bigint;
@@ -46,6 +47,7 @@ BEGIN
           IF how = 'quick' OR SQLSTATE IN ('40001', '40P01', '55P03') OR left(SQLSTATE, 2) IN ('08', '53', '57', '58') THEN
             RAISE;
           END IF;
+          GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
           answer := jsonb_build_object('outcome', 'failed', 'error', SQLSTATE || ' ' || SQLERRM);
         END;
       ELSIF how = 'quick' THEN
@@ -63,7 +65,8 @@ BEGIN
         VALUES (kept, entry.l, entry.w, entry.i, to_timestamp(entry.t / 1000.0)) RETURNING w.id INTO work_id;
         IF answer IS NOT NULL THEN
           answer := pregon_router.fail(work_id, answer ->> 'error',
-            CASE WHEN entry.i ->> 'kind' = 'unreadable' THEN 1 ELSE patience END);
+            CASE WHEN entry.i ->> 'kind' = 'unreadable' THEN 1 ELSE patience END)
+            || jsonb_build_object('constraint', nullif(broken, ''));
         END IF;
         IF answer ->> 'outcome' = 'dead' THEN
           DELETE FROM pregon_router.work AS w WHERE w.id = work_id;

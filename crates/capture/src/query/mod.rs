@@ -31,9 +31,14 @@ pub enum QueryError {
     /// The connection broke while the query ran.
     #[error("the database connection was lost: {0}")]
     Lost(String),
-    /// The server refused the statement or the values. The message quotes them, so that it is not shown; see [`QueryError::whole`].
-    #[error("the database refuses the query ({})", code_told(.code))]
-    Sql { code: String, message: String },
+    /// The server refused the statement or the values. A message that may quote values is not shown; see [`QueryError::whole`].
+    #[error("the database refuses the query ({})", told(.code, .message, *.quotes))]
+    Sql {
+        code: String,
+        message: String,
+        /// Whether values were looked at; otherwise it was the SQL alone.
+        quotes: bool,
+    },
     /// A value that the driver or the caller cannot use.
     #[error("{0}")]
     Value(String),
@@ -43,7 +48,7 @@ impl QueryError {
     /// All that the database said, values of rows and parameters included: not for logs, but for what stands beside the row.
     pub fn whole(&self) -> String {
         match self {
-            Self::Sql { code, message } => format!("the database says: {message} ({code})"),
+            Self::Sql { code, message, .. } => format!("the database says: {message} ({code})"),
             other => other.to_string(),
         }
     }
@@ -62,6 +67,26 @@ impl QueryError {
     }
 }
 
+/// An error that PostgreSQL found in the SQL, before any value: whoever wrote it has to see what is misspelt.
+fn of_statement(error: tokio_postgres::Error) -> QueryError {
+    match error.into() {
+        QueryError::Sql { code, message, .. } => QueryError::Sql {
+            code,
+            message,
+            quotes: false,
+        },
+        other => other,
+    }
+}
+
+fn told(code: &str, message: &str, quotes: bool) -> String {
+    if quotes {
+        code_told(code)
+    } else {
+        format!("{message}, SQLSTATE {code}")
+    }
+}
+
 impl From<&QueryError> for Fault {
     fn from(error: &QueryError) -> Self {
         Self::new(error.to_string(), error.whole())
@@ -76,7 +101,11 @@ impl From<tokio_postgres::Error> for QueryError {
             Some(db) => {
                 let (code, message) = (db.code().code().to_owned(), db.message().to_owned());
                 tracing::debug!(code, message, "what the database said of a query");
-                Self::Sql { code, message }
+                Self::Sql {
+                    code,
+                    message,
+                    quotes: true,
+                }
             }
             None => Self::Lost(chain(&error)),
         }

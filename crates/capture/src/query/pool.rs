@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 
-use super::QueryError;
+use super::{QueryError, of_statement};
 use crate::connect::{Seat, Session, Settings};
 
 /// Statements kept prepared per connection. The SQL comes from the configuration, so there are few; the limit only keeps a
@@ -200,7 +200,7 @@ impl Lease {
         self.sound = false;
         let prepared = slot.session.prepare(sql).await;
         self.sound = is_sound(&prepared);
-        let statement = prepared?;
+        let statement = prepared.map_err(of_statement)?;
         if slot.statements.len() >= MAX_STATEMENTS {
             slot.statements.clear();
         }

@@ -161,16 +161,10 @@ impl Metrics {
         let ambiguous = counter(&mut registry, "ambiguous", AMBIGUOUS);
         let commits = counter(&mut registry, "inbox_commits", COMMITS);
         let (queued, sent) = (Gauge::<i64>::default(), Family::<SentLabel, Counter>::default());
-        registry.register(
-            "queued",
-            "1 while work is queued, 0 while it is done at once",
-            queued.clone(),
-        );
-        registry.register(
-            "sent",
-            "Replies and webhooks by what became of them",
-            sent.clone(),
-        );
+        let help = "1 while work is queued, 0 while it is done at once";
+        registry.register("queued", help, queued.clone());
+        let help = "Replies and webhooks by what became of them";
+        registry.register("sent", help, sent.clone());
         registry.register("requests", "Requests to the webhook by answer", requests.clone());
         let help = "From a delivery's head to its answer";
         registry.register_with_unit("answer", help, Unit::Seconds, answer.clone());
@@ -272,6 +266,7 @@ impl Metrics {
                     work,
                     attempts = done.attempts,
                     error = %fault,
+                    constraint = done.constraint,
                     "{}",
                     if matches!(outcome, Outcome::Dead) {
                         "item given up, its contact goes on"

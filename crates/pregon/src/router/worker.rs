@@ -44,6 +44,8 @@ pub(super) struct Done {
     pub(super) wamid: Option<String>,
     pub(super) conversation: Option<Value>,
     pub(super) error: Option<String>,
+    /// What the item breaks, where the database says so: the name alone, no value.
+    pub(super) constraint: Option<String>,
     #[serde(default)]
     pub(super) attempts: u32,
     /// Milliseconds that it took, and since it came.

@@ -105,17 +105,7 @@ pub(super) async fn run(options: Options, delivery: Delivery, stop: Cancellation
     listen.node = format!("cli-{}", std::process::id());
     let listener = Listener::new(listen, sink).map_err(|error| Usage::error(error.to_string()))?;
     let listening = tokio::spawn(listener.run(till.stop.clone()));
-    // After an error nothing more is waited for: whoever starts us shall hear of it at once.
-    let outcome = loop {
-        let Some(item) = captured.recv().await else {
-            break Ok(());
-        };
-        match till.take(item, captured.is_empty()).await {
-            Ok(Next::On) => {}
-            Ok(Next::Stop) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-    };
+    let outcome = till.take_all(&mut captured).await;
     listening.abort();
     // What was delivered before a failure was delivered.
     till.save()?;
@@ -142,6 +132,16 @@ struct Till {
 }
 
 impl Till {
+    /// Until it is stopped. After an error nothing more is waited for: whoever started us shall hear of it at once.
+    async fn take_all(&mut self, captured: &mut mpsc::Receiver<Captured>) -> anyhow::Result<()> {
+        while let Some(item) = captured.recv().await {
+            if matches!(self.take(item, captured.is_empty()).await?, Next::Stop) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn take(&mut self, item: Captured, idle: bool) -> anyhow::Result<Next> {
         if self.stop.is_cancelled() {
             return Ok(Next::Stop);
