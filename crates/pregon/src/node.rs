@@ -34,7 +34,7 @@ use crate::hub::closed::Closed;
 use crate::hub::presence::Presence;
 use crate::hub::{self, Hub, Limits, Shared};
 use crate::limits::{Clock, Connections};
-use crate::lines::Lines;
+use crate::lines::{self, Lines};
 use crate::log::{Log, Past, Volatile};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -168,6 +168,7 @@ impl Node {
         let decryptor = Decryptor::build(&fresh)?;
         if needs_restart(&self.config, &fresh) {
             tracing::warn!(
+                name: lines::RECORD,
                 "only routes, rights, channels, decryption and denied addresses were reloaded: restart for the other changes"
             );
         }
@@ -179,6 +180,7 @@ impl Node {
         self.hub.denied();
         self.config = fresh;
         tracing::info!(
+            name: lines::RECORD,
             routes = self.config.route.len(),
             channels = self.config.channel.len(),
             "configuration reloaded"

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::limits::descriptors;
-use crate::lines::Lines;
+use crate::lines::{self, Lines};
 use crate::node::{Node, Options};
 
 /// How long the comparison with the database may take.
@@ -73,7 +73,7 @@ pub async fn run(
 
 async fn reload(node: &mut Node, path: Option<&Path>) {
     if let Err(error) = node.reload() {
-        tracing::error!("the configuration was not reloaded, the old one stays: {error:#}");
+        tracing::error!(name: lines::RECORD, "the configuration was not reloaded, the old one stays: {error:#}");
         return;
     }
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -129,6 +129,14 @@ pub enum OutboxError {
 }
 
 impl OutboxError {
+    /// As a trigger writes an error: the code and the message, which may quote values.
+    pub(super) fn coded(&self) -> String {
+        match self {
+            Self::Sql { code, message } => format!("{code} {message}"),
+            other => other.to_string(),
+        }
+    }
+
     /// Trying again soon will not help.
     pub fn is_permanent(&self) -> bool {
         match self {

@@ -180,14 +180,8 @@ async fn alone(link: &Link, range: Range<'_>) -> Result<Option<Piece>, OutboxErr
         Ok(None) => return Ok(None),
         Ok(Some(row)) => Raw::read(&row)?,
         Err(error) if concerns_rows(&error) => {
-            let reason = error.to_string();
-            tracing::warn!(
-                id,
-                size,
-                reason,
-                "a row of the outbox cannot be read: it becomes a gap"
-            );
-            Raw::unreadable(&found, &reason)?
+            tracing::warn!(id, size, reason = %error, "a row of the outbox cannot be read: it becomes a gap");
+            Raw::unreadable(&found, &error.coded())?
         }
         Err(error) => return Err(error),
     };

@@ -18,7 +18,7 @@ async fn until(session: &mut Session, last: i64) -> (Vec<i64>, Vec<String>) {
                 let row: serde_json::Value = serde_json::from_slice(&change.row.unwrap()).unwrap();
                 ids.push(row["id"].as_i64().unwrap());
             }
-            Item::RenderError { message, .. } => gaps.push(message),
+            Item::RenderError { fault, .. } => gaps.push(fault.whole().to_owned()),
             Item::Missed { .. } => gaps.push("missed".to_owned()),
             other => panic!("{other:?}"),
         }
@@ -66,7 +66,7 @@ async fn a_row_that_is_not_utf8_is_a_gap_by_itself() {
         let good: Vec<i64> = (1..=1004).filter(|id| ![700, 1002, 1003].contains(id)).collect();
         assert_eq!(ids, good, "{encoding}");
         assert_eq!(gaps.len(), 3, "{gaps:?}");
-        assert!(gaps.iter().all(|gap| gap.contains("(22")), "{gaps:?}");
+        assert!(gaps.iter().all(|gap| gap.starts_with("22")), "{gaps:?}");
         // What is read last: of a transaction that others have overtaken.
         let late = format!("BEGIN; INSERT INTO t VALUES (1, {bad}), (2, 'x')");
         writer.batch_execute(&late).await.unwrap();

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::Desk;
 use crate::hub::{Doubt, ShardHandle};
+use crate::lines;
 use crate::route::grant::{Rights, SqlQuestion};
 
 /// Questions of all rounds that are under way at one time: fewer than the pool has connections by default.
@@ -115,6 +116,7 @@ impl Drop for Round {
             .values()
             .filter(|word| word.get().is_none_or(Option::is_none));
         tracing::info!(
+            name: lines::RECORD,
             sessions = *self.sessions.get_mut(),
             questions = words.len(),
             unanswered = unanswered.count(),

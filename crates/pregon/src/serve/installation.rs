@@ -198,7 +198,7 @@ pub(crate) async fn give_way(session: &Session, plan: &Plan) -> anyhow::Result<(
 async fn tell_triggers(session: &Session) -> anyhow::Result<()> {
     let status = install::status(session).await?;
     for trigger in &status.triggers {
-        tracing::info!(trigger = trigger.name, table = trigger.table, "active trigger");
+        tracing::info!(name: lines::RECORD, trigger = trigger.name, table = trigger.table, "active trigger");
     }
     Ok(())
 }
