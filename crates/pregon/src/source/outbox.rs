@@ -12,6 +12,7 @@
 //! trigger could not render, that were dropped or deleted before they were read, and an outbox that is not the one that the log knows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
