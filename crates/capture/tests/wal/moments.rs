@@ -38,7 +38,7 @@ async fn told(stream: &mut Stream, count: usize) -> Vec<String> {
                     let row = change.row.or(change.old).unwrap_or_default();
                     format!("{} {}", change.op.as_str(), String::from_utf8_lossy(&row))
                 }
-                Captured::RenderError { message, .. } => format!("!{message}"),
+                Captured::RenderError { fault, .. } => format!("!{}", fault.whole()),
                 other => panic!("{other:?}"),
             });
         }
