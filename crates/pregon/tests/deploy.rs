@@ -271,10 +271,8 @@ async fn with_a_gateway_that_stands_by_clients_miss_nothing_but_what_a_gap_tells
         for heard in [&mut client, &mut late] {
             while heard.next_of_type("event", SOON).await.unwrap()["data"]["id"] != 3 {}
         }
-        assert_eq!(
-            http::get(&pair.second.url("/readyz")).await.unwrap().status(),
-            200
-        );
+        // It has looked at its triggers only after it began to read.
+        pair.second.wait_ready(SOON).await.unwrap();
     }
 }
 
