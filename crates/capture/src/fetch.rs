@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::catalog::pieces::{equality, equality_name};
 use crate::decode::WatchTable;
 use crate::query::{Pool, QueryError, TextParam, column_text, ident};
 
@@ -54,15 +55,15 @@ pub async fn stored(pool: &Pool, id: i64) -> Result<Option<String>, QueryError> 
 
 /// The operators that compare the columns of the primary key, as its index does.
 async fn operators(pool: &Pool, table: &WatchTable) -> Result<BTreeMap<String, String>, QueryError> {
-    const OPERATORS: &str = "
-        SELECT a.attname::text, format('OPERATOR(%I.%s)', s.nspname, o.oprname)
-          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index x ON x.indrelid = c.oid AND x.indisprimary
+    const OPERATORS: &str = concat!(
+        "SELECT a.attname::text, ",
+        equality_name!(),
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index x ON x.indrelid = c.oid AND x.indisprimary
           CROSS JOIN LATERAL unnest(x.indkey::int2[], x.indclass::oid[]) AS k (attnum, class)
-          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum JOIN pg_opclass p ON p.oid = k.class
-          JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3
-           AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
-          JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace
-         WHERE n.nspname = $1 AND c.relname = $2";
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum",
+        equality!(),
+        "WHERE n.nspname = $1 AND c.relname = $2"
+    );
     let names: [&(dyn ToSql + Sync); 2] = [&TextParam(Some(&table.schema)), &TextParam(Some(&table.table))];
     let rows = pool.query_text(OPERATORS, &names).await?;
     let pair = |row: &Row| Ok(column_text(row, 0)?.zip(column_text(row, 1)?));

@@ -1,10 +1,13 @@
 //! What PostgreSQL's catalogue says about tables. Reads only, and works for a role without any privilege on the tables.
 
 pub mod names;
+pub(crate) mod pieces;
 pub mod shape;
 pub mod survey;
 
 use tokio_postgres::{Client, Row};
+
+use pieces::{equality, equality_name};
 
 /// What kind of relation a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +183,8 @@ impl TableFacts {
 }
 
 // pg_class is joined by hand because `to_regclass` raises an error for a schema without USAGE.
-const TABLE: &str = "
+const TABLE: &str = concat!(
+    "
     SELECT c.oid, n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text, c.relkind::text,
            c.relpersistence::text, c.relreplident::text, c.relrowsecurity, c.relispartition,
            EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid),
@@ -189,20 +193,20 @@ const TABLE: &str = "
                    CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
                    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
                   WHERE x.indrelid = c.oid AND x.indisprimary ORDER BY k.place),
-           ARRAY(SELECT format('OPERATOR(%I.%s)', s.nspname, o.oprname) FROM pg_index x
-                   CROSS JOIN LATERAL unnest(x.indclass::oid[]) WITH ORDINALITY AS k(class, place)
-                   JOIN pg_opclass p ON p.oid = k.class
-                   JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3
-                    AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
-                   JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace
-                  WHERE x.indrelid = c.oid AND x.indisprimary ORDER BY k.place),
+           ARRAY(SELECT ",
+    equality_name!(),
+    " FROM pg_index x
+                   CROSS JOIN LATERAL unnest(x.indclass::oid[]) WITH ORDINALITY AS k(class, place)",
+    equality!(),
+    "WHERE x.indrelid = c.oid AND x.indisprimary ORDER BY k.place),
            ARRAY(SELECT t.tgtype || ' ' || t.tgname FROM pg_trigger t
                   WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 66 = 0
                     AND coalesce(obj_description(t.tgfoid, 'pg_proc'), '') NOT LIKE 'pregon: %' ORDER BY t.tgname),
            ARRAY(SELECT DISTINCT s.subname::text FROM pg_subscription_rel r JOIN pg_stat_subscription s ON s.subid = r.srsubid
                   WHERE r.srrelid = c.oid ORDER BY 1)
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = $1 AND c.relname = $2";
+     WHERE n.nspname = $1 AND c.relname = $2"
+);
 
 const COLUMNS: &str = "
     SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, attgenerated::text,

@@ -4,20 +4,20 @@ use tokio_postgres::Client;
 
 use super::error::Problem;
 use crate::catalog::names::ident;
+use crate::catalog::pieces::above;
 
 /// A publication that names some columns of the table only, or, since 18, leaves out its generated ones.
-const NARROW: &str = "
-    WITH RECURSIVE above AS (
-      SELECT $1::oid AS oid
-      UNION SELECT i.inhparent FROM above a JOIN pg_class c ON c.oid = a.oid AND c.relispartition JOIN pg_inherits i ON i.inhrelid = a.oid)
-    SELECT p.pubname::text FROM pg_publication p
+const NARROW: &str = concat!(
+    above!(),
+    "SELECT p.pubname::text FROM pg_publication p
      WHERE (p.pubupdate OR p.pubdelete) AND p.pubname <> $2
        AND (EXISTS (SELECT 1 FROM pg_publication_rel r JOIN above a ON a.oid = r.prrelid
                      WHERE r.prpubid = p.oid AND to_jsonb(r)->>'prattrs' IS NOT NULL)
             OR (to_jsonb(p)->>'pubgencols' = 'n'
                 AND EXISTS (SELECT 1 FROM pg_attribute g WHERE g.attrelid = $1 AND g.attgenerated <> '' AND NOT g.attisdropped)
                 AND EXISTS (SELECT 1 FROM pg_get_publication_tables(p.pubname) t JOIN above a ON a.oid = t.relid)))
-     ORDER BY 1";
+     ORDER BY 1"
+);
 
 /// Names of the publications, beside our `own`, with which whole old rows of the table `oid` cannot be.
 pub(crate) async fn publications(

@@ -4,12 +4,9 @@ use tokio_postgres::Client;
 
 use super::error::Problem;
 use super::watch::DesiredWatch;
+use crate::catalog::pieces::above;
 
-const ABOVE: &str = "
-    WITH RECURSIVE above AS (
-      SELECT $1::oid AS oid
-      UNION SELECT i.inhparent FROM above a JOIN pg_class c ON c.oid = a.oid AND c.relispartition JOIN pg_inherits i ON i.inhrelid = a.oid)
-    SELECT oid FROM above WHERE oid <> $1";
+const ABOVE: &str = concat!(above!(), "SELECT oid FROM above WHERE oid <> $1");
 
 /// Refuses watches of tables that other watches have through a root.
 pub(super) async fn check(

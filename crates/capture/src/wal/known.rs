@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::pgoutput::{Cell, Relation, RelationColumn, Tuple};
 use super::shape::typed;
+use crate::catalog::pieces::{equality, equality_name};
 use crate::query::{Pool, QueryError};
 
 /// The replica identities of the tables that keep the rows of a relation.
@@ -33,7 +34,8 @@ struct Kept {
     operators: Option<HashMap<String, String>>,
 }
 
-const KEPT: &str = "
+const KEPT: &str = concat!(
+    "
     WITH RECURSIVE below AS (
       SELECT $1::oid AS oid
       UNION SELECT i.inhrelid FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind = 'p' JOIN pg_inherits i ON i.inhparent = b.oid)
@@ -42,16 +44,17 @@ const KEPT: &str = "
                     AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])) AS key,
            array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid
                     AND a.attnum = ANY ((x.indkey::int2[])[x.indnkeyatts:])) AS included,
-           (SELECT json_object_agg(a.attname, format('OPERATOR(%I.%s)', s.nspname, o.oprname))
-              FROM unnest(x.indkey::int2[], x.indclass::oid[]) AS k (attnum, class)
-              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum JOIN pg_opclass p ON p.oid = k.class
-              JOIN pg_amop m ON m.amopfamily = p.opcfamily AND m.amopstrategy = 3
-               AND m.amoplefttype = p.opcintype AND m.amoprighttype = p.opcintype
-              JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace) AS operators
+           (SELECT json_object_agg(a.attname, ",
+    equality_name!(),
+    ") FROM unnest(x.indkey::int2[], x.indclass::oid[]) AS k (attnum, class)
+              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum",
+    equality!(),
+    ") AS operators
       FROM below JOIN pg_class c ON c.oid = below.oid
       LEFT JOIN pg_index x ON x.indrelid = c.oid AND x.indisvalid
        AND ((c.relreplident = 'd' AND x.indisprimary) OR (c.relreplident = 'i' AND x.indisreplident))
-     WHERE c.relkind = 'r'";
+     WHERE c.relkind = 'r'"
+);
 
 impl Identities {
     pub(super) async fn load(pool: &Pool, relation: &Relation) -> Result<Self, QueryError> {

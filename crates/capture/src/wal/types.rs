@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::catalog::pieces::types_with_parts;
 use crate::query::{Pool, QueryError};
 
 /// The first number that PostgreSQL does not use itself.
@@ -81,23 +82,17 @@ struct Described {
     to_json: bool,
 }
 
-const DESCRIBE: &str = "
-    WITH RECURSIVE wanted AS (
-      SELECT unnest($1::oid[]) AS oid
-      UNION
-      SELECT part.oid FROM wanted w JOIN pg_type t ON t.oid = w.oid CROSS JOIN LATERAL (
-        SELECT t.typbasetype WHERE t.typtype = 'd'
-        UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-        UNION ALL SELECT a.atttypid FROM pg_attribute a
-                   WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid))
-    SELECT t.oid::bigint AS oid, CASE t.typtype WHEN 'd' THEN t.typbasetype::bigint ELSE 0 END AS base,
+const DESCRIBE: &str = concat!(
+    types_with_parts!(),
+    "SELECT t.oid::bigint AS oid, CASE t.typtype WHEN 'd' THEN t.typbasetype::bigint ELSE 0 END AS base,
            CASE WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem::bigint ELSE 0 END AS element,
            t.typdelim AS delimiter,
            (SELECT json_agg(json_build_array(a.attname, a.atttypid::bigint) ORDER BY a.attnum) FROM pg_attribute a
              WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) AS fields,
            EXISTS (SELECT 1 FROM pg_cast c WHERE c.castsource = t.oid AND c.casttarget = 'json'::regtype AND c.castmethod = 'f')
              AS to_json
-      FROM wanted w JOIN pg_type t ON t.oid = w.oid";
+      FROM wanted w JOIN pg_type t ON t.oid = w.oid"
+);
 
 /// The names of these types, in their order, as a list of columns takes them: of a domain what it is made of, because a row that is a key alone
 /// has nulls where a domain may have none.
@@ -131,18 +126,12 @@ pub(super) struct Composites {
 
 impl Composites {
     pub(super) async fn load(pool: &Pool, oids: &[u32]) -> Result<Self, QueryError> {
-        const COMPOSITES: &str = "
-            WITH RECURSIVE wanted AS (
-              SELECT unnest($1::oid[]) AS oid
-              UNION
-              SELECT part.oid FROM wanted w JOIN pg_type t ON t.oid = w.oid CROSS JOIN LATERAL (
-                SELECT t.typbasetype WHERE t.typtype = 'd'
-                UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-                UNION ALL SELECT a.atttypid FROM pg_attribute a
-                           WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid))
-            SELECT coalesce(string_agg(format('%s %s %s %s', a.attrelid, a.attnum, a.attname, a.xmin), ',' ORDER BY a.attrelid, a.attnum), '') AS print,
+        const COMPOSITES: &str = concat!(
+    types_with_parts!(),
+    "SELECT coalesce(string_agg(format('%s %s %s %s', a.attrelid, a.attnum, a.attname, a.xmin), ',' ORDER BY a.attrelid, a.attnum), '') AS print,
                    (array_agg(a.xmin::text::bigint ORDER BY age(a.xmin)) FILTER (WHERE age(a.xmin) BETWEEN 0 AND 1000000000))[1] AS altered
-              FROM wanted w JOIN pg_type t ON t.oid = w.oid AND t.typtype = 'c' JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0";
+              FROM wanted w JOIN pg_type t ON t.oid = w.oid AND t.typtype = 'c' JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0"
+);
         let rows = pool.query_json(COMPOSITES, &[json!(oids)]).await?;
         let read = |row| serde_json::from_value(row).map_err(|error| QueryError::Value(error.to_string()));
         rows.into_iter().next().map_or_else(|| Ok(Self::default()), read)
