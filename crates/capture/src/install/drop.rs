@@ -7,7 +7,7 @@ use super::base::BaseRelation;
 use super::found::{self, Found, RoleFacts};
 use super::granted::Granted;
 use super::identity::Identity;
-use super::plan::{AGAIN, Plan, Step, StepKind, check_server, drop_function};
+use super::plan::{Plan, Step, StepKind, check_server, drop_function};
 use super::wal::{self, WalFacts, revoke_replication};
 use super::{InstallError, OWNER_ROLE, PUBLISHER_ROLE, SCHEMA, roles};
 use crate::catalog::names::ident;
@@ -15,13 +15,13 @@ use crate::catalog::names::ident;
 /// Plans the removal; [`super::apply`] runs it.
 pub async fn drop(client: &Client) -> Result<Plan, InstallError> {
     // Roles of ours may go while they are read (see `roles`).
-    for _ in 0..AGAIN {
-        match once(client).await {
-            Err(InstallError::Database(error)) if roles::has_gone(&error) => {}
-            done => return done,
+    let mut left = roles::AGAIN;
+    loop {
+        let done = once(client).await;
+        if !roles::went_meanwhile(&done, &mut left) {
+            return done;
         }
     }
-    once(client).await
 }
 
 async fn once(client: &Client) -> Result<Plan, InstallError> {

@@ -13,9 +13,6 @@ use crate::catalog::names::qualified;
 /// The oldest server whose catalogue tells the triggers of partitions apart from those of their root.
 const OLDEST: i32 = 130_000;
 
-/// How often a plan is made again because a role went while it was made.
-pub(super) const AGAIN: u32 = 5;
-
 /// What a step does to its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepKind {
@@ -158,13 +155,13 @@ impl fmt::Display for Plan {
 /// Compares the database with the target. Everything wrong with the target is reported at once.
 pub async fn plan(client: &Client, target: &Target) -> Result<Plan, InstallError> {
     // Roles of ours may go while they are read (see `roles`).
-    for _ in 0..AGAIN {
-        match once(client, target).await {
-            Err(InstallError::Database(error)) if roles::has_gone(&error) => {}
-            done => return done,
+    let mut left = roles::AGAIN;
+    loop {
+        let done = once(client, target).await;
+        if !roles::went_meanwhile(&done, &mut left) {
+            return done;
         }
     }
-    once(client, target).await
 }
 
 async fn once(client: &Client, target: &Target) -> Result<Plan, InstallError> {

@@ -87,19 +87,33 @@ pub(crate) fn roles(found: &Found, owner: &Owner, steps: &mut Vec<Step>, warning
     }
 }
 
-// Roles belong to the whole cluster, so another database may be creating it at this moment.
 fn create_role(role: &str, reason: &str) -> Step {
     Step {
-        sql: format!(
-            "DO $pregon$ BEGIN\n  CREATE ROLE {role} NOLOGIN;\n  COMMENT ON ROLE {role} IS {};\n\
-             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;\nEND $pregon$",
-            literal(&format!("{MARK}{reason}"))
-        ),
+        sql: made(role, reason, ""),
         reason: reason.into(),
         object: format!("role {role}"),
         // Nothing needs it that is there already.
         kind: StepKind::Tidy("create"),
     }
+}
+
+/// What makes a role unless it is there. Roles belong to the whole cluster, so another database may be creating it at this moment.
+fn made(role: &str, reason: &str, then: &str) -> String {
+    format!(
+        "DO $pregon$ BEGIN\n  CREATE ROLE {role} NOLOGIN;\n  COMMENT ON ROLE {role} IS {};\n{then}\
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;\nEND $pregon$",
+        literal(&format!("{MARK}{reason}"))
+    )
+}
+
+/// How often something is read again because a role went while it was read.
+pub(super) const AGAIN: u32 = 5;
+
+/// Whether something has to be read again because a role of ours went meanwhile; `left` counts down.
+pub(super) fn went_meanwhile<T>(done: &Result<T, InstallError>, left: &mut u32) -> bool {
+    let went = matches!(done, Err(InstallError::Database(error)) if *left > 0 && has_gone(error));
+    *left -= u32::from(went);
+    went
 }
 
 /// Whether a role of ours was there when something was planned, and is not any more.
@@ -133,18 +147,12 @@ pub(crate) fn again(plan: &Plan) -> String {
             continue;
         }
         // Who makes a role is no member of it, and only a member makes objects that it owns.
-        let join = if role == OWNER_ROLE {
-            "IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN\n    \
-             EXECUTE format('GRANT {role} TO %I', current_user);\n  END IF;\n  "
-                .replace("{role}", role)
-        } else {
-            String::new()
-        };
-        sql.push_str(&format!(
-            "DO $pregon$ BEGIN\n  CREATE ROLE {role} NOLOGIN;\n  COMMENT ON ROLE {role} IS {};\n  {join}\
-             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;\nEND $pregon$;\n",
-            literal(&format!("{MARK}{reason}"))
-        ));
+        let join = "  IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN\n    \
+             EXECUTE format('GRANT {role} TO %I', current_user);\n  END IF;\n"
+            .replace("{role}", role);
+        let join = if role == OWNER_ROLE { &*join } else { "" };
+        sql.push_str(&made(role, reason, join));
+        sql.push_str(";\n");
     }
     sql
 }
