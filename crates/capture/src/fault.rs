@@ -79,6 +79,18 @@ impl From<&str> for Fault {
     }
 }
 
+/// What to do about a reason: the first piece of advice whose words it contains.
+pub(crate) fn advised<const N: usize>(reason: &str, advice: [(&str, String); N]) -> String {
+    let found = advice.into_iter().find(|(words, _)| reason.contains(words));
+    found.map_or_else(
+        || {
+            "take that change back, or run `pregon db drop` and `pregon db apply`: clients are told of a gap"
+                .to_owned()
+        },
+        |(_, advice)| advice,
+    )
+}
+
 fn is_code(text: &str) -> bool {
     text.len() == 5
         && text

@@ -1,6 +1,7 @@
 //! Whether notifications can carry changes: what somebody may do to our sequence, to the table of large payloads or to rights on them makes no write
 //! fail (the triggers see to that), and does not go unnoticed.
 
+use crate::fault::advised;
 use crate::query::{Pool, QueryError, column_text};
 
 /// Why they cannot, in words; no row where nothing is wrong. Any role may ask.
@@ -27,12 +28,5 @@ pub(crate) fn notify_remedy(reason: &str) -> String {
             format!("ALTER SEQUENCE {object} INCREMENT 1 MAXVALUE 9223372036854775807 CYCLE"),
         ),
     ];
-    let found = advice.into_iter().find(|(word, _)| reason.contains(word));
-    found.map_or_else(
-        || {
-            "take that change back, or run `pregon db drop` and `pregon db apply`: clients are told of a gap"
-                .to_owned()
-        },
-        |(_, advice)| advice,
-    )
+    advised(reason, advice)
 }

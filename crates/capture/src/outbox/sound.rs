@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 
 use super::OutboxError;
 use super::attach::{Link, in_time, number};
+use crate::fault::advised;
 
 /// What a look has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,12 +81,5 @@ pub(crate) fn remedy(reason: &str) -> String {
             "GRANT USAGE ON SCHEMA pregon TO the owner of its functions".to_owned(),
         ),
     ];
-    let found = advice.into_iter().find(|(word, _)| reason.contains(word));
-    found.map_or_else(
-        || {
-            "take that change back, or run `pregon db drop` and `pregon db apply`: clients are told of a gap"
-                .to_owned()
-        },
-        |(_, advice)| advice,
-    )
+    advised(reason, advice)
 }

@@ -1,11 +1,12 @@
 //! What a refusal of the server means. Pure: its code and words decide, because 42501 has several causes.
 
+use crate::install::PLUGIN_REMEDY;
+
 /// What to do about a refusal with code 42501.
 pub(super) fn remedy(message: &str) -> &'static str {
     let says = |words: &str| message.to_lowercase().contains(words);
     if says("output plugin") || says("output_plugin") {
-        "let the server load it: a superuser adds pgoutput to output_plugin_libraries (ALTER SYSTEM SET output_plugin_libraries = 'pgoutput', \
-         'test_decoding', …, each name in quotes of its own, then SELECT pg_reload_conf())"
+        PLUGIN_REMEDY
     } else if says("replication") || says("wal sender") {
         "ALTER ROLE … REPLICATION (RDS: GRANT rds_replication), and let pg_hba.conf accept it for this database"
     } else {
