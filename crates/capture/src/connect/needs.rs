@@ -76,6 +76,19 @@ pub(super) fn calls(settings: &[Set], local: bool) -> String {
     settings.iter().map(call).collect::<Vec<_>>().join(", ")
 }
 
+/// One query that sets for the session what all need, where the server knows it.
+pub(super) fn query() -> String {
+    let pairs: Vec<String> = NEEDS
+        .iter()
+        .map(|(name, value, _)| format!("('{name}', '{value}')"))
+        .collect();
+    format!(
+        "SELECT pg_catalog.set_config(s.name, n.value, false) FROM (VALUES {}) AS n (name, value) \
+         JOIN pg_catalog.pg_settings AS s USING (name)",
+        pairs.join(", ")
+    )
+}
+
 /// The statements that take them back.
 pub(super) fn resets(settings: &[Set]) -> String {
     settings

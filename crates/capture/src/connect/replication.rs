@@ -17,21 +17,12 @@ use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Socket};
 
+use super::needs;
 use super::wire::{Connecting, Connector};
 use super::{CONNECT_TIMEOUT, ConnectError, ConnectErrorKind, SESSION_SQL, Settings, Wire, chain};
 
-/// Changes as `row_to_json` shows them, whatever the server's or the role's settings are; names with their schema.
-const FORMATS: &str = "SET datestyle = 'ISO, MDY'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; \
-     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET search_path = pg_catalog, pg_temp; SET statement_timeout = 0; \
-     SET wal_sender_timeout = '10s'";
-
-/// Limits and habits that the server, the database or the role may have as its default, where the server knows them: a transaction is
-/// decoded for as long as it takes.
-const HABITS: &str = "SELECT pg_catalog.set_config(s.name, h.value, false) FROM (VALUES ('transaction_timeout', '0'), \
-     ('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('lock_timeout', '0'), \
-     ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off'), \
-     ('default_transaction_deferrable', 'off'), ('quote_all_identifiers', 'off')) AS h(name, value) \
-     JOIN pg_catalog.pg_settings AS s USING (name)";
+/// Beside what every session of ours needs, so that changes come as `row_to_json` shows them: names with their schema.
+const STREAM: &str = "SET search_path = pg_catalog, pg_temp; SET wal_sender_timeout = '10s'";
 
 /// A database without an encoding has texts that cannot be sent as UTF-8: they come as they are, and each row is judged by itself.
 const ENCODING: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
@@ -123,8 +114,8 @@ impl Settings {
         if self.is_tcp() {
             session.query(SESSION_SQL).await?;
         }
-        session.query(FORMATS).await?;
-        session.query(HABITS).await?;
+        session.query(STREAM).await?;
+        session.query(&needs::query()).await?;
         session.query(ENCODING).await?;
         Ok(session)
     }
