@@ -7,25 +7,13 @@ use std::sync::Arc;
 
 use pregon_capture::query::{NamedSql, SqlError};
 
-use super::expr::{Expr, ExprError, Kind};
-use super::naming::{Ambiguous, Naming, NamingError};
+use super::RouteError;
+use super::expr::{Expr, Kind};
+use super::naming::{Ambiguous, Naming};
 use super::scope::Scope;
 use super::template::{Pattern, Template, TemplateError};
 use crate::auth::Claims;
 use crate::config::{self, Config};
-
-/// Why rights cannot be built. `pregon check` finds all of these first, with their lines.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GrantError {
-    #[error("{0}")]
-    Template(#[from] TemplateError),
-    #[error("{0}")]
-    Expr(#[from] ExprError),
-    #[error("{0}")]
-    Sql(#[from] SqlError),
-    #[error("{0}")]
-    Naming(#[from] NamingError),
-}
 
 /// May they?
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +84,7 @@ struct ChannelRule {
 }
 
 impl ChannelRule {
-    fn build(channel: &config::Channel) -> Result<Self, GrantError> {
+    fn build(channel: &config::Channel) -> Result<Self, RouteError> {
         let expr = |text: &Option<String>| {
             text.as_deref()
                 .map(|text| Expr::compile(text, Kind::Client))
@@ -152,7 +140,7 @@ pub struct Rights {
 
 impl Rights {
     /// Builds the rights of a checked configuration.
-    pub fn build(config: &Config) -> Result<Self, GrantError> {
+    pub fn build(config: &Config) -> Result<Self, RouteError> {
         Ok(Self {
             naming: Naming::build(config)?,
             join: templates(&config.auth.join)?,

@@ -19,12 +19,25 @@ pub mod sample;
 pub mod explain;
 pub mod grant;
 
+use pregon_capture::query::SqlError;
+
 pub use expr::{Expr, ExprError};
 pub use grant::{Decision, Rights, SqlQuestion};
 pub use outcome::Routed;
 pub use rule::{Router, Rule};
 pub use scope::Scope;
-pub use template::{Pattern, Template};
+pub use template::{Pattern, Template, TemplateError};
+
+/// Why rules, rights or the judging of names cannot be built. `pregon check` finds all of these first, with their lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+    #[error("{0}")]
+    Expr(#[from] ExprError),
+    #[error("{0}")]
+    Sql(#[from] SqlError),
+}
 
 #[cfg(test)]
 mod tests;

@@ -8,25 +8,15 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use pregon_capture::query::{NamedSql, SqlError};
+use pregon_capture::query::NamedSql;
 
-use super::expr::{Expr, ExprError, Kind};
-use super::template::{Pattern, Template, TemplateError};
+use super::RouteError;
+use super::expr::{Expr, Kind};
+use super::template::{Pattern, Template};
 use crate::config::{Channel, Config};
 
 /// Stands for a value that contains no text of any template.
 const ANY_VALUE: &str = "\u{10FFFD}";
-
-/// Why names of a configuration cannot be judged. `pregon check` finds all of these first, with their lines.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NamingError {
-    #[error("{0}")]
-    Template(#[from] TemplateError),
-    #[error("{0}")]
-    Expr(#[from] ExprError),
-    #[error("{0}")]
-    Sql(#[from] SqlError),
-}
 
 /// A name that was not rendered. What is displayed tells no value.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +63,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn section(channel: &Channel) -> Result<Self, NamingError> {
+    fn section(channel: &Channel) -> Result<Self, RouteError> {
         let pattern = Pattern::parse(&channel.name)?;
         let compared = Compared::of(channel)?;
         Ok(Self {
@@ -84,7 +74,7 @@ impl Reader {
     }
 
     /// A template; nothing for one that has no parts.
-    fn template(place: &str, text: &str) -> Result<Option<Arc<Self>>, NamingError> {
+    fn template(place: &str, text: &str) -> Result<Option<Arc<Self>>, RouteError> {
         let template = Template::parse(text)?;
         if template.is_lone() || template.names().next().is_none() {
             return Ok(None);
@@ -109,7 +99,7 @@ enum Compared {
 }
 
 impl Compared {
-    fn of(channel: &Channel) -> Result<Self, NamingError> {
+    fn of(channel: &Channel) -> Result<Self, RouteError> {
         let mut these = Vec::new();
         for text in [&channel.subscribe, &channel.publish].into_iter().flatten() {
             match Expr::compile(text, Kind::Client)?.captures() {
@@ -149,7 +139,7 @@ pub struct Naming {
 
 impl Naming {
     /// Reads a checked configuration.
-    pub fn build(config: &Config) -> Result<Self, NamingError> {
+    pub fn build(config: &Config) -> Result<Self, RouteError> {
         let readers = |place: &str, texts: &mut dyn Iterator<Item = &String>| {
             texts
                 .filter_map(|text| Reader::template(place, text).transpose())

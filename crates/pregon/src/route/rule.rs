@@ -11,8 +11,9 @@ use hashbrown::HashMap;
 use pregon_capture::query::{NamedSql, SqlError};
 use smallvec::SmallVec;
 
+use super::RouteError;
 use super::expr::{Expr, ExprError, Kind};
-use super::naming::{Ambiguous, Naming, NamingError};
+use super::naming::{Ambiguous, Naming};
 use super::numbers;
 use super::object::{object, overlay};
 use super::outcome::{Hits, Routed};
@@ -28,19 +29,6 @@ pub const PUBLISH: &str = "publish";
 
 /// The source of the events that clients of Socket.IO emit.
 pub const CLIENTS: &str = "clients";
-
-/// Why a rule cannot be built. `pregon check` finds all of these first, with their lines.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    #[error("{0}")]
-    Template(#[from] TemplateError),
-    #[error("{0}")]
-    Expr(#[from] ExprError),
-    #[error("{0}")]
-    Sql(#[from] SqlError),
-    #[error("{0}")]
-    Naming(#[from] NamingError),
-}
 
 /// Why an event that a rule matched reached nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,7 +111,7 @@ impl Rule {
         naming: &Naming,
         seals: Arc<Seals>,
         longest_name: usize,
-    ) -> Result<Self, RuleError> {
+    ) -> Result<Self, RouteError> {
         let kind = kind(route);
         let built = |parts: &std::collections::BTreeMap<String, String>| -> Result<Payload, ExprError> {
             let parts = parts
@@ -171,7 +159,7 @@ impl Rule {
     }
 
     /// The rule of a source without routes: everything, on a channel of its own name.
-    fn plain(source: &str, seals: Arc<Seals>, longest_name: usize) -> Result<Self, RuleError> {
+    fn plain(source: &str, seals: Arc<Seals>, longest_name: usize) -> Result<Self, RouteError> {
         let name = source.replace('{', "{{").replace('}', "}}");
         Ok(Self {
             index: None,
@@ -398,7 +386,7 @@ pub struct Router {
 
 impl Router {
     /// Builds the rules of a checked configuration.
-    pub fn build(config: &Config) -> Result<Self, RuleError> {
+    pub fn build(config: &Config) -> Result<Self, RouteError> {
         let longest_name = config.limits.channel_name;
         let seals = Seals::build(config)?;
         let naming = Naming::build(config)?;
