@@ -2,10 +2,10 @@
 
 use pregon_capture::change::Op;
 use pregon_capture::install::{self, InstallError, Plan, Target, WatchSpec};
-use pregon_testkit::postgres::{Database, shared};
+use pregon_testkit::postgres::{Database, notifications, shared};
 use serde_json::Value;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_postgres::Client;
 
 pub(crate) const ALL: [Op; 4] = [Op::Insert, Op::Update, Op::Delete, Op::Truncate];
 
@@ -86,21 +86,7 @@ pub(crate) async fn install(client: &Client, target: &Target) -> Result<Plan, In
 
 /// Listens on `pregon` until the receiver is dropped.
 pub(crate) async fn listen(url: &str) -> UnboundedReceiver<String> {
-    let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    let (sender, receiver) = unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notification(note) = message
-                && sender.send(note.payload().to_owned()).is_err()
-            {
-                return;
-            }
-        }
-    });
-    client.batch_execute("LISTEN pregon").await.unwrap();
-    // The connection ends with its client, so it is kept for as long as the process lives.
-    std::mem::forget(client);
-    receiver
+    notifications(url, "pregon").await.unwrap()
 }
 
 /// A watch on a table of schema `public`.

@@ -62,14 +62,7 @@ async fn emptying_the_outbox_under_a_reader_is_noticed() {
         "TRUNCATE pregon.outbox",
     ] {
         let (database, writer) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
-        let mut session = Session::start(options(&database.url(), &["t"]), None).await;
-        writer
-            .batch_execute("INSERT INTO t (body) SELECT 'x' FROM generate_series(1, 40)")
-            .await
-            .unwrap();
-        for _ in 0..40 {
-            session.next().await;
-        }
+        let session = Session::that_has_read(&writer, options(&database.url(), &["t"]), 40).await;
         let place = session.place();
         writer
             .batch_execute(&format!("{truncate}; INSERT INTO t (body) VALUES ('y')"))

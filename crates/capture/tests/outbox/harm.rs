@@ -7,9 +7,9 @@ use pregon_capture::connect::Settings;
 use pregon_capture::doctor::{self, CheckStatus, DoctorInput};
 use pregon_capture::install::{Mode, Target};
 use pregon_capture::outbox::{self, Item, OutboxError};
-use pregon_testkit::postgres::{Database, Options, Server};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use pregon_testkit::postgres::{Database, Options, Server, notifications};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_postgres::Client;
 
 use crate::kit::{ALL, Session, install, options, target, watch_of};
 
@@ -239,25 +239,6 @@ async fn no_harm_to_the_outbox_makes_a_write_fail_last_third() {
     each(2).await;
 }
 
-/// Everything that arrives on our channel from now on.
-async fn payloads(database: &Database<'_>) -> UnboundedReceiver<String> {
-    let (client, mut connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
-    let (sender, receiver) = unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notification(note) = message
-                && sender.send(note.payload().to_owned()).is_err()
-            {
-                return;
-            }
-        }
-    });
-    client.batch_execute("LISTEN pregon").await.unwrap();
-    // The connection ends with its client.
-    std::mem::forget(client);
-    receiver
-}
-
 /// How many changes arrived until now, and how many were told as lost; each payload says which.
 async fn arrived(admin: &Client, payloads: &mut UnboundedReceiver<String>, harm: &str) -> (usize, usize) {
     admin
@@ -294,7 +275,7 @@ async fn each_of_notify(from: usize) {
     let server = server().await;
     let expected = {
         let (database, admin, old, _) = prepared(&server, Mode::Notify).await;
-        let mut payloads = payloads(&database).await;
+        let mut payloads = notifications(&database.url(), "pregon").await.unwrap();
         write(&old).await.unwrap();
         arrived(&admin, &mut payloads, "").await
     };
@@ -302,7 +283,7 @@ async fn each_of_notify(from: usize) {
     for harm in NOTIFY_HARM.iter().skip(from).step_by(2) {
         let (database, admin, target) = survives(&server, harm, Mode::Notify).await;
         let found = findings(&admin, &target, &database.url()).await;
-        let mut payloads = payloads(&database).await;
+        let mut payloads = notifications(&database.url(), "pregon").await.unwrap();
         write(&database.client().await.unwrap()).await.unwrap();
         let (whole, lost) = arrived(&admin, &mut payloads, harm).await;
         // Named, with a remedy; or everything arrives; at least each statement that does not is told.

@@ -105,6 +105,21 @@ impl Session {
         }
     }
 
+    /// A session that has read so many rows, which `writer` inserts into the table `t` at once.
+    pub(crate) async fn that_has_read(writer: &Client, options: OutboxOptions, count: u32) -> Self {
+        let mut session = Self::start(options, None).await;
+        writer
+            .batch_execute(&format!(
+                "INSERT INTO t (body) SELECT 'x' FROM generate_series(1, {count})"
+            ))
+            .await
+            .unwrap();
+        for _ in 0..count {
+            session.next().await;
+        }
+        session
+    }
+
     /// The next item; everything that came before it counts as logged.
     pub(crate) async fn next(&mut self) -> (u64, Item) {
         let next = self.next_or_end().await;

@@ -24,19 +24,6 @@ fn forgetful(database: &Database<'_>) -> OutboxOptions {
     }
 }
 
-/// A reader that has read 40 rows.
-async fn read_forty(writer: &Client, options: OutboxOptions) -> Session {
-    let mut session = Session::start(options, None).await;
-    writer
-        .batch_execute("INSERT INTO t (body) SELECT 'x' FROM generate_series(1, 40)")
-        .await
-        .unwrap();
-    for _ in 0..40 {
-        session.next().await;
-    }
-    session
-}
-
 async fn emptied(writer: &Client) {
     eventually(SOON, || async {
         let left: i64 = writer
@@ -54,7 +41,7 @@ async fn emptied(writer: &Client) {
 async fn a_sequence_set_back_behind_a_reader_is_told() {
     for back in BACK {
         let (database, writer) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
-        let mut session = read_forty(&writer, forgetful(&database)).await;
+        let mut session = Session::that_has_read(&writer, forgetful(&database), 40).await;
         emptied(&writer).await;
         let place = session.place();
         writer.batch_execute(back).await.unwrap();
@@ -89,7 +76,7 @@ async fn a_sequence_set_back_behind_a_reader_is_told() {
 async fn a_sequence_set_back_while_nobody_reads_is_told_by_the_next_reader() {
     for back in BACK {
         let (database, writer) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
-        let session = read_forty(&writer, forgetful(&database)).await;
+        let session = Session::that_has_read(&writer, forgetful(&database), 40).await;
         emptied(&writer).await;
         let place = session.place();
         session.stop().await;
@@ -110,7 +97,7 @@ async fn lost(database: &Database<'_>, place: Place) -> bool {
 async fn rows_deleted_by_hand_are_noticed_by_the_row_of_the_place() {
     for more in ["", BACK[1]] {
         let (database, writer) = database(TABLE, vec![watch_of("t", "t", &ALL)]).await;
-        let session = read_forty(&writer, options(&database.url(), &["t"])).await;
+        let session = Session::that_has_read(&writer, options(&database.url(), &["t"]), 40).await;
         let place = session.place();
         writer
             .batch_execute(&format!("DELETE FROM pregon.outbox; {more}"))

@@ -6,7 +6,7 @@ use pregon_capture::listen::Captured;
 use pregon_testkit::{Database, postgres};
 use serde_json::{Value, json};
 
-use crate::kit::{Memory, Stream, install, target};
+use crate::kit::{Memory, Stream, install, installed, target};
 
 fn values(change: &Change) -> (Op, Value, Value) {
     let read = |bytes: &Option<bytes::Bytes>| {
@@ -19,11 +19,7 @@ fn values(change: &Change) -> (Op, Value, Value) {
 
 /// A database with these tables and watches, and their stream.
 async fn streaming(schema: &str, watches: Vec<WatchSpec>) -> (Database<'static>, Target, Stream) {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin.batch_execute(schema).await.unwrap();
-    let target = target(&database, watches);
-    install(&admin, &target).await.unwrap();
+    let (database, _, target) = installed(schema, watches).await;
     let stream = Stream::start(&database.url(), &target, &Memory::default());
     (database, target, stream)
 }

@@ -2,9 +2,8 @@
 
 use pregon_capture::install::WatchSpec;
 use pregon_capture::listen::Captured;
-use pregon_testkit::{Database, postgres};
 
-use crate::kit::{Memory, Stream, install, target};
+use crate::kit::{Memory, Stream, install, installed};
 
 fn id(captured: &Captured) -> i64 {
     let Captured::Change(change) = captured else {
@@ -17,14 +16,11 @@ fn id(captured: &Captured) -> i64 {
 /// One transaction of many rows is taken piece by piece, and a kill in its midst continues inside of it.
 #[tokio::test]
 async fn a_kill_inside_of_a_large_transaction_repeats_and_loses_nothing() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, x text)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) = installed(
+        "CREATE TABLE t (id int PRIMARY KEY, x text)",
+        vec![WatchSpec::new("t", "public", "t")],
+    )
+    .await;
     admin
         .batch_execute("INSERT INTO t SELECT i, repeat('x', 50) FROM generate_series(1, 20000) i; INSERT INTO t VALUES (20001)")
         .await
@@ -52,14 +48,11 @@ async fn a_kill_inside_of_a_large_transaction_repeats_and_loses_nothing() {
 /// Writers beside each other, some of which roll back; the reader dies at random and confirms at random.
 #[tokio::test]
 async fn kills_at_random_under_concurrent_writers() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id serial PRIMARY KEY, writer int, n int)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) = installed(
+        "CREATE TABLE t (id serial PRIMARY KEY, writer int, n int)",
+        vec![WatchSpec::new("t", "public", "t")],
+    )
+    .await;
     let mut writers = Vec::new();
     for writer in 0..4_i32 {
         let client = database.client().await.unwrap();
@@ -116,14 +109,11 @@ async fn kills_at_random_under_concurrent_writers() {
 /// Another slot of the same name begins behind what was taken: something may be missing.
 #[tokio::test]
 async fn a_slot_that_was_made_anew_is_a_gap() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) = installed(
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        vec![WatchSpec::new("t", "public", "t")],
+    )
+    .await;
     let memory = Memory::default();
     admin.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
     let mut stream = Stream::start(&database.url(), &target, &memory);

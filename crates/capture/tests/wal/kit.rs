@@ -10,7 +10,7 @@ use pregon_capture::install::{self, InstallError, Mode, Plan, Target, WatchSpec}
 use pregon_capture::listen::Captured;
 use pregon_capture::query::{Pool, PoolOptions};
 use pregon_capture::wal::{Finisher, Kept, Known, Reader, Step, WalOptions};
-use pregon_testkit::Database;
+use pregon_testkit::{Database, postgres};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -19,10 +19,15 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn target(database: &Database<'_>, watches: Vec<WatchSpec>) -> Target {
+    target_of(&format!("pregon_{}", database.name()), watches)
+}
+
+/// The same with a slot of this name.
+pub(crate) fn target_of(slot: &str, watches: Vec<WatchSpec>) -> Target {
     Target {
         watches,
         mode: Mode::Wal,
-        slot: format!("pregon_{}", database.name()),
+        slot: slot.to_owned(),
         ..Target::default()
     }
 }
@@ -32,6 +37,16 @@ pub(crate) async fn install(client: &Client, target: &Target) -> Result<Plan, In
     let plan = install::plan(client, target).await?;
     install::apply(client, &plan, &mut |_| {}).await?;
     Ok(plan)
+}
+
+/// A database with these tables, its owner, and what was installed for the watches.
+pub(crate) async fn installed(schema: &str, watches: Vec<WatchSpec>) -> (Database<'static>, Client, Target) {
+    let database = Database::create(postgres::shared().await).await.unwrap();
+    let admin = database.client().await.unwrap();
+    admin.batch_execute(schema).await.unwrap();
+    let target = target(&database, watches);
+    install(&admin, &target).await.unwrap();
+    (database, admin, target)
 }
 
 /// What a log would remember.

@@ -6,18 +6,14 @@ use pregon_capture::listen::Captured;
 use pregon_testkit::{Database, postgres};
 use tokio_postgres::Client;
 
-use crate::kit::{Memory, Stream, install, target};
+use crate::kit::{Memory, Stream, install, installed, target};
 
 /// A database whose table `t` is watched.
 async fn watched(
     setup: &str,
     spec: WatchSpec,
 ) -> (Database<'static>, Client, pregon_capture::install::Target) {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin.batch_execute(setup).await.unwrap();
-    let target = target(&database, vec![spec]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) = installed(setup, vec![spec]).await;
     (database, admin, target)
 }
 

@@ -6,7 +6,7 @@ use pregon_capture::query::{Pool, PoolOptions};
 use pregon_capture::wal::{Health, health};
 use pregon_testkit::{Database, postgres};
 
-use crate::kit::{install, target};
+use crate::kit::{install, installed, target};
 
 async fn seen(database: &Database<'_>, target: &install::Target) -> Health {
     let pool = Pool::new(PoolOptions::new(Settings::parse(&database.url()).unwrap()));
@@ -16,14 +16,11 @@ async fn seen(database: &Database<'_>, target: &install::Target) -> Health {
 /// A child that is made after the installation, as a hypertable makes its chunks.
 #[tokio::test]
 async fn a_child_that_comes_later_is_missing_until_it_is_taken_in() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) = installed(
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        vec![WatchSpec::new("t", "public", "t")],
+    )
+    .await;
     let before = seen(&database, &target).await;
     assert!(before.is_complete(), "{before:?}");
     admin
@@ -43,14 +40,11 @@ async fn a_child_that_comes_later_is_missing_until_it_is_taken_in() {
 
 #[tokio::test]
 async fn what_somebody_alters_is_seen_also_when_it_is_altered_back() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, a text)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) = installed(
+        "CREATE TABLE t (id int PRIMARY KEY, a text)",
+        vec![WatchSpec::new("t", "public", "t")],
+    )
+    .await;
     let name = &target.slot;
     let before = seen(&database, &target).await;
     admin
@@ -137,14 +131,11 @@ async fn foreign_partitions_and_doubly_watched_ones_are_refused_by_name() {
 /// Up to PostgreSQL 17 a slot cannot go on with a publication that was made after it.
 #[tokio::test]
 async fn a_publication_that_was_made_anew_renews_an_older_slot() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![WatchSpec::new("t", "public", "t")]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) = installed(
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        vec![WatchSpec::new("t", "public", "t")],
+    )
+    .await;
     let name = &target.slot;
     let before = seen(&database, &target).await;
     admin

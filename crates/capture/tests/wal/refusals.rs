@@ -3,8 +3,9 @@
 use pregon_capture::install::WatchSpec;
 use pregon_capture::listen::Captured;
 use pregon_testkit::{Database, Server, postgres};
+use tokio_postgres::Client;
 
-use crate::kit::{Memory, Stream, install, target};
+use crate::kit::{Memory, Stream, install, installed, target, target_of};
 
 fn watch() -> WatchSpec {
     WatchSpec::new("t", "public", "t")
@@ -31,14 +32,8 @@ async fn until(stream: &mut Stream, last: i64) -> (Vec<i64>, usize) {
 /// Whatever the database has as its defaults: a large transaction is read to its end, on the first connection.
 #[tokio::test]
 async fn defaults_of_a_database_do_not_end_the_stream() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, a text)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![watch()]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) =
+        installed("CREATE TABLE t (id int PRIMARY KEY, a text)", vec![watch()]).await;
     let name = database.name();
     for (setting, value) in [
         ("transaction_timeout", "200ms"),
@@ -76,14 +71,8 @@ async fn defaults_of_a_database_do_not_end_the_stream() {
 /// The server cannot send more than a gigabyte of text: the rest of that transaction is a gap, and the stream goes on.
 #[tokio::test]
 async fn a_row_that_cannot_be_sent_is_a_gap_and_no_end() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    let admin = database.client().await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, a bytea)")
-        .await
-        .unwrap();
-    let target = target(&database, vec![watch()]);
-    install(&admin, &target).await.unwrap();
+    let (database, admin, target) =
+        installed("CREATE TABLE t (id int PRIMARY KEY, a bytea)", vec![watch()]).await;
     let mut stream = Stream::start(&database.url(), &target, &Memory::default());
     admin.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
     assert_eq!(until(&mut stream, 1).await.0, [1]);
@@ -108,30 +97,35 @@ async fn a_row_that_cannot_be_sent_is_a_gap_and_no_end() {
     );
 }
 
-/// A database without an encoding keeps any bytes: one such row is a gap, and those around it in its transaction arrive.
-#[tokio::test]
-async fn a_row_that_is_not_utf8_is_a_gap_by_itself_where_the_database_has_no_encoding() {
+const ENCODED: &str = "encoded";
+
+/// A server of its own with a database in this encoding, which has the table `t`.
+async fn encoded(encoding: &str) -> (Server, Client) {
     let server = Server::start(postgres::Options::default()).await.unwrap();
     let admin = server.admin("postgres").await.unwrap();
     admin
-        .batch_execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+        .batch_execute(&format!(
+            "CREATE DATABASE {ENCODED} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        ))
         .await
         .unwrap();
-    let admin = server.admin("bytes").await.unwrap();
+    let admin = server.admin(ENCODED).await.unwrap();
     admin
         .batch_execute("CREATE TABLE t (id int PRIMARY KEY, a text)")
         .await
         .unwrap();
+    (server, admin)
+}
+
+/// A database without an encoding keeps any bytes: one such row is a gap, and those around it in its transaction arrive.
+#[tokio::test]
+async fn a_row_that_is_not_utf8_is_a_gap_by_itself_where_the_database_has_no_encoding() {
+    let (server, admin) = encoded("SQL_ASCII").await;
     for condition in [None, Some("a <> ''".to_owned())] {
         let spec = WatchSpec { condition, ..watch() };
-        let target = pregon_capture::install::Target {
-            watches: vec![spec],
-            mode: pregon_capture::install::Mode::Wal,
-            slot: "pregon_bytes".into(),
-            ..Default::default()
-        };
+        let target = target_of("pregon_bytes", vec![spec]);
         install(&admin, &target).await.unwrap();
-        let mut stream = Stream::start(&server.url_for("postgres", "bytes"), &target, &Memory::default());
+        let mut stream = Stream::start(&server.url_for("postgres", ENCODED), &target, &Memory::default());
         admin
             .batch_execute(
                 "BEGIN; INSERT INTO t VALUES (1, 'a'); INSERT INTO t VALUES (2, convert_from('\\x81'::bytea, 'SQL_ASCII'));
@@ -170,29 +164,10 @@ async fn a_row_that_is_not_utf8_is_a_gap_by_itself_where_the_database_has_no_enc
 /// A character of another encoding that UTF-8 has no place for ends the stream: the rest of that transaction is a gap.
 #[tokio::test]
 async fn a_character_without_a_place_in_utf8_is_a_gap_and_no_end() {
-    let server = Server::start(postgres::Options::default()).await.unwrap();
-    let admin = server.admin("postgres").await.unwrap();
-    admin
-        .batch_execute("CREATE DATABASE ventanas ENCODING 'WIN1252' LOCALE 'C' TEMPLATE template0")
-        .await
-        .unwrap();
-    let admin = server.admin("ventanas").await.unwrap();
-    admin
-        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, a text)")
-        .await
-        .unwrap();
-    let target = pregon_capture::install::Target {
-        watches: vec![watch()],
-        mode: pregon_capture::install::Mode::Wal,
-        slot: "pregon_ventanas".into(),
-        ..Default::default()
-    };
+    let (server, admin) = encoded("WIN1252").await;
+    let target = target_of("pregon_ventanas", vec![watch()]);
     install(&admin, &target).await.unwrap();
-    let mut stream = Stream::start(
-        &server.url_for("postgres", "ventanas"),
-        &target,
-        &Memory::default(),
-    );
+    let mut stream = Stream::start(&server.url_for("postgres", ENCODED), &target, &Memory::default());
     for row in ["1, 'ñ'", "2, convert_from('\\x81'::bytea, 'WIN1252')", "3, 'ü'"] {
         let insert = format!("INSERT INTO t VALUES ({row})");
         admin.batch_execute(&insert).await.unwrap();

@@ -13,7 +13,8 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio_postgres::{Client, NoTls};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::server::Server;
 
@@ -27,6 +28,27 @@ pub async fn connect(url: &str) -> anyhow::Result<Client> {
         let _ = connection.await;
     });
     Ok(client)
+}
+
+/// Listens on a channel; its payloads come until the receiver is dropped.
+pub async fn notifications(url: &str, channel: &str) -> anyhow::Result<UnboundedReceiver<String>> {
+    let (client, mut connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .context("connecting to PostgreSQL")?;
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(note) = message
+                && sender.send(note.payload().to_owned()).is_err()
+            {
+                return;
+            }
+        }
+    });
+    client.batch_execute(&format!("LISTEN \"{channel}\"")).await?;
+    // The connection ends with its client, so it is kept for as long as the process lives.
+    std::mem::forget(client);
+    Ok(receiver)
 }
 
 /// A database of its own on a server.

@@ -10,7 +10,7 @@ mod server;
 mod database;
 
 pub use binaries::Binaries;
-pub use database::{Database, connect};
+pub use database::{Database, connect, notifications};
 pub use server::{Auth, Options, Server, Tls};
 
 use tokio::sync::OnceCell;
