@@ -52,12 +52,51 @@ fn nginx(folder: &Path, site: &str) -> Command {
     command
 }
 
-/// A gateway and the site before it, without TLS: the test clients speak none.
-struct Proxied {
-    node: Node,
+/// nginx with one of our sites, without TLS: the test clients speak none.
+struct Site {
     nginx: Child,
     folder: PathBuf,
     port: u16,
+}
+
+impl Site {
+    /// Its upstreams replaced, each `(what, by)`.
+    async fn start(name: &str, upstreams: &[(&str, &str)]) -> Self {
+        let folder = process::scratch("nginx", None).unwrap();
+        let port = process::free_port().unwrap();
+        let log = folder.join("access.log").display().to_string();
+        let listen = format!("listen 127.0.0.1:{port};");
+        let here = [
+            ("listen 443 ssl;", &*listen),
+            ("listen [::]:443 ssl;", ""),
+            ("/var/log/nginx/pregon.log", &log),
+            ("ssl_certificate ", "# "),
+            ("ssl_certificate_key ", "# "),
+        ];
+        let mut command = nginx(&folder, &site(name, &[upstreams, &here].concat()));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let nginx = process::spawn(command, process::SIGKILL).unwrap();
+        let site = Self { nginx, folder, port };
+        let answers = eventually(SOON, || async { http::get(&site.url("/")).await });
+        answers.await.unwrap();
+        site
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        process::end(&mut self.nginx, process::SIGTERM, SOON);
+    }
+}
+
+/// A gateway and the site before it.
+struct Proxied {
+    node: Node,
+    site: Site,
 }
 
 impl Proxied {
@@ -65,36 +104,13 @@ impl Proxied {
         let config = PLAIN.replace("[server]", "[server]\ntrusted_proxies = [\"127.0.0.1\"]");
         let config = format!("{config}[socketio]\n[limits]\nper_address = 5\n");
         let node = node(&config).await;
-        let folder = process::scratch("nginx", None).unwrap();
-        let port = process::free_port().unwrap();
-        let log = folder.join("access.log").display().to_string();
-        let text = site(
-            "gateway.conf",
-            &[
-                ("server 127.0.0.1:8080;", &format!("server {};", node.address())),
-                ("listen 443 ssl;", &format!("listen 127.0.0.1:{port};")),
-                ("listen [::]:443 ssl;", ""),
-                ("/var/log/nginx/pregon.log", &log),
-                ("ssl_certificate ", "# "),
-                ("ssl_certificate_key ", "# "),
-            ],
-        );
-        let mut command = nginx(&folder, &text);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let nginx = process::spawn(command, process::SIGKILL).unwrap();
-        let proxied = Self {
-            node,
-            nginx,
-            folder,
-            port,
-        };
-        let answers = eventually(SOON, || async { http::get(&proxied.url("/")).await });
-        answers.await.unwrap();
-        proxied
+        let upstream = format!("server {};", node.address());
+        let site = Site::start("gateway.conf", &[("server 127.0.0.1:8080;", &upstream)]).await;
+        Self { node, site }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        self.site.url(path)
     }
 
     /// A WebSocket for a client that nginx is told of as `address`.
@@ -114,12 +130,6 @@ impl Proxied {
     async fn stream(&self, more: &str) -> SseClient {
         let path = format!("/sse?channel=news{more}&token={}", token(&json!({"sub": 1})));
         SseClient::connect(&self.url(&path), &[]).await.unwrap()
-    }
-}
-
-impl Drop for Proxied {
-    fn drop(&mut self) {
-        process::end(&mut self.nginx, process::SIGTERM, SOON);
     }
 }
 
@@ -162,8 +172,7 @@ async fn events_pass_nginx_on_every_transport() {
 struct Pair {
     first: Node,
     second: Node,
-    nginx: Child,
-    port: u16,
+    site: Site,
 }
 
 impl Pair {
@@ -174,37 +183,17 @@ impl Pair {
         let mut first = Node::spawn(started).await.unwrap();
         first.wait_ready(SOON).await.unwrap();
         let second = standby::standby(&config, &database.url()).await;
-        let folder = process::scratch("nginx", None).unwrap();
-        let port = process::free_port().unwrap();
-        let log = folder.join("access.log").display().to_string();
-        let text = site(
-            "gateways.conf",
-            &[
-                ("server 10.0.0.11:8080", &format!("server {}", first.address())),
-                ("server 10.0.0.12:8080", &format!("server {}", second.address())),
-                ("listen 443 ssl;", &format!("listen 127.0.0.1:{port};")),
-                ("listen [::]:443 ssl;", ""),
-                ("/var/log/nginx/pregon.log", &log),
-                ("ssl_certificate ", "# "),
-                ("ssl_certificate_key ", "# "),
-            ],
-        );
-        let mut command = nginx(&folder, &text);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let nginx = process::spawn(command, process::SIGKILL).unwrap();
-        let pair = Self {
-            first,
-            second,
-            nginx,
-            port,
-        };
-        let answers = eventually(SOON, || async { http::get(&pair.url("/")).await });
-        answers.await.unwrap();
-        pair
+        let [one, other] = [&first, &second].map(|node| format!("server {}", node.address()));
+        let upstreams = [
+            ("server 10.0.0.11:8080", &*one),
+            ("server 10.0.0.12:8080", &*other),
+        ];
+        let site = Site::start("gateways.conf", &upstreams).await;
+        Self { first, second, site }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        self.site.url(path)
     }
 
     async fn socket(&self) -> anyhow::Result<WsClient> {
@@ -219,12 +208,6 @@ impl Pair {
             self.socket().await
         });
         again.await.unwrap()
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        process::end(&mut self.nginx, process::SIGTERM, SOON);
     }
 }
 
@@ -297,7 +280,7 @@ async fn nginx_keeps_the_inside_inside_and_tokens_out_of_its_log() {
     assert_eq!(http::get(&history).await.unwrap().status(), 200);
     // nginx writes its line when the answer is gone already.
     let log = eventually(SOON, || async {
-        let log = std::fs::read_to_string(proxied.folder.join("access.log"))?;
+        let log = std::fs::read_to_string(proxied.site.folder.join("access.log"))?;
         anyhow::ensure!(log.contains("\"GET /api/history\" 200"), "{log}");
         anyhow::Ok(log)
     });

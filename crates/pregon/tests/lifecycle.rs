@@ -5,16 +5,9 @@ use std::time::Duration;
 use pregon_testkit::{Database, Node, Proxy, SseClient, WsClient, eventually, http, postgres};
 use serde_json::json;
 
-use crate::support::{PLAIN, RECOVERY, SOON, connect, in_seconds, metric, node, options, publish, token};
-
-async fn readiness(node: &Node, status: u16, within: Duration) {
-    let seen = eventually(within, || async {
-        let seen = http::get(&node.url("/readyz")).await?.status();
-        anyhow::ensure!(seen == status, "/readyz is {seen}");
-        Ok(())
-    });
-    seen.await.unwrap();
-}
+use crate::support::{
+    PLAIN, RECOVERY, SOON, connect, in_seconds, metric, node, options, publish, readiness, token,
+};
 
 const LISTENER: &str = "[postgres]\nheartbeat = \"500ms\"\n[[listen]]\nchannel = \"avisos\"\n[[channel]]\nname = \"avisos\"\n\
     [[endpoint]]\npath = \"/bare\"\nchannels = [\"avisos\"]\n";
@@ -37,11 +30,11 @@ async fn readyz_follows_the_source_and_healthz_the_process() {
     let (proxy, node) = behind_proxy(&database).await;
     proxy.refuse(true).await;
     proxy.cut().await;
-    readiness(&node, 503, SOON).await;
+    readiness(&node, 503, "", SOON).await;
     assert_eq!(http::get(&node.url("/healthz")).await.unwrap().status(), 200);
     metric(&node, "pregon_source_up", |up| up == 0.0).await.unwrap();
     proxy.restore().await;
-    readiness(&node, 200, RECOVERY).await;
+    readiness(&node, 200, "", RECOVERY).await;
 }
 
 #[tokio::test]
@@ -61,7 +54,7 @@ async fn a_source_that_was_away_is_a_gap_to_its_followers_and_nothing_to_bare_on
         (&json!("avisos"), &json!("source"))
     );
     assert_eq!(sse.next_event(SOON).await.unwrap().event.as_deref(), Some("gap"));
-    readiness(&node, 200, RECOVERY).await;
+    readiness(&node, 200, "", RECOVERY).await;
     database.execute("NOTIFY avisos, 'sin JSON'").await.unwrap();
     assert_eq!(
         full.next_of_type("event", SOON).await.unwrap()["data"],
@@ -75,9 +68,9 @@ async fn a_connection_that_no_longer_answers_is_noticed() {
     let database = Database::create(postgres::shared().await).await.unwrap();
     let (proxy, node) = behind_proxy(&database).await;
     proxy.black_hole(true);
-    readiness(&node, 503, Duration::from_secs(20)).await;
+    readiness(&node, 503, "", Duration::from_secs(20)).await;
     proxy.restore().await;
-    readiness(&node, 200, Duration::from_secs(20)).await;
+    readiness(&node, 200, "", Duration::from_secs(20)).await;
 }
 
 #[tokio::test]
@@ -91,9 +84,9 @@ async fn it_starts_without_a_database_and_attaches_when_there_is_one() {
     let node = Node::spawn(options(LISTENER).env("DATABASE_URL", url).not_ready())
         .await
         .unwrap();
-    readiness(&node, 503, SOON).await;
+    readiness(&node, 503, "", SOON).await;
     proxy.restore().await;
-    readiness(&node, 200, SOON).await;
+    readiness(&node, 200, "", SOON).await;
 }
 
 #[tokio::test]

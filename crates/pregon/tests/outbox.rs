@@ -8,7 +8,7 @@ use pregon_testkit::{Database, Node, WsClient, eventually, http, postgres};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{RECOVERY, SOON, metric, options};
+use crate::support::{RECOVERY, SOON, metric, options, readiness};
 
 const TABLE: &str = "CREATE TABLE pedidos (id int PRIMARY KEY)";
 
@@ -446,9 +446,9 @@ async fn what_is_done_to_the_outbox_is_named_and_told() {
     };
     database.execute(&security("ENABLE")).await.unwrap();
     database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
-    readyz(&node, 503, "row level security").await;
+    readiness(&node, 503, "row level security", SOON).await;
     database.execute(&security("DISABLE")).await.unwrap();
-    readyz(&node, 200, "ready").await;
+    readiness(&node, 200, "ready", SOON).await;
     let told = id(&mut client, SOON).await.unwrap_err();
     assert!(told.to_string().starts_with("a gap"), "{told}");
     database
@@ -464,19 +464,9 @@ async fn what_is_done_to_the_outbox_is_named_and_told() {
             }
         }
     }
-    readyz(&node, 200, "ready").await;
+    readiness(&node, 200, "ready", SOON).await;
     database.execute("INSERT INTO pedidos VALUES (3)").await.unwrap();
     // Gaps may come before it.
     let arrives = async { while !matches!(id(&mut client, SOON).await, Ok(3)) {} };
     tokio::time::timeout(SOON, arrives).await.unwrap();
-}
-
-async fn readyz(node: &Node, status: u16, words: &str) {
-    let settled = eventually(SOON, || async {
-        let answer = http::get(&node.url("/readyz")).await?;
-        let (seen, text) = (answer.status(), &answer.body);
-        anyhow::ensure!(seen == status && text.contains(words), "{seen} {text}");
-        Ok(())
-    });
-    settled.await.unwrap();
 }

@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pregon_testkit::{
-    Cluster, Node, Proxy, Redis, RedisOptions, Sentinel, SseClient, WsClient, eventually, http,
-};
+use pregon_testkit::{Cluster, Node, Proxy, Redis, RedisOptions, Sentinel, SseClient, WsClient, eventually};
 use serde_json::{Value, json};
 
-use crate::support::{RECOVERY, SOON, metric, options};
+use crate::support::{RECOVERY, SOON, metric, options, readiness};
 
 mod streams;
 
@@ -56,20 +54,6 @@ pub(crate) async fn follower(node: &Node, channels: &[&str]) -> WsClient {
         client.subscribe(channel).await.unwrap();
     }
     client
-}
-
-pub(crate) async fn readiness(node: &Node, status: u16, within: Duration) {
-    let seen = eventually(within, || async {
-        let answer = http::get(&node.url("/readyz")).await?;
-        anyhow::ensure!(
-            answer.status() == status,
-            "/readyz is {}: {}",
-            answer.status(),
-            answer.body
-        );
-        Ok(())
-    });
-    seen.await.unwrap();
 }
 
 pub(crate) async fn next_data(client: &mut WsClient) -> Value {
@@ -174,12 +158,12 @@ async fn a_redis_that_is_killed_and_comes_back_is_a_gap_and_no_socket_closes() {
     let mut full = follower(&node, &["events", "ws:room:a"]).await;
     let mut bare = WsClient::connect(&node.ws_url("/bare"), &[]).await.unwrap();
     redis.kill9().await.unwrap();
-    readiness(&node, 503, SOON).await;
+    readiness(&node, 503, "", SOON).await;
     metric(&node, "pregon_source_up{source=\"redis\"}", |up| up == 0.0)
         .await
         .unwrap();
     redis.restart().await.unwrap();
-    readiness(&node, 200, RECOVERY).await;
+    readiness(&node, 200, "", RECOVERY).await;
     redis.publish("events", "{\"n\":1}").await.unwrap();
     let mut gaps = Vec::new();
     for _ in 0..2 {
@@ -204,7 +188,7 @@ async fn a_redis_that_cuts_off_whom_it_outpaces_is_a_gap() {
     let script = "for i=1,1000 do redis.call('PUBLISH','events',string.rep('x',1000)) end";
     redis.command(&["EVAL", script, "0"]).await.unwrap();
     client.next_of_type("gap", RECOVERY).await.unwrap();
-    readiness(&node, 200, RECOVERY).await;
+    readiness(&node, 200, "", RECOVERY).await;
     redis.publish("events", "1").await.unwrap();
     assert_eq!(next_data(&mut client).await, json!(1));
 }
@@ -216,10 +200,10 @@ async fn a_connection_that_no_longer_answers_is_noticed() {
     let node = node_at(CONFIG, &format!("redis://{}", proxy.address())).await;
     let mut client = follower(&node, &["events"]).await;
     proxy.black_hole(true);
-    readiness(&node, 503, Duration::from_secs(10)).await;
+    readiness(&node, 503, "", Duration::from_secs(10)).await;
     proxy.restore().await;
     client.next_of_type("gap", Duration::from_secs(20)).await.unwrap();
-    readiness(&node, 200, SOON).await;
+    readiness(&node, 200, "", SOON).await;
     redis.publish("events", "1").await.unwrap();
     assert_eq!(next_data(&mut client).await, json!(1));
 }
@@ -230,15 +214,15 @@ async fn it_starts_without_a_redis_and_attaches_when_there_is_one() {
     redis.stop().await.unwrap();
     let start = options(CONFIG).env("REDIS_URL", redis.url()).not_ready();
     let node = Node::spawn(start).await.unwrap();
-    readiness(&node, 503, SOON).await;
+    readiness(&node, 503, "", SOON).await;
     redis.restart().await.unwrap();
-    readiness(&node, 200, RECOVERY).await;
+    readiness(&node, 200, "", RECOVERY).await;
 }
 
 #[tokio::test]
 async fn a_section_without_sources_needs_no_connection() {
     let node = node_at("[redis]\n", "redis://127.0.0.1:1").await;
-    readiness(&node, 200, SOON).await;
+    readiness(&node, 200, "", SOON).await;
 }
 
 #[tokio::test]
@@ -256,7 +240,7 @@ async fn passwords_open_and_are_never_told() {
         .await
         .unwrap();
     refused.wait_for_log("WRONGPASS", SOON).await.unwrap();
-    readiness(&refused, 503, SOON).await;
+    readiness(&refused, 503, "", SOON).await;
     for node in [&mut node, &mut refused] {
         node.sigterm().await.unwrap();
         assert!(!node.log().contains("secreta"), "{}", node.log());
@@ -321,7 +305,7 @@ async fn tls_trusts_the_named_authority_and_no_other() {
             .await
             .unwrap();
         assert!(line.contains("certificate"), "{line}");
-        readiness(&refusing, 503, SOON).await;
+        readiness(&refusing, 503, "", SOON).await;
     }
 }
 
@@ -375,7 +359,7 @@ async fn sentinels_and_their_master_may_have_passwords_and_tls() {
         .wait_for_log("Password authentication failed", SOON)
         .await
         .unwrap();
-    readiness(&refused, 503, SOON).await;
+    readiness(&refused, 503, "", SOON).await;
     assert!(!refused.log().contains("secreta"), "{}", refused.log());
 }
 

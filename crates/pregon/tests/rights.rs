@@ -3,7 +3,7 @@
 use pregon_testkit::{Database, Node, SseClient, WsClient, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{PLAIN, SOON, connect, metric, node, node_on, publish, refusal, token};
+use crate::support::{PLAIN, SOON, connect, metric, node, node_on, publish, refusal, socketio, token};
 
 #[tokio::test]
 async fn a_missing_or_empty_claim_addresses_nobody() {
@@ -141,15 +141,7 @@ async fn a_channel_without_history_gives_nothing_of_its_past_on_any_way() {
             "{channel}"
         );
     }
-    let mut engine = WsClient::connect(&node.ws_url("/socket.io/?EIO=4&transport=websocket"), &[])
-        .await
-        .unwrap();
-    engine.next_text(SOON).await.unwrap();
-    engine
-        .send_text(&format!("40{}", json!({ "token": token })))
-        .await
-        .unwrap();
-    assert!(engine.next_text(SOON).await.unwrap().starts_with("40"));
+    let mut engine = socketio(&node, &token).await;
     for asked in [json!({"since": begin}), json!({"last": 5})] {
         let subscribe = json!(["subscribe", "mine", asked]);
         engine.send_text(&format!("421{subscribe}")).await.unwrap();

@@ -3,10 +3,10 @@
 
 use std::process::Command;
 
-use pregon_testkit::{Database, Node, Server, WsClient, eventually, http, postgres};
+use pregon_testkit::{Database, Node, Server, WsClient, http, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, binary, metric, node_on, options};
+use crate::support::{SOON, binary, metric, node_on, options, readiness};
 
 const TABLE: &str = "CREATE TABLE pedidos (id int PRIMARY KEY)";
 
@@ -28,19 +28,6 @@ async fn follow(node: &Node) -> WsClient {
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     client.subscribe("pedidos").await.unwrap();
     client
-}
-
-async fn ready(node: &Node, status: u16, words: &str) {
-    let seen = eventually(6 * SOON, || async {
-        let seen = http::get(&node.url("/readyz")).await?;
-        anyhow::ensure!(
-            seen.status() == status && seen.body.contains(words),
-            "{}",
-            seen.body
-        );
-        Ok(())
-    });
-    seen.await.unwrap();
 }
 
 /// What `pregon doctor` says of a check.
@@ -97,7 +84,7 @@ async fn a_stopped_standby_is_named_wherever_somebody_looks() {
     for (nr, slots) in [(2, "parado"), (3, "ninguno"), (4, "ninguno, parado")] {
         wait_for(slots).await;
         let name = slots.split(',').next().unwrap();
-        ready(&node, 503, name).await;
+        readiness(&node, 503, name, 6 * SOON).await;
         let awaited = slots.split(',').count();
         #[expect(clippy::cast_precision_loss, reason = "one or two")]
         metric(&node, "pregon_slot_standbys_awaited", |count| {
@@ -124,7 +111,7 @@ async fn a_stopped_standby_is_named_wherever_somebody_looks() {
             client.next_json(3 * SOON).await.unwrap()["data"],
             json!({"id": nr})
         );
-        ready(&node, 200, "ready").await;
+        readiness(&node, 200, "ready", 6 * SOON).await;
         metric(&node, "pregon_slot_standbys_awaited", |count| count == 0.0)
             .await
             .unwrap();
@@ -183,7 +170,7 @@ async fn a_neighbours_open_transaction_is_named_before_and_after_it_costs_the_sl
     write(&database, 6).await;
     node.wait_for_log("is lost", SOON).await.unwrap();
     // A new slot waits until the neighbour has ended: said in the meantime, also to whoever asks the port.
-    ready(&node, 503, "waits for running writes").await;
+    readiness(&node, 503, "waits for running writes", 6 * SOON).await;
     let waits = format!("{named} of postgres in database {}", neighbour.name());
     node.wait_for_log(&waits, SOON).await.unwrap();
     let found = doctor(&database.url(), "L4");
@@ -196,7 +183,7 @@ async fn a_neighbours_open_transaction_is_named_before_and_after_it_costs_the_sl
         client.next_of_type("gap", 3 * SOON).await.unwrap()["reason"],
         "source"
     );
-    ready(&node, 200, "ready").await;
+    readiness(&node, 200, "ready", 6 * SOON).await;
     database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
     assert_eq!(
         client.next_of_type("event", SOON).await.unwrap()["data"],
@@ -219,7 +206,7 @@ async fn a_first_slot_that_waits_for_a_neighbour_keeps_the_gateway_waiting_and_n
     let mut node = Node::spawn(options(CONFIG).env("DATABASE_URL", database.url()).not_ready())
         .await
         .unwrap();
-    ready(&node, 503, "waits for running writes").await;
+    readiness(&node, 503, "waits for running writes", 6 * SOON).await;
     assert_eq!(http::get(&node.url("/healthz")).await.unwrap().status(), 200);
     node.wait_for_log(neighbour.name(), SOON).await.unwrap();
     open.batch_execute("ROLLBACK").await.unwrap();

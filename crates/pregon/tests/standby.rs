@@ -1,10 +1,10 @@
 //! A gateway that stands by while another one reads its database: it serves nobody instead of keeping clients in the dark.
 
-use pregon_testkit::{Database, Node, Proxy, SseClient, WsClient, eventually, http, postgres};
+use pregon_testkit::{Database, Node, Proxy, SseClient, WsClient, http, postgres};
 use serde_json::json;
 
 use crate::support::official::{CLIENTS, Official};
-use crate::support::{API_KEY, SOON, metric, options};
+use crate::support::{API_KEY, SOON, metric, options, readiness};
 
 const TABLE: &str = "CREATE TABLE pedidos (id int PRIMARY KEY)";
 
@@ -26,25 +26,12 @@ pub(crate) async fn shop() -> Database<'static> {
     database
 }
 
-async fn ready(node: &Node, status: u16, words: &str) {
-    let seen = eventually(2 * SOON, || async {
-        let seen = http::get(&node.url("/readyz")).await?;
-        anyhow::ensure!(
-            seen.status() == status && seen.body.contains(words),
-            "{}",
-            seen.body
-        );
-        Ok(())
-    });
-    seen.await.unwrap();
-}
-
 /// A gateway that waits for its turn, as its `/readyz` says.
 pub(crate) async fn standby(text: &str, url: &str) -> Node {
     let node = Node::spawn(options(text).env("DATABASE_URL", url).not_ready())
         .await
         .unwrap();
-    ready(&node, 503, "another gateway").await;
+    readiness(&node, 503, "another gateway", 2 * SOON).await;
     node
 }
 
@@ -241,11 +228,11 @@ async fn a_gateway_that_loses_its_turn_sends_its_clients_elsewhere() {
         proxy.cut().await;
         second.wait_ready(2 * SOON).await.unwrap();
         // As long as nobody else is known to read, clients keep what they have.
-        ready(&first, 503, "postgres").await;
+        readiness(&first, 503, "postgres", 2 * SOON).await;
         everybody.full.expect_silence().await.unwrap();
         proxy.restore().await;
         everybody.leave().await;
-        ready(&first, 503, "another gateway").await;
+        readiness(&first, 503, "another gateway", 2 * SOON).await;
         assert_eq!(way(&first, WAYS[0]).await.status(), 503, "{mode}");
         let mut client = follow(&second).await;
         database.execute("INSERT INTO pedidos VALUES (2)").await.unwrap();
@@ -271,7 +258,7 @@ async fn the_last_connection_of_the_same_gateway_is_nobody_else() {
         way.redirect(server);
         way.cut().await;
         node.wait_for_log("last connection", SOON).await.unwrap();
-        ready(&node, 200, "ready").await;
+        readiness(&node, 200, "ready", 2 * SOON).await;
         database.execute("INSERT INTO pedidos VALUES (1)").await.unwrap();
         assert_eq!(client.next_of_type("event", SOON).await.unwrap()["data"]["id"], 1);
     }

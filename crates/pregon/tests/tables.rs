@@ -1,10 +1,10 @@
 //! Tables that become a part of another one, or get parts, while a gateway watches them: in both captures by triggers rows that come
 //! through a root are captured again within two heartbeats, and the time before is a gap.
 
-use pregon_testkit::{Database, Node, NodeOptions, WsClient, eventually, http, postgres};
+use pregon_testkit::{Database, Node, NodeOptions, WsClient, postgres};
 use serde_json::json;
 
-use crate::support::{SOON, options};
+use crate::support::{SOON, options, readiness};
 
 const CAPTURES: [&str; 2] = ["notify", "outbox"];
 
@@ -68,7 +68,7 @@ impl Shop {
 
     /// A row that is written after this is captured: everything is in place, and what was missed was told.
     async fn mended(&mut self, table: &str, id: i64) {
-        ready(&self.node, 200).await;
+        readiness(&self.node, 200, "", SOON).await;
         self.insert(table, id).await;
         loop {
             let message = self.client.next_json(SOON).await.unwrap();
@@ -83,15 +83,6 @@ async fn follow(node: &Node) -> WsClient {
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     client.subscribe("t").await.unwrap();
     client
-}
-
-async fn ready(node: &Node, status: u16) {
-    let answer = eventually(SOON, || async {
-        let seen = http::get(&node.url("/readyz")).await?;
-        anyhow::ensure!(seen.status() == status, "{} {}", seen.status(), seen.body);
-        Ok(())
-    });
-    answer.await.unwrap();
 }
 
 const PLAIN: &str = "CREATE TABLE t (id int, n int, PRIMARY KEY (id, n))";
@@ -188,7 +179,7 @@ async fn a_manual_gateway_is_not_ready_until_somebody_applies() {
             .await
             .unwrap();
         let running = node.as_ref().unwrap();
-        ready(running, 503).await;
+        readiness(running, 503, "", SOON).await;
         let reason = "no enabled trigger for INSERT on public.t";
         assert!(running.log().contains(reason), "{}", running.log());
         // From the outbox a gateway that was away meanwhile hears of it too.
@@ -209,7 +200,7 @@ async fn a_manual_gateway_is_not_ready_until_somebody_applies() {
             Some(node) => node,
             None => spawn("manual").await,
         };
-        ready(&node, 200).await;
+        readiness(&node, 200, "", SOON).await;
         let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
         client
             .request(json!({"type": "subscribe", "channel": "t", "since": "10m"}))
@@ -246,6 +237,6 @@ async fn partitions_that_come_and_go_with_rows_are_gaps() {
         shop.gap(&[]).await;
         shop.run("DROP TABLE t3").await;
         shop.gap(&[]).await;
-        ready(&shop.node, 200).await;
+        readiness(&shop.node, 200, "", SOON).await;
     }
 }

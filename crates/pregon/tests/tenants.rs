@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{file, run};
 use crate::reload::anyone::{Anyone, Kind};
-use crate::support::{SECRET, SOON, connect, metric, node, node_on, publish, refusal, token};
+use crate::support::{SECRET, SOON, connect, metric, node, node_on, publish, refusal, socketio, token};
 
 /// Everybody hears the barrier; a tenant reads what bears its name.
 const TENANTS: &str = r#"
@@ -210,14 +210,7 @@ async fn a_claim_with_a_separator_joins_no_others_channel() {
     let bare = node.ws_url(&format!("/mine?token={}", token(&claims)));
     assert_eq!(refusal(&bare, &[]).await, 403);
     assert_eq!(history(&node, "1_admin", "user_1_admin").await.status(), 403);
-    let socket = node.ws_url("/socket.io/?EIO=4&transport=websocket");
-    let mut socket = WsClient::connect(&socket, &[]).await.unwrap();
-    socket.next_text(SOON).await.unwrap();
-    socket
-        .send_text(&format!("40{}", json!({"token": token(&claims)})))
-        .await
-        .unwrap();
-    assert!(socket.next_text(SOON).await.unwrap().starts_with("40"));
+    let mut socket = socketio(&node, &token(&claims)).await;
     let error = socket.next_text(SOON).await.unwrap();
     assert!(
         error.starts_with("42[\"error\"") && error.contains("forbidden"),
@@ -349,15 +342,8 @@ async fn what_a_client_emits_reaches_no_other_tenant() {
     let node = node(&config).await;
     let mut neighbour = connect(&node, &json!({"sub": "a"})).await;
     neighbour.subscribe("tenant_a_b_7").await.unwrap();
-    let socket = node.ws_url("/socket.io/?EIO=4&transport=websocket");
-    let mut socket = WsClient::connect(&socket, &[]).await.unwrap();
-    socket.next_text(SOON).await.unwrap();
     let token = pregon_testkit::token(&json!({"sub": "a_b"}), SECRET);
-    socket
-        .send_text(&format!("40{}", json!({"token": token})))
-        .await
-        .unwrap();
-    assert!(socket.next_text(SOON).await.unwrap().starts_with("40"));
+    let mut socket = socketio(&node, &token).await;
     socket.send_text("421[\"say\",{\"room\":\"7\"}]").await.unwrap();
     let ack = socket.next_text(SOON).await.unwrap();
     assert!(ack.starts_with("431") && ack.contains("error"), "{ack}");

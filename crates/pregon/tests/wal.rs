@@ -3,7 +3,7 @@
 use pregon_testkit::{Database, Node, Server, WsClient, eventually, http, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, metric, node_on};
+use crate::support::{SOON, metric, node_on, readiness};
 
 const TABLE: &str =
     "CREATE TABLE pedidos (id int PRIMARY KEY, estado text, total numeric(10,2), nota text, secreto text)";
@@ -50,6 +50,14 @@ async fn next_text(client: &mut WsClient) -> String {
                 .to_owned();
         }
     }
+}
+
+async fn told_a_gap(client: &mut WsClient) {
+    let gap = client.next_of_type("gap", SOON).await.unwrap();
+    assert_eq!(
+        (&gap["channel"], &gap["reason"]),
+        (&json!("pedidos"), &json!("source"))
+    );
 }
 
 #[tokio::test]
@@ -421,11 +429,7 @@ async fn a_slot_that_was_dropped_is_made_anew_and_is_a_gap() {
     })
     .await
     .unwrap();
-    let gap = client.next_of_type("gap", SOON).await.unwrap();
-    assert_eq!(
-        (&gap["channel"], &gap["reason"]),
-        (&json!("pedidos"), &json!("source"))
-    );
+    told_a_gap(&mut client).await;
     database.execute("INSERT INTO pedidos VALUES (9)").await.unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 9}), "{}", node.log());
 }
@@ -460,15 +464,6 @@ async fn manual(table: &str) -> (Database<'static>, Node, WsClient) {
     (database, node, client)
 }
 
-async fn ready(node: &Node, status: u16) -> String {
-    let seen = eventually(SOON, || async {
-        let seen = http::get(&node.url("/readyz")).await?;
-        anyhow::ensure!(seen.status() == status, "{}", seen.body);
-        Ok(seen.body)
-    });
-    seen.await.unwrap()
-}
-
 #[tokio::test]
 async fn a_table_that_leaves_the_publication_holds_readyz_down() {
     let (database, node, mut client) = manual(TABLE).await;
@@ -477,7 +472,11 @@ async fn a_table_that_leaves_the_publication_holds_readyz_down() {
         .execute(&format!("ALTER PUBLICATION {publication} DROP TABLE pedidos"))
         .await
         .unwrap();
-    assert!(ready(&node, 503).await.contains("postgres publication"));
+    assert!(
+        readiness(&node, 503, "", SOON)
+            .await
+            .contains("postgres publication")
+    );
     // Once when it is found, once when it is over.
     assert_eq!(
         client.next_of_type("gap", SOON).await.unwrap()["channel"],
@@ -487,7 +486,7 @@ async fn a_table_that_leaves_the_publication_holds_readyz_down() {
         .execute(&format!("ALTER PUBLICATION {publication} ADD TABLE pedidos"))
         .await
         .unwrap();
-    ready(&node, 200).await;
+    readiness(&node, 200, "", SOON).await;
     assert_eq!(
         client.next_of_type("gap", SOON).await.unwrap()["channel"],
         "pedidos"
@@ -525,18 +524,14 @@ async fn a_child_that_comes_later_is_taken_in_and_the_time_before_is_a_gap() {
         .execute("CREATE SCHEMA trozos; CREATE TABLE trozos.uno (PRIMARY KEY (id)) INHERITS (pedidos); INSERT INTO trozos.uno VALUES (1)")
         .await
         .unwrap();
-    let gap = client.next_of_type("gap", SOON).await.unwrap();
-    assert_eq!(
-        (&gap["channel"], &gap["reason"]),
-        (&json!("pedidos"), &json!("source"))
-    );
+    told_a_gap(&mut client).await;
     node.wait_for_log("are mended", SOON).await.unwrap();
     database
         .execute("INSERT INTO trozos.uno VALUES (2)")
         .await
         .unwrap();
     assert_eq!(next(&mut client).await.1, json!({"id": 2}), "{}", node.log());
-    ready(&node, 200).await;
+    readiness(&node, 200, "", SOON).await;
 }
 
 /// What somebody alters and alters back is a gap, because nobody knows what was not published meanwhile.
@@ -551,11 +546,7 @@ async fn operations_that_were_left_out_for_a_moment_are_a_gap() {
         ))
         .await
         .unwrap();
-    let gap = client.next_of_type("gap", SOON).await.unwrap();
-    assert_eq!(
-        (&gap["channel"], &gap["reason"]),
-        (&json!("pedidos"), &json!("source"))
-    );
+    told_a_gap(&mut client).await;
     database.execute("INSERT INTO pedidos VALUES (9)").await.unwrap();
     let mut seen = next(&mut client).await.1;
     while seen != json!({"id": 9}) {

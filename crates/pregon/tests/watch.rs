@@ -1,9 +1,9 @@
 //! `[[watch]]`: from a changed row to a client, with triggers that `serve` installs.
 
-use pregon_testkit::{Database, Node, WsClient, eventually, http, postgres};
+use pregon_testkit::{Database, Node, WsClient, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, metric, node_on};
+use crate::support::{SOON, metric, node_on, readiness};
 
 const TABLE: &str =
     "CREATE TABLE pedidos (id int PRIMARY KEY, estado text, total numeric(10,2), nota text, secreto text)";
@@ -15,10 +15,19 @@ fn config(watch: &str) -> String {
     )
 }
 
+/// A gateway that looks often at what is installed.
+fn quick() -> String {
+    config("").replace("[postgres]\n", "[postgres]\nheartbeat = \"200ms\"\n")
+}
+
 async fn shop(watch: &str) -> (Database<'static>, Node, WsClient) {
+    followed(&config(watch)).await
+}
+
+async fn followed(config: &str) -> (Database<'static>, Node, WsClient) {
     let database = Database::create(postgres::shared().await).await.unwrap();
     database.execute(TABLE).await.unwrap();
-    let node = node_on(&database, &config(watch)).await;
+    let node = node_on(&database, config).await;
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     client.subscribe("pedidos").await.unwrap();
     (database, node, client)
@@ -194,29 +203,9 @@ async fn a_manual_one_says_what_an_empty_database_lacks() {
     }
 }
 
-/// Waits for `/readyz` to answer so, and gives its text.
-async fn readiness(node: &Node, status: u16) -> String {
-    let seen = eventually(SOON, || async {
-        let seen = http::get(&node.url("/readyz")).await?;
-        anyhow::ensure!(
-            seen.status() == status,
-            "/readyz is {}: {}",
-            seen.status(),
-            seen.body
-        );
-        Ok(seen.body)
-    });
-    seen.await.unwrap()
-}
-
 #[tokio::test]
 async fn readyz_is_down_while_a_trigger_is_disabled_and_the_time_is_a_gap() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    database.execute(TABLE).await.unwrap();
-    let quick = config("").replace("[postgres]\n", "[postgres]\nheartbeat = \"200ms\"\n");
-    let node = node_on(&database, &quick).await;
-    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
-    client.subscribe("pedidos").await.unwrap();
+    let (database, node, mut client) = followed(&quick()).await;
     let up = "pregon_source_up{source=\"triggers\"}";
     metric(&node, up, |up| up == 1.0).await.unwrap();
     for name in ["\"!pregon_pedidos\"", "ALL"] {
@@ -225,11 +214,11 @@ async fn readyz_is_down_while_a_trigger_is_disabled_and_the_time_is_a_gap() {
             database.execute(&sql).await.unwrap();
         };
         alter("DISABLE").await;
-        let seen = readiness(&node, 503).await;
+        let seen = readiness(&node, 503, "", SOON).await;
         assert!(seen.contains("postgres triggers"), "{seen}");
         metric(&node, up, |up| up == 0.0).await.unwrap();
         alter("ENABLE").await;
-        readiness(&node, 200).await;
+        readiness(&node, 200, "", SOON).await;
         let gap = client.next_of_type("gap", SOON).await.unwrap();
         assert_eq!(gap["channel"], "pedidos");
     }
@@ -329,12 +318,7 @@ async fn a_forged_key_reads_no_row_that_the_condition_excludes() {
 /// Somebody moves what notifications need out of the way, and back after a while.
 #[tokio::test]
 async fn what_is_done_to_what_notify_needs_is_named_and_told() {
-    let database = Database::create(postgres::shared().await).await.unwrap();
-    database.execute(TABLE).await.unwrap();
-    let quick = config("").replace("[postgres]\n", "[postgres]\nheartbeat = \"200ms\"\n");
-    let node = node_on(&database, &quick).await;
-    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
-    client.subscribe("pedidos").await.unwrap();
+    let (database, node, mut client) = followed(&quick()).await;
     for (harm, cure, reason) in [
         (
             "ALTER TABLE pregon.stored ENABLE ROW LEVEL SECURITY; ALTER TABLE pregon.stored FORCE ROW LEVEL SECURITY",
@@ -348,7 +332,7 @@ async fn what_is_done_to_what_notify_needs_is_named_and_told() {
         ),
     ] {
         database.execute(harm).await.unwrap();
-        let seen = readiness(&node, 503).await;
+        let seen = readiness(&node, 503, "", SOON).await;
         assert!(
             seen.contains(reason) || node.log().contains(reason),
             "{seen} {}",
@@ -359,7 +343,7 @@ async fn what_is_done_to_what_notify_needs_is_named_and_told() {
             .await
             .unwrap();
         database.execute(cure).await.unwrap();
-        readiness(&node, 200).await;
+        readiness(&node, 200, "", SOON).await;
         client.next_of_type("gap", SOON).await.unwrap();
     }
 }

@@ -1,9 +1,9 @@
 //! A gateway and what it was installed with: triggers of others, other configurations, hands that touch it, tables that change.
 
-use pregon_testkit::{Database, Node, WsClient, eventually, http, postgres};
+use pregon_testkit::{Database, Node, WsClient, postgres};
 
 use super::{file, run};
-use crate::support::{SOON, metric, node_on, options};
+use crate::support::{SOON, metric, node_on, options, readiness};
 
 const TABLE: &str = "CREATE TABLE pedidos (id int PRIMARY KEY, estado text)";
 const MODES: [&str; 2] = ["notify", "outbox"];
@@ -25,21 +25,6 @@ async fn follower(node: &Node) -> WsClient {
     let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
     client.subscribe("pedidos").await.unwrap();
     client
-}
-
-/// Waits until `/readyz` answers so, with these words in it; gives its text.
-async fn readiness(node: &Node, status: u16, words: &str) -> String {
-    let seen = eventually(SOON, || async {
-        let seen = http::get(&node.url("/readyz")).await?;
-        anyhow::ensure!(
-            seen.status() == status && seen.body.contains(words),
-            "{} {}",
-            seen.status(),
-            seen.body
-        );
-        Ok(seen.body)
-    });
-    seen.await.unwrap()
 }
 
 /// An audit trigger changes the level that is best for ours; nothing is wrong with the other.
@@ -119,7 +104,7 @@ async fn a_gateway_whose_function_was_replaced_is_not_ready() {
             .await
             .unwrap();
         assert_eq!(client.next_of_type("event", SOON).await.unwrap()["data"]["id"], 2);
-        readiness(&node, 200, "ready").await;
+        readiness(&node, 200, "ready", SOON).await;
 
         let path = file(&other);
         let apply = ["db", "apply", "--config", path.to_str().unwrap()];
@@ -131,7 +116,7 @@ async fn a_gateway_whose_function_was_replaced_is_not_ready() {
         );
         let taken = run(&[&apply[..], &["--takeover"]].concat(), &env);
         assert_eq!(taken.code, 0, "{taken:?}");
-        readiness(&node, 503, "installed by another configuration").await;
+        readiness(&node, 503, "installed by another configuration", SOON).await;
 
         let path = file(&config(mode, "auto", "where = \"estado <> 'borrado'\""));
         let back = run(
@@ -139,7 +124,7 @@ async fn a_gateway_whose_function_was_replaced_is_not_ready() {
             &env,
         );
         assert_eq!(back.code, 0, "{back:?}");
-        readiness(&node, 200, "ready").await;
+        readiness(&node, 200, "ready", SOON).await;
         assert_eq!(
             client.next_of_type("gap", SOON).await.unwrap()["channel"],
             "pedidos"
@@ -179,7 +164,7 @@ async fn a_watch_whose_trigger_fails_is_named_until_it_works_again() {
             .execute("ALTER TABLE pedidos RENAME estado TO situacion; INSERT INTO pedidos VALUES (1, 'a')")
             .await
             .unwrap();
-        let told = readiness(&node, 200, "degraded: watch \"pedidos\": its trigger fails").await;
+        let told = readiness(&node, 200, "degraded: watch \"pedidos\": its trigger fails", SOON).await;
         assert!(told.contains("estado"), "{told}");
         metric(&node, failing, |failing| failing == 1.0).await.unwrap();
         client.next_of_type("gap", SOON).await.unwrap();
@@ -189,6 +174,6 @@ async fn a_watch_whose_trigger_fails_is_named_until_it_works_again() {
             .unwrap();
         assert_eq!(client.next_of_type("event", SOON).await.unwrap()["data"]["id"], 2);
         metric(&node, failing, |failing| failing == 0.0).await.unwrap();
-        assert_eq!(readiness(&node, 200, "ready").await, "ready\n");
+        assert_eq!(readiness(&node, 200, "ready", SOON).await, "ready\n");
     }
 }

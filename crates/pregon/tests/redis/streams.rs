@@ -142,7 +142,7 @@ async fn a_redis_that_keeps_its_data_loses_nothing_and_makes_no_gap() {
     add(&redis, "data", "1").await;
     assert_eq!(next_data(&mut client).await, json!(1));
     redis.kill9().await.unwrap();
-    readiness(&node, 503, SOON).await;
+    readiness(&node, 503, "", SOON).await;
     redis.restart().await.unwrap();
     add(&redis, "data", "2").await;
     let next = client.next_json(RECOVERY).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_stream_that_was_wiped_out_is_a_gap_and_begins_anew() {
             (&json!("orders"), &json!("source"))
         );
     }
-    readiness(&node, 200, SOON).await;
+    readiness(&node, 200, "", SOON).await;
 }
 
 #[tokio::test]

@@ -223,20 +223,30 @@ async fn questions_wait(database: &Database<'_>, wanted: i64) {
     waiting.await.unwrap();
 }
 
-#[tokio::test]
-async fn a_name_for_several_channels_that_asks_the_database_survives_reloads_and_tokens() {
-    let config = |more: &str| {
-        format!(
-            "{OPEN}[[channel]]\nname = \"mine\"\nfollow = [\"inbox_{{sub}}\"]\n\
-             allow_sql = \"SELECT true FROM members WHERE member = :claims.sub\"\n{more}"
-        )
-    };
+/// A name that stands for `follow`, a channel or several, and is for those who are in the table of members.
+fn for_members(name: &str, follow: &str) -> String {
+    let follow = follow.replace(", ", "\", \"");
+    format!(
+        "[[channel]]\nname = \"{name}\"\nfollow = [\"{follow}\"]\n\
+         allow_sql = \"SELECT true FROM members WHERE member = :claims.sub\"\n"
+    )
+}
+
+/// A gateway and its database, in which ana is a member.
+async fn with_ana(config: &str) -> (Database<'static>, Node) {
     let database = members().await;
     database
         .execute("INSERT INTO members VALUES ('1', 'ana')")
         .await
         .unwrap();
-    let mut node = node_on(&database, &config("")).await;
+    let node = node_on(&database, config).await;
+    (database, node)
+}
+
+#[tokio::test]
+async fn a_name_for_several_channels_that_asks_the_database_survives_reloads_and_tokens() {
+    let config = |more: &str| format!("{OPEN}{}{more}", for_members("mine", "inbox_{sub}"));
+    let (database, mut node) = with_ana(&config("")).await;
     let mut client = connect(&node, &json!({"sub": "ana"})).await;
     client.subscribe("mine").await.unwrap();
     reload(&mut node, &config("volatile = [\"typing\"]\n")).await;

@@ -4,23 +4,18 @@ use pregon_testkit::{SseClient, WsClient};
 use serde_json::json;
 
 use super::anyone::{Anyone, Kind};
-use super::{OPEN, members, reload};
-use crate::support::{SECRET, SOON, connect, node, node_on, publish, refusal, token};
+use super::{OPEN, for_members, members, reload, with_ana};
+use crate::support::{SECRET, SOON, connect, node, node_on, publish, refusal, socketio, token};
 
 #[tokio::test]
 async fn a_name_for_several_channels_follows_the_database_on_every_transport() {
     let config = |more: &str| {
         format!(
-            "{OPEN}[[channel]]\nname = \"mine_{{n}}\"\nfollow = [\"inbox_{{sub}}\", \"area_{{sub}}\"]\n\
-             allow_sql = \"SELECT true FROM members WHERE member = :claims.sub\"\n{more}"
+            "{OPEN}{}{more}",
+            for_members("mine_{n}", "inbox_{sub}, area_{sub}")
         )
     };
-    let database = members().await;
-    database
-        .execute("INSERT INTO members VALUES ('1', 'ana')")
-        .await
-        .unwrap();
-    let mut node = node_on(&database, &config("")).await;
+    let (database, mut node) = with_ana(&config("")).await;
     let mut followers = Vec::new();
     for kind in Kind::ALL {
         let mut anyone = Anyone::open(&node, kind, "ana").await;
@@ -79,14 +74,7 @@ async fn at_the_limit_every_transport_resumes_what_it_follows() {
         .unwrap();
     assert_eq!(sse.status(), 200);
     assert_eq!(sse.next_event(SOON).await.unwrap().json().unwrap(), "perdido");
-    let socket = node.ws_url("/socket.io/?EIO=4&transport=websocket");
-    let mut socket = WsClient::connect(&socket, &[]).await.unwrap();
-    socket.next_text(SOON).await.unwrap();
-    socket
-        .send_text(&format!("40{}", json!({"token": token})))
-        .await
-        .unwrap();
-    assert!(socket.next_text(SOON).await.unwrap().starts_with("40"));
+    let mut socket = socketio(&node, &token).await;
     let mut acks = Vec::new();
     for (number, channel) in ["c_1", "c_9", "c_3"].iter().enumerate() {
         let subscribe = format!("42{number}{}", json!(["subscribe", channel]));
@@ -275,17 +263,9 @@ async fn next(socket: &mut WsClient, text: &str) -> String {
 async fn the_protocol_as_a_stream_loses_one_channel_alone() {
     let config = |more: &str| {
         let limited = OPEN.replace("[limits]", "[limits]\nsubscriptions = 2");
-        format!(
-            "{limited}[[channel]]\nname = \"mine\"\nfollow = [\"inbox_{{sub}}\"]\n\
-             allow_sql = \"SELECT true FROM members WHERE member = :claims.sub\"\n{more}"
-        )
+        format!("{limited}{}{more}", for_members("mine", "inbox_{sub}"))
     };
-    let database = members().await;
-    database
-        .execute("INSERT INTO members VALUES ('1', 'ana')")
-        .await
-        .unwrap();
-    let mut node = node_on(&database, &config("")).await;
+    let (database, mut node) = with_ana(&config("")).await;
     let position = publish(&node, "c_1", "x", json!(0)).await;
     publish(&node, "inbox_ana", "x", json!("perdido")).await;
     let token = token(&json!({"sub": "ana"}));

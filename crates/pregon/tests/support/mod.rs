@@ -138,6 +138,34 @@ pub(crate) async fn publish(node: &Node, channel: &str, event: &str, data: Value
         .to_owned()
 }
 
+/// A WebSocket that speaks Socket.IO by hand, connected to the root namespace with this token.
+pub(crate) async fn socketio(node: &Node, token: &str) -> WsClient {
+    let url = node.ws_url("/socket.io/?EIO=4&transport=websocket");
+    let mut socket = WsClient::connect(&url, &[]).await.unwrap();
+    socket.next_text(SOON).await.unwrap();
+    socket
+        .send_text(&format!("40{}", json!({"token": token})))
+        .await
+        .unwrap();
+    assert!(socket.next_text(SOON).await.unwrap().starts_with("40"));
+    socket
+}
+
+/// Waits until `/readyz` has this status and these words in its text; gives the text.
+pub(crate) async fn readiness(node: &Node, status: u16, words: &str, within: Duration) -> String {
+    let settled = eventually(within, || async {
+        let seen = http::get(&node.url("/readyz")).await?;
+        anyhow::ensure!(
+            seen.status() == status && seen.body.contains(words),
+            "/readyz is {}: {}",
+            seen.status(),
+            seen.body
+        );
+        Ok(seen.body)
+    });
+    settled.await.unwrap()
+}
+
 /// Waits until a line of `/metrics` that begins with `name` has a value that `holds`.
 pub(crate) async fn metric(node: &Node, name: &str, holds: impl Fn(f64) -> bool) -> anyhow::Result<f64> {
     eventually(SOON, || async {
