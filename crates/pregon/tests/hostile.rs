@@ -316,11 +316,6 @@ async fn unsigned_bodies_leave_room_to_others() {
         held.push(unfinished(STRANGER, &node, 1_000_000).await);
     }
     // A quarter of the room is one body of a megabyte, whose buffer doubles.
-    let mut refused = 0;
-    for stream in &mut held {
-        refused += usize::from(rest(stream, Duration::from_secs(1)).await.contains("503"));
-    }
-    assert!(refused >= 4, "{refused}");
     metric(
         &node,
         "pregon_address_refused{address=\"127.0.0.2\",reason=\"bodies\"}",
