@@ -242,6 +242,7 @@ impl Attackers {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             usage::pin_load()?;
+            usage::give_way()?;
             fight(address, attack, &stopped)
         });
         Ok(Self { stop, thread })

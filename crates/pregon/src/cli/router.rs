@@ -194,7 +194,7 @@ pub(super) fn run(args: &Args, file: &File, lines: &Arc<Lines>) -> anyhow::Resul
     lines.limit(config.limits.log_lines);
     match &args.command {
         None => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = super::serving_runtime()?;
             runtime.block_on(crate::router::run(config, lines))
         }
         Some(Command::Db(command)) => super::block_on(async {

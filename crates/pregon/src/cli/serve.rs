@@ -24,7 +24,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, file: &File, lines: &Arc<Lines>) -> anyhow::Result<ExitCode> {
     let config = file.load()?;
     lines.limit(config.limits.log_lines);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = super::serving_runtime()?;
     runtime.block_on(crate::serve::run(
         config,
         Some(file.path().to_owned()),

@@ -56,6 +56,8 @@ impl Shard {
             return;
         }
         self.spent = 0;
+        // Whoever shares the core with floods, as a publish does, would wait for the kernel's next tick.
+        std::thread::yield_now();
         self.now = self.shared.clock.now();
         if self.shared.window.head() != self.head || self.shared.volatile.has(self.passed) {
             self.fan_out();

@@ -58,13 +58,26 @@ pub struct HeldBody {
 pub struct Full;
 
 impl HeldBody {
+    /// Whether there is room now for a body of which this many bytes are announced. Nothing is taken: somebody who announces much and
+    /// sends little holds only the bytes that came.
+    pub fn expect(&self, announced: usize) -> Result<(), Full> {
+        let small = announced <= SMALL;
+        let fits = |held: &AtomicUsize, most: usize| {
+            let held = held.load(Ordering::Relaxed).saturating_add(announced);
+            held <= room(most, small)
+        };
+        let sender = self.sender.as_ref();
+        let all = fits(&self.bodies.held, self.bodies.most);
+        let own = sender.is_none_or(|sender| fits(&sender.bodies, self.bodies.most / ADDRESS));
+        if all && own { Ok(()) } else { Err(Full) }
+    }
+
     /// Takes room for as many bytes more.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Full> {
         let small = self.bytes + bytes <= SMALL;
-        let room = |most: usize| if small { most } else { most - most / RESERVE };
-        take(&self.bodies.held, bytes, room(self.bodies.most))?;
+        take(&self.bodies.held, bytes, room(self.bodies.most, small))?;
         if let Some(sender) = &self.sender
-            && take(&sender.bodies, bytes, room(self.bodies.most / ADDRESS)).is_err()
+            && take(&sender.bodies, bytes, room(self.bodies.most / ADDRESS, small)).is_err()
         {
             self.bodies.held.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Full);
@@ -72,6 +85,11 @@ impl HeldBody {
         self.bytes += bytes;
         Ok(())
     }
+}
+
+/// The part of `most` that a body may use: large ones leave the reserve.
+fn room(most: usize, small: bool) -> usize {
+    if small { most } else { most - most / RESERVE }
 }
 
 fn take(held: &AtomicUsize, bytes: usize, most: usize) -> Result<(), Full> {
@@ -117,6 +135,20 @@ mod tests {
         second.grow(1).unwrap();
         drop((second, other));
         assert_eq!(bodies.held(), 0);
+    }
+
+    #[test]
+    fn a_body_that_cannot_fit_is_refused_before_it_comes() {
+        let bodies = Bodies::new(8 << 20);
+        let (here, there) = (account("10.0.0.1"), account("10.0.0.2"));
+        let mut first = bodies.begin(Some(Arc::clone(&here)));
+        first.expect(1 << 20).unwrap();
+        assert_eq!(bodies.held(), 0, "it has announced, and sent nothing");
+        first.grow(1 << 20).unwrap();
+        let second = bodies.begin(Some(here));
+        assert_eq!(second.expect(1 << 20), Err(Full));
+        second.expect(SMALL).unwrap();
+        bodies.begin(Some(there)).expect(1 << 20).unwrap();
     }
 
     #[test]

@@ -149,7 +149,8 @@ impl Webhook {
     async fn take(&self, request: Request<Body>) -> Result<(), Refused> {
         let (head, body) = request.into_parts();
         let mut pieces = body.into_data_stream();
-        if declared(&head.headers).is_some_and(|length| length > self.limit as u64) {
+        let announced = declared(&head.headers).unwrap_or(0);
+        if announced > self.limit as u64 {
             self.throw_away(&mut pieces).await;
             return Err(Refused::TooLarge);
         }
@@ -159,10 +160,10 @@ impl Webhook {
             .ok_or(Refused::Signature)?;
         let sender = head.extensions.get::<Permit>();
         let mut unverified = self.bodies.begin(sender.and_then(Permit::account).cloned());
-        let body = tokio::time::timeout(BODY, self.read(&mut pieces, &mut unverified))
+        let body = tokio::time::timeout(BODY, self.read(&mut pieces, announced, &mut unverified))
             .await
             .map_err(|_| Refused::Incomplete)??;
-        if !self.signers.accept(signature.as_bytes(), &body) {
+        if !self.signers.accept(signature.as_bytes(), &body).await {
             return Err(Refused::Signature);
         }
         // From here on strangers take nothing of its room.
@@ -196,8 +197,13 @@ impl Webhook {
     }
 
     /// Reads a body of which nobody knows yet who sent it.
-    async fn read(&self, pieces: &mut BodyDataStream, room: &mut HeldBody) -> Result<Bytes, Refused> {
-        match read_pieces(pieces, self.limit, room).await {
+    async fn read(
+        &self,
+        pieces: &mut BodyDataStream,
+        announced: u64,
+        room: &mut HeldBody,
+    ) -> Result<Bytes, Refused> {
+        match read_pieces(pieces, announced, self.limit, room).await {
             Ok(body) => Ok(body),
             Err(Unread::TooLarge) => {
                 self.throw_away(pieces).await;

@@ -121,7 +121,11 @@ async fn deliver(State(webhook): State<Arc<Webhook>>, request: Request<Body>) ->
             return failure(StatusCode::REQUEST_TIMEOUT, "the body took too long");
         }
     };
-    if !webhook.scheme.accepts(&head.headers, &body, SystemTime::now()) {
+    if !webhook
+        .scheme
+        .accepts(&head.headers, &body, SystemTime::now())
+        .await
+    {
         webhook.metrics.dropped(Reason::Token);
         return failure(
             StatusCode::UNAUTHORIZED,
