@@ -260,6 +260,11 @@ impl Permit {
         self.0.owner.get().map(|owner| &owner.account)
     }
 
+    /// The clock that rates of its address are measured by.
+    pub fn clock(&self) -> Clock {
+        self.0.connections.clock
+    }
+
     /// Whether the operator denies the address by now.
     pub fn is_denied(&self) -> bool {
         let Place { connections, owner } = &*self.0;

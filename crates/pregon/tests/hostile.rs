@@ -302,7 +302,7 @@ bodies = "8MiB"
 /// A body of a stranger that never comes to its end.
 async fn unfinished(address: &str, node: &Node, sent: usize) -> TcpStream {
     let mut stream = from(address, node).await;
-    let head = "POST /hooks/github HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n";
+    let head = "POST /hooks/github HTTP/1.1\r\nhost: x\r\nx-hub-signature-256: sha256=00\r\ncontent-length: 4000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     // Refused meanwhile, it may be reset.
     let _ = stream.write_all(&vec![b'x'; sent]).await;

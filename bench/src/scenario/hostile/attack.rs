@@ -130,7 +130,7 @@ pub(super) static ATTACKS: [Attack; 9] = [
         leaves: true,
     },
     Attack {
-        name: "unsigned bodies of 4 MB",
+        name: "bodies of 4 MB with a wrong signature",
         opening: |_| Vec::new(),
         flood: body,
         reads: true,
@@ -195,7 +195,11 @@ fn rooms() -> Vec<u8> {
 }
 
 fn body() -> Vec<u8> {
-    let mut request = b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".to_vec();
+    let head = format!(
+        "POST /hook HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256={}\r\nContent-Length: 4000000\r\n\r\n",
+        "00".repeat(32)
+    );
+    let mut request = head.into_bytes();
     request.resize(request.len() + 4_000_000, b'x');
     request
 }

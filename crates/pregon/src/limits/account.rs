@@ -19,6 +19,8 @@ pub struct Account {
     last: AtomicU64,
     /// Bytes of its unverified bodies.
     pub(super) bodies: AtomicUsize,
+    /// Bytes of its large bodies.
+    pub(super) body_bytes: SharedMeter,
 }
 
 impl Account {
@@ -32,6 +34,7 @@ impl Account {
             refused: Default::default(),
             last: AtomicU64::new(0),
             bodies: AtomicUsize::new(0),
+            body_bytes: SharedMeter::default(),
         }
     }
 
@@ -81,5 +84,6 @@ impl Account {
             && self.bodies.load(Ordering::Relaxed) == 0
             && self.connects.is_even(now)
             && self.commands.is_even(now)
+            && self.body_bytes.is_even(now)
     }
 }

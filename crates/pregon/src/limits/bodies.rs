@@ -1,12 +1,15 @@
 //! Room for the bodies of requests whose senders are not known yet: for all together, for each address, and a reserve for small ones.
 //!
 //! A signature is checked over the whole body, so that strangers can make us keep bodies until then. They cannot take the room of
-//! others: one address has a quarter, and large bodies leave some to small ones, in all and of each address.
+//! others: one address has a quarter, and large bodies leave some to small ones, in all and of each address. Nor can they take the
+//! processor: large bodies of one address come no faster than that quarter each second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::Account;
+use super::meter::{Clock, Rate};
+use super::{Account, Permit};
 
 /// A body up to this size may use the reserve: nearly every delivery of a webhook is smaller.
 const SMALL: usize = 64 * 1024;
@@ -31,10 +34,11 @@ impl Bodies {
     }
 
     /// A body of which nothing has come yet.
-    pub fn begin(self: &Arc<Self>, sender: Option<Arc<Account>>) -> HeldBody {
+    pub fn begin(self: &Arc<Self>, sender: Option<&Permit>) -> HeldBody {
         HeldBody {
             bodies: Arc::clone(self),
-            sender,
+            sender: sender.and_then(Permit::account).cloned(),
+            clock: sender.map(Permit::clock).unwrap_or_default(),
             bytes: 0,
         }
     }
@@ -50,6 +54,8 @@ impl Bodies {
 pub struct HeldBody {
     bodies: Arc<Bodies>,
     sender: Option<Arc<Account>>,
+    clock: Clock,
+    /// Bytes of room that it has taken.
     bytes: usize,
 }
 
@@ -70,6 +76,20 @@ impl HeldBody {
         let all = fits(&self.bodies.held, self.bodies.most);
         let own = sender.is_none_or(|sender| fits(&sender.bodies, self.bodies.most / ADDRESS));
         if all && own { Ok(()) } else { Err(Full) }
+    }
+
+    /// Counts bytes that came of a large body, and says for how long no more are read.
+    pub fn pause(&self, bytes: usize) -> Duration {
+        let Some(sender) = self.sender.as_ref().filter(|_| self.bytes > SMALL) else {
+            return Duration::ZERO;
+        };
+        let quarter = (self.bodies.most / ADDRESS) as u64;
+        let rate = Rate {
+            per_second: quarter,
+            burst: quarter,
+        };
+        let excess = sender.body_bytes.take(bytes as u64, rate, self.clock.now());
+        excess.pause()
     }
 
     /// Takes room for as many bytes more.
@@ -111,25 +131,45 @@ impl Drop for HeldBody {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::limits::{Bounds, Clock, Connections};
+    use crate::limits::{Bounds, Connections};
 
-    fn account(address: &str) -> Arc<Account> {
+    fn permit(address: &str) -> Permit {
         let connections = Connections::new(Bounds::default(), Clock::default());
         let permit = connections.admit().unwrap();
         permit.is_of(address.parse().unwrap()).unwrap();
-        Arc::clone(permit.account().unwrap())
+        permit
+    }
+
+    #[test]
+    fn large_bodies_of_one_address_come_as_fast_as_its_quarter_allows() {
+        let bodies = Bodies::new(8 << 20);
+        let (here, there) = (permit("10.0.0.1"), permit("10.0.0.2"));
+        let mut small = bodies.begin(Some(&here));
+        small.grow(SMALL).unwrap();
+        assert_eq!(small.pause(100 << 20), Duration::ZERO);
+        let mut large = bodies.begin(Some(&here));
+        large.grow(SMALL + 1).unwrap();
+        assert_eq!(large.pause(2 << 20), Duration::ZERO, "a burst");
+        let pause = large.pause(2 << 20);
+        assert!(
+            pause > Duration::from_millis(900) && pause <= Duration::from_secs(1),
+            "{pause:?}"
+        );
+        let mut other = bodies.begin(Some(&there));
+        other.grow(SMALL + 1).unwrap();
+        assert_eq!(other.pause(1 << 20), Duration::ZERO);
     }
 
     #[test]
     fn one_address_has_a_quarter_and_everybody_else_the_rest() {
         let bodies = Bodies::new(8 << 20);
-        let (here, there) = (account("10.0.0.1"), account("10.0.0.2"));
-        let mut first = bodies.begin(Some(Arc::clone(&here)));
+        let (here, there) = (permit("10.0.0.1"), permit("10.0.0.2"));
+        let mut first = bodies.begin(Some(&here));
         first.grow((2 << 20) - (2 << 20) / RESERVE).unwrap();
-        let mut second = bodies.begin(Some(here));
+        let mut second = bodies.begin(Some(&here));
         second.grow(SMALL).unwrap();
         assert_eq!(second.grow(1), Err(Full), "what is left is for small ones");
-        let mut other = bodies.begin(Some(there));
+        let mut other = bodies.begin(Some(&there));
         other.grow(1 << 20).unwrap();
         drop(first);
         second.grow(1).unwrap();
@@ -140,15 +180,15 @@ mod tests {
     #[test]
     fn a_body_that_cannot_fit_is_refused_before_it_comes() {
         let bodies = Bodies::new(8 << 20);
-        let (here, there) = (account("10.0.0.1"), account("10.0.0.2"));
-        let mut first = bodies.begin(Some(Arc::clone(&here)));
+        let (here, there) = (permit("10.0.0.1"), permit("10.0.0.2"));
+        let mut first = bodies.begin(Some(&here));
         first.expect(1 << 20).unwrap();
         assert_eq!(bodies.held(), 0, "it has announced, and sent nothing");
         first.grow(1 << 20).unwrap();
-        let second = bodies.begin(Some(here));
+        let second = bodies.begin(Some(&here));
         assert_eq!(second.expect(1 << 20), Err(Full));
         second.expect(SMALL).unwrap();
-        bodies.begin(Some(there)).expect(1 << 20).unwrap();
+        bodies.begin(Some(&there)).expect(1 << 20).unwrap();
     }
 
     #[test]

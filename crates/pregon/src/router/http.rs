@@ -159,7 +159,7 @@ impl Webhook {
             .get("x-hub-signature-256")
             .ok_or(Refused::Signature)?;
         let sender = head.extensions.get::<Permit>();
-        let mut unverified = self.bodies.begin(sender.and_then(Permit::account).cloned());
+        let mut unverified = self.bodies.begin(sender);
         let body = tokio::time::timeout(BODY, self.read(&mut pieces, announced, &mut unverified))
             .await
             .map_err(|_| Refused::Incomplete)??;

@@ -1,5 +1,7 @@
 //! Reads the body of a delivery within its limit and within the room for all bodies.
 
+use std::time::Duration;
+
 use axum::body::{Body, BodyDataStream, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -55,8 +57,11 @@ pub(crate) async fn read_pieces(
         whole.extend_from_slice(&piece);
         turn += piece.len();
         if turn >= TURN {
+            match room.pause(turn) {
+                Duration::ZERO => tokio::task::yield_now().await,
+                pause => tokio::time::sleep(pause).await,
+            }
             turn = 0;
-            tokio::task::yield_now().await;
         }
     }
     Ok(whole.freeze())

@@ -98,7 +98,10 @@ pub(crate) fn challenge(token: Option<&Secret>, uri: &Uri) -> Response {
 async fn deliver(State(webhook): State<Arc<Webhook>>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let sender = head.extensions.get::<Permit>();
-    let mut room = webhook.bodies.begin(sender.and_then(Permit::account).cloned());
+    let Some(signature) = webhook.scheme.signature(&head.headers) else {
+        return webhook.unsigned();
+    };
+    let mut room = webhook.bodies.begin(sender);
     let reading = body::read(body, webhook.limit, &mut room);
     let body = match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(body)) => body,
@@ -121,16 +124,9 @@ async fn deliver(State(webhook): State<Arc<Webhook>>, request: Request<Body>) ->
             return failure(StatusCode::REQUEST_TIMEOUT, "the body took too long");
         }
     };
-    if !webhook
-        .scheme
-        .accepts(&head.headers, &body, SystemTime::now())
-        .await
-    {
-        webhook.metrics.dropped(Reason::Token);
-        return failure(
-            StatusCode::UNAUTHORIZED,
-            "the signature is missing or is not of a configured secret",
-        );
+    let accepted = webhook.scheme.accepts(signature, &body, SystemTime::now());
+    if !accepted.await {
+        return webhook.unsigned();
     }
     let event = webhook.event(&head.headers, body);
     match webhook.pipeline.ingest(vec![event]).await.wait().await {
@@ -156,6 +152,14 @@ fn failure(status: StatusCode, message: &str) -> Response {
 }
 
 impl Webhook {
+    fn unsigned(&self) -> Response {
+        self.metrics.dropped(Reason::Token);
+        failure(
+            StatusCode::UNAUTHORIZED,
+            "the signature is missing or is not of a configured secret",
+        )
+    }
+
     /// The delivery as an event, with the name and the id that its sender gave it.
     fn event(&self, headers: &HeaderMap, body: Bytes) -> Event {
         let header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);

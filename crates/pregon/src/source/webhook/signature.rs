@@ -73,15 +73,17 @@ impl Scheme {
         }
     }
 
-    pub(super) async fn accepts(&self, headers: &HeaderMap, body: &[u8], now: SystemTime) -> bool {
+    /// The signature of a delivery, if it has one.
+    pub(super) fn signature<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
         let name = match self.preset {
             Preset::Github | Preset::Whatsapp => "x-hub-signature-256",
             Preset::Stripe => "stripe-signature",
             Preset::Hmac => &self.header,
         };
-        let Some(given) = headers.get(name).map(|value| value.as_bytes()) else {
-            return false;
-        };
+        headers.get(name).map(|value| value.as_bytes())
+    }
+
+    pub(super) async fn accepts(&self, given: &[u8], body: &[u8], now: SystemTime) -> bool {
         match self.preset {
             Preset::Github | Preset::Whatsapp => self.signers.accept(given, body).await,
             Preset::Stripe => match std::str::from_utf8(given) {
@@ -191,9 +193,12 @@ mod tests {
             http::HeaderName::from_bytes(header.0.as_bytes()).unwrap(),
             header.1.parse().unwrap(),
         );
-        Scheme::new(&section)
-            .accepts(&headers, body, SystemTime::UNIX_EPOCH + Duration::from_secs(at))
-            .await
+        let scheme = Scheme::new(&section);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+        match scheme.signature(&headers) {
+            Some(given) => scheme.accepts(given, body, at).await,
+            None => false,
+        }
     }
 
     #[tokio::test]
