@@ -11,7 +11,6 @@ use anyhow::{Context, ensure};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::Bytes;
 use pregon::{
-    config::Config,
     decrypt::{Decryptor, payload},
     event::Sealed,
 };
@@ -78,7 +77,7 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
 fn decryptor() -> anyhow::Result<Decryptor> {
     let key = hex::encode(KEY);
     let env = |name: &str| (name == "MESSAGE_KEY").then(|| key.clone());
-    let config = Config::parse(CONFIG, "pregon.toml", Path::new("."), &env)?;
+    let config = pregon::check::parse(CONFIG, "pregon.toml", Path::new("."), &env)?;
     Ok(Decryptor::build(&config)?)
 }
 

@@ -9,8 +9,8 @@ use pregon_capture::catalog::table_facts;
 use pregon_capture::connect::{Session, Settings};
 use pregon_capture::query::NamedSql;
 
-use crate::config::{Config, Enrich, Problems, names};
-use names::{Carried, Wrong};
+use crate::check::names::{self, Carried, Wrong};
+use crate::config::{Config, Enrich, Problems};
 
 /// Everything that the configuration names and the database has not. A table that is missing is the installer's to name.
 pub async fn examine(session: &Session, config: &Config) -> Result<Vec<Wrong>, tokio_postgres::Error> {
@@ -90,7 +90,7 @@ pub fn placed(wrong: &[Wrong], path: Option<&Path>) -> Problems {
         .and_then(|path| std::fs::read_to_string(path).ok())
         .unwrap_or_default();
     let file = path.map_or_else(|| "configuration".into(), |path| path.display().to_string());
-    Config::place(&text, &file, wrong)
+    names::place(&text, &file, wrong)
 }
 
 /// Says what is wrong; a database that does not answer is spoken of elsewhere.

@@ -14,11 +14,10 @@ use pregon_wire::socketio::room;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-pub use again::Round;
+pub use again::{Doubt, Round};
 
 use crate::auth::{Claims, Verifier};
 use crate::event::Event;
-use crate::hub::{Key, ShardHandle};
 use crate::lines;
 use crate::log::{Append, Entry, Past, Position};
 use crate::metrics::{Metrics, Reason};
@@ -28,7 +27,7 @@ use crate::route::naming::Ambiguous;
 use crate::session::command::{Answer, Question};
 use crate::session::history::History;
 use crate::session::recovery::{Recalled, Recovery, Sessions};
-use crate::session::replay::Fetch;
+use crate::session::replay::{Fetch, Fetched};
 
 /// Reads of the log beyond its window at one time: more would only wait for the same disk, on threads that others need.
 const READERS: usize = 4;
@@ -97,14 +96,14 @@ impl Desk {
         &self.past
     }
 
-    /// Reads a piece of a replay that lies before the window.
-    pub fn fetch(self: &Arc<Self>, fetch: Fetch, shard: ShardHandle, key: Key) {
+    /// Reads a piece of a replay that lies before the window, and hands it to `take` on another thread.
+    pub fn fetch(self: &Arc<Self>, fetch: Fetch, take: impl FnOnce(Fetched) + Send + 'static) {
         let desk = Arc::clone(self);
         self.runtime.spawn(async move {
             desk.metrics.log_reads.inc();
             // Without an answer the node is stopping, and the session is closed with it.
             if let Some(fetched) = desk.read(move |past| fetch.read(past)).await {
-                shard.fetched(key, fetched);
+                take(fetched);
             }
         });
     }
@@ -116,12 +115,11 @@ impl Desk {
         tokio::task::spawn_blocking(move || read(&past)).await.ok()
     }
 
-    /// Answers `question` to the session `key` of a shard.
-    pub fn ask(self: &Arc<Self>, question: Question, shard: ShardHandle, key: Key) {
+    /// Answers `question` to whoever takes the answer, on another thread.
+    pub fn ask(self: &Arc<Self>, question: Question, take: impl FnOnce(Answer) + Send + 'static) {
         let desk = Arc::clone(self);
         self.runtime.spawn(async move {
-            let answer = desk.answer(question).await;
-            shard.answer(key, answer);
+            take(desk.answer(question).await);
         });
     }
 

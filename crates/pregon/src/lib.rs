@@ -10,34 +10,37 @@
 //!    └──────────────── Receipt ◀───────────┘                            ▲ Command │
 //! ```
 //!
-//! The modules are declared in that order, so that this file reads as the sentence. The codecs are the crate `pregon_wire`,
-//! the capture of PostgreSQL is the crate `pregon_capture`.
+//! A module imports only modules that are declared below it (the test `structure` compares). The codecs are the crate
+//! `pregon_wire`, the capture of PostgreSQL is the crate `pregon_capture`.
 
+pub mod cli;
+pub mod demo;
+pub mod router;
+pub mod conformance;
+pub mod serve;
 pub mod node;
-pub mod event;
-mod standby;
+pub mod columns;
+pub mod check;
+pub mod admin;
+pub mod api;
 pub mod source;
+mod exposition;
+pub mod install;
+pub mod transport;
+pub mod hub;
+pub mod desk;
 pub mod pipeline;
 pub mod decrypt;
-pub mod route;
-pub mod log;
-pub mod hub;
 pub mod session;
-pub mod transport;
-pub mod desk;
-pub mod limits;
-mod abort;
-pub mod auth;
-pub mod api;
-pub mod admin;
-pub mod config;
-pub mod install;
-pub mod columns;
-pub mod router;
+pub mod log;
+pub mod route;
+mod standby;
 pub mod metrics;
+pub mod event;
+pub mod auth;
+mod lenient;
+pub mod limits;
+mod reason;
+pub mod config;
 pub mod lines;
-mod exposition;
-pub mod serve;
-pub mod conformance;
-pub mod demo;
-pub mod cli;
+mod abort;

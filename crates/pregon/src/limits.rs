@@ -18,7 +18,7 @@ pub use account::Account;
 pub use meter::{Clock, Meter, Rate};
 
 use crate::config::net::Network;
-use crate::metrics::Reason;
+use crate::reason::Reason;
 
 /// How long it is remembered what was refused to an address that is gone, microseconds.
 const REMEMBERED: u64 = 600 * 1_000_000;

@@ -3,8 +3,6 @@
 //!
 //! Shards count in plain integers while they work and add the sums here once per batch.
 
-mod reason;
-
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::limits::Connections;
-pub use reason::Reason;
+pub use crate::reason::Reason;
 
 /// Addresses that the text names.
 const ADDRESSES: usize = 10;

@@ -32,7 +32,7 @@ use crate::decrypt::Decryptor;
 use crate::desk::Desk;
 use crate::hub::closed::Closed;
 use crate::hub::presence::Presence;
-use crate::hub::{self, Hub, Limits, Shared};
+use crate::hub::{self, Hub, Shared};
 use crate::limits::{Clock, Connections};
 use crate::lines::{self, Lines};
 use crate::log::{Log, Past, Volatile};
@@ -41,6 +41,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
 use crate::route::rule::Router;
+use crate::session::limits::Limits;
 use crate::session::recovery::Sessions;
 use crate::source::webhook;
 use crate::standby::Standby;
@@ -163,7 +164,7 @@ impl Node {
             .config_path
             .as_ref()
             .context("this node has no configuration file")?;
-        let fresh = Config::load(path, &|name| std::env::var(name).ok())?;
+        let fresh = crate::check::load(path, &|name| std::env::var(name).ok())?;
         let (router, rights) = (Router::build(&fresh)?, Rights::build(&fresh)?);
         let decryptor = Decryptor::build(&fresh)?;
         if needs_restart(&self.config, &fresh) {

@@ -77,7 +77,7 @@ async fn reload(node: &mut Node, path: Option<&Path>) {
         return;
     }
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let Some(config) = path.and_then(|path| Config::load(path, &variable).ok()) {
+    if let Some(config) = path.and_then(|path| crate::check::load(path, &variable).ok()) {
         compare_names(&config, path).await;
     }
 }

@@ -156,7 +156,7 @@ fn every_example_is_a_valid_configuration() {
     for entry in std::fs::read_dir(examples).unwrap() {
         let file = entry.unwrap().path().join("pregon.toml");
         if file.is_file() {
-            pregon::config::Config::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
+            pregon::check::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
         }
     }
 }

@@ -55,3 +55,4 @@ mod marketplace;
 mod router;
 mod webhooks;
 mod admin;
+mod structure;

@@ -18,6 +18,7 @@ use super::Admin;
 use crate::api::refuse;
 use crate::auth::{same_key, token};
 use crate::metrics::Reason;
+use crate::transport::ClientAddress;
 use crate::transport::admit::Refused;
 
 /// Wrong tokens in a row that one address may send.
@@ -28,10 +29,6 @@ const PAUSE: f64 = 6.0;
 
 /// Addresses whose failures are remembered; beyond them all others share one account.
 const ADDRESSES: usize = 4096;
-
-/// The address that a request came from, as far as it is known; set by the transport.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientAddress(pub IpAddr);
 
 /// Wrong tokens by address: how many may still be sent, as of when. An account that is full again is forgotten.
 #[derive(Debug, Default)]

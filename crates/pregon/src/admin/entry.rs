@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::time;
 use crate::event::Data;
+use crate::lenient;
 use crate::log::{Body, Entry};
-use crate::route::lenient;
 
 /// Bytes of a payload that are shown.
 const SHOWN: usize = 2048;

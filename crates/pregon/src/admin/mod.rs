@@ -45,8 +45,6 @@ use crate::pipeline::unrouted::UnroutedRing;
 use crate::route;
 use crate::transport::admit::Refused;
 
-pub use door::ClientAddress;
-
 /// Streams at one time: a handful of operators with a few tabs each.
 const STREAMS: usize = 16;
 

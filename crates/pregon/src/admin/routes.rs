@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::asked::Body;
 use super::{Admin, Answer, Failure, time};
+use crate::lenient;
 use crate::pipeline::unrouted::Unrouted;
-use crate::route::lenient;
 use crate::route::sample::Sample;
 
 /// Every rule of the present configuration.

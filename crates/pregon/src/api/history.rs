@@ -14,6 +14,7 @@ use super::{Api, Granted, asked_channel, refuse};
 use crate::limits::Permit;
 use crate::log::window::{Follow, Merged, Most, Start};
 use crate::log::{Past, Since};
+use crate::session::shown;
 use crate::transport::admit::Refused;
 use crate::transport::head::Head;
 
@@ -157,7 +158,7 @@ impl Asked {
                 .iter()
                 .find(|named| self.channels.contains(named))
             {
-                entry.write_event(channel, true, &mut out);
+                shown::write_event(&entry, channel, true, &mut out);
                 out.push(b',');
             }
         }

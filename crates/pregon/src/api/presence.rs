@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{Api, asked_channel, refuse};
-use crate::hub::presence::Page;
+use crate::session::members::Page;
 use crate::transport::admit::Refused;
 use crate::transport::head::Head;
 

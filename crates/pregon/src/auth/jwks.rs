@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::jwt;
 use super::keys::SetupError;
-use crate::route::lenient;
+use crate::lenient;
 
 /// Pause between two reads, whatever tokens say.
 const PAUSE: Duration = Duration::from_secs(10);

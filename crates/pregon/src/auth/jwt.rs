@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
 use super::verify::AuthError;
-use crate::route::lenient;
+use crate::lenient;
 
 /// RFC 7515 has no padding; some issuers write it, and other readers take it.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(

@@ -1,9 +1,9 @@
 //! Checks `[auth]`, `[[endpoint]]` and `[[channel]]`.
 
-use super::super::tree::Tree;
-use super::super::{Auth, Channel, Config, Endpoint, TokenRule};
 use super::{is_own_path, is_path, naming};
 use crate::auth::{SetupError, Verifier};
+use crate::config::tree::Tree;
+use crate::config::{Auth, Channel, Config, Endpoint, TokenRule};
 use crate::route::expr::{Expr, Kind};
 use crate::route::template::{Pattern, Template};
 use crate::session::command::check_name;

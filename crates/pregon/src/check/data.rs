@@ -1,9 +1,9 @@
 //! Checks `[postgres]`, `[[watch]]`, `[[listen]]` and `[[route]]`.
 
-use super::super::names::{self, Carried};
-use super::super::problem::nearest;
-use super::super::tree::Tree;
-use super::super::{Config, Outbox, Postgres, Route, Secret, Watch};
+use super::names::{self, Carried};
+use crate::config::problem::nearest;
+use crate::config::tree::Tree;
+use crate::config::{Config, Outbox, Postgres, Route, Secret, Watch};
 use crate::route::expr::{Expr, Kind};
 use crate::route::rule::{CLIENTS, PUBLISH, kind};
 use crate::route::template::Template;

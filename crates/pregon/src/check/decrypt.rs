@@ -1,8 +1,8 @@
 //! Checks `[[decrypt]]`, and that routes do nothing with an encrypted field but copy it: anything else would see the ciphertext.
 
-use super::super::tree::Tree;
-use super::super::{Config, Decrypt, Route};
 use super::data::{claims_in, item, known_sources, repeated};
+use crate::config::tree::Tree;
+use crate::config::{Config, Decrypt, Route};
 use crate::decrypt::Section;
 use crate::route::expr::{Expr, Kind};
 use crate::route::template::Template;

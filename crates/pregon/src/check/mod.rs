@@ -4,6 +4,7 @@
 
 mod access;
 mod data;
+pub mod names;
 mod naming;
 mod redis;
 mod decrypt;
@@ -11,14 +12,38 @@ mod socketio;
 mod router;
 mod webhook;
 
-use std::net::SocketAddr;
+use std::path::Path;
 
-use super::net::Network;
-use super::tree::Tree;
-use super::{Config, Server, admin};
+use crate::config::net::{Network, is_listen_address};
+use crate::config::tree::Tree;
+use crate::config::{Config, Problems, Secret, Server, admin};
+
+/// Reads a file and the environment, and checks them; paths in the file are relative to its folder. All problems come back at once.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    checked(Config::load(path, env)?)
+}
+
+/// Like [`load`], from a text.
+pub fn parse(
+    text: &str,
+    file: &str,
+    folder: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    checked(Config::parse(text, file, folder, env)?)
+}
+
+fn checked((config, mut tree): (Config, Tree)) -> Result<Config, Problems> {
+    check(&config, &mut tree);
+    if tree.has_problems() {
+        Err(tree.into_problems())
+    } else {
+        Ok(config)
+    }
+}
 
 /// Checks a configuration that fits the schema.
-pub(super) fn check(config: &Config, tree: &mut Tree) {
+fn check(config: &Config, tree: &mut Tree) {
     server(&config.server, tree);
     dashboard(config, tree);
     limits(config, tree);
@@ -35,18 +60,6 @@ pub(super) fn check(config: &Config, tree: &mut Tree) {
     decrypt::sections(config, tree);
     socketio::socketio(config, tree);
     router::router(config, tree);
-}
-
-/// Whether a text is `address:port`; names such as `localhost` are taken too.
-pub(super) fn is_listen_address(text: &str) -> bool {
-    if text.parse::<SocketAddr>().is_ok() {
-        return true;
-    }
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
-    };
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    !host.is_empty() && host.chars().all(name) && port.parse::<u16>().is_ok()
 }
 
 /// Paths that the node serves itself.
@@ -89,7 +102,7 @@ fn server(server: &Server, tree: &mut Tree) {
         );
     }
     strangers(server, tree);
-    if server.api_key.as_ref().is_some_and(super::Secret::is_empty) {
+    if server.api_key.as_ref().is_some_and(Secret::is_empty) {
         tree.report(
             "server.api_key",
             None,
@@ -191,3 +204,6 @@ fn limits(config: &Config, tree: &mut Tree) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Which columns the configuration names, where, and what is wrong with them on a table: compared with the database by whoever has it.
 
-use super::problem::nearest;
-use super::{Config, Enrich, Route};
+use crate::config::problem::{Problems, nearest};
+use crate::config::tree::Tree;
+use crate::config::{Config, Enrich, Route};
 use crate::route::expr::{Expr, Kind};
 use crate::route::rule::kind;
 use crate::route::template::Template;
@@ -82,6 +83,20 @@ pub fn wrong(
         wrong.extend(fields.chain(aad).filter_map(|mention| judge(mention, &own, &[])));
     }
     wrong
+}
+
+/// Says where in the file's text the keys stand that something else found wrong.
+pub fn place(text: &str, file: &str, wrong: &[Wrong]) -> Problems {
+    let mut tree = Tree::parse(text, file);
+    for wrong in wrong {
+        tree.report(
+            &wrong.key,
+            wrong.value.clone(),
+            wrong.message.clone(),
+            wrong.remedy.clone(),
+        );
+    }
+    tree.into_problems()
 }
 
 fn of_watch<'t>(tables: &'t [Carried], watch: &str) -> Option<&'t Carried> {
@@ -248,7 +263,7 @@ mod tests {
     fn found(toml: &str, added: Option<Vec<String>>) -> Vec<(String, String)> {
         let url = "[postgres]\nurl = \"postgres://x@localhost/x\"\n[[watch]]\ntable = \"t\"\n";
         let config =
-            Config::parse(&format!("{url}{toml}"), "pregon.toml", Path::new("."), &|_| None).unwrap();
+            crate::check::parse(&format!("{url}{toml}"), "pregon.toml", Path::new("."), &|_| None).unwrap();
         let columns = ["id", "kind", "op", "channel", "data"]
             .map(str::to_owned)
             .to_vec();
@@ -313,7 +328,7 @@ mod tests {
 
     fn refused(toml: &str) -> Vec<String> {
         let url = "[postgres]\nurl = \"postgres://x@localhost/x\"\n[[watch]]\ntable = \"t\"\ncolumns = [\"id\", \"op\"]\n";
-        let config = Config::parse(&format!("{url}{toml}"), "pregon.toml", Path::new("."), &|_| None);
+        let config = crate::check::parse(&format!("{url}{toml}"), "pregon.toml", Path::new("."), &|_| None);
         config.map_or_else(
             |problems| problems.0.iter().map(ToString::to_string).collect(),
             |_| Vec::new(),

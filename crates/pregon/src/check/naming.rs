@@ -1,8 +1,8 @@
 //! Checks that the names of channels can be taken apart again.
 
-use super::super::tree::Tree;
-use super::super::{Channel, Config};
 use super::data::item;
+use crate::config::tree::Tree;
+use crate::config::{Channel, Config};
 use crate::route::expr::{Expr, Kind};
 use crate::route::naming::Naming;
 use crate::route::template::Template;

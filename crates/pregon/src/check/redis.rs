@@ -1,9 +1,9 @@
 //! Checks `[redis]` and its channels, patterns and streams.
 
-use super::super::tree::Tree;
-use super::super::{Config, Redis};
 use super::data::source_name;
-use crate::source::redis::address::Address;
+use crate::config::address::Address;
+use crate::config::tree::Tree;
+use crate::config::{Config, Redis};
 
 /// Checks address, files, what is named twice, and names of sources.
 pub(super) fn redis(config: &Config, tree: &mut Tree) {

@@ -1,9 +1,10 @@
 //! Checks `[router]`.
 
-use super::super::tree::Tree;
-use super::super::{Config, QueueKind, Router, RouterRule};
 use super::data::is_table;
-use super::{is_listen_address, is_path};
+use super::is_path;
+use crate::config::net::is_listen_address;
+use crate::config::tree::Tree;
+use crate::config::{Config, QueueKind, Router, RouterRule};
 use crate::route::expr::{Expr, Kind};
 use crate::route::template::Template;
 
@@ -239,7 +240,7 @@ mod tests {
             let found = vars.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Config::parse(&text, "pregon.toml", Path::new("."), &env)
+        crate::check::parse(&text, "pregon.toml", Path::new("."), &env)
     }
 
     #[test]

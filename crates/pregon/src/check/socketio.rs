@@ -2,10 +2,10 @@
 
 use pregon_wire::socketio::{is_namespace, room};
 
-use super::super::tree::Tree;
-use super::super::{Config, Emitter, Socketio};
 use super::data::{LONGEST_NAME, is_table};
 use super::{is_own_path, is_path};
+use crate::config::tree::Tree;
+use crate::config::{Config, Emitter, Socketio};
 
 /// Checks that emitters can be heard, and what they are told by.
 pub(super) fn socketio(config: &Config, tree: &mut Tree) {

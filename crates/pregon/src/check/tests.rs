@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::*;
+use crate::config::*;
 
 fn read_with(text: &str, vars: &[(&str, &str)]) -> Result<Config, Problems> {
     let env = |name: &str| {
@@ -11,7 +11,7 @@ fn read_with(text: &str, vars: &[(&str, &str)]) -> Result<Config, Problems> {
             .find(|(key, _)| *key == name)
             .map(|(_, value)| (*value).to_owned())
     };
-    Config::parse(text, "pregon.toml", Path::new("/nowhere"), &env)
+    crate::check::parse(text, "pregon.toml", Path::new("/nowhere"), &env)
 }
 
 fn read(text: &str) -> Config {
@@ -741,7 +741,7 @@ fn wrong_variables_are_named() {
 
 #[test]
 fn a_file_that_is_not_there_is_a_problem() {
-    let problems = Config::load(Path::new("/nowhere/pregon.toml"), &|_| None).unwrap_err();
+    let problems = crate::check::load(Path::new("/nowhere/pregon.toml"), &|_| None).unwrap_err();
     assert!(problems.0[0].message.starts_with("cannot read the configuration"));
 }
 
@@ -769,7 +769,7 @@ fn the_examples_are_right() {
         .map(|entry| entry.unwrap().path().join("pregon.toml"));
     let key = |name: &str| (name == "MESSAGE_KEY").then(|| KEY.to_owned());
     for file in files.filter(|file| file.exists()) {
-        Config::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
+        crate::check::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
     }
 }
 

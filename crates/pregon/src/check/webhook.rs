@@ -1,9 +1,9 @@
 //! Checks `[[webhook]]`.
 
-use super::super::tree::Tree;
-use super::super::{Config, Preset, Webhook};
 use super::data::source_name;
 use super::{is_own_path, is_path};
+use crate::config::tree::Tree;
+use crate::config::{Config, Preset, Webhook};
 
 /// Checks names, paths, headers and that there is a secret.
 pub(super) fn webhooks(config: &Config, tree: &mut Tree) {

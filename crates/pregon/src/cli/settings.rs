@@ -59,7 +59,7 @@ impl File {
 
     /// The configuration, with the environment over it.
     pub(super) fn load(&self) -> Result<Config, Problems> {
-        Config::load(&self.path, &variable)
+        crate::check::load(&self.path, &variable)
     }
 
     /// The same for commands that can do without: the defaults where nobody named a file and there is none.
@@ -67,7 +67,7 @@ impl File {
         if self.explicit || self.path.exists() {
             return self.load();
         }
-        Config::parse("", "pregon.toml", Path::new("."), &variable)
+        crate::check::parse("", "pregon.toml", Path::new("."), &variable)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::config::Secret;
+use super::Secret;
 
 /// Redis' own.
 const PORT: u16 = 6379;
@@ -33,7 +33,7 @@ pub enum AddressError {
 
 /// How a Redis is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One server.
     Single,
     /// The hosts are sentinels, which know the master of this name.
@@ -44,7 +44,7 @@ pub enum Kind {
 
 /// A Redis, a group of sentinels or a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     pub kind: Kind,
     pub tls: bool,
     /// At least one host with its port.
@@ -82,7 +82,7 @@ impl<'t> Parts<'t> {
 
 impl Address {
     /// Reads `redis://…`, `rediss://…` and both with `+sentinel` or `+cluster`.
-    pub fn parse(text: &str) -> Result<Self, AddressError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, AddressError> {
         let parts = Parts::split(text).ok_or(AddressError::Scheme)?;
         let (base, shape) = parts.scheme.split_once('+').unwrap_or((parts.scheme, ""));
         let tls = match base {
@@ -118,14 +118,14 @@ impl Address {
     }
 
     /// `host:port,host:port` for logs.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let hosts = self.hosts.iter().map(|(host, port)| format!("{host}:{port}"));
         hosts.collect::<Vec<_>>().join(",")
     }
 }
 
 /// The same address with other hosts; `None` if these are no hosts.
-pub fn with_hosts(text: &str, list: &str) -> Option<String> {
+pub(crate) fn with_hosts(text: &str, list: &str) -> Option<String> {
     let parts = Parts::split(text)?;
     hosts(list, PORT).ok()?;
     let login = parts.login.map(|login| format!("{login}@")).unwrap_or_default();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::units::Secret;
 
 /// Shortest token, characters: it is guessed against a limit of attempts, but it shows every payload and ends every session.
-pub(super) const SHORTEST: usize = 16;
+pub(crate) const SHORTEST: usize = 16;
 
 /// The dashboard at `/admin` and its API: live sessions, sources, routes, a tail of the log, why somebody got an event or did not. Off
 /// without a token.
@@ -19,10 +19,10 @@ pub struct Admin {
 }
 
 /// What is wrong with a token, if anything.
-pub(super) fn weakness(token: &Secret) -> Option<&'static str> {
+pub(crate) fn weakness(token: &Secret) -> Option<&'static str> {
     (token.reveal().chars().count() < SHORTEST).then_some("is too short to be a secret")
 }
 
 /// What to do about it.
-pub(super) const REMEDY: &str =
+pub(crate) const REMEDY: &str =
     "take at least 16 characters, for example from `openssl rand -hex 32`, or remove it for no dashboard";

@@ -1,9 +1,9 @@
 //! The environment over the file. A variable whose section the file does not have is ignored, and so is an empty one.
 
+use super::address;
 use super::tree::Tree;
 use super::units::Secret;
 use super::{Config, Postgres, Redis, Router, admin};
-use crate::source::redis::address;
 
 /// Lays the variables over the configuration.
 pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -> Option<String>) {
@@ -47,7 +47,7 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
         config.log.path = Some(folder.display().to_string());
     }
     if let Some(listen) = variable("PREGON_LISTEN") {
-        if super::check::is_listen_address(&listen) {
+        if super::net::is_listen_address(&listen) {
             if let Some(router) = &mut config.router {
                 router.listen.clone_from(&listen);
             }

@@ -1,26 +1,25 @@
-//! The configuration: one struct per section, read once, checked as a whole.
+//! The configuration as data: one struct per section, read once.
 //!
 //! `units` are the types of values, `server`, `access`, `data`, `redis` and `socketio` the sections; `tree` knows where everything stands in the
-//! file, `shape` compares it with the structs' schema, `env` lays the environment over it, `check` finds what no schema can say, `docs`
-//! prints the reference. Everything that is wrong is reported at once.
+//! file, `shape` compares it with the structs' schema, `env` lays the environment over it, `docs`
+//! prints the reference. Nothing here looks at what the rest of the program makes of it: that is `crate::check`.
 
 mod units;
-mod problem;
+pub(crate) mod problem;
 mod server;
-mod admin;
+pub(crate) mod admin;
 mod access;
 mod socketio;
 mod data;
 mod redis;
 mod decrypt;
-pub mod names;
+pub(crate) mod address;
 mod router;
 mod webhook;
 pub mod net;
-mod tree;
+pub(crate) mod tree;
 mod shape;
 mod env;
-mod check;
 mod outbox;
 mod docs;
 
@@ -29,6 +28,8 @@ use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use tree::Tree;
 
 pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRule};
 pub use admin::Admin;
@@ -86,8 +87,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file and the environment; paths in it are relative to its folder. All problems come back at once.
-    pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+    /// Reads a file and the environment, unchecked, with the places of its keys. Paths in it are relative to its folder.
+    pub(crate) fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Self, Tree), Problems> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
             Problems(vec![Problem {
@@ -105,13 +106,13 @@ impl Config {
     }
 
     /// Like `load`, from a text.
-    pub fn parse(
+    pub(crate) fn parse(
         text: &str,
         file: &str,
         folder: &Path,
         env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Problems> {
-        let mut tree = tree::Tree::parse(text, file);
+    ) -> Result<(Self, Tree), Problems> {
+        let mut tree = Tree::parse(text, file);
         if tree.has_problems() {
             return Err(tree.into_problems()); // What follows a syntax error is guesswork.
         }
@@ -125,26 +126,7 @@ impl Config {
         };
         env::overlay(&mut config, &mut tree, env);
         config.complete(&tree, folder);
-        check::check(&config, &mut tree);
-        if tree.has_problems() {
-            Err(tree.into_problems())
-        } else {
-            Ok(config)
-        }
-    }
-
-    /// Says where in the file's text the keys stand that something else found wrong.
-    pub fn place(text: &str, file: &str, wrong: &[names::Wrong]) -> Problems {
-        let mut tree = tree::Tree::parse(text, file);
-        for wrong in wrong {
-            tree.report(
-                &wrong.key,
-                wrong.value.clone(),
-                wrong.message.clone(),
-                wrong.remedy.clone(),
-            );
-        }
-        tree.into_problems()
+        Ok((config, tree))
     }
 
     /// The section of Socket.IO, or its defaults: without it no emitter is heard.
@@ -164,7 +146,7 @@ impl Config {
     }
 
     /// Fills what follows from something else: names of sources, the protocol's path, whole paths of files.
-    fn complete(&mut self, tree: &tree::Tree, folder: &Path) {
+    fn complete(&mut self, tree: &Tree, folder: &Path) {
         for watch in self.watch.iter_mut().filter(|watch| watch.name.is_empty()) {
             let table = watch.table.rsplit('.').next().unwrap_or("");
             watch.name = table.trim_matches('"').to_owned();
@@ -198,6 +180,3 @@ impl Config {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -42,6 +42,18 @@ fn same_prefix(a: u128, b: u128, bits: u8) -> bool {
     (a ^ b).checked_shr(128 - u32::from(bits)).unwrap_or(0) == 0
 }
 
+/// Whether a text is `address:port`; names such as `localhost` are taken too.
+pub(crate) fn is_listen_address(text: &str) -> bool {
+    if text.parse::<std::net::SocketAddr>().is_ok() {
+        return true;
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    !host.is_empty() && host.chars().all(name) && port.parse::<u16>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]

@@ -61,7 +61,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// The nearest of `known` to a misspelt `word`, if it is near enough to be meant.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let limit = (word.chars().count() / 3).max(1) + 1;
     known
         .into_iter()

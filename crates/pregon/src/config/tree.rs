@@ -17,7 +17,7 @@ struct Place {
 }
 
 /// The parsed file.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     file: String,
     text: String,
     json: Value,
@@ -27,7 +27,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Reads the text; syntax errors are the tree's first problems.
-    pub(super) fn parse(text: &str, file: &str) -> Self {
+    pub(crate) fn parse(text: &str, file: &str) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut tree = Self {
             file: file.into(),
@@ -46,28 +46,28 @@ impl Tree {
     }
 
     /// The values.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         self.json.clone()
     }
 
     /// Whether the file has this key.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.places.contains_key(key)
     }
 
-    pub(super) fn has_problems(&self) -> bool {
+    pub(crate) fn has_problems(&self) -> bool {
         !self.problems.is_empty()
     }
 
     /// All problems in the order of the file; those of the environment last.
-    pub(super) fn into_problems(mut self) -> Problems {
+    pub(crate) fn into_problems(mut self) -> Problems {
         self.problems
             .sort_by_key(|problem| (problem.line == 0, problem.line, problem.column));
         Problems(self.problems)
     }
 
     /// Reports something wrong with the value of a key, or of the nearest key above it that exists.
-    pub(super) fn report(
+    pub(crate) fn report(
         &mut self,
         key: &str,
         value: Option<String>,
@@ -79,13 +79,13 @@ impl Tree {
     }
 
     /// Reports something wrong with the key itself.
-    pub(super) fn report_key(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn report_key(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
         let at = self.nearest(key).map_or(0, |place| place.key.start);
         self.push(at, key, None, message.into(), remedy.into());
     }
 
     /// Reports something wrong with a variable of the environment.
-    pub(super) fn report_variable(
+    pub(crate) fn report_variable(
         &mut self,
         name: &str,
         message: impl Into<String>,

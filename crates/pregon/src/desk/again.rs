@@ -15,7 +15,6 @@ use pregon_capture::query::QueryError;
 use tokio::sync::OnceCell;
 
 use super::Desk;
-use crate::hub::{Doubt, ShardHandle};
 use crate::lines;
 use crate::route::grant::{Rights, SqlQuestion};
 
@@ -29,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// What the database said; `None` where it could not be asked.
-type Word = Option<bool>;
+/// The answer of the database; `None` where it could not be asked.
+pub(super) type Word = Option<bool>;
 
 /// One time that rights are asked for again.
 pub struct Round {
@@ -126,24 +125,37 @@ impl Drop for Round {
     }
 }
 
+/// What the database has to say before it is known whether somebody may go on following.
+pub struct Doubt<D> {
+    /// One yes is enough.
+    pub questions: Vec<SqlQuestion>,
+    /// Whom the answer concerns.
+    pub of: D,
+}
+
 impl Desk {
-    /// Puts the questions of a round to the database, and tells the shard what comes out for its sessions.
-    pub fn ask_again(self: &Arc<Self>, round: Arc<Round>, doubts: Vec<Doubt>, shard: ShardHandle) {
+    /// Puts the doubts of a round to the database, and hands each with its answer to `settle`, on another thread.
+    pub fn ask_again<D: Send + 'static>(
+        self: &Arc<Self>,
+        round: Arc<Round>,
+        doubts: Vec<Doubt<D>>,
+        settle: impl Fn(&Arc<Round>, D, Word) + Send + 'static,
+    ) {
         let desk = Arc::clone(self);
         self.runtime.spawn(async move {
             let asked = futures_util::stream::iter(doubts).map(|doubt| {
                 let (desk, round) = (Arc::clone(&desk), Arc::clone(&round));
                 async move {
                     let word = desk.any_word(&round, &doubt.questions).await;
-                    (doubt, word)
+                    (doubt.of, word)
                 }
             });
             let mut answers = std::pin::pin!(asked.buffer_unordered(AT_ONCE));
-            while let Some((doubt, word)) = answers.next().await {
+            while let Some((of, word)) = answers.next().await {
                 if !desk.in_force(&round.rights) {
                     return round.give_way();
                 }
-                shard.settled(Arc::clone(&round), doubt, word);
+                settle(&round, of, word);
             }
         });
     }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use pregon_wire::codes;
 
 use super::Key;
-use super::channels::Channels;
 use super::conn::{self, Backlog, Conn, Phase};
 use super::encoded::{Encoder, Variant};
 use super::shard::Shard;
@@ -15,7 +14,9 @@ use crate::log::Past;
 use crate::log::past::Found;
 use crate::log::window::{Merged, Most};
 use crate::metrics::Reason;
+use crate::session::channels::Channels;
 use crate::session::replay::{Fetch, Fetched, Next, Piece, follows};
+use crate::session::shown;
 
 /// One piece: enough to make the write cheap, little enough that many slow sessions hold little.
 const PIECE: Most = Most {
@@ -96,7 +97,12 @@ impl Shard {
             Turn::Live if closing => self.finish(key),
             Turn::Live => self.take_inbox(key),
             Turn::More => self.ready.push_back(key),
-            Turn::Fetch(fetch) => self.shared.desk.fetch(*fetch, self.handle.clone(), key),
+            Turn::Fetch(fetch) => {
+                let shard = self.handle.clone();
+                self.shared
+                    .desk
+                    .fetch(*fetch, move |fetched| shard.fetched(key, fetched));
+            }
             Turn::Blocked => {}
         }
     }
@@ -317,7 +323,7 @@ fn deliver(
             .except()
             .iter()
             .any(|name| followed.iter().any(|(own, _)| own == name));
-        for channel in entry.through(followed).into_iter().filter(|_| !excepted) {
+        for channel in shown::through(entry, followed).into_iter().filter(|_| !excepted) {
             encoder.entry(conn.variant, channel, entry, false, &mut out);
         }
     }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::channels::ChannelKey;
 use super::encoded::{Encoder, VARIANTS, Variant};
 use crate::log::Entry;
+use crate::session::channels::ChannelKey;
 
 /// One channel's part of a batch.
 pub struct Touched {

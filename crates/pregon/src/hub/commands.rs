@@ -157,7 +157,10 @@ impl Shard {
                 }))
             }
         }
-        self.shared.desk.ask(question, self.handle.clone(), key);
+        let shard = self.handle.clone();
+        self.shared
+            .desk
+            .ask(question, move |answer| shard.answer(key, answer));
     }
 
     /// A token came as a message: the session opens, or goes on with fresh claims.

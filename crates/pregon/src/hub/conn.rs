@@ -10,7 +10,6 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::Key;
-use super::channels::{ChannelKey, Subscription};
 use super::encoded::{Codec, Variant};
 use super::engine::Engine;
 use super::link::Link;
@@ -19,6 +18,7 @@ use super::socket::Written;
 use crate::limits::{Meter, Permit};
 use crate::metrics::Transport;
 use crate::session::Session;
+use crate::session::channels::{ChannelKey, Subscription};
 use crate::session::command::Waiting;
 use crate::session::replay::{From, Replay};
 

@@ -8,6 +8,7 @@ use pregon_wire::{GapReason, plain, sse};
 
 use crate::log::{Body, Entry, Position};
 use crate::session::command::{Asked, Reply};
+use crate::session::shown;
 
 /// A client's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +197,7 @@ impl Encoder {
         let mut json = std::mem::take(&mut self.scratch);
         json.clear();
         match &entry.body {
-            Body::Publication { .. } => entry.write_event(channel, replayed, &mut json),
+            Body::Publication { .. } => shown::write_event(entry, channel, replayed, &mut json),
             Body::Gap(gap) => {
                 let from = gap.from.to_string();
                 plain::gap(Some(channel), Some(&from), &entry.position, gap.reason, &mut json);

@@ -12,13 +12,13 @@ use smallvec::SmallVec;
 use super::Key;
 use super::backlog::Slowness;
 use super::batch::Batch;
-use super::channels::ChannelKey;
 use super::conn::{Backlog, Conn, Passing};
 use super::encoded::Variant;
 use super::shard::Shard;
 use crate::log::window::Tail;
 use crate::log::{Body, Entry};
 use crate::metrics::Reason;
+use crate::session::channels::ChannelKey;
 
 /// Entries of one batch: more do not make a write cheaper.
 const BATCH: usize = 256;

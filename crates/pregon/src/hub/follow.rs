@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pregon_wire::{codes, words::GapReason};
 
 use super::Key;
-use super::channels::Subscription;
 use super::conn::{self, Backlog};
 use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
 use crate::log::Position;
 use crate::log::window::Most;
+use crate::session::channels::Subscription;
 use crate::session::command::{Ask, Asked, Question, Reply, Then, Wish};
 use crate::session::history::Request;
 use crate::session::recovery::Kept;

@@ -9,7 +9,6 @@
 //! spread over a time; [`Hub::join`] returns when every shard has let its last session go. Shards stop before the runtime
 //! that answers their questions.
 
-pub mod channels;
 pub mod socket;
 pub mod link;
 pub mod sid;
@@ -52,11 +51,13 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use crate::abort;
 use crate::auth::{Claims, Revoked};
 use crate::desk::{Desk, Round};
-use crate::limits::{Clock, Permit, Rate};
+use crate::limits::{Clock, Permit};
 use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
 use crate::route::grant::Rights;
 use crate::session::command::{Answer, Incoming};
+use crate::session::limits::Limits;
+use crate::session::members::Page;
 use crate::session::recovery::Sessions;
 use crate::session::replay::{Fetched, From};
 use crate::standby::Standby;
@@ -68,8 +69,8 @@ use link::{Link, Polled};
 use orders::{Given, Order};
 use pregon_wire::codes::Code;
 use pregon_wire::engineio::Refusal;
-use presence::{Page, Presence};
-pub use rights::Doubt;
+use presence::Presence;
+use rights::Followers;
 use rooms::Rooms;
 use shard::Shard;
 use sid::Sid;
@@ -80,33 +81,6 @@ use tokio::sync::oneshot;
 pub struct Key {
     pub index: u32,
     pub generation: u32,
-}
-
-/// Limits and times of sessions.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Largest message of a client, bytes, after inflating.
-    pub message: usize,
-    /// Largest message of a client of Engine.IO, bytes; in a polling body too.
-    pub payload: usize,
-    pub subscriptions: usize,
-    /// Bytes that a session may be behind before it is closed with "reconnect and resume".
-    pub queue: usize,
-    pub publishes_per_second: u32,
-    /// Messages of one connection, of whatever kind; who is faster is closed.
-    pub commands: Rate,
-    /// Bytes of one connection, after inflating; who is faster is not read for a while.
-    pub inflow: Rate,
-    /// Time between heartbeats.
-    pub ping: Duration,
-    /// Time that a client has to answer one; at most `ping`.
-    pub pong: Duration,
-    /// Time for a first-message token, or for the connect of Socket.IO.
-    pub auth: Duration,
-    /// Time to move from polling to a WebSocket.
-    pub upgrade: Duration,
-    /// Entries of the past that travel with one reply.
-    pub history: usize,
 }
 
 /// A connection whose request was answered, ready for a shard.
@@ -154,7 +128,7 @@ enum Message {
     /// The node stands by.
     SendAway(Duration),
     Recheck(Arc<Round>),
-    Settled(Arc<Round>, Box<Doubt>, Option<bool>),
+    Settled(Arc<Round>, Followers, Option<bool>),
     Look(Look, oneshot::Sender<Seen>),
     /// The operator denies other addresses than before.
     Denied,
@@ -215,8 +189,8 @@ impl ShardHandle {
     }
 
     /// Brings what the database says of a doubt; `None` if it cannot be asked.
-    pub fn settled(&self, round: Arc<Round>, doubt: Doubt, word: Option<bool>) {
-        self.tell(Message::Settled(round, Box::new(doubt), word));
+    fn settled(&self, round: Arc<Round>, followers: Followers, word: Option<bool>) {
+        self.tell(Message::Settled(round, followers, word));
     }
 
     /// Brings a piece of a session's replay.

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::log::{Body, Volatile};
+use crate::session::members::Page;
 
 /// Members of one answer, and bytes of their names beside one that is larger: nobody shall make us write out a whole town at once.
 const MEMBERS: usize = 1_000;
@@ -18,21 +19,6 @@ const BYTES: usize = 64 * 1024;
 
 /// Members and how many sessions each has in a channel, in the order in which they are told.
 type Members = BTreeMap<Arc<str>, u32>;
-
-/// Some members of a channel, sorted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    pub clients: Vec<Arc<str>>,
-    /// There are more behind the last one.
-    pub more: bool,
-}
-
-impl Page {
-    /// Behind whom the next page begins, if there is one.
-    pub fn next(&self) -> Option<&str> {
-        self.clients.last().filter(|_| self.more).map(|client| &**client)
-    }
-}
 
 /// See the module.
 pub struct Presence {

@@ -12,17 +12,17 @@ use pregon_wire::socketio::{command, room};
 use pregon_wire::{codes, plain};
 
 use super::Key;
-use super::channels::ChannelKey;
 use super::conn::{self, Conn};
 use super::encoded::Codec;
 use super::shard::Shard;
-use crate::desk::Round;
+use crate::desk::{Doubt, Round};
 use crate::event::Data;
 use crate::metrics::Reason;
 use crate::route::grant::{Decision, Rights, SqlQuestion};
 use crate::route::naming::Ambiguous;
 use crate::session::Session;
 use crate::session::answer::NOT_YOU;
+use crate::session::channels::ChannelKey;
 use crate::session::command::{Ask, Asked, Question, Reply, Then};
 
 /// Places of connections that are looked at in one round.
@@ -34,12 +34,8 @@ pub(super) struct Walk {
     next: usize,
 }
 
-/// What the database has to say before it is known whether these sessions may go on following.
-pub struct Doubt {
-    /// One yes is enough.
-    pub questions: Vec<SqlQuestion>,
-    followers: Vec<Follower>,
-}
+/// Those who wait for one answer of the database.
+pub(super) struct Followers(Vec<Follower>);
 
 /// A session that follows a channel.
 type Place = (Key, u8, ChannelKey);
@@ -121,9 +117,12 @@ impl Shard {
         if !doubts.is_empty() {
             let doubts = doubts
                 .into_iter()
-                .map(|(questions, followers)| Doubt { questions, followers });
-            let (round, handle) = (Arc::clone(&walk.round), self.handle.clone());
-            self.shared.desk.ask_again(round, doubts.collect(), handle);
+                .map(|(questions, followers)| Doubt {
+                    questions,
+                    of: Followers(followers),
+                })
+                .collect();
+            self.ask_again(Arc::clone(&walk.round), doubts);
         }
         if end < self.conns.capacity() {
             walk.next = end;
@@ -159,9 +158,16 @@ impl Shard {
         asked
     }
 
+    fn ask_again(&self, round: Arc<Round>, doubts: Vec<Doubt<Followers>>) {
+        let shard = self.handle.clone();
+        let settle =
+            move |round: &Arc<Round>, followers, word| shard.settled(Arc::clone(round), followers, word);
+        self.shared.desk.ask_again(round, doubts, settle);
+    }
+
     /// The database has spoken.
-    pub(super) fn settled(&mut self, round: &Round, doubt: Doubt, word: Option<bool>) {
-        for follower in doubt.followers {
+    pub(super) fn settled(&mut self, round: &Round, followers: Followers, word: Option<bool>) {
+        for follower in followers.0 {
             if !self.doubts.settle(&follower) || word == Some(true) {
                 continue;
             }
@@ -208,13 +214,12 @@ impl Shard {
             }
         }
         if !doubts.is_empty() {
-            let (round, handle) = (Round::session(rights), self.handle.clone());
-            self.shared.desk.ask_again(round, doubts, handle);
+            self.ask_again(Round::session(rights), doubts);
         }
         self.reply(key, asked, &Reply::Done);
     }
 
-    fn doubt(&mut self, key: Key, namespace: u8, name: &str, rights: &Rights) -> Option<Doubt> {
+    fn doubt(&mut self, key: Key, namespace: u8, name: &str, rights: &Rights) -> Option<Doubt<Followers>> {
         let session = conn::find(&self.conns, key)?.session(namespace)?;
         let channel = self.channels.find(name)?;
         session.subscription(channel)?;
@@ -224,7 +229,7 @@ impl Shard {
         let follower = self.doubts.raise((key, namespace, channel));
         Some(Doubt {
             questions,
-            followers: vec![follower],
+            of: Followers(vec![follower]),
         })
     }
 

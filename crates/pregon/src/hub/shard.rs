@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::batch::Batch;
-use super::channels::Channels;
 use super::conn::{self, Conn};
 use super::encoded::Encoder;
 use super::orders::Orders;
@@ -24,6 +23,7 @@ use super::timers::Timers;
 use super::written::Written;
 use super::{Key, Message, ShardHandle, Shared};
 use crate::abort;
+use crate::session::channels::Channels;
 use crate::session::recovery::Owner;
 
 /// The waker's token; connections have their slab index.
@@ -237,7 +237,7 @@ impl Shard {
                 Message::Drain(over) => self.drain(over),
                 Message::SendAway(over) => self.send_away(over),
                 Message::Recheck(round) => self.recheck(round),
-                Message::Settled(round, doubt, word) => self.settled(&round, *doubt, word),
+                Message::Settled(round, followers, word) => self.settled(&round, followers, word),
                 Message::Look(look, reply) => self.look(&look, reply),
                 Message::Denied => self.close_denied(),
                 Message::End(keys, code) => self.end(&keys, code),

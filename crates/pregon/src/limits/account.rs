@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::meter::{Excess, Rate, SharedMeter};
-use crate::metrics::Reason;
+use crate::reason::Reason;
 
 /// See the module. An IPv6 network of 64 bits counts as one address.
 #[derive(Debug)]

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use pregon_wire::plain;
-use pregon_wire::socketio::room;
 use pregon_wire::words::GapReason;
 use smallvec::SmallVec;
 
@@ -148,49 +146,8 @@ impl Entry {
         }
     }
 
-    /// The channels of `followed` (each with the offset after which) through which a session gets the entry: one for a
-    /// publication (in each namespace of Socket.IO), the first that the route named; every one that it concerns for a gap.
-    pub fn through<'f>(&self, followed: &'f [(Arc<str>, u64)]) -> SmallVec<[&'f Arc<str>; 1]> {
-        let followed = followed
-            .iter()
-            .filter(|(_, after)| self.offset > *after)
-            .map(|(channel, _)| channel);
-        match &self.body {
-            Body::Gap(gap) => followed.filter(|channel| gap.concerns(channel)).collect(),
-            Body::Publication { .. } | Body::Member { .. } => self.first_of_each_namespace(followed),
-        }
-    }
-
-    fn first_of_each_namespace<'f>(
-        &self,
-        followed: impl Iterator<Item = &'f Arc<str>>,
-    ) -> SmallVec<[&'f Arc<str>; 1]> {
-        let channels = self.channels();
-        let place = |channel: &Arc<str>| channels.iter().position(|named| named == channel);
-        let mut named: SmallVec<[(usize, &Arc<str>); 1]> = followed
-            .filter_map(|channel| Some((place(channel)?, channel)))
-            .collect();
-        named.sort_unstable_by_key(|(place, _)| *place);
-        let mut through: SmallVec<[&Arc<str>; 1]> = SmallVec::new();
-        for (_, channel) in named {
-            let namespace = room::split(channel).0;
-            if !through.iter().any(|other| room::split(other).0 == namespace) {
-                through.push(channel);
-            }
-        }
-        through
-    }
-
     pub fn is_gap(&self) -> bool {
         matches!(self.body, Body::Gap(_))
-    }
-
-    /// Writes a publication as the JSON protocol says it, on `channel`; nothing of any other entry.
-    pub fn write_event(&self, channel: &str, replayed: bool, out: &mut Vec<u8>) {
-        if let Body::Publication { event, data, .. } = &self.body {
-            let (position, time) = (&self.position, &self.time);
-            plain::event(channel, event, &data.json(), position, time, replayed, out);
-        }
     }
 
     /// Bytes that the entry takes of the window's budget.

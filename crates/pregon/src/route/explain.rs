@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::lenient;
 use super::rule::{Made, Router, Rule};
 use super::scope::Scope;
 use crate::event::{Data, Event};
+use crate::lenient;
 
 /// What would become of an event.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -14,7 +14,7 @@ use cel::common::value::Val;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::lenient;
+use crate::lenient;
 
 /// A field of a JSON object.
 #[derive(Debug)]

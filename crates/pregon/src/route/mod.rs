@@ -4,7 +4,6 @@
 //! `scope` is what both look at, a `target` is a text of a rule, `rule` makes publications and counts them in `outcome`, `explain` says why, for a `sample` too, `grant` decides who may subscribe and publish.
 
 pub mod template;
-pub(crate) mod lenient;
 pub(crate) mod json;
 pub mod expr;
 pub mod scope;

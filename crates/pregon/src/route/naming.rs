@@ -391,7 +391,7 @@ mod tests {
     use super::*;
 
     fn naming(toml: &str) -> Naming {
-        let config = Config::parse(toml, "pregon.toml", Path::new("."), &|_| None);
+        let config = crate::check::parse(toml, "pregon.toml", Path::new("."), &|_| None);
         Naming::build(&config.unwrap_or_else(|problems| panic!("{problems}"))).unwrap()
     }
 

@@ -14,7 +14,7 @@ use crate::event::{Data, Event, EventId, Op};
 
 fn config(text: &str) -> Config {
     let text = format!("[postgres]\nurl='postgres://h/d'\n{text}");
-    Config::parse(&text, "pregon.toml", Path::new("."), &|_| None)
+    crate::check::parse(&text, "pregon.toml", Path::new("."), &|_| None)
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -348,7 +348,7 @@ payload = { id = "row.id", last_message = "row.message", before = "old.message",
 fn inbox() -> Router {
     let text = format!("[postgres]\nurl='postgres://h/d'\n{INBOX}");
     let key = |name: &str| (name == "KEY").then(|| "0".repeat(64));
-    let config = Config::parse(&text, "pregon.toml", Path::new("."), &key);
+    let config = crate::check::parse(&text, "pregon.toml", Path::new("."), &key);
     Router::build(&config.unwrap_or_else(|problems| panic!("{problems}"))).unwrap()
 }
 

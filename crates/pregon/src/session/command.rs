@@ -10,14 +10,14 @@ use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::{elements, is_reserved};
 
 use super::Session;
+use super::channels::Channels;
 use super::history::{History, Request};
+use super::limits::Limits;
+use super::members::Page;
 use super::recovery::{Recalled, Recovery};
 use super::replay::From;
 use crate::auth::{AuthError, Claims};
 use crate::event::{Data, Event, Publication};
-use crate::hub::Limits;
-use crate::hub::channels::Channels;
-use crate::hub::presence::Page;
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
 use crate::route::grant::{ByClaims, Decision, Rights, SqlQuestion};

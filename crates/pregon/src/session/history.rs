@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pregon_wire::socketio::room;
 
 use super::replay::{From, Plan, plan};
+use super::shown;
 use crate::log::Past;
 use crate::log::past::Found;
 use crate::log::window::{Follow, Merged, Most};
@@ -94,7 +95,7 @@ impl Request {
             let mut channels = entry.channels().iter();
             let channel = channels.find(|named| self.channels.contains(named));
             let channel = channel.map_or("", |channel| room::split(channel).1);
-            entry.write_event(channel, true, &mut history.json);
+            shown::write_event(&entry, channel, true, &mut history.json);
         }
         history
     }

@@ -10,13 +10,17 @@ pub mod replay;
 pub mod history;
 pub mod recovery;
 pub mod rate;
+pub(crate) mod shown;
+pub mod channels;
+pub mod limits;
+pub mod members;
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::auth::Claims;
-use crate::hub::channels::{ChannelKey, Subscription};
+use channels::{ChannelKey, Subscription};
 use rate::Bucket;
 
 /// See the module.

@@ -14,6 +14,7 @@ use pregon_wire::words::GapReason;
 
 use smallvec::SmallVec;
 
+use super::shown;
 use crate::log::past::Found;
 use crate::log::window::{Follow, Merged, Most, Start};
 use crate::log::{Entry, Past, Position, Since};
@@ -254,11 +255,10 @@ impl Replay {
 
     /// The channels through which `entry` is sent; none if it was sent through another one before.
     fn through(&self, entry: &Entry) -> SmallVec<[Arc<str>; 1]> {
-        if !entry.is_gap() && !entry.through(&self.known).is_empty() || self.is_excepted(entry) {
+        if !entry.is_gap() && !shown::through(entry, &self.known).is_empty() || self.is_excepted(entry) {
             return SmallVec::new();
         }
-        entry
-            .through(&self.channels)
+        shown::through(entry, &self.channels)
             .into_iter()
             .map(Arc::clone)
             .collect()

@@ -18,11 +18,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tower::{Service, ServiceExt};
 
+use super::ClientAddress;
 use super::accept::{DENIED, Front, Seed, note, refusal_body};
 use super::admit::{Admitted, Door, Refused, Stream};
 use super::head::Head;
 use super::rewind::Rewind;
-use crate::admin::ClientAddress;
 use crate::hub::socket::ShardSocket;
 use crate::limits::{Beside, Permit};
 use crate::metrics::Reason;

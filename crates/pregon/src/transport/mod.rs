@@ -14,3 +14,7 @@ mod polling;
 mod rewind;
 pub(crate) mod patience;
 pub mod forwarded;
+
+/// The address that a request came from, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddress(pub std::net::IpAddr);

@@ -160,7 +160,7 @@ async fn open(url: &str) -> anyhow::Result<pregon_capture::connect::Session> {
 fn checked(text: &str, path: &Path) -> anyhow::Result<Config> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let file = path.display().to_string();
-    Ok(Config::parse(text, &file, folder, &variable)?)
+    Ok(crate::check::parse(text, &file, folder, &variable)?)
 }
 
 /// What would have to be installed: nobody should find out from the next command that a table cannot be watched.

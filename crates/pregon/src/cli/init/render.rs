@@ -279,7 +279,7 @@ mod tests {
 
     fn parse(text: &str, secret: Option<&str>) -> Config {
         let variable = |name: &str| secret.filter(|_| name == "JWT_SECRET").map(str::to_owned);
-        Config::parse(text, "pregon.toml", Path::new("."), &variable)
+        crate::check::parse(text, "pregon.toml", Path::new("."), &variable)
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::item::{Item, Other};
 use super::mend::mend;
 use super::message::{Place, digits, event, message, status};
-use crate::route::lenient::{self, Lenient};
+use crate::lenient::{self, Lenient};
 
 /// What a delivery holds.
 #[derive(Debug, Clone, PartialEq)]

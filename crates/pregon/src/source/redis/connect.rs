@@ -19,8 +19,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::address::{Address, AddressError, Kind};
 use super::retry::Lost;
+use crate::config::address::{Address, AddressError, Kind};
 use crate::config::{self, Secret};
 
 /// A server that is there answers within this time, TLS and login included.

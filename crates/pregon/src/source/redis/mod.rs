@@ -7,7 +7,6 @@
 //! `address` and `connect` find the server; `subscription` says which message is taken by whom, with `glob`; `link` is what `pubsub` takes
 //! messages from; `stream`, `group` and `entry` read streams; `feed` is the way into the pipeline.
 
-pub mod address;
 pub mod connect;
 pub mod keys;
 pub mod subscription;

@@ -19,12 +19,12 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use crate::auth::same_key;
 use crate::config::{self, Preset, Secret};
 use crate::event::{Event, EventId};
+use crate::lenient;
 use crate::limits::Permit;
 use crate::limits::bodies::Bodies;
 use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
 use crate::route::json::Fields;
-use crate::route::lenient;
 use body::Unread;
 use signature::Scheme;
 
