@@ -13,7 +13,7 @@ use crate::check::names::{self, Carried, Wrong};
 use crate::config::{Config, Enrich, Problems};
 
 /// Everything that the configuration names and the database has not. A table that is missing is the installer's to name.
-pub async fn examine(session: &Session, config: &Config) -> Result<Vec<Wrong>, tokio_postgres::Error> {
+pub(crate) async fn examine(session: &Session, config: &Config) -> Result<Vec<Wrong>, tokio_postgres::Error> {
     let mut tables = Vec::new();
     for spec in crate::install::specs(config) {
         if let Some(facts) = table_facts(session, &spec.schema, &spec.table).await? {
@@ -54,7 +54,10 @@ async fn columns_of(session: &Session, enrich: &Enrich) -> Option<Vec<String>> {
 }
 
 /// A time zone of the router's rules that the server does not know.
-pub async fn time_zone(session: &Session, config: &Config) -> Result<Option<Wrong>, tokio_postgres::Error> {
+pub(crate) async fn time_zone(
+    session: &Session,
+    config: &Config,
+) -> Result<Option<Wrong>, tokio_postgres::Error> {
     let Some(router) = &config.router else {
         return Ok(None);
     };
@@ -85,7 +88,7 @@ async fn knows_zone(session: &Session, zone: &str) -> Result<bool, tokio_postgre
 }
 
 /// The same with file and line.
-pub fn placed(wrong: &[Wrong], path: Option<&Path>) -> Problems {
+pub(crate) fn placed(wrong: &[Wrong], path: Option<&Path>) -> Problems {
     let text = path
         .and_then(|path| std::fs::read_to_string(path).ok())
         .unwrap_or_default();
@@ -94,7 +97,7 @@ pub fn placed(wrong: &[Wrong], path: Option<&Path>) -> Problems {
 }
 
 /// Says what is wrong; a database that does not answer is spoken of elsewhere.
-pub async fn warn(config: &Config, path: Option<&Path>) {
+pub(crate) async fn warn(config: &Config, path: Option<&Path>) {
     let Some(postgres) = config.postgres.as_ref().filter(|_| !config.watch.is_empty()) else {
         return;
     };

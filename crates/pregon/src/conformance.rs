@@ -7,7 +7,7 @@ use crate::config::{Config, LogKind, Period, Size, Socketio};
 use crate::node::{Node, Options};
 
 /// Serves `/echo`, `/engine.io/` and `/socket.io/` on a port of this machine until interrupted.
-pub async fn run(port: u16) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(port: u16) -> anyhow::Result<ExitCode> {
     let options = Options {
         echo: true,
         ..Options::default()

@@ -14,7 +14,7 @@ use pregon_wire::socketio::room;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-pub use again::{Doubt, Round};
+pub(crate) use again::{Doubt, Round};
 
 use crate::auth::{Claims, Verifier};
 use crate::event::Event;
@@ -33,7 +33,7 @@ use crate::session::replay::{Fetch, Fetched};
 const READERS: usize = 4;
 
 /// See the module.
-pub struct Desk {
+pub(crate) struct Desk {
     runtime: Handle,
     verifier: Arc<Verifier>,
     pool: Option<Arc<Pool>>,
@@ -48,7 +48,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(
+    pub(crate) fn new(
         runtime: Handle,
         verifier: Arc<Verifier>,
         pool: Option<Arc<Pool>>,
@@ -73,31 +73,31 @@ impl Desk {
     }
 
     /// The rights that it decides by.
-    pub fn rights(&self) -> &Arc<ArcSwap<Rights>> {
+    pub(crate) fn rights(&self) -> &Arc<ArcSwap<Rights>> {
         &self.rights
     }
 
-    pub fn metrics(&self) -> &Arc<Metrics> {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
     /// Whether tokens are verified here: otherwise everybody is anonymous.
-    pub fn verifies(&self) -> bool {
+    pub(crate) fn verifies(&self) -> bool {
         self.verifier.configured()
     }
 
     /// The sessions that may come back.
-    pub fn kept(&self) -> &Arc<Sessions> {
+    pub(crate) fn kept(&self) -> &Arc<Sessions> {
         &self.kept
     }
 
     /// All that the log still has.
-    pub fn past(&self) -> &Arc<Past> {
+    pub(crate) fn past(&self) -> &Arc<Past> {
         &self.past
     }
 
     /// Reads a piece of a replay that lies before the window, and hands it to `take` on another thread.
-    pub fn fetch(self: &Arc<Self>, fetch: Fetch, take: impl FnOnce(Fetched) + Send + 'static) {
+    pub(crate) fn fetch(self: &Arc<Self>, fetch: Fetch, take: impl FnOnce(Fetched) + Send + 'static) {
         let desk = Arc::clone(self);
         self.runtime.spawn(async move {
             desk.metrics.log_reads.inc();
@@ -109,14 +109,17 @@ impl Desk {
     }
 
     /// Runs what may read files; `None` if the node is stopping. A few run at a time, the others wait in order.
-    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Past) -> T + Send + 'static) -> Option<T> {
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Past) -> T + Send + 'static,
+    ) -> Option<T> {
         let _permit = self.readers.acquire().await.ok()?;
         let past = Arc::clone(&self.past);
         tokio::task::spawn_blocking(move || read(&past)).await.ok()
     }
 
     /// Answers `question` to whoever takes the answer, on another thread.
-    pub fn ask(self: &Arc<Self>, question: Question, take: impl FnOnce(Answer) + Send + 'static) {
+    pub(crate) fn ask(self: &Arc<Self>, question: Question, take: impl FnOnce(Answer) + Send + 'static) {
         let desk = Arc::clone(self);
         self.runtime.spawn(async move {
             take(desk.answer(question).await);
@@ -145,7 +148,7 @@ impl Desk {
     }
 
     /// Asks the database whether something is allowed: by one of these questions.
-    pub async fn may(&self, questions: &[SqlQuestion]) -> Result<bool, String> {
+    pub(crate) async fn may(&self, questions: &[SqlQuestion]) -> Result<bool, String> {
         let mut outcome = Ok(false);
         for question in questions {
             match self.ask_database(question).await {
@@ -235,7 +238,7 @@ impl Desk {
     }
 
     /// Whether a decision comes out as yes, asking the database where it says so.
-    pub async fn decide(&self, decision: Decision) -> Result<bool, String> {
+    pub(crate) async fn decide(&self, decision: Decision) -> Result<bool, String> {
         match decision {
             Decision::Allow => Ok(true),
             Decision::Deny(_) => Ok(false),
@@ -244,7 +247,7 @@ impl Desk {
     }
 
     /// Whether these are the rights of now: what was decided by others is decided again.
-    pub fn in_force(&self, rights: &Arc<Rights>) -> bool {
+    pub(crate) fn in_force(&self, rights: &Arc<Rights>) -> bool {
         Arc::ptr_eq(&self.rights.load(), rights)
     }
 
@@ -271,13 +274,13 @@ impl Desk {
     }
 
     /// An entry had no subscriber anywhere: it often means a misspelt channel.
-    pub fn nobody(&self, entry: &Entry) {
+    pub(crate) fn nobody(&self, entry: &Entry) {
         let channel = entry.channels().first().map(|channel| &**channel);
         tracing::warn!(name: lines::EACH_EVENT, channel, "an event found nobody connected");
     }
 
     /// Claims would join channels under names that are taken apart wrongly: their signer has to know.
-    pub fn ambiguous(&self, names: &[Ambiguous]) {
+    pub(crate) fn ambiguous(&self, names: &[Ambiguous]) {
         for name in names {
             self.metrics.dropped(Reason::Ambiguous);
             tracing::warn!(name: lines::EACH_EVENT, error = %name, "a client does not join a channel");

@@ -9,7 +9,7 @@ use pregon_capture::install::{Mode, Target, WatchSpec};
 use crate::config::{Capture, Config, Operation, Postgres, Secret};
 
 /// The watches as the installer and the listener want them.
-pub fn specs(config: &Config) -> Vec<WatchSpec> {
+pub(crate) fn specs(config: &Config) -> Vec<WatchSpec> {
     config.watch.iter().map(spec).collect()
 }
 
@@ -43,7 +43,7 @@ fn split(table: &str) -> (String, String) {
 }
 
 /// The own connection of a gateway or a router.
-pub fn settings(config: &Config) -> anyhow::Result<Settings> {
+pub(crate) fn settings(config: &Config) -> anyhow::Result<Settings> {
     let url = config
         .postgres
         .as_ref()
@@ -53,7 +53,7 @@ pub fn settings(config: &Config) -> anyhow::Result<Settings> {
 }
 
 /// Everything that shall be in the database. The gateway's role is the user of its own connection.
-pub fn target(config: &Config) -> anyhow::Result<Target> {
+pub(crate) fn target(config: &Config) -> anyhow::Result<Target> {
     let settings = |url: fn(&Postgres) -> Option<&Secret>| {
         let url = config.postgres.as_ref().and_then(url);
         url.map(|url| Settings::parse(url.reveal())).transpose()
@@ -97,7 +97,7 @@ fn queries(config: &Config) -> Vec<String> {
 }
 
 /// How changes leave the database. Without a watch nothing has to be kept there: `pregon.publish` notifies whoever listens.
-pub fn mode(config: &Config) -> Mode {
+pub(crate) fn mode(config: &Config) -> Mode {
     match config.postgres.as_ref().map(|postgres| postgres.capture) {
         Some(Capture::Outbox) if !config.watch.is_empty() => Mode::Outbox,
         Some(Capture::Wal) => Mode::Wal,

@@ -20,15 +20,15 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
 /// The name of lines that are the record of what was done: each is written, however many there are.
-pub const RECORD: &str = "pregon.record";
+pub(crate) const RECORD: &str = "pregon.record";
 /// The name of lines that every single event can cause: one of them says it.
-pub const EACH_EVENT: &str = "pregon.each_event";
+pub(crate) const EACH_EVENT: &str = "pregon.each_event";
 
 /// Lines a minute by the name of a line; all others have `[limits] log_lines`. Zero means no limit.
 const POLICY: [(&str, u32); 2] = [(RECORD, 0), (EACH_EVENT, 1)];
 
 /// `[limits] log_lines` by default, and until the configuration is read.
-pub const DEFAULT: u32 = 20;
+pub(crate) const DEFAULT: u32 = 20;
 
 /// Fields that name a section of the configuration: one that fails all the time must not hide another. Nothing that strangers choose may be
 /// among them, or they would have lines of their own.

@@ -59,7 +59,7 @@ const BACKLOG: u32 = 4096;
 
 /// What a node is beyond its configuration.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Serves `/echo` for conformance suites.
     pub echo: bool,
     /// The file to read again on [`Node::reload`].
@@ -71,7 +71,7 @@ pub struct Options {
 }
 
 /// A running gateway.
-pub struct Node {
+pub(crate) struct Node {
     address: SocketAddr,
     config: Config,
     options: Options,
@@ -92,7 +92,7 @@ pub struct Node {
 
 impl Node {
     /// Builds and starts everything; returns when the port is open. Sources attach in the background (see `/readyz`).
-    pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         let metrics = build_metrics(&options);
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
         let settings = settings(&config, &options);
@@ -153,12 +153,12 @@ impl Node {
     }
 
     /// The address that the node serves on.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Reads the configuration again and takes over its routes and rights; no socket is dropped.
-    pub fn reload(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn reload(&mut self) -> anyhow::Result<()> {
         let path = self
             .options
             .config_path
@@ -190,7 +190,7 @@ impl Node {
     }
 
     /// Stops in order; returns when everything has ended.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let drain = self.config.server.drain.0;
         self.health.drain();
         self.stop.cancel();

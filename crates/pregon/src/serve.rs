@@ -20,7 +20,7 @@ use crate::node::{Node, Options};
 const COMPARE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reloads. A second SIGINT ends at once.
-pub async fn run(
+pub(crate) async fn run(
     mut config: Config,
     config_path: Option<PathBuf>,
     takeover: bool,

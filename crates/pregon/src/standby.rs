@@ -10,20 +10,20 @@ use tokio::sync::watch;
 
 /// Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Standby(Arc<watch::Sender<bool>>);
+pub(crate) struct Standby(Arc<watch::Sender<bool>>);
 
 impl Standby {
-    pub fn set(&self, stands_by: bool) {
+    pub(crate) fn set(&self, stands_by: bool) {
         self.0
             .send_if_modified(|known| std::mem::replace(known, stands_by) != stands_by);
     }
 
-    pub fn get(&self) -> bool {
+    pub(crate) fn get(&self) -> bool {
         *self.0.borrow()
     }
 
     /// For waiting until it changes.
-    pub fn follow(&self) -> watch::Receiver<bool> {
+    pub(crate) fn follow(&self) -> watch::Receiver<bool> {
         self.0.subscribe()
     }
 }

@@ -49,7 +49,7 @@ use crate::transport::admit::Refused;
 const STREAMS: usize = 16;
 
 /// What a node gives its dashboard.
-pub struct Parts {
+pub(crate) struct Parts {
     pub token: Secret,
     /// For the names of sources and the facts of the node; routes and rights are those of the last reload.
     pub config: Config,
@@ -83,7 +83,7 @@ impl std::ops::Deref for Admin {
 }
 
 /// All that is served below `/admin`.
-pub fn router(parts: Parts) -> Router {
+pub(crate) fn router(parts: Parts) -> Router {
     let admin = Arc::new(Admin {
         parts,
         failures: door::Failures::default(),

@@ -158,7 +158,7 @@ impl Asked {
                 .iter()
                 .find(|named| self.channels.contains(named))
             {
-                shown::write_event(&entry, channel, true, &mut out);
+                shown::write_event(entry, channel, true, &mut out);
                 out.push(b',');
             }
         }

@@ -24,10 +24,10 @@ use crate::session::command::check_name;
 use crate::transport::admit::{Door, Refused};
 use crate::transport::head::Head;
 
-pub use status::Health;
+pub(crate) use status::Health;
 
 /// What the handlers need.
-pub struct Api {
+pub(crate) struct Api {
     pub door: Arc<Door>,
     pub pipeline: Arc<Pipeline>,
     pub log: Arc<dyn Log>,
@@ -43,7 +43,7 @@ pub struct Api {
 }
 
 /// All routes.
-pub fn router(mut api: Api) -> Router {
+pub(crate) fn router(mut api: Api) -> Router {
     let cors = cors(&api.door);
     let webhooks = std::mem::take(&mut api.webhooks);
     let api = Arc::new(api);

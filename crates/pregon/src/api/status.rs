@@ -13,14 +13,14 @@ use crate::source::degraded::Degraded;
 
 /// Whether the node can do its work.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     sources: Vec<(&'static str, Attached)>,
     degraded: Degraded,
     draining: AtomicBool,
 }
 
 impl Health {
-    pub fn new(sources: Vec<(&'static str, Attached)>, degraded: Degraded) -> Arc<Self> {
+    pub(crate) fn new(sources: Vec<(&'static str, Attached)>, degraded: Degraded) -> Arc<Self> {
         Arc::new(Self {
             sources,
             degraded,
@@ -29,19 +29,19 @@ impl Health {
     }
 
     /// From now on the node takes nobody new.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
     /// Everything that has to be attached, and whether it is.
-    pub fn sources(&self) -> impl Iterator<Item = (&'static str, bool)> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&'static str, bool)> {
         self.sources
             .iter()
             .map(|(name, attached)| (*name, attached.get()))
     }
 
     /// Whether the node takes nobody new.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 

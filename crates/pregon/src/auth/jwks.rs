@@ -39,7 +39,7 @@ struct Ring {
 
 /// Why a set could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum JwksError {
+pub(crate) enum JwksError {
     #[error("the key set cannot be fetched")]
     Fetch(#[from] reqwest::Error),
     #[error("the key set's server answered {0}")]

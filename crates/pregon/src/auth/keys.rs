@@ -11,7 +11,7 @@ use crate::config;
 
 /// Why keys cannot be used. Messages never contain key material.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
+pub(crate) enum SetupError {
     #[error("more than one kind of key is configured")]
     SeveralKeys,
     #[error("the secret is empty")]

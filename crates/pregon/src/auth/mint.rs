@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::verify::AuthError;
 
 /// Signs claims with a shared secret (HS256).
-pub fn mint(claims: &Map<String, Value>, secret: &[u8]) -> Result<String, AuthError> {
+pub(crate) fn mint(claims: &Map<String, Value>, secret: &[u8]) -> Result<String, AuthError> {
     encode(
         &Header::new(Algorithm::HS256),
         claims,
@@ -17,14 +17,14 @@ pub fn mint(claims: &Map<String, Value>, secret: &[u8]) -> Result<String, AuthEr
 
 /// What a token says; nothing of it is verified.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Inspected {
+pub(crate) struct Inspected {
     pub algorithm: String,
     pub key: Option<String>,
     pub claims: Map<String, Value>,
 }
 
 /// Opens a token without verifying it.
-pub fn inspect(token: &str) -> Result<Inspected, AuthError> {
+pub(crate) fn inspect(token: &str) -> Result<Inspected, AuthError> {
     let opened = insecure_decode::<Map<String, Value>>(token.trim()).map_err(|_| AuthError::Malformed)?;
     Ok(Inspected {
         algorithm: format!("{:?}", opened.header.alg),

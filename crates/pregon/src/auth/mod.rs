@@ -3,19 +3,19 @@
 //! `token` finds the token in a request, `verify` checks it against the keys (`keys`, `jwks`), `claims` is what comes out,
 //! `mint` makes and opens tokens for development. Tokens, claims and secrets never reach `Debug` or a log.
 
-pub mod token;
-pub mod keys;
-pub mod jwks;
+pub(crate) mod token;
+pub(crate) mod keys;
+pub(crate) mod jwks;
 mod jwt;
-pub mod verify;
-pub mod claims;
-pub mod mint;
-pub mod revoked;
+pub(crate) mod verify;
+pub(crate) mod claims;
+pub(crate) mod mint;
+pub(crate) mod revoked;
 
-pub use claims::Claims;
-pub use revoked::Revoked;
-pub use token::{Token, Via, same_key};
-pub use verify::{AuthError, SetupError, Verifier};
+pub(crate) use claims::Claims;
+pub(crate) use revoked::Revoked;
+pub(crate) use token::same_key;
+pub(crate) use verify::{AuthError, SetupError, Verifier};
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ type Users = HashMap<String, u64>;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Revoked {
+pub(crate) struct Revoked {
     users: ArcSwap<Users>,
     /// Where they are kept, and the turn of whoever changes them.
     file: Mutex<Option<PathBuf>>,
@@ -30,7 +30,7 @@ pub struct Revoked {
 
 /// Why a user could not be revoked.
 #[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
+pub(crate) enum RevokeError {
     #[error(
         "{} users are revoked already: take the secret out of use, or restore some",
         MOST
@@ -42,7 +42,7 @@ pub enum RevokeError {
 
 impl Revoked {
     /// Reads what was kept in `folder`; without one nothing outlives the process.
-    pub fn open(folder: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = folder.map(|folder| folder.join("revoked.json")) else {
             return Ok(Self::default());
         };
@@ -61,7 +61,7 @@ impl Revoked {
     }
 
     /// Whether claims are of a revoked user, and not issued after that.
-    pub fn refuses(&self, claims: &Claims) -> bool {
+    pub(crate) fn refuses(&self, claims: &Claims) -> bool {
         let users = self.users.load();
         if users.is_empty() {
             return false;
@@ -77,7 +77,7 @@ impl Revoked {
     }
 
     /// Refuses all tokens of `user` that exist by now; returns the moment, seconds since 1970.
-    pub fn revoke(&self, user: &str) -> Result<u64, RevokeError> {
+    pub(crate) fn revoke(&self, user: &str) -> Result<u64, RevokeError> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -92,7 +92,7 @@ impl Revoked {
     }
 
     /// Takes it back: the user's old tokens count again. Whether there was something to take back.
-    pub fn restore(&self, user: &str) -> Result<bool, RevokeError> {
+    pub(crate) fn restore(&self, user: &str) -> Result<bool, RevokeError> {
         let file = self.file.lock();
         let mut users = Users::clone(&self.users.load());
         let was = users.remove(user).is_some();
@@ -103,7 +103,7 @@ impl Revoked {
     }
 
     /// All revoked users with the moments, by name.
-    pub fn list(&self) -> Vec<(String, u64)> {
+    pub(crate) fn list(&self) -> Vec<(String, u64)> {
         let users = self.users.load();
         let mut list: Vec<_> = users.iter().map(|(user, at)| (user.clone(), *at)).collect();
         list.sort_unstable();

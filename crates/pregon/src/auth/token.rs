@@ -12,11 +12,11 @@ use crate::config;
 
 /// A token as it came; never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub(crate) struct Token(String);
 
 impl Token {
     /// The token itself, for the verifier.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -29,7 +29,7 @@ impl fmt::Debug for Token {
 
 /// How a token came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
+pub(crate) enum Via {
     /// `Authorization: Bearer …`
     Header,
     /// `Sec-WebSocket-Protocol: …, token.<JWT>`; the answer must not choose that entry.
@@ -41,10 +41,10 @@ pub enum Via {
 }
 
 /// Prefix of the subprotocol that carries a token.
-pub const SUBPROTOCOL_PREFIX: &str = "token.";
+pub(crate) const SUBPROTOCOL_PREFIX: &str = "token.";
 
 /// Finds the token of a request. An empty one counts as none.
-pub fn find(query: Option<&str>, headers: &HeaderMap, auth: &config::Auth) -> Option<(Token, Via)> {
+pub(crate) fn find(query: Option<&str>, headers: &HeaderMap, auth: &config::Auth) -> Option<(Token, Via)> {
     by_header(headers)
         .map(|token| (token, Via::Header))
         .or_else(|| {
@@ -59,7 +59,7 @@ pub fn find(query: Option<&str>, headers: &HeaderMap, auth: &config::Auth) -> Op
 }
 
 /// The token of `Authorization: Bearer …`; also where an API key stands.
-pub fn by_header(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn by_header(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
     scheme
@@ -125,7 +125,7 @@ fn unescape(text: &str) -> Option<String> {
 
 /// Whether a key that came is the configured one, in a time that tells nothing about either: their digests are compared,
 /// which also hides the length.
-pub fn same_key(given: &str, configured: &str) -> bool {
+pub(crate) fn same_key(given: &str, configured: &str) -> bool {
     let hash = |text: &str| digest::digest(&digest::SHA256, text.as_bytes());
     !configured.is_empty()
         && constant_time::verify_slices_are_equal(hash(given).as_ref(), hash(configured).as_ref()).is_ok()

@@ -12,14 +12,14 @@ use serde_json::{Map, Value};
 use super::claims::Claims;
 use super::jwks::Jwks;
 use super::jwt::Jwt;
-pub use super::keys::SetupError;
+pub(crate) use super::keys::SetupError;
 use super::keys::{self, Keys};
 use super::revoked::Revoked;
 use crate::config;
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
+pub(crate) enum AuthError {
     #[error("this server verifies no tokens")]
     NotConfigured,
     #[error("the token is malformed")]
@@ -57,7 +57,7 @@ enum Source {
 }
 
 /// Verifies tokens by one configuration.
-pub struct Verifier {
+pub(crate) struct Verifier {
     source: Source,
     algorithms: Vec<Algorithm>,
     audience: Option<String>,
@@ -68,7 +68,7 @@ pub struct Verifier {
 
 impl Verifier {
     /// Reads the keys; a key set at an address is read when the first token comes.
-    pub fn build(auth: &config::Auth) -> Result<Self, SetupError> {
+    pub(crate) fn build(auth: &config::Auth) -> Result<Self, SetupError> {
         let (keys, algorithms) = keys::load(auth)?;
         let source = match keys {
             Keys::None => Source::None,
@@ -86,7 +86,7 @@ impl Verifier {
     }
 
     /// Refuses the tokens of these users too.
-    pub fn without(self, revoked: &Arc<Revoked>) -> Self {
+    pub(crate) fn without(self, revoked: &Arc<Revoked>) -> Self {
         Self {
             revoked: Arc::clone(revoked),
             ..self
@@ -102,17 +102,17 @@ impl Verifier {
     }
 
     /// Whether there is a key to hold tokens against.
-    pub fn configured(&self) -> bool {
+    pub(crate) fn configured(&self) -> bool {
         !matches!(self.source, Source::None)
     }
 
     /// Verifies a token now.
-    pub async fn verify(&self, token: &str) -> Result<Claims, AuthError> {
+    pub(crate) async fn verify(&self, token: &str) -> Result<Claims, AuthError> {
         self.verify_at(token, SystemTime::now()).await
     }
 
     /// Verifies a token at a time.
-    pub async fn verify_at(&self, token: &str, now: SystemTime) -> Result<Claims, AuthError> {
+    pub(crate) async fn verify_at(&self, token: &str, now: SystemTime) -> Result<Claims, AuthError> {
         if matches!(self.source, Source::None) {
             return Err(AuthError::NotConfigured);
         }

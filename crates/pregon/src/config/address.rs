@@ -12,7 +12,7 @@ const SENTINEL_PORT: u16 = 26379;
 
 /// Why a text is no address. Says nothing of what the text holds: there may be a password in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
+pub(crate) enum AddressError {
     #[error("it does not begin with a scheme such as `redis://`")]
     Scheme,
     #[error("a host is missing, or a port is not a number from 1 to 65535")]

@@ -47,7 +47,7 @@ use victims::Victims;
 
 /// How to run the demo.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Port of the page; 0 takes a free one.
     #[arg(long, default_value_t = 8800)]
     pub port: u16,
@@ -98,7 +98,7 @@ struct Ground {
 }
 
 /// Runs until Ctrl-C, then removes everything.
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if let Err(error) = Binaries::find() {
         let mut err = std::io::stderr();
         writeln!(

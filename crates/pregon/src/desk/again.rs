@@ -32,7 +32,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub(super) type Word = Option<bool>;
 
 /// One time that rights are asked for again.
-pub struct Round {
+pub(crate) struct Round {
     /// The rights that it asks by.
     pub rights: Arc<Rights>,
     /// A reload, which concerns everybody; otherwise one session.
@@ -60,27 +60,27 @@ impl Round {
     }
 
     /// Everybody's rights after a reload.
-    pub fn reload(rights: Arc<Rights>) -> Arc<Self> {
+    pub(crate) fn reload(rights: Arc<Rights>) -> Arc<Self> {
         Self::new(rights, true)
     }
 
     /// The rights of one session.
-    pub fn session(rights: Arc<Rights>) -> Arc<Self> {
+    pub(crate) fn session(rights: Arc<Rights>) -> Arc<Self> {
         Self::new(rights, false)
     }
 
     /// So many sessions were looked at.
-    pub fn looked_at(&self, sessions: usize) {
+    pub(crate) fn looked_at(&self, sessions: usize) {
         self.sessions.fetch_add(sessions, Ordering::Relaxed);
     }
 
     /// A session has lost a channel.
-    pub fn lost(&self) {
+    pub(crate) fn lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The next one has begun, and asks everybody.
-    pub fn give_way(&self) {
+    pub(crate) fn give_way(&self) {
         self.over.store(true, Ordering::Relaxed);
     }
 
@@ -126,7 +126,7 @@ impl Drop for Round {
 }
 
 /// What the database has to say before it is known whether somebody may go on following.
-pub struct Doubt<D> {
+pub(crate) struct Doubt<D> {
     /// One yes is enough.
     pub questions: Vec<SqlQuestion>,
     /// Whom the answer concerns.
@@ -135,7 +135,7 @@ pub struct Doubt<D> {
 
 impl Desk {
     /// Puts the doubts of a round to the database, and hands each with its answer to `settle`, on another thread.
-    pub fn ask_again<D: Send + 'static>(
+    pub(crate) fn ask_again<D: Send + 'static>(
         self: &Arc<Self>,
         round: Arc<Round>,
         doubts: Vec<Doubt<D>>,

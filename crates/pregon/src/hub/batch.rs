@@ -11,7 +11,7 @@ use crate::log::Entry;
 use crate::session::channels::ChannelKey;
 
 /// One channel's part of a batch.
-pub struct Touched {
+pub(crate) struct Touched {
     pub channel: ChannelKey,
     pub name: Arc<str>,
     /// Indexes into the batch's entries, rising.
@@ -21,7 +21,7 @@ pub struct Touched {
 
 /// A batch of entries sorted by channel, with what was encoded of it so far.
 #[derive(Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     pub entries: Vec<Arc<Entry>>,
     pub touched: Vec<Touched>,
     by_channel: HashMap<ChannelKey, usize, foldhash::fast::RandomState>,
@@ -29,7 +29,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.touched.clear();
         self.by_channel.clear();
@@ -37,7 +37,7 @@ impl Batch {
     }
 
     /// Notes that the entry at `index` concerns `channel`.
-    pub fn touch(&mut self, channel: ChannelKey, name: &Arc<str>, index: u16) {
+    pub(crate) fn touch(&mut self, channel: ChannelKey, name: &Arc<str>, index: u16) {
         let place = *self.by_channel.entry(channel).or_insert(self.touched.len());
         if place == self.touched.len() {
             let entries = SmallVec::new();
@@ -56,17 +56,17 @@ impl Batch {
     }
 
     /// Whether some entry is not for all followers of its channels.
-    pub fn has_except(&self) -> bool {
+    pub(crate) fn has_except(&self) -> bool {
         self.entries.iter().any(|entry| !entry.except().is_empty())
     }
 
-    pub fn touched(&self, channel: ChannelKey) -> Option<(usize, &Touched)> {
+    pub(crate) fn touched(&self, channel: ChannelKey) -> Option<(usize, &Touched)> {
         let place = *self.by_channel.get(&channel)?;
         Some((place, self.touched.get(place)?))
     }
 
     /// Which of its entry's channels this one is: the first that a session follows is the one that it hears of.
-    pub fn place(&self, index: u16, channel: &Arc<str>) -> usize {
+    pub(crate) fn place(&self, index: u16, channel: &Arc<str>) -> usize {
         let entry = self.entries.get(usize::from(index));
         entry
             .and_then(|entry| entry.channels().iter().position(|named| named == channel))
@@ -74,7 +74,7 @@ impl Batch {
     }
 
     /// All of a channel's entries as one piece of bytes.
-    pub fn joined(&mut self, place: usize, variant: Variant, encoder: &mut Encoder) -> Bytes {
+    pub(crate) fn joined(&mut self, place: usize, variant: Variant, encoder: &mut Encoder) -> Bytes {
         let Self { entries, touched, .. } = self;
         let Some(part) = touched.get_mut(place) else {
             return Bytes::new();
@@ -99,7 +99,7 @@ impl Batch {
     }
 
     /// One entry as a follower of `channel` gets it.
-    pub fn single(
+    pub(crate) fn single(
         &mut self,
         index: u16,
         channel: ChannelKey,

@@ -22,7 +22,7 @@ const CHANNELS: usize = 32;
 
 /// A session that has ended.
 #[derive(Debug, Clone)]
-pub struct ClosedSession {
+pub(crate) struct ClosedSession {
     pub session: String,
     pub user: Option<String>,
     pub transport: Transport,
@@ -39,7 +39,7 @@ pub struct ClosedSession {
 
 impl ClosedSession {
     /// The reason by name and in words.
-    pub fn reason(&self) -> (&'static str, &'static str) {
+    pub(crate) fn reason(&self) -> (&'static str, &'static str) {
         match codes::ALL.iter().find(|code| code.number == self.code) {
             Some(code) => (code.name, code.help),
             None => ("left", "The client closed the connection, or it broke."),
@@ -49,7 +49,7 @@ impl ClosedSession {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Closed {
+pub(crate) struct Closed {
     ring: Mutex<VecDeque<Arc<ClosedSession>>>,
 }
 
@@ -63,7 +63,7 @@ impl Closed {
     }
 
     /// The newest first.
-    pub fn list(&self) -> Vec<Arc<ClosedSession>> {
+    pub(crate) fn list(&self) -> Vec<Arc<ClosedSession>> {
         self.ring.lock().iter().rev().cloned().collect()
     }
 }

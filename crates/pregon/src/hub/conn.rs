@@ -23,7 +23,7 @@ use crate::session::command::Waiting;
 use crate::session::replay::{From, Replay};
 
 /// An idle connection costs this struct and what its session holds; everything else is boxed and freed when done.
-pub struct Conn {
+pub(crate) struct Conn {
     pub key: Key,
     pub link: Link,
     pub variant: Variant,
@@ -58,7 +58,7 @@ pub struct Conn {
 
 /// How fast a client is, and whether it is its turn.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub(crate) struct Pace {
     pub commands: Meter,
     pub inflow: Meter,
     /// It waits for its next turn: what its socket says meanwhile is nothing new.
@@ -68,7 +68,7 @@ pub struct Pace {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Waits for a first-message token; then its channels begin here.
     Waiting(From),
     Open,
@@ -77,7 +77,7 @@ pub enum Phase {
 }
 
 /// What a connection that is not live has before it, in this order: bytes, replays, then the live entries after `cursor`.
-pub struct Backlog {
+pub(crate) struct Backlog {
     pub chunks: VecDeque<Bytes>,
     pub replays: VecDeque<Replay>,
     /// Live entries up to here were taken.
@@ -95,12 +95,12 @@ pub struct Backlog {
 }
 
 /// The connection, unless it is gone: its place in the slab may have another by now.
-pub fn find(conns: &Slab<Conn>, key: Key) -> Option<&Conn> {
+pub(crate) fn find(conns: &Slab<Conn>, key: Key) -> Option<&Conn> {
     conns.get(key.index as usize).filter(|conn| conn.key == key)
 }
 
 /// As [`find`]; a function of the slab alone, because callers change other parts of the shard beside.
-pub fn find_mut(conns: &mut Slab<Conn>, key: Key) -> Option<&mut Conn> {
+pub(crate) fn find_mut(conns: &mut Slab<Conn>, key: Key) -> Option<&mut Conn> {
     conns.get_mut(key.index as usize).filter(|conn| conn.key == key)
 }
 
@@ -112,7 +112,7 @@ const PASSING: usize = 64 * 1024;
 
 /// How what is not kept may come to a client that is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passing {
+pub(crate) enum Passing {
     /// It has no position: members that come and go.
     Anytime,
     /// It names a position, before which nothing may be missing.
@@ -120,7 +120,7 @@ pub enum Passing {
 }
 
 impl Backlog {
-    pub fn new(cursor: u64) -> Box<Self> {
+    pub(crate) fn new(cursor: u64) -> Box<Self> {
         Box::new(Self {
             chunks: VecDeque::new(),
             replays: VecDeque::new(),
@@ -134,13 +134,13 @@ impl Backlog {
     }
 
     /// Bytes that wait in copies or shared pieces.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.chunks.iter().map(Bytes::len).sum()
     }
 
     /// Lets what is not kept wait behind the bytes that wait already, as long as it is in its place and there is not too much of it.
     /// A client between two polls is behind in this sense. `head`: what the entries' positions say.
-    pub fn pass(&mut self, bytes: &Bytes, head: u64, passing: Passing) {
+    pub(crate) fn pass(&mut self, bytes: &Bytes, head: u64, passing: Passing) {
         let in_place = self.cursor >= head && self.replays.is_empty();
         if (passing == Passing::Anytime || in_place) && self.queued() + bytes.len() <= PASSING {
             self.chunks.push_back(bytes.clone());
@@ -148,7 +148,7 @@ impl Backlog {
     }
 
     /// Writes chunks until none is left or the link blocks.
-    pub fn flush(&mut self, link: &mut Link) -> std::io::Result<()> {
+    pub(crate) fn flush(&mut self, link: &mut Link) -> std::io::Result<()> {
         let flushed = link.flush(&mut self.chunks)?;
         if flushed.progress {
             self.progress = Instant::now();
@@ -159,7 +159,7 @@ impl Backlog {
 }
 
 impl Conn {
-    pub fn transport(&self) -> Transport {
+    pub(crate) fn transport(&self) -> Transport {
         match (self.variant.codec, &self.link) {
             _ if self.variant.one_way() => Transport::Sse,
             (Codec::Engine, Link::Polling(_)) => Transport::Polling,
@@ -169,51 +169,51 @@ impl Conn {
     }
 
     /// Whether the client leaves so much unread that its commands wait.
-    pub fn is_unread(&self) -> bool {
+    pub(crate) fn is_unread(&self) -> bool {
         let queued = self.backlog.as_ref().map(|backlog| backlog.queued());
         queued.is_some_and(|queued| queued > UNREAD)
     }
 
     /// When the connection came, by the clock of the wall.
-    pub fn opened_at(&self) -> SystemTime {
+    pub(crate) fn opened_at(&self) -> SystemTime {
         let now = SystemTime::now();
         now.checked_sub(self.opened.elapsed()).unwrap_or(now)
     }
 
     /// The session of a namespace.
-    pub fn session(&self, namespace: u8) -> Option<&Session> {
+    pub(crate) fn session(&self, namespace: u8) -> Option<&Session> {
         self.sessions
             .iter()
             .find(|session| session.namespace == namespace)
     }
 
     /// The session of a namespace.
-    pub fn session_mut(&mut self, namespace: u8) -> Option<&mut Session> {
+    pub(crate) fn session_mut(&mut self, namespace: u8) -> Option<&mut Session> {
         self.sessions
             .iter_mut()
             .find(|session| session.namespace == namespace)
     }
 
     /// What the connection follows, in all namespaces.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
         self.sessions.iter().flat_map(|session| &session.subscriptions)
     }
 
     /// What the connection follows, in all namespaces.
-    pub fn subscriptions_mut(&mut self) -> impl Iterator<Item = &mut Subscription> {
+    pub(crate) fn subscriptions_mut(&mut self) -> impl Iterator<Item = &mut Subscription> {
         self.sessions
             .iter_mut()
             .flat_map(|session| &mut session.subscriptions)
     }
 
     /// The place in a channel, if the connection follows it.
-    pub fn subscription(&self, channel: ChannelKey) -> Option<&Subscription> {
+    pub(crate) fn subscription(&self, channel: ChannelKey) -> Option<&Subscription> {
         self.subscriptions()
             .find(|subscription| subscription.channel == channel)
     }
 
     /// Writes bytes that belong after everything that waits already. `cursor`: live entries up to here were taken.
-    pub fn write(&mut self, bytes: &Bytes, cursor: u64) -> std::io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &Bytes, cursor: u64) -> std::io::Result<()> {
         if let Some(backlog) = &mut self.backlog {
             backlog.chunks.push_back(bytes.clone());
             return Ok(());

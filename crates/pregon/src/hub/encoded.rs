@@ -12,7 +12,7 @@ use crate::session::shown;
 
 /// A client's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
+pub(crate) enum Codec {
     /// WebSocket text messages that are the payloads, nothing else.
     Bare,
     /// The full protocol over WebSocket.
@@ -29,14 +29,14 @@ pub enum Codec {
 
 /// A codec and how its messages are put on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Variant {
+pub(crate) struct Variant {
     pub codec: Codec,
     pub framing: Framing,
 }
 
 /// How messages are put on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// WebSocket frames, or what the codec has itself.
     Plain,
     /// WebSocket frames, large ones compressed.
@@ -48,16 +48,16 @@ pub enum Framing {
 }
 
 /// How many variants there are; [`Variant::index`] is below it.
-pub const VARIANTS: usize = 9;
+pub(crate) const VARIANTS: usize = 9;
 
 impl Variant {
-    pub fn new(codec: Codec, deflate: bool) -> Self {
+    pub(crate) fn new(codec: Codec, deflate: bool) -> Self {
         let framing = if deflate { Framing::Deflate } else { Framing::Plain };
         Self { codec, framing }
     }
 
     /// The full protocol as the data of server-sent events, for clients that get no WebSocket.
-    pub fn events() -> Self {
+    pub(crate) fn events() -> Self {
         Self {
             codec: Codec::Plain,
             framing: Framing::Events,
@@ -65,17 +65,17 @@ impl Variant {
     }
 
     /// Whether the client only listens: nothing that it sends counts, and it answers no ping.
-    pub fn one_way(self) -> bool {
+    pub(crate) fn one_way(self) -> bool {
         self.codec == Codec::Sse || self.framing == Framing::Events
     }
 
     /// Whether what the client sends may be compressed.
-    pub fn deflate(self) -> bool {
+    pub(crate) fn deflate(self) -> bool {
         self.framing == Framing::Deflate
     }
 
     /// Place among the variants.
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         match (self.codec, self.framing) {
             (Codec::Bare, Framing::Deflate) => 1,
             (Codec::Bare, _) => 0,
@@ -94,7 +94,7 @@ impl Variant {
 
 /// What one session could not be given.
 #[derive(Debug, Clone, Copy)]
-pub struct OwnGap<'a> {
+pub(crate) struct OwnGap<'a> {
     pub channel: &'a str,
     pub from: Option<Position>,
     pub to: Position,
@@ -102,7 +102,7 @@ pub struct OwnGap<'a> {
 }
 
 /// Turns entries and replies into bytes. One per shard, with its buffers.
-pub struct Encoder {
+pub(crate) struct Encoder {
     deflater: Deflater,
     scratch: Vec<u8>,
     /// Names of the namespaces by their numbers; the first is the root.
@@ -114,7 +114,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub fn new(namespaces: Vec<String>, offsets: bool) -> Self {
+    pub(crate) fn new(namespaces: Vec<String>, offsets: bool) -> Self {
         Self {
             deflater: Deflater::new(),
             scratch: Vec::new(),
@@ -125,7 +125,7 @@ impl Encoder {
     }
 
     /// Appends `entry` as a follower of `channel` gets it; nothing where the codec has no word for it.
-    pub fn entry(
+    pub(crate) fn entry(
         &mut self,
         variant: Variant,
         channel: &str,
@@ -143,7 +143,7 @@ impl Encoder {
     }
 
     /// What a client is told about its command; nothing where it does not want to know.
-    pub fn reply(&mut self, variant: Variant, asked: Asked, reply: &Reply) -> Bytes {
+    pub(crate) fn reply(&mut self, variant: Variant, asked: Asked, reply: &Reply) -> Bytes {
         let mut out = Vec::new();
         match variant.codec {
             Codec::Plain => {
@@ -158,21 +158,21 @@ impl Encoder {
     }
 
     /// A text message that is the connection's alone: JSON of the full protocol, or a packet of Engine.IO.
-    pub fn message(&mut self, variant: Variant, text: &[u8]) -> Bytes {
+    pub(crate) fn message(&mut self, variant: Variant, text: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(text.len() + 10);
         self.text(variant, text, &mut out);
         out.into()
     }
 
     /// Bytes that are the connection's alone.
-    pub fn binary(&mut self, variant: Variant, bytes: &[u8]) -> Bytes {
+    pub(crate) fn binary(&mut self, variant: Variant, bytes: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(bytes.len() + 10);
         self.attachment(variant, bytes, &mut out);
         out.into()
     }
 
     /// A gap that is the session's alone; nothing where the codec has no word for it.
-    pub fn gap(&mut self, variant: Variant, gap: &OwnGap<'_>, out: &mut Vec<u8>) {
+    pub(crate) fn gap(&mut self, variant: Variant, gap: &OwnGap<'_>, out: &mut Vec<u8>) {
         let from = gap.from.map(|position| position.to_string());
         let to = gap.to.to_string();
         match variant.codec {

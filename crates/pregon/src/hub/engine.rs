@@ -11,7 +11,7 @@ use crate::auth::Claims;
 use crate::event::Data;
 
 /// See the module.
-pub struct Engine {
+pub(crate) struct Engine {
     pub sid: Sid,
     /// Who speaks: Socket.IO, or a suite that wants its messages back.
     pub app: App,
@@ -29,12 +29,12 @@ pub struct Engine {
     /// Connects that were refused: somebody who only tries is sent away.
     pub refused: u8,
     /// What conformance suites are still to be told, by namespace.
-    pub greetings: Option<Box<Vec<(u8, Data)>>>,
+    pub greetings: Vec<(u8, Data)>,
 }
 
 /// What stands above Engine.IO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum App {
+pub(crate) enum App {
     SocketIo,
     /// For conformance suites.
     Echo,

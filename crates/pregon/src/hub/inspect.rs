@@ -24,7 +24,7 @@ const PAGE: usize = 1024;
 const CHANNELS: usize = 20;
 
 /// A question about one page of a shard.
-pub struct Look {
+pub(crate) struct Look {
     /// The first place of the page.
     pub from: usize,
     pub at: What,
@@ -32,7 +32,7 @@ pub struct Look {
 
 /// What is looked at.
 #[derive(Clone)]
-pub enum What {
+pub(crate) enum What {
     Sessions(Arc<Asked>),
     Channels,
     /// Only numbers.
@@ -41,7 +41,7 @@ pub enum What {
 
 /// Which sessions are meant, and what else has to be known about them.
 #[derive(Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub user: Option<String>,
     pub session: Option<String>,
     /// Only those that are behind.
@@ -54,7 +54,7 @@ pub struct Asked {
 
 /// The answer.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub sessions: Vec<Facts>,
     /// Channels with their followers.
     pub channels: Vec<(Arc<str>, usize)>,
@@ -65,7 +65,7 @@ pub struct Seen {
 
 /// How much there is on a page.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     pub connections: usize,
     pub behind: usize,
     pub waiting_bytes: usize,
@@ -82,7 +82,7 @@ impl std::ops::AddAssign for Numbers {
 }
 
 /// One session.
-pub struct Facts {
+pub(crate) struct Facts {
     pub place: (u16, Key),
     pub session: String,
     pub claims: Claims,
@@ -100,7 +100,7 @@ pub struct Facts {
 
 /// What a connection that is not live has before it.
 #[derive(Debug, Clone, Copy)]
-pub struct Behind {
+pub(crate) struct Behind {
     /// Bytes that wait in the connection.
     pub queued: usize,
     /// Bytes of live entries that wait in the window.
@@ -114,7 +114,7 @@ pub struct Behind {
 
 /// How far an entry has come to a session.
 #[derive(Debug, Clone)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// Its channels that the session follows, each with the offset after which.
     pub follows: Vec<(Arc<str>, u64)>,
     /// The publication names a channel whose followers shall not have it.
@@ -124,7 +124,7 @@ pub struct Delivery {
 
 /// See [`Delivery`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// It follows no channel of the entry.
     NotFollowed,
     /// It follows them since a later place of the log; a replay may have brought the entry.
@@ -139,7 +139,7 @@ pub enum State {
 
 impl Hub {
     /// Asks every shard, page after page, as long as `take` wants more.
-    pub async fn look(&self, at: What, mut take: impl FnMut(Seen) -> bool) {
+    pub(crate) async fn look(&self, at: What, mut take: impl FnMut(Seen) -> bool) {
         for shard in &self.shards {
             let mut from = Some(0);
             while let Some(place) = from {
@@ -160,7 +160,7 @@ impl Hub {
     }
 
     /// Ends the connections of these sessions.
-    pub fn end(&self, places: &[(u16, Key)], code: &'static Code) {
+    pub(crate) fn end(&self, places: &[(u16, Key)], code: &'static Code) {
         for (number, shard) in self.shards.iter().enumerate() {
             let own = places
                 .iter()

@@ -88,7 +88,7 @@ impl Shard {
                 probe: None,
                 upgrading: false,
                 refused: 0,
-                greetings: None,
+                greetings: Vec::new(),
             })
         });
         let sessions = match newcomer.variant.codec {

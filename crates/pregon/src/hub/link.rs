@@ -14,45 +14,45 @@ use tokio::sync::oneshot;
 use super::socket::{ShardSocket, Written};
 
 /// Ends each packet of a polling client's bytes; two would have it between them (engine.io-protocol v4).
-pub const SEPARATOR: u8 = 0x1e;
+pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// What a poll is answered with at most, beside one packet that is larger.
 const ANSWER: usize = 256 * 1024;
 
 /// The answer to a poll: the body, or why there is none.
-pub type Polled = Result<Vec<u8>, Refusal>;
+pub(crate) type Polled = Result<Vec<u8>, Refusal>;
 
 /// See the module.
-pub enum Link {
+pub(crate) enum Link {
     Socket(ShardSocket),
     Polling(Polling),
 }
 
 /// A client that polls.
 #[derive(Default)]
-pub struct Polling {
+pub(crate) struct Polling {
     /// The request that waits.
     waiting: Option<oneshot::Sender<Polled>>,
 }
 
 impl Polling {
     /// Takes a request that waits from now on.
-    pub fn wait(&mut self, request: oneshot::Sender<Polled>) {
+    pub(crate) fn wait(&mut self, request: oneshot::Sender<Polled>) {
         self.waiting = Some(request);
     }
 
     /// Whether a request waits.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.waiting.is_some()
     }
 
     /// Whether the request that waits has nobody behind it any more.
-    pub fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.waiting.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
     /// Answers the request that waits; `false` if there is none.
-    pub fn answer(&mut self, mut body: Vec<u8>) -> bool {
+    pub(crate) fn answer(&mut self, mut body: Vec<u8>) -> bool {
         if body.last() == Some(&SEPARATOR) {
             body.pop();
         }
@@ -64,7 +64,7 @@ impl Polling {
 }
 
 impl Link {
-    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
             Self::Socket(socket) => socket.register(registry, token),
             Self::Polling(_) => Ok(()),
@@ -72,14 +72,14 @@ impl Link {
     }
 
     /// For a socket that was another connection's.
-    pub fn reregister(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn reregister(&self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
             Self::Socket(socket) => socket.reregister(registry, token),
             Self::Polling(_) => Ok(()),
         }
     }
 
-    pub fn deregister(&self, registry: &Registry) -> io::Result<()> {
+    pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
         match self {
             Self::Socket(socket) => socket.deregister(registry),
             Self::Polling(_) => Ok(()),
@@ -87,7 +87,7 @@ impl Link {
     }
 
     /// Reads what is there: `None` when nothing is at the moment, `Some(0)` at the end. A polling client posts.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self {
             Self::Socket(socket) => socket.read(buffer),
             Self::Polling(_) => Ok(None),
@@ -95,7 +95,7 @@ impl Link {
     }
 
     /// Writes what goes now.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {
         match self {
             Self::Socket(socket) => socket.write(bytes),
             Self::Polling(polling) if polling.waits() => match polling.answer(bytes.to_vec()) {
@@ -107,7 +107,7 @@ impl Link {
     }
 
     /// Writes chunks until none is left or no more goes; the last is how it ended.
-    pub fn flush(&mut self, chunks: &mut VecDeque<Bytes>) -> io::Result<Flushed> {
+    pub(crate) fn flush(&mut self, chunks: &mut VecDeque<Bytes>) -> io::Result<Flushed> {
         match self {
             Self::Socket(socket) => flush_socket(socket, chunks),
             Self::Polling(polling) => flush_polling(polling, chunks),
@@ -115,7 +115,7 @@ impl Link {
     }
 
     /// No more writes from us.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Self::Socket(socket) = self {
             socket.finish();
         }
@@ -124,7 +124,7 @@ impl Link {
 
 /// How a flush ended.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Flushed {
+pub(crate) struct Flushed {
     /// Something went.
     pub progress: bool,
     /// Something is left.

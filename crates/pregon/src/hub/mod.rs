@@ -9,15 +9,15 @@
 //! spread over a time; [`Hub::join`] returns when every shard has let its last session go. Shards stop before the runtime
 //! that answers their questions.
 
-pub mod socket;
-pub mod link;
-pub mod sid;
-pub mod encoded;
-pub mod batch;
-pub mod presence;
-pub mod timers;
-pub mod engine;
-pub mod conn;
+pub(crate) mod socket;
+pub(crate) mod link;
+pub(crate) mod sid;
+pub(crate) mod encoded;
+pub(crate) mod batch;
+pub(crate) mod presence;
+pub(crate) mod timers;
+pub(crate) mod engine;
+pub(crate) mod conn;
 mod shard;
 mod lead;
 mod fanout;
@@ -29,14 +29,14 @@ mod turns;
 mod commands;
 mod follow;
 mod rights;
-pub mod rooms;
-pub mod polling;
+pub(crate) mod rooms;
+pub(crate) mod polling;
 mod socketio;
 mod resume;
-pub mod orders;
+pub(crate) mod orders;
 mod written;
-pub mod closed;
-pub mod inspect;
+pub(crate) mod closed;
+pub(crate) mod inspect;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,8 +62,8 @@ use crate::session::recovery::Sessions;
 use crate::session::replay::{Fetched, From};
 use crate::standby::Standby;
 use closed::Closed;
-pub use encoded::{Codec, Framing, Variant};
-pub use engine::App;
+pub(crate) use encoded::{Codec, Framing, Variant};
+pub(crate) use engine::App;
 use inspect::{Look, Seen};
 use link::{Link, Polled};
 use orders::{Given, Order};
@@ -78,13 +78,13 @@ use tokio::sync::oneshot;
 
 /// A connection of a shard; the generation tells a place's tenants apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     pub index: u32,
     pub generation: u32,
 }
 
 /// A connection whose request was answered, ready for a shard.
-pub struct Newcomer {
+pub(crate) struct Newcomer {
     pub link: Link,
     pub variant: Variant,
     pub claims: Claims,
@@ -137,7 +137,7 @@ enum Message {
 
 /// A shard as other threads see it.
 #[derive(Clone)]
-pub struct ShardHandle {
+pub(crate) struct ShardHandle {
     inbox: mpsc::Sender<Message>,
     orders: mpsc::Sender<Given>,
     waker: Arc<mio::Waker>,
@@ -184,7 +184,7 @@ impl ShardHandle {
     }
 
     /// Brings the answer to a session's question.
-    pub fn answer(&self, key: Key, answer: Answer) {
+    pub(crate) fn answer(&self, key: Key, answer: Answer) {
         self.tell(Message::Answer(key, answer));
     }
 
@@ -194,13 +194,13 @@ impl ShardHandle {
     }
 
     /// Brings a piece of a session's replay.
-    pub fn fetched(&self, key: Key, fetched: Fetched) {
+    pub(crate) fn fetched(&self, key: Key, fetched: Fetched) {
         self.tell(Message::Fetched(key, Box::new(fetched)));
     }
 }
 
 /// What all shards share.
-pub struct Shared {
+pub(crate) struct Shared {
     pub window: Arc<Window>,
     /// The window and what the log keeps beyond it.
     pub past: Arc<Past>,
@@ -232,7 +232,7 @@ impl std::ops::Deref for Shared {
 
 /// What shards know of the configuration.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub limits: Limits,
     /// Whether sessions of Socket.IO may come back.
     pub recovery: bool,
@@ -255,7 +255,7 @@ fn or_abort(run: impl FnOnce()) {
 }
 
 /// All shards of a node.
-pub struct Hub {
+pub(crate) struct Hub {
     shared: Arc<Shared>,
     shards: Vec<ShardHandle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -265,7 +265,7 @@ pub struct Hub {
 
 impl Hub {
     /// Starts the shard threads.
-    pub fn start(shared: Shared) -> io::Result<Self> {
+    pub(crate) fn start(shared: Shared) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let mut hub = Self {
             shared: Arc::clone(&shared),
@@ -296,7 +296,7 @@ impl Hub {
     }
 
     /// Gives a connection to the shard with the fewest sessions.
-    pub fn adopt(&self, newcomer: Newcomer) {
+    pub(crate) fn adopt(&self, newcomer: Newcomer) {
         let least = self
             .shards
             .iter()
@@ -309,7 +309,7 @@ impl Hub {
     }
 
     /// Gives a WebSocket to the session that it wants to take over from polling.
-    pub fn probe(&self, sid: Sid, newcomer: Newcomer) {
+    pub(crate) fn probe(&self, sid: Sid, newcomer: Newcomer) {
         if let Some(shard) = self.shard(sid) {
             shard.sessions.fetch_add(1, Ordering::Relaxed);
             shard.tell(Message::Probe(sid, Box::new(newcomer)));
@@ -317,7 +317,7 @@ impl Hub {
     }
 
     /// A poll of a session: the next packets, or why there are none.
-    pub async fn poll(&self, sid: Sid) -> Polled {
+    pub(crate) async fn poll(&self, sid: Sid) -> Polled {
         let shard = self.shard(sid).ok_or(Refusal::UnknownSid)?;
         let (request, answer) = oneshot::channel();
         shard.tell(Message::Poll(sid, request));
@@ -329,7 +329,7 @@ impl Hub {
     }
 
     /// A client begins to post; the session ends if that is given up.
-    pub async fn post(&self, sid: Sid) -> Result<Post<'_>, Refusal> {
+    pub(crate) async fn post(&self, sid: Sid) -> Result<Post<'_>, Refusal> {
         let shard = self.shard(sid).ok_or(Refusal::UnknownSid)?;
         let guard = Guard::new(shard, Message::PostGone(sid));
         let (reply, answer) = oneshot::channel();
@@ -347,22 +347,22 @@ impl Hub {
     }
 
     /// What all shards share.
-    pub fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
 
     /// Most bytes of one polling body of a client.
-    pub fn payload(&self) -> usize {
+    pub(crate) fn payload(&self) -> usize {
         self.shared.limits.payload
     }
 
     /// Who is in a channel whose members are known, as many as an answer holds behind `since`.
-    pub fn members(&self, channel: &str, since: Option<&str>) -> Page {
+    pub(crate) fn members(&self, channel: &str, since: Option<&str>) -> Page {
         self.shared.presence.members(channel, since)
     }
 
     /// Sessions now.
-    pub fn sessions(&self) -> usize {
+    pub(crate) fn sessions(&self) -> usize {
         self.shards
             .iter()
             .map(|shard| shard.sessions.load(Ordering::Relaxed))
@@ -370,21 +370,21 @@ impl Hub {
     }
 
     /// Closes all sessions, spread over `over` so that they do not all come back at once; then the shards end.
-    pub fn drain(&self, over: Duration) {
+    pub(crate) fn drain(&self, over: Duration) {
         for shard in &self.shards {
             shard.tell(Message::Drain(over));
         }
     }
 
     /// Closes all sessions, spread over `over`, as long as the node stands by; the shards go on.
-    pub fn send_away(&self, over: Duration) {
+    pub(crate) fn send_away(&self, over: Duration) {
         for shard in &self.shards {
             shard.tell(Message::SendAway(over));
         }
     }
 
     /// Lets sockets do what a back end tells them. Before what is appended from now on.
-    pub fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         let (order, at) = (Arc::new(order), self.shared.window.head());
         for shard in &self.shards {
             shard.order(Arc::clone(&order), at);
@@ -392,7 +392,7 @@ impl Hub {
     }
 
     /// Puts rights in force, and holds every session's channels against them.
-    pub fn replace_rights(&self, rights: Rights) {
+    pub(crate) fn replace_rights(&self, rights: Rights) {
         let rights = Arc::new(rights);
         let _closed = self.gate.write();
         self.shared.rights.store(Arc::clone(&rights));
@@ -403,20 +403,20 @@ impl Hub {
     }
 
     /// Closes the connections of addresses that are denied by now.
-    pub fn denied(&self) {
+    pub(crate) fn denied(&self) {
         for shard in &self.shards {
             shard.tell(Message::Denied);
         }
     }
 
     /// Keeps the rights in force for whoever was let in by them, as long as it takes to hand it over; `None` if they are not any more.
-    pub fn holds(&self, rights: &Arc<Rights>) -> Option<RwLockReadGuard<'_, ()>> {
+    pub(crate) fn holds(&self, rights: &Arc<Rights>) -> Option<RwLockReadGuard<'_, ()>> {
         let open = self.gate.read();
         self.shared.desk.in_force(rights).then_some(open)
     }
 
     /// Waits for the threads to end; blocks.
-    pub fn join(&self) {
+    pub(crate) fn join(&self) {
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a shard panicked");
@@ -426,14 +426,14 @@ impl Hub {
 }
 
 /// A post that is under way.
-pub struct Post<'a> {
+pub(crate) struct Post<'a> {
     sid: Sid,
     guard: Guard<'a>,
 }
 
 impl Post<'_> {
     /// Hands over the packets, `None` if they were none; returns when they are taken.
-    pub async fn take(mut self, messages: Option<Vec<Incoming>>) -> Result<(), Refusal> {
+    pub(crate) async fn take(mut self, messages: Option<Vec<Incoming>>) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
         self.guard.gone = None;
         self.guard.shard.tell(Message::Post(self.sid, messages, reply));

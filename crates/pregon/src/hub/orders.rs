@@ -17,7 +17,7 @@ use crate::log::Entry;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Order {
+pub(crate) struct Order {
     pub namespace: String,
     /// The channels whose followers are meant; all sockets of the namespace without it.
     pub rooms: Option<Vec<Arc<str>>>,
@@ -28,7 +28,7 @@ pub struct Order {
 
 /// What the sockets do.
 #[derive(Debug)]
-pub enum Action {
+pub(crate) enum Action {
     Join(Vec<Arc<str>>),
     Leave(Vec<Arc<str>>),
     /// They leave the namespace, or with `close` the connection ends.

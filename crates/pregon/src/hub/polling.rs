@@ -279,7 +279,7 @@ fn unknown() -> Vec<u8> {
 }
 
 /// The packets of a polling body, as messages; an error ends the session.
-pub fn messages(body: &[u8]) -> Result<Vec<Incoming>, ParseError> {
+pub(crate) fn messages(body: &[u8]) -> Result<Vec<Incoming>, ParseError> {
     let mut messages = Vec::new();
     for packet in Payload::new(body)? {
         let message = match packet? {

@@ -21,14 +21,14 @@ const BYTES: usize = 64 * 1024;
 type Members = BTreeMap<Arc<str>, u32>;
 
 /// See the module.
-pub struct Presence {
+pub(crate) struct Presence {
     channels: Mutex<HashMap<Arc<str>, Members, foldhash::fast::RandomState>>,
     volatile: Arc<Volatile>,
 }
 
 impl Presence {
     /// Joins and leaves are told through `volatile`.
-    pub fn new(volatile: Arc<Volatile>) -> Self {
+    pub(crate) fn new(volatile: Arc<Volatile>) -> Self {
         Self {
             channels: Mutex::default(),
             volatile,
@@ -36,7 +36,7 @@ impl Presence {
     }
 
     /// A session of `client` follows the channel.
-    pub fn join(&self, channel: &Arc<str>, client: &Arc<str>) {
+    pub(crate) fn join(&self, channel: &Arc<str>, client: &Arc<str>) {
         let first = {
             let mut channels = self.channels.lock();
             let members = channels.entry(Arc::clone(channel)).or_default();
@@ -50,7 +50,7 @@ impl Presence {
     }
 
     /// A session of `client` no longer follows the channel.
-    pub fn leave(&self, channel: &Arc<str>, client: &Arc<str>) {
+    pub(crate) fn leave(&self, channel: &Arc<str>, client: &Arc<str>) {
         let last = {
             let mut channels = self.channels.lock();
             let Some(members) = channels.get_mut(channel) else {
@@ -75,12 +75,12 @@ impl Presence {
     }
 
     /// Whether nobody is a member of anything: then there is nothing to leave.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels.lock().is_empty()
     }
 
     /// The members of a channel behind this one, or the first ones, as many as an answer holds.
-    pub fn members(&self, channel: &str, since: Option<&str>) -> Page {
+    pub(crate) fn members(&self, channel: &str, since: Option<&str>) -> Page {
         let from = since.map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Page {
             clients: Vec::new(),

@@ -24,7 +24,7 @@ struct Said<'a> {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Rooms {
+pub(crate) struct Rooms {
     /// The channel of a room, where there are some.
     pub channel: Option<Template>,
     /// The endpoint's own channels: these it grants by itself.
@@ -33,7 +33,7 @@ pub struct Rooms {
 
 impl Rooms {
     /// The channel of a room. A client names it as it would in a subscribe: the rules judge the whole name.
-    pub fn channel_of(&self, room: &str) -> Option<String> {
+    pub(crate) fn channel_of(&self, room: &str) -> Option<String> {
         let template = self.channel.as_ref()?;
         template.render(&|name| (name == "room" && !room.is_empty()).then_some(Cow::Borrowed(room)))
     }

@@ -7,14 +7,14 @@ use super::Key;
 
 /// See the module. As text it is 52 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sid {
+pub(crate) struct Sid {
     pub shard: u16,
     pub key: Key,
     secret: u128,
 }
 
 impl Sid {
-    pub fn new(shard: u16, key: Key) -> Self {
+    pub(crate) fn new(shard: u16, key: Key) -> Self {
         Self {
             shard,
             key,
@@ -35,7 +35,7 @@ impl fmt::Display for Sid {
 }
 
 /// A name that nobody guesses, of 20 letters and digits as the reference server's.
-pub fn random() -> String {
+pub(crate) fn random() -> String {
     use rand::RngExt as _;
     let letters = rand::rng().sample_iter(rand::distr::Alphanumeric).take(20);
     letters.map(char::from).collect()
@@ -43,7 +43,7 @@ pub fn random() -> String {
 
 /// The text is no id of ours.
 #[derive(Debug, PartialEq, Eq)]
-pub struct BadSid;
+pub(crate) struct BadSid;
 
 impl FromStr for Sid {
     type Err = BadSid;

@@ -9,25 +9,25 @@ use socket2::Socket;
 
 /// See the module.
 #[derive(Debug)]
-pub struct ShardSocket(Socket);
+pub(crate) struct ShardSocket(Socket);
 
 /// How a write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub(crate) enum Written {
     All,
     /// So many bytes, then the socket would have blocked.
     Part(usize),
 }
 
 impl ShardSocket {
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let socket = Socket::from(fd);
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
     }
 
     /// Edge-triggered for both directions, once and for all: no system call per change of interest.
-    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(
             &mut SourceFd(&self.0.as_raw_fd()),
             token,
@@ -36,7 +36,7 @@ impl ShardSocket {
     }
 
     /// The socket belongs to another connection from now on; what it holds already is told again.
-    pub fn reregister(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn reregister(&self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.reregister(
             &mut SourceFd(&self.0.as_raw_fd()),
             token,
@@ -44,12 +44,12 @@ impl ShardSocket {
         )
     }
 
-    pub fn deregister(&self, registry: &Registry) -> io::Result<()> {
+    pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
         registry.deregister(&mut SourceFd(&self.0.as_raw_fd()))
     }
 
     /// Writes what the kernel takes now.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<Written> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<Written> {
         let mut sent = 0;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.0.send_with_flags(rest, libc::MSG_NOSIGNAL) {
@@ -63,7 +63,7 @@ impl ShardSocket {
     }
 
     /// Reads what is there: `None` when nothing is at the moment, `Some(0)` at the end.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match io::Read::read(&mut &self.0, buffer) {
                 Ok(n) => return Ok(Some(n)),
@@ -75,7 +75,7 @@ impl ShardSocket {
     }
 
     /// No more writes from us; the peer reads what is under way and then the end.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         // A socket that is already gone needs no farewell.
         let _ = self.0.shutdown(std::net::Shutdown::Write);
     }

@@ -211,15 +211,15 @@ impl Shard {
         let Some(engine) = self.conn(key).and_then(|conn| conn.engine.as_mut()) else {
             return;
         };
-        engine.greetings.get_or_insert_default().push((namespace, args));
+        engine.greetings.push((namespace, args));
         self.timers.set(Instant::now() + GREETING, key, Due::Greeting);
     }
 
     /// What a suite sent with its connects comes back.
     pub(super) fn greet_suite(&mut self, key: Key) {
         let engine = self.conn(key).and_then(|conn| conn.engine.as_mut());
-        let greetings = engine.and_then(|engine| engine.greetings.take());
-        for (namespace, args) in greetings.into_iter().flat_map(|greetings| *greetings) {
+        let greetings = engine.map(|engine| std::mem::take(&mut engine.greetings));
+        for (namespace, args) in greetings.into_iter().flatten() {
             self.emit(key, namespace, "auth", &args);
         }
     }

@@ -8,7 +8,7 @@ use super::Key;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Due {
+pub(crate) enum Due {
     /// Time for a heartbeat.
     Ping,
     /// An answer to it must have come.
@@ -31,17 +31,17 @@ pub enum Due {
 
 /// A shard's timers.
 #[derive(Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Key, Due)>>,
 }
 
 impl Timers {
-    pub fn set(&mut self, at: Instant, key: Key, due: Due) {
+    pub(crate) fn set(&mut self, at: Instant, key: Key, due: Due) {
         self.heap.push(Reverse((at, key, due)));
     }
 
     /// The next timer that is due at `now`.
-    pub fn pop(&mut self, now: Instant) -> Option<(Key, Due)> {
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Key, Due)> {
         let Reverse((at, _, _)) = self.heap.peek()?;
         if *at > now {
             return None;
@@ -50,12 +50,12 @@ impl Timers {
     }
 
     /// When the next one is due.
-    pub fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
 
     /// Gives memory back after many sessions have left.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.heap.capacity() > 1024 && self.heap.capacity() > 4 * self.heap.len() {
             self.heap.shrink_to(2 * self.heap.len());
         }

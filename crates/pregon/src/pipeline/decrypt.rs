@@ -13,13 +13,13 @@ use crate::log::Open;
 use crate::metrics::{DecryptLabel, Metrics};
 
 /// See the module.
-pub struct Opener {
+pub(crate) struct Opener {
     decryptor: ArcSwap<Decryptor>,
     metrics: Arc<Metrics>,
 }
 
 impl Opener {
-    pub fn new(decryptor: Decryptor, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(decryptor: Decryptor, metrics: Arc<Metrics>) -> Self {
         Self {
             decryptor: ArcSwap::from_pointee(decryptor),
             metrics,
@@ -27,7 +27,7 @@ impl Opener {
     }
 
     /// Takes over other sections and keys.
-    pub fn replace(&self, decryptor: Decryptor) {
+    pub(crate) fn replace(&self, decryptor: Decryptor) {
         self.decryptor.store(Arc::new(decryptor));
     }
 

@@ -4,8 +4,8 @@
 
 mod enrich;
 mod failures;
-pub mod decrypt;
-pub mod unrouted;
+pub(crate) mod decrypt;
+pub(crate) mod unrouted;
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -30,7 +30,7 @@ const PUBLISH_INSTALLED: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_proc
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// See the module.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     router: Arc<ArcSwap<Router>>,
     rights: Arc<ArcSwap<Rights>>,
     log: Arc<dyn Log>,
@@ -41,7 +41,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    pub fn new(
+    pub(crate) fn new(
         router: Arc<ArcSwap<Router>>,
         rights: Arc<ArcSwap<Rights>>,
         log: Arc<dyn Log>,
@@ -61,54 +61,54 @@ impl Pipeline {
     }
 
     /// From now on events that no rule publishes are remembered there.
-    pub fn remember_unrouted(&self, ring: Arc<UnroutedRing>) {
+    pub(crate) fn remember_unrouted(&self, ring: Arc<UnroutedRing>) {
         // A second ring would have nobody who looks at it.
         let _ = self.unrouted.set(ring);
     }
 
     /// Routes and appends events of one source, in order. The receipt resolves when the log has all of them.
-    pub async fn ingest(&self, events: Vec<Event>) -> Receipt {
+    pub(crate) async fn ingest(&self, events: Vec<Event>) -> Receipt {
         self.ingest_upto(events, None).await
     }
 
     /// As [`Pipeline::append_surely`], after routing.
-    pub async fn ingest_surely(&self, events: Vec<Event>) -> Result<(), LogError> {
+    pub(crate) async fn ingest_surely(&self, events: Vec<Event>) -> Result<(), LogError> {
         let batch = self.publications(&events).await;
         self.append_surely(batch).await
     }
 
     /// As [`Pipeline::ingest`]; the log keeps with them how far their source was taken, also where no route names them.
-    pub async fn ingest_upto(&self, events: Vec<Event>, taken: Option<Taken>) -> Receipt {
+    pub(crate) async fn ingest_upto(&self, events: Vec<Event>, taken: Option<Taken>) -> Receipt {
         let batch = self.publications(&events).await;
         self.append_upto(batch, taken)
     }
 
     /// The routes of now.
-    pub fn router(&self) -> &Arc<ArcSwap<Router>> {
+    pub(crate) fn router(&self) -> &Arc<ArcSwap<Router>> {
         &self.router
     }
 
     /// Where it appends.
-    pub fn log(&self) -> &Arc<dyn Log> {
+    pub(crate) fn log(&self) -> &Arc<dyn Log> {
         &self.log
     }
 
-    pub fn metrics(&self) -> &Arc<Metrics> {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
     /// Whether a route of this source asks the database about its events.
-    pub fn asks(&self, source: &str) -> bool {
+    pub(crate) fn asks(&self, source: &str) -> bool {
         self.router.load().asks(source)
     }
 
     /// How far the log has taken `source`.
-    pub fn taken(&self, source: &str) -> Option<Taken> {
+    pub(crate) fn taken(&self, source: &str) -> Option<Taken> {
         self.log.taken(source)
     }
 
     /// The publications of one event, as routes make them; nothing is appended.
-    pub async fn route(&self, event: Event) -> Vec<Append> {
+    pub(crate) async fn route(&self, event: Event) -> Vec<Append> {
         self.publications(&[event]).await
     }
 
@@ -123,12 +123,12 @@ impl Pipeline {
     }
 
     /// Appends what is addressed already, and passes on what is not kept; that has the position of what came before it.
-    pub fn append(&self, batch: Vec<Append>) -> Receipt {
+    pub(crate) fn append(&self, batch: Vec<Append>) -> Receipt {
         self.append_upto(batch, None)
     }
 
     /// Appends for a source that cannot repeat it: waits for as long as the log cannot be written; returns when it is on its way.
-    pub async fn append_surely(&self, batch: Vec<Append>) -> Result<(), LogError> {
+    pub(crate) async fn append_surely(&self, batch: Vec<Append>) -> Result<(), LogError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -169,20 +169,25 @@ impl Pipeline {
     }
 
     /// Passes a publication on to those who are connected; nobody may ask for it again.
-    pub fn pass(&self, publication: Publication) {
+    pub(crate) fn pass(&self, publication: Publication) {
         let at = publication.at;
         self.volatile.push(Body::from(publication), at);
     }
 
     /// The newest position; what a later gap counts from.
-    pub fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         let window = self.log.window();
         window.position(window.head())
     }
 
     /// Notes that sources may have lost something since `from`, for every channel that their routes can render;
     /// `everything` if something that names its own channels may be lost too.
-    pub async fn gap(&self, sources: &[Arc<str>], everything: bool, from: Position) -> Result<(), LogError> {
+    pub(crate) async fn gap(
+        &self,
+        sources: &[Arc<str>],
+        everything: bool,
+        from: Position,
+    ) -> Result<(), LogError> {
         let router = self.router.load_full();
         let patterns: Vec<Pattern> = sources
             .iter()
@@ -209,7 +214,7 @@ impl Pipeline {
     }
 
     /// Whether `pregon.publish` is installed, so that anybody's publish may have been lost. Unknown counts as yes.
-    pub async fn sql_may_publish(&self) -> bool {
+    pub(crate) async fn sql_may_publish(&self) -> bool {
         let Some(pool) = &self.pool else { return false };
         match pool.query_json(PUBLISH_INSTALLED, &[]).await {
             Ok(rows) => rows.first().and_then(|row| row.get("installed")?.as_bool()) != Some(false),

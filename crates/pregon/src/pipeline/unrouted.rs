@@ -16,7 +16,7 @@ const LARGEST: usize = 4096;
 
 /// An event that nobody was sent.
 #[derive(Debug, Clone)]
-pub struct Unrouted {
+pub(crate) struct Unrouted {
     /// Counts from one.
     pub number: u64,
     /// A copy, as it came from its source: what is encrypted is encrypted.
@@ -27,7 +27,7 @@ pub struct Unrouted {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct UnroutedRing {
+pub(crate) struct UnroutedRing {
     inner: Mutex<(u64, VecDeque<Arc<Unrouted>>)>,
 }
 
@@ -57,12 +57,12 @@ impl UnroutedRing {
     }
 
     /// The newest first.
-    pub fn list(&self) -> Vec<Arc<Unrouted>> {
+    pub(crate) fn list(&self) -> Vec<Arc<Unrouted>> {
         self.inner.lock().1.iter().rev().cloned().collect()
     }
 
     /// The one of this number, if it is still remembered.
-    pub fn get(&self, number: u64) -> Option<Arc<Unrouted>> {
+    pub(crate) fn get(&self, number: u64) -> Option<Arc<Unrouted>> {
         let inner = self.inner.lock();
         inner.1.iter().find(|unrouted| unrouted.number == number).cloned()
     }

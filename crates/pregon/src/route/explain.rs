@@ -9,7 +9,7 @@ use crate::lenient;
 
 /// What would become of an event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// The source of the event.
     pub source: String,
     /// What each of its rules says, in the order of the configuration.
@@ -18,7 +18,7 @@ pub struct Explanation {
 
 /// What one rule says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RuleExplanation {
+pub(crate) struct RuleExplanation {
     /// `route[n]`, or `default` for a source that no route names.
     pub rule: String,
     /// The condition, if it has one.
@@ -34,7 +34,7 @@ pub struct RuleExplanation {
 
 impl Router {
     /// Explains an event; rules with a query are explained as if it added nothing.
-    pub fn explain(&self, event: &Event) -> Explanation {
+    pub(crate) fn explain(&self, event: &Event) -> Explanation {
         let scope = Scope::event(event);
         let rules = self
             .rules_for(&event.source)

@@ -14,11 +14,10 @@ use cel::common::types::CelBool;
 use cel::{Context, ExecutionError, IdedExpr, Program, Value};
 
 use super::scope::Scope;
-pub use names::Named;
 
 /// What an expression is about; decides which variables it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A route: `row`, `old`, `op`, `message`, `channel`.
     Event,
     /// A route of what clients emit: `message`, `event`, `claims`.
@@ -29,7 +28,7 @@ pub enum Kind {
 
 impl Kind {
     /// The variables that an expression of this kind may use.
-    pub fn variables(self) -> &'static [&'static str] {
+    pub(crate) fn variables(self) -> &'static [&'static str] {
         match self {
             Self::Event => &["row", "old", "op", "message", "channel"],
             Self::Emit => &["message", "event", "claims"],
@@ -40,7 +39,7 @@ impl Kind {
 
 /// Why a text is no expression, or why an expression gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ExprError {
+pub(crate) enum ExprError {
     #[error("the expression is empty")]
     Empty,
     #[error("the expression is longer than {MAX_LENGTH} bytes")]
@@ -67,7 +66,7 @@ const WITHIN: &str = "pregon_within";
 
 /// A compiled expression.
 #[derive(Clone)]
-pub struct Expr {
+pub(crate) struct Expr {
     source: Arc<str>,
     tree: Arc<IdedExpr>,
     functions: Arc<Context<'static, 'static>>,
@@ -75,7 +74,7 @@ pub struct Expr {
 
 impl Expr {
     /// Compiles an expression and checks the names in it.
-    pub fn compile(text: &str, kind: Kind) -> Result<Self, ExprError> {
+    pub(crate) fn compile(text: &str, kind: Kind) -> Result<Self, ExprError> {
         if text.trim().is_empty() {
             return Err(ExprError::Empty);
         }
@@ -108,12 +107,12 @@ impl Expr {
     }
 
     /// As it was written.
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// The path, if the expression is nothing but one (`row.total`): such values are copied as the database wrote them.
-    pub fn path(&self) -> Option<Vec<&str>> {
+    pub(crate) fn path(&self) -> Option<Vec<&str>> {
         let mut path = Vec::new();
         let mut node = &self.tree.expr;
         loop {
@@ -133,17 +132,17 @@ impl Expr {
     }
 
     /// Whether the expression looks at this field of a row or message, or takes the whole of one; `has(row.field)` does not.
-    pub fn looks_at(&self, field: &str) -> bool {
+    pub(crate) fn looks_at(&self, field: &str) -> bool {
         looks_at(&self.tree, field)
     }
 
     /// Whether the expression is a copy of this field and nothing else.
-    pub fn copies(&self, field: &str) -> bool {
+    pub(crate) fn copies(&self, field: &str) -> bool {
         matches!(self.path().as_deref(), Some([root, name]) if ROWS.contains(root) && *name == field)
     }
 
     /// Evaluates a condition.
-    pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
+    pub(crate) fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         let mut context = self.functions.new_inner_scope();
         context.set_variable_resolver(scope);
         let value = Value::resolve_val(&self.tree, &context).map_err(|error| self.failed(&error))?;
@@ -154,7 +153,7 @@ impl Expr {
     }
 
     /// Evaluates to a JSON value.
-    pub fn eval_json(&self, scope: &Scope<'_>) -> Result<serde_json::Value, ExprError> {
+    pub(crate) fn eval_json(&self, scope: &Scope<'_>) -> Result<serde_json::Value, ExprError> {
         let mut context = self.functions.new_inner_scope();
         context.set_variable_resolver(scope);
         let value = Value::resolve(&self.tree, &context).map_err(|error| self.failed(&error))?;

@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 
 /// May they?
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     Allow,
     /// No, with a reason for the log; clients only learn that it is forbidden.
     Deny(&'static str),
@@ -42,7 +42,7 @@ impl Decision {
 
 /// A query whose first column of its first row must be true.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SqlQuestion {
+pub(crate) struct SqlQuestion {
     /// The name of its `[[channel]]`, for the log.
     pub section: Arc<str>,
     /// With `$1`, `$2`, …
@@ -122,7 +122,7 @@ impl ChannelRule {
 
 /// The channels that templates over claims name.
 #[derive(Debug, Default)]
-pub struct ByClaims {
+pub(crate) struct ByClaims {
     /// Each once; those with a missing claim are left out.
     pub channels: Vec<Arc<str>>,
     /// Names that somebody would take apart wrongly: nobody follows them.
@@ -131,7 +131,7 @@ pub struct ByClaims {
 
 /// All rights of a configuration.
 #[derive(Debug, Default)]
-pub struct Rights {
+pub(crate) struct Rights {
     naming: Naming,
     join: Vec<Template>,
     anonymous: Vec<Template>,
@@ -140,7 +140,7 @@ pub struct Rights {
 
 impl Rights {
     /// Builds the rights of a checked configuration.
-    pub fn build(config: &Config) -> Result<Self, RouteError> {
+    pub(crate) fn build(config: &Config) -> Result<Self, RouteError> {
         Ok(Self {
             naming: Naming::build(config)?,
             join: templates(&config.auth.join)?,
@@ -154,7 +154,7 @@ impl Rights {
     }
 
     /// The channels that a session follows from the start.
-    pub fn join(&self, claims: &Claims) -> ByClaims {
+    pub(crate) fn join(&self, claims: &Claims) -> ByClaims {
         let templates = if claims.is_anonymous() {
             &self.anonymous
         } else {
@@ -164,7 +164,7 @@ impl Rights {
     }
 
     /// Renders templates over claims.
-    pub fn name(&self, templates: &[Template], claims: &Claims) -> ByClaims {
+    pub(crate) fn name(&self, templates: &[Template], claims: &Claims) -> ByClaims {
         let mut named = ByClaims::default();
         for template in templates {
             match self.naming.claims(template, &|hole| claim(claims, hole)) {
@@ -188,7 +188,7 @@ impl Rights {
     }
 
     /// May they follow this channel?
-    pub fn subscribe(&self, claims: &Claims, channel: &str) -> Decision {
+    pub(crate) fn subscribe(&self, claims: &Claims, channel: &str) -> Decision {
         let templates = if claims.is_anonymous() {
             &self.anonymous
         } else {
@@ -209,7 +209,7 @@ impl Rights {
     }
 
     /// Which part of the configuration decides whether these claims may follow a channel.
-    pub fn decided_by(&self, claims: &Claims, channel: &str) -> String {
+    pub(crate) fn decided_by(&self, claims: &Claims, channel: &str) -> String {
         let (key, templates) = match claims.is_anonymous() {
             true => ("anonymous_join", &self.anonymous),
             false => ("join", &self.join),
@@ -247,7 +247,7 @@ impl Rights {
     }
 
     /// May they publish on this channel? Those who may follow it, and whom its `publish` condition names.
-    pub fn publish(&self, claims: &Claims, channel: &str) -> Decision {
+    pub(crate) fn publish(&self, claims: &Claims, channel: &str) -> Decision {
         let Some((rule, captured)) = self.rule(channel) else {
             return Decision::Deny("no channel section fits");
         };
@@ -262,7 +262,7 @@ impl Rights {
     }
 
     /// The channels that a client follows when it subscribes to `channel`: itself, or those that its section names instead.
-    pub fn resolve(&self, claims: &Claims, channel: &str) -> ByClaims {
+    pub(crate) fn resolve(&self, claims: &Claims, channel: &str) -> ByClaims {
         match self.rule(channel) {
             Some((rule, _)) if !rule.follow.is_empty() => self.name(&rule.follow, claims),
             _ => ByClaims {
@@ -273,23 +273,23 @@ impl Rights {
     }
 
     /// Whether an event of this name is kept on this channel.
-    pub fn keeps(&self, channel: &str, event: &str) -> bool {
+    pub(crate) fn keeps(&self, channel: &str, event: &str) -> bool {
         let volatile = self.rule(channel).map_or(&[][..], |(rule, _)| &rule.volatile);
         !volatile.iter().any(|name| name == "*" || name == event)
     }
 
     /// Whether no channel has events that are not kept.
-    pub fn keeps_everything(&self) -> bool {
+    pub(crate) fn keeps_everything(&self) -> bool {
         self.channels.iter().all(|rule| rule.volatile.is_empty())
     }
 
     /// Whether members of this channel are announced to each other.
-    pub fn presence(&self, channel: &str) -> bool {
+    pub(crate) fn presence(&self, channel: &str) -> bool {
         self.rule(channel).is_some_and(|(rule, _)| rule.presence)
     }
 
     /// Whether earlier publications of this channel may be asked for.
-    pub fn history(&self, channel: &str) -> bool {
+    pub(crate) fn history(&self, channel: &str) -> bool {
         self.rule(channel).is_none_or(|(rule, _)| rule.history)
     }
 

@@ -23,7 +23,7 @@ const ANY_VALUE: &str = "\u{10FFFD}";
 #[error(
     "the value of `{{{hole}}}` in `{template}` contains a text that {reader} takes apart: use a text between the parts that no value contains"
 )]
-pub struct Ambiguous {
+pub(crate) struct Ambiguous {
     template: Box<str>,
     hole: Box<str>,
     reader: Arc<str>,
@@ -32,7 +32,7 @@ pub struct Ambiguous {
 
 impl Ambiguous {
     /// What a client is told whose claim it is.
-    pub fn refusal(&self) -> String {
+    pub(crate) fn refusal(&self) -> String {
         format!(
             "the claim `{}` contains a text that separates the parts of a channel's name: a channel of such a name is not joined",
             self.hole
@@ -40,7 +40,7 @@ impl Ambiguous {
     }
 
     /// The name that nobody uses. It contains the value: to compare with, and never for a log.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 }
@@ -128,7 +128,7 @@ impl Compared {
 
 /// Everybody who takes names apart.
 #[derive(Debug, Default)]
-pub struct Naming {
+pub(crate) struct Naming {
     /// In the order of the configuration: the first that fits decides.
     sections: Vec<Arc<Reader>>,
     /// Templates over claims. Who joins by one gets everything that bears the name.
@@ -139,7 +139,7 @@ pub struct Naming {
 
 impl Naming {
     /// Reads a checked configuration.
-    pub fn build(config: &Config) -> Result<Self, RouteError> {
+    pub(crate) fn build(config: &Config) -> Result<Self, RouteError> {
         let readers = |place: &str, texts: &mut dyn Iterator<Item = &String>| {
             texts
                 .filter_map(|text| Reader::template(place, text).transpose())
@@ -169,7 +169,7 @@ impl Naming {
     }
 
     /// A template over rows or messages, with those who would take its names apart.
-    pub fn rows(&self, template: Template) -> RowName {
+    pub(crate) fn rows(&self, template: Template) -> RowName {
         let own = template.pattern();
         if template.is_lone() {
             return RowName::free(template);
@@ -202,7 +202,7 @@ impl Naming {
     }
 
     /// Renders a template over claims. `None` when a claim is missing or empty.
-    pub fn claims<'v>(
+    pub(crate) fn claims<'v>(
         &self,
         template: &Template,
         value: &dyn Fn(&str) -> Option<Cow<'v, str>>,
@@ -228,7 +228,7 @@ impl Naming {
     }
 
     /// Whether somebody compares parts of the names that a template renders.
-    pub fn is_compared(&self, template: &Template) -> bool {
+    pub(crate) fn is_compared(&self, template: &Template) -> bool {
         let own = template.pattern();
         self.home(template).is_some_and(|section| section.compares())
             || self.claims.iter().any(|reader| reader.pattern.is_like(&own))
@@ -245,7 +245,7 @@ impl Naming {
 
 /// See [`Naming::rows`].
 #[derive(Debug, Clone)]
-pub struct RowName {
+pub(crate) struct RowName {
     template: Template,
     sections: Box<[Arc<Reader>]>,
     claims: Box<[Arc<Reader>]>,
@@ -254,7 +254,7 @@ pub struct RowName {
 
 impl RowName {
     /// A template whose texts nobody takes apart.
-    pub fn free(template: Template) -> Self {
+    pub(crate) fn free(template: Template) -> Self {
         Self {
             template,
             sections: Box::default(),
@@ -263,12 +263,12 @@ impl RowName {
         }
     }
 
-    pub fn template(&self) -> &Template {
+    pub(crate) fn template(&self) -> &Template {
         &self.template
     }
 
     /// Renders it. `None` when a value is missing or empty.
-    pub fn render<'v>(
+    pub(crate) fn render<'v>(
         &self,
         value: &dyn Fn(&str) -> Option<Cow<'v, str>>,
     ) -> Result<Option<String>, Ambiguous> {

@@ -12,7 +12,7 @@ use crate::event::Publication;
 
 /// What became of one event.
 #[derive(Debug, Default)]
-pub struct Routed {
+pub(crate) struct Routed {
     /// Ready to be appended to the log.
     pub publications: SmallVec<[Publication; 1]>,
     /// Rules that matched and whose query has to run first; then `Rule::publish` on the enriched event.
@@ -29,7 +29,7 @@ pub struct Routed {
 
 /// A part of a rule that failed on an event.
 #[derive(Debug)]
-pub struct Failed {
+pub(crate) struct Failed {
     /// Place of the rule in the configuration.
     pub rule: Option<usize>,
     /// The part and its error: `when: No such key: otro`.
@@ -40,7 +40,7 @@ pub struct Failed {
 
 impl Routed {
     /// Takes what a rule made of an event.
-    pub fn take(&mut self, rule: &Rule, made: Result<Made, Nobody>) {
+    pub(crate) fn take(&mut self, rule: &Rule, made: Result<Made, Nobody>) {
         match made {
             Ok(made) => {
                 rule.hits().published();
@@ -79,7 +79,7 @@ impl Routed {
 
 /// What a rule has done.
 #[derive(Debug, Default)]
-pub struct Hits {
+pub(crate) struct Hits {
     published: AtomicU64,
     passed: AtomicU64,
     failed: AtomicU64,
@@ -90,7 +90,7 @@ pub struct Hits {
 
 /// The counts at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Counted {
+pub(crate) struct Counted {
     /// Events that it published.
     pub published: u64,
     /// Events that its condition did not want.
@@ -124,7 +124,7 @@ impl Hits {
     }
 
     /// The counts now.
-    pub fn counted(&self) -> Counted {
+    pub(crate) fn counted(&self) -> Counted {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counted {
             published: of(&self.published),
@@ -138,7 +138,7 @@ impl Hits {
 
 impl Router {
     /// Every rule with the names of its sources, in the order of the configuration; those of sources without routes last.
-    pub fn rules(&self) -> Vec<(Vec<&str>, &Arc<Rule>)> {
+    pub(crate) fn rules(&self) -> Vec<(Vec<&str>, &Arc<Rule>)> {
         let mut rules: Vec<(Vec<&str>, &Arc<Rule>)> = Vec::new();
         for (source, own) in &self.sources {
             for rule in own {

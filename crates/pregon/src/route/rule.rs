@@ -25,14 +25,14 @@ use crate::config::{self, Config};
 use crate::event::{Data, Event, EventId, Op, Publication, Sealed};
 
 /// The source of publications that are addressed already (HTTP, SQL, clients).
-pub const PUBLISH: &str = "publish";
+pub(crate) const PUBLISH: &str = "publish";
 
 /// The source of the events that clients of Socket.IO emit.
-pub const CLIENTS: &str = "clients";
+pub(crate) const CLIENTS: &str = "clients";
 
 /// Why an event that a rule matched reached nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Nobody {
+pub(crate) enum Nobody {
     #[error("no channel: a value of every template is missing, null or empty")]
     NoChannel,
     #[error("no event name: a value of its template is missing, null or empty")]
@@ -45,7 +45,7 @@ pub enum Nobody {
 
 impl Nobody {
     /// Whether the rule is wrong, and not only this row empty.
-    pub fn is_failure(&self) -> bool {
+    pub(crate) fn is_failure(&self) -> bool {
         matches!(self, Self::NoColumn { .. })
     }
 }
@@ -59,7 +59,7 @@ enum Payload {
 
 /// A query that adds columns to a rule's row.
 #[derive(Debug, Clone)]
-pub struct Enrichment {
+pub(crate) struct Enrichment {
     /// The query with `$1`, …; the names say which values belong to them.
     pub sql: NamedSql,
     /// How long it may take.
@@ -68,12 +68,12 @@ pub struct Enrichment {
 
 impl Enrichment {
     /// The parameters for one event, as texts; `None` is NULL.
-    pub fn params(&self, scope: &Scope<'_>) -> Vec<Option<String>> {
+    pub(crate) fn params(&self, scope: &Scope<'_>) -> Vec<Option<String>> {
         self.sql.names().iter().map(|name| scope.sql_text(name)).collect()
     }
 
     /// The event with the query's columns (a JSON object) put over those of its row, or of its message.
-    pub fn merge(&self, event: &Event, columns: &[u8]) -> Event {
+    pub(crate) fn merge(&self, event: &Event, columns: &[u8]) -> Event {
         let mut merged = event.clone();
         let body = match (&mut merged.row, &mut merged.message, &mut merged.old) {
             (Some(row), _, _) => row,
@@ -88,7 +88,7 @@ impl Enrichment {
 
 /// One rule.
 #[derive(Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Place in the configuration (`route[n]`); `None` for the rule of a source that no route names.
     pub index: Option<usize>,
     when: Option<Expr>,
@@ -177,43 +177,43 @@ impl Rule {
     }
 
     /// Whether the rule wants an event. An error (a missing key, a wrong type) means no, and is counted by the caller.
-    pub fn matches(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
+    pub(crate) fn matches(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         self.when.as_ref().map_or(Ok(true), |when| when.eval_bool(scope))
     }
 
     /// The query that has to run after `matches` and before `publication`.
-    pub fn enrich(&self) -> Option<&Enrichment> {
+    pub(crate) fn enrich(&self) -> Option<&Enrichment> {
         self.enrich.as_ref()
     }
 
     /// The condition as it was written.
-    pub fn condition(&self) -> Option<&str> {
+    pub(crate) fn condition(&self) -> Option<&str> {
         self.when.as_ref().map(Expr::source)
     }
 
     /// Its templates as they were written: channels, then the event's name.
-    pub fn targets(&self) -> (Vec<String>, Option<String>) {
+    pub(crate) fn targets(&self) -> (Vec<String>, Option<String>) {
         let to = self.to.iter().map(Target::text).collect();
         (to, self.event.as_ref().map(Target::text))
     }
 
     /// What it has done.
-    pub fn hits(&self) -> &Hits {
+    pub(crate) fn hits(&self) -> &Hits {
         &self.hits
     }
 
     /// All channels that the rule can address.
-    pub fn patterns(&self) -> &[Pattern] {
+    pub(crate) fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
     /// `publication` with a scope of its own: for an enriched event.
-    pub fn publish(&self, event: &Event) -> Result<Made, Nobody> {
+    pub(crate) fn publish(&self, event: &Event) -> Result<Made, Nobody> {
         self.publication(&Scope::event(event), event)
     }
 
     /// Addresses an event that matched.
-    pub fn publication(&self, scope: &Scope<'_>, event: &Event) -> Result<Made, Nobody> {
+    pub(crate) fn publication(&self, scope: &Scope<'_>, event: &Event) -> Result<Made, Nobody> {
         let (channels, ambiguous) = self.channels(scope);
         if channels.is_empty() && !ambiguous.is_empty() {
             return Err(Nobody::Ambiguous(ambiguous));
@@ -331,7 +331,7 @@ impl Rule {
 }
 
 /// What a route's expressions may look at: a client's own events have its claims and no row.
-pub fn kind(route: &config::Route) -> Kind {
+pub(crate) fn kind(route: &config::Route) -> Kind {
     if route.from.iter().any(|source| source == CLIENTS) {
         Kind::Emit
     } else {
@@ -349,7 +349,7 @@ fn plain_field(expr: &Expr) -> Option<(&str, &str)> {
 
 /// What a rule made of an event.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub(crate) struct Made {
     pub publication: Publication,
     /// Why values of its payload could not be had: they are null.
     pub missing: Vec<String>,
@@ -380,13 +380,13 @@ fn whole(event: &Event) -> Data {
 
 /// All rules by source.
 #[derive(Debug, Default)]
-pub struct Router {
+pub(crate) struct Router {
     pub(super) sources: HashMap<Arc<str>, Vec<Arc<Rule>>>,
 }
 
 impl Router {
     /// Builds the rules of a checked configuration.
-    pub fn build(config: &Config) -> Result<Self, RouteError> {
+    pub(crate) fn build(config: &Config) -> Result<Self, RouteError> {
         let longest_name = config.limits.channel_name;
         let seals = Seals::build(config)?;
         let naming = Naming::build(config)?;
@@ -410,17 +410,17 @@ impl Router {
     }
 
     /// The rules of a source, in the order of the configuration.
-    pub fn rules_for(&self, source: &str) -> &[Arc<Rule>] {
+    pub(crate) fn rules_for(&self, source: &str) -> &[Arc<Rule>] {
         self.sources.get(source).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a rule of the source has a query.
-    pub fn asks(&self, source: &str) -> bool {
+    pub(crate) fn asks(&self, source: &str) -> bool {
         self.rules_for(source).iter().any(|rule| rule.enrich().is_some())
     }
 
     /// All channels that a source can address; what a gap of that source is sent to.
-    pub fn channels_of(&self, source: &str) -> Vec<Pattern> {
+    pub(crate) fn channels_of(&self, source: &str) -> Vec<Pattern> {
         self.rules_for(source)
             .iter()
             .flat_map(|rule| rule.patterns().iter().cloned())
@@ -428,7 +428,7 @@ impl Router {
     }
 
     /// Routes one event.
-    pub fn route(&self, event: &Event) -> Routed {
+    pub(crate) fn route(&self, event: &Event) -> Routed {
         let mut routed = Routed::default();
         if &*event.source == PUBLISH {
             routed.publications.extend(addressed(event));

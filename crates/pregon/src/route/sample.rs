@@ -16,7 +16,7 @@ use crate::event::{Event, EventId, Op};
 /// A sample; for a message the row stands for it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sample {
+pub(crate) struct Sample {
     pub source: String,
     /// `insert` where nothing is said.
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct Sample {
 /// What is wrong with a sample.
 #[derive(Debug, thiserror::Error)]
 #[error("{part}: {message}")]
-pub struct Wrong {
+pub(crate) struct Wrong {
     /// Which part of it.
     pub part: &'static str,
     pub message: String,
@@ -53,7 +53,7 @@ impl Wrong {
 
 impl Sample {
     /// The event that it stands for.
-    pub fn event(&self, config: &Config) -> Result<Event, Wrong> {
+    pub(crate) fn event(&self, config: &Config) -> Result<Event, Wrong> {
         let source: Arc<str> = self.source.as_str().into();
         let text = self.text.clone().map(Bytes::from);
         let text = text.or_else(|| self.row.as_deref().map(bytes));

@@ -53,7 +53,7 @@ impl<'e> Lazy<'e> {
 }
 
 /// What a rule can see.
-pub struct Scope<'e> {
+pub(crate) struct Scope<'e> {
     op: Option<Op>,
     row: Lazy<'e>,
     old: Lazy<'e>,
@@ -88,7 +88,7 @@ impl<'e> Scope<'e> {
     }
 
     /// The scope of an event. The `row` of a delete is the deleted row.
-    pub fn event(event: &'e Event) -> Self {
+    pub(crate) fn event(event: &'e Event) -> Self {
         let old = event.old.as_deref();
         let message = event.message.as_deref();
         let json = message.filter(|text| serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok());
@@ -108,7 +108,7 @@ impl<'e> Scope<'e> {
     }
 
     /// The scope of a right: a client's claims (as JSON) and what a channel's name captured.
-    pub fn client(claims: Option<&'e [u8]>, captured: &'e [(&'e str, &'e str)]) -> Self {
+    pub(crate) fn client(claims: Option<&'e [u8]>, captured: &'e [(&'e str, &'e str)]) -> Self {
         Self {
             claims: Lazy::new(claims),
             captured,
@@ -117,7 +117,7 @@ impl<'e> Scope<'e> {
     }
 
     /// The value of a template's hole: a column (or a field of a JSON message), or a path from `row`, `old`, `message`, `claims`, `op`, `channel`.
-    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+    pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         match self.op {
             Some(op) if name == "op" => return Some(Cow::Borrowed(op.as_str())),
             Some(Op::Message) => match name {
@@ -146,12 +146,12 @@ impl<'e> Scope<'e> {
     }
 
     /// Whether the row or message has what a template or parameter names, be it null.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.text(name).is_some() || self.named(&name.split('.').collect::<Vec<_>>()).is_some()
     }
 
     /// The JSON text of a path of variables, as expressions have them.
-    pub fn raw(&self, path: &[&str]) -> Option<&'e str> {
+    pub(crate) fn raw(&self, path: &[&str]) -> Option<&'e str> {
         match path {
             ["row", rest @ ..] => self.row.raw(rest),
             ["old", rest @ ..] => self.old.raw(rest),
@@ -177,7 +177,7 @@ impl<'e> Scope<'e> {
     }
 
     /// How many values that a rule has looked at, or might have, could not be read and were null.
-    pub fn unreadable(&self) -> u32 {
+    pub(crate) fn unreadable(&self) -> u32 {
         let of = |lazy: &Lazy<'_>| lazy.unreadable.load(Ordering::Relaxed);
         // The row of a delete is the old one.
         let same = self.row.json.map(<[u8]>::as_ptr) == self.old.json.map(<[u8]>::as_ptr);
@@ -190,12 +190,12 @@ impl<'e> Scope<'e> {
     }
 
     /// The JSON text of a column, or of a field of a message, whatever its name is: `message` may be a column too.
-    pub fn field(&self, name: &str) -> Option<&'e str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&'e str> {
         self.row.raw(&[name]).or_else(|| self.message.raw(&[name]))
     }
 
     /// The value of a parameter in SQL, as text: objects and lists as JSON, null as `None`.
-    pub fn sql_text(&self, name: &str) -> Option<String> {
+    pub(crate) fn sql_text(&self, name: &str) -> Option<String> {
         if let Some(text) = self.text(name) {
             return Some(text.into_owned());
         }

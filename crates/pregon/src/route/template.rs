@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// Where values lie in a name, in bytes.
-pub type Spans = SmallVec<[Range<usize>; 4]>;
+pub(crate) type Spans = SmallVec<[Range<usize>; 4]>;
 
 /// Why a text is no template or pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,14 +38,14 @@ enum Part {
 
 /// A text with holes for values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
+pub(crate) struct Template {
     source: Box<str>,
     parts: Box<[Part]>,
 }
 
 impl Template {
     /// Reads a template; `{{` and `}}` stand for braces.
-    pub fn parse(source: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn parse(source: &str) -> Result<Self, TemplateError> {
         if source.is_empty() {
             return Err(TemplateError::Empty);
         }
@@ -79,12 +79,12 @@ impl Template {
     }
 
     /// As it was written.
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// The names in the holes, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Hole(name) => Some(&**name),
             Part::Text(_) => None,
@@ -92,17 +92,17 @@ impl Template {
     }
 
     /// The text, if the template has no holes.
-    pub fn constant(&self) -> Option<String> {
+    pub(crate) fn constant(&self) -> Option<String> {
         self.render(&|_| None)
     }
 
     /// Whether it is one hole and nothing else.
-    pub fn is_lone(&self) -> bool {
+    pub(crate) fn is_lone(&self) -> bool {
         matches!(&*self.parts, [Part::Hole(_)])
     }
 
     /// Fails where two holes touch.
-    pub fn separated(&self) -> Result<(), TemplateError> {
+    pub(crate) fn separated(&self) -> Result<(), TemplateError> {
         for pair in self.parts.windows(2) {
             if let [Part::Hole(a), Part::Hole(b)] = pair {
                 return Err(TemplateError::Touching(a.to_string(), b.to_string()));
@@ -112,12 +112,15 @@ impl Template {
     }
 
     /// Fills the holes; `None` when a value is missing or empty.
-    pub fn render<'v>(&self, value: &dyn Fn(&str) -> Option<Cow<'v, str>>) -> Option<String> {
+    pub(crate) fn render<'v>(&self, value: &dyn Fn(&str) -> Option<Cow<'v, str>>) -> Option<String> {
         self.fill(value, &mut |_| {})
     }
 
     /// As [`Template::render`], with the places of the values.
-    pub fn render_spans<'v>(&self, value: &dyn Fn(&str) -> Option<Cow<'v, str>>) -> Option<(String, Spans)> {
+    pub(crate) fn render_spans<'v>(
+        &self,
+        value: &dyn Fn(&str) -> Option<Cow<'v, str>>,
+    ) -> Option<(String, Spans)> {
         let mut spans = Spans::new();
         let name = self.fill(value, &mut |span| spans.push(span))?;
         Some((name, spans))
@@ -143,7 +146,7 @@ impl Template {
     }
 
     /// What recognises every name that this template can render.
-    pub fn pattern(&self) -> Pattern {
+    pub(crate) fn pattern(&self) -> Pattern {
         let mut pieces: Vec<Piece> = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             match part {

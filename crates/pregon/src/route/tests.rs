@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::grant::{Rights, SqlQuestion};
+use super::outcome::Routed;
 use super::*;
 use crate::auth::Claims;
 use crate::config::Config;

@@ -11,10 +11,10 @@ use crate::auth::{AuthError, Claims};
 use crate::metrics::Reason;
 
 /// What a client learns whose right the database denies.
-pub const NOT_YOU: &str = "the rights of this channel do not include you";
+pub(crate) const NOT_YOU: &str = "the rights of this channel do not include you";
 
 /// A token for a new session in a namespace: verified first, if there is one of its own.
-pub fn connect(
+pub(crate) fn connect(
     namespace: u8,
     token: Option<&str>,
     handshake: &Result<Claims, String>,
@@ -49,7 +49,7 @@ pub fn connect(
     clippy::result_large_err,
     reason = "the command comes back as it was, at a reload only"
 )]
-pub fn again(session: Option<&Session>, then: Then, env: &Env<'_>) -> Result<Effect, Then> {
+pub(crate) fn again(session: Option<&Session>, then: Then, env: &Env<'_>) -> Result<Effect, Then> {
     let Some(session) = session else {
         return match then {
             Then::Recover {
@@ -77,7 +77,7 @@ pub fn again(session: Option<&Session>, then: Then, env: &Env<'_>) -> Result<Eff
 }
 
 /// Continues a command with the answer to its question.
-pub fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
+pub(crate) fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
     match (then, answer) {
         (Then::Authenticate(asked), Answer::Verified(verified)) => authenticated(asked, verified, env),
         (
@@ -242,7 +242,7 @@ fn misfit(then: &Then) -> Effect {
 }
 
 impl Then {
-    pub fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         match self {
             Self::Authenticate(asked) | Self::Confirm(asked) | Self::Refreshed(asked) => *asked,
             Self::Join(asked, _)

@@ -6,11 +6,11 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 /// A channel's number on this shard.
-pub type ChannelKey = u32;
+pub(crate) type ChannelKey = u32;
 
 /// A channel with its followers.
 #[derive(Debug)]
-pub struct Channel {
+pub(crate) struct Channel {
     pub name: Arc<str>,
     /// Slab keys of sessions.
     pub followers: Vec<u32>,
@@ -18,7 +18,7 @@ pub struct Channel {
 
 /// A session's place in a channel.
 #[derive(Debug, Clone, Copy)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     pub channel: ChannelKey,
     /// Index in the channel's followers.
     pub slot: u32,
@@ -27,43 +27,43 @@ pub struct Subscription {
 }
 
 #[derive(Default)]
-pub struct Channels {
+pub(crate) struct Channels {
     by_name: HashMap<Arc<str>, ChannelKey, foldhash::fast::RandomState>,
     slab: Slab<Channel>,
 }
 
 impl Channels {
-    pub fn find(&self, name: &str) -> Option<ChannelKey> {
+    pub(crate) fn find(&self, name: &str) -> Option<ChannelKey> {
         self.by_name.get(name).copied()
     }
 
-    pub fn get(&self, key: ChannelKey) -> Option<&Channel> {
+    pub(crate) fn get(&self, key: ChannelKey) -> Option<&Channel> {
         self.slab.get(key as usize)
     }
 
     /// Name of a channel; empty for a key that is gone, which does not happen while a subscription holds it.
-    pub fn name(&self, key: ChannelKey) -> Arc<str> {
+    pub(crate) fn name(&self, key: ChannelKey) -> Arc<str> {
         self.get(key)
             .map_or_else(|| Arc::from(""), |channel| Arc::clone(&channel.name))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (ChannelKey, &Channel)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelKey, &Channel)> {
         self.slab.iter().map(|(key, channel)| (key as u32, channel))
     }
 
     /// The channels at these places, each with the number of its followers.
-    pub fn page(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = (Arc<str>, usize)> {
+    pub(crate) fn page(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = (Arc<str>, usize)> {
         let there = places.filter_map(|place| self.slab.get(place));
         there.map(|channel| (Arc::clone(&channel.name), channel.followers.len()))
     }
 
     /// Places that there are, empty ones included.
-    pub fn places(&self) -> usize {
+    pub(crate) fn places(&self) -> usize {
         self.slab.capacity()
     }
 
     /// Adds a follower; the channel is made if nobody followed it.
-    pub fn join(&mut self, name: &str, session: u32, after: u64) -> Subscription {
+    pub(crate) fn join(&mut self, name: &str, session: u32, after: u64) -> Subscription {
         let key = self.find(name).unwrap_or_else(|| self.create(name));
         let slot = self.slab.get_mut(key as usize).map_or(0, |channel| {
             channel.followers.push(session);
@@ -77,7 +77,7 @@ impl Channels {
     }
 
     /// Removes a follower. Returns the session that now has `subscription.slot`, if another one moved there.
-    pub fn leave(&mut self, subscription: Subscription) -> Option<u32> {
+    pub(crate) fn leave(&mut self, subscription: Subscription) -> Option<u32> {
         let channel = self.slab.get_mut(subscription.channel as usize)?;
         let slot = subscription.slot as usize;
         if slot >= channel.followers.len() {
@@ -97,7 +97,7 @@ impl Channels {
     }
 
     /// Takes a channel's followers out for a loop that neither joins nor leaves.
-    pub fn take_followers(&mut self, key: ChannelKey) -> Vec<u32> {
+    pub(crate) fn take_followers(&mut self, key: ChannelKey) -> Vec<u32> {
         self.slab
             .get_mut(key as usize)
             .map(|channel| std::mem::take(&mut channel.followers))
@@ -105,7 +105,7 @@ impl Channels {
     }
 
     /// Puts them back.
-    pub fn give_back_followers(&mut self, key: ChannelKey, followers: Vec<u32>) {
+    pub(crate) fn give_back_followers(&mut self, key: ChannelKey, followers: Vec<u32>) {
         if let Some(channel) = self.slab.get_mut(key as usize) {
             channel.followers = followers;
         }

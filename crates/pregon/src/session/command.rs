@@ -25,11 +25,11 @@ use crate::route::naming::Ambiguous;
 use crate::route::rule::CLIENTS;
 
 /// Longest channel and event name, bytes. Names live in indexes and in every frame.
-pub const NAME: usize = 255;
+pub(crate) const NAME: usize = 255;
 
 /// Which command a reply belongs to: the client's own number, and where it was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub id: Option<u64>,
     /// Place of the session's namespace in the configuration; the root is 0, and the only one outside of Socket.IO.
     pub namespace: u8,
@@ -37,7 +37,7 @@ pub struct Asked {
 
 /// What a client is told about its command.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     Done,
     Subscribed {
         position: Position,
@@ -56,7 +56,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    pub fn refused(code: &'static Code, message: impl Into<String>) -> Self {
+    pub(crate) fn refused(code: &'static Code, message: impl Into<String>) -> Self {
         Self::Refused {
             code,
             message: message.into(),
@@ -66,7 +66,7 @@ impl Reply {
 
 /// What a subscribe asks for.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// The name that the client said.
     pub name: Arc<str>,
     /// More than one where the name stands for several.
@@ -77,7 +77,7 @@ pub struct Wish {
 }
 
 /// What the shard does for a command.
-pub enum Effect {
+pub(crate) enum Effect {
     Reply(Asked, Reply),
     Join(Asked, Wish),
     Leave {
@@ -136,14 +136,14 @@ pub enum Effect {
 }
 
 /// A question, how to go on with its answer, and the rights that it was asked by: an answer to older ones is asked again.
-pub struct Ask {
+pub(crate) struct Ask {
     pub question: Question,
     pub then: Then,
     pub by: Arc<Rights>,
 }
 
 /// What only the node can answer.
-pub enum Question {
+pub(crate) enum Question {
     Verify {
         token: String,
     },
@@ -167,7 +167,7 @@ pub enum Question {
 }
 
 /// The node's answer to a [`Question`].
-pub enum Answer {
+pub(crate) enum Answer {
     Verified(Result<Claims, AuthError>),
     May(Result<bool, String>),
     MayEach(Vec<(Arc<str>, Result<bool, String>)>),
@@ -178,7 +178,7 @@ pub enum Answer {
 }
 
 /// How to go on when the answer is there.
-pub enum Then {
+pub(crate) enum Then {
     Authenticate(Asked),
     Join(Asked, Wish),
     Members {
@@ -217,7 +217,7 @@ pub enum Then {
 }
 
 /// A session that waits for an answer, with the messages that came in meanwhile.
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// How to go on, and the rights that the question was asked by.
     pub then: Option<(Then, Arc<Rights>)>,
     pub inbox: VecDeque<Incoming>,
@@ -225,7 +225,7 @@ pub struct Waiting {
 
 /// A complete message from a client.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     Text(Box<str>),
     Binary(Bytes),
     Ping(Box<[u8]>),
@@ -235,7 +235,7 @@ pub enum Incoming {
 
 impl Incoming {
     /// Bytes that the message holds.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
@@ -243,14 +243,10 @@ impl Incoming {
             Self::Pong | Self::Close(_) => 0,
         }
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// What decisions look at.
-pub struct Env<'a> {
+pub(crate) struct Env<'a> {
     pub rights: &'a Arc<Rights>,
     /// The names behind the session's subscriptions.
     pub channels: &'a Channels,
@@ -259,7 +255,7 @@ pub struct Env<'a> {
 }
 
 /// Decides what a command does. `attachments` are the bytes that its data or arguments name.
-pub fn handle(
+pub(crate) fn handle(
     session: &mut Session,
     asked: Asked,
     command: Command<'_>,
@@ -462,7 +458,7 @@ fn refuse_event(session: &mut Session, asked: Asked, event: &str, env: &Env<'_>)
 }
 
 /// A channel or event name that may travel in frames, headers of streams and logs.
-pub fn check_name(name: &str) -> Result<(), &'static str> {
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     match name {
         "" => Err("the name is empty"),
         _ if name.len() > NAME => Err("the name is longer than 255 bytes"),

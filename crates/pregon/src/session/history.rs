@@ -12,7 +12,7 @@ use crate::log::window::{Follow, Merged, Most};
 
 /// What was asked for.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     pub channels: Vec<Arc<str>>,
     pub from: From,
     /// The join: what comes after it is live.
@@ -22,7 +22,7 @@ pub struct Request {
 
 /// Entries as JSON objects with commas between.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     pub json: Vec<u8>,
     /// Nothing of what was asked for is missing.
     pub complete: bool,
@@ -30,7 +30,7 @@ pub struct History {
 
 impl Request {
     /// What the window has of it; `None` if [`Request::read`] has to look further.
-    pub fn here(&self, past: &Past) -> Option<History> {
+    pub(crate) fn here(&self, past: &Past) -> Option<History> {
         let (follows, complete) = self.follows(past, &|_, _| None)?;
         match past.find(&follows, 0, self.upto, self.most) {
             Found::Here(merged) => Some(self.render(Some(merged), complete)),
@@ -40,7 +40,7 @@ impl Request {
     }
 
     /// All that the log has of it. Blocks.
-    pub fn read(&self, past: &Past) -> History {
+    pub(crate) fn read(&self, past: &Past) -> History {
         let last = |channel: &str, n: u32| Some(past.before_last(channel, n as usize));
         let Some((follows, complete)) = self.follows(past, &last) else {
             return History::default();

@@ -6,7 +6,7 @@ use crate::limits::Rate;
 
 /// Limits and times of sessions.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Largest message of a client, bytes, after inflating.
     pub message: usize,
     /// Largest message of a client of Engine.IO, bytes; in a polling body too.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// Some members of a channel, sorted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     pub clients: Vec<Arc<str>>,
     /// There are more behind the last one.
     pub more: bool,
@@ -12,7 +12,7 @@ pub struct Page {
 
 impl Page {
     /// Behind whom the next page begins, if there is one.
-    pub fn next(&self) -> Option<&str> {
+    pub(crate) fn next(&self) -> Option<&str> {
         self.clients.last().filter(|_| self.more).map(|client| &**client)
     }
 }

@@ -4,16 +4,16 @@
 //! query, an append) is asked for by [`command`] and answered through the shard's inbox; until then the later
 //! commands of its connection wait in order.
 
-pub mod command;
-pub mod answer;
-pub mod replay;
-pub mod history;
-pub mod recovery;
-pub mod rate;
+pub(crate) mod command;
+pub(crate) mod answer;
+pub(crate) mod replay;
+pub(crate) mod history;
+pub(crate) mod recovery;
+pub(crate) mod rate;
 pub(crate) mod shown;
-pub mod channels;
-pub mod limits;
-pub mod members;
+pub(crate) mod channels;
+pub(crate) mod limits;
+pub(crate) mod members;
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use channels::{ChannelKey, Subscription};
 use rate::Bucket;
 
 /// See the module.
-pub struct Session {
+pub(crate) struct Session {
     id: u64,
     /// Place of its namespace in the configuration; only Socket.IO has others than the root.
     pub namespace: u8,
@@ -38,7 +38,7 @@ pub struct Session {
 
 /// The names of a session of Socket.IO.
 #[derive(Debug)]
-pub struct Named {
+pub(crate) struct Named {
     /// Public: the client's own room has this name.
     pub sid: Arc<str>,
     /// Secret: whoever has it may have the session back. Absent where recovery is off.
@@ -46,7 +46,7 @@ pub struct Named {
 }
 
 impl Session {
-    pub fn new(claims: Claims) -> Self {
+    pub(crate) fn new(claims: Claims) -> Self {
         Self {
             id: rand::random(),
             namespace: 0,
@@ -58,7 +58,7 @@ impl Session {
     }
 
     /// A session of Socket.IO.
-    pub fn named(claims: Claims, namespace: u8, named: Named) -> Self {
+    pub(crate) fn named(claims: Claims, namespace: u8, named: Named) -> Self {
         Self {
             namespace,
             named: Some(Box::new(named)),
@@ -67,7 +67,7 @@ impl Session {
     }
 
     /// The session's name as clients and logs see it.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.named {
             Some(named) => named.sid.to_string(),
             None => format!("{:016x}", self.id),
@@ -75,14 +75,14 @@ impl Session {
     }
 
     /// Who it is for the other members of a channel: the token's `sub`, otherwise the session itself.
-    pub fn member(&self) -> Arc<str> {
+    pub(crate) fn member(&self) -> Arc<str> {
         match self.claims.get("sub") {
             Some(sub) if !sub.is_empty() => Arc::from(&*sub),
             _ => Arc::from(self.name()),
         }
     }
 
-    pub fn subscription(&self, channel: ChannelKey) -> Option<&Subscription> {
+    pub(crate) fn subscription(&self, channel: ChannelKey) -> Option<&Subscription> {
         self.subscriptions
             .iter()
             .find(|subscription| subscription.channel == channel)

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 /// See the module. Empty of state until first used.
 #[derive(Debug, Default)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     last: Option<Instant>,
     spent: f32,
 }
 
 impl Bucket {
     /// Takes one token; `false` means too fast. `per_second` of zero refuses everything.
-    pub fn take(&mut self, per_second: u32, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, per_second: u32, now: Instant) -> bool {
         let rate = per_second as f32;
         if let Some(last) = self.last {
             let back = now.saturating_duration_since(last).as_secs_f32() * rate;

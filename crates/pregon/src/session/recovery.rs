@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
-pub use store::Store;
+pub(crate) use store::Store;
 
 use self::store::{Change, Saver};
 use crate::log::Position;
@@ -24,7 +24,7 @@ const CHANNEL: usize = 48;
 
 /// What a client says of the session that it had.
 #[derive(Debug, Clone)]
-pub struct Recovery {
+pub(crate) struct Recovery {
     pub pid: String,
     /// The last position that it has seen.
     pub offset: Position,
@@ -33,7 +33,7 @@ pub struct Recovery {
 
 /// A session as it was.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub(crate) struct Kept {
     pub sid: Arc<str>,
     pub namespace: u8,
     pub channels: Vec<Arc<str>>,
@@ -41,7 +41,7 @@ pub struct Kept {
 
 /// A session that its client may have back.
 #[derive(Debug)]
-pub struct Recalled {
+pub(crate) struct Recalled {
     pub kept: Kept,
     pub pid: Arc<str>,
     /// Where its client is.
@@ -64,13 +64,13 @@ struct Place {
 }
 
 /// A connection of this process. One that was lost without a word may end long after its session went on in another.
-pub type Owner = (u16, u64);
+pub(crate) type Owner = (u16, u64);
 
 /// No connection of this process.
 const NOBODY: Owner = (u16::MAX, u64::MAX);
 
 /// See the module.
-pub struct Sessions {
+pub(crate) struct Sessions {
     window: Duration,
     /// Bytes of sessions that left and may come back; beyond them those that left first are forgotten, and their clients begin anew.
     room: usize,
@@ -149,7 +149,7 @@ impl Places {
 
 impl Sessions {
     /// `window` is how long a session may be away, `room` how many bytes of them are kept.
-    pub fn new(window: Duration, room: usize) -> Self {
+    pub(crate) fn new(window: Duration, room: usize) -> Self {
         Self {
             window,
             room,
@@ -159,7 +159,7 @@ impl Sessions {
     }
 
     /// Sessions that outlive the process. Those that were connected when it ended are away since now.
-    pub fn stored(
+    pub(crate) fn stored(
         window: Duration,
         room: usize,
         store: Store,
@@ -195,7 +195,7 @@ impl Sessions {
     }
 
     /// Keeps a session as it is now.
-    pub fn keep(&self, pid: &Arc<str>, kept: Kept, owner: Owner) {
+    pub(crate) fn keep(&self, pid: &Arc<str>, kept: Kept, owner: Owner) {
         let left = None;
         let place = Place { kept, owner, left };
         self.places.lock().insert(pid, place);
@@ -203,7 +203,7 @@ impl Sessions {
     }
 
     /// Its connection is gone: from now on the time counts, unless another connection has it by now.
-    pub fn left(&self, pid: &Arc<str>, owner: Owner) {
+    pub(crate) fn left(&self, pid: &Arc<str>, owner: Owner) {
         let mut places = self.places.lock();
         if places.by_pid.get(pid).is_none_or(|place| place.owner != owner) {
             return;
@@ -216,7 +216,7 @@ impl Sessions {
     }
 
     /// It said farewell, or may not come back; said by a connection that has it no more, it means nothing.
-    pub fn forget(&self, pid: &Arc<str>, owner: Owner) {
+    pub(crate) fn forget(&self, pid: &Arc<str>, owner: Owner) {
         let mut places = self.places.lock();
         if places.by_pid.get(pid).is_none_or(|place| place.owner != owner) {
             return;
@@ -227,7 +227,7 @@ impl Sessions {
     }
 
     /// The session of a secret, unless it has been away for too long.
-    pub fn recall(&self, pid: &str) -> Option<(Arc<str>, Kept)> {
+    pub(crate) fn recall(&self, pid: &str) -> Option<(Arc<str>, Kept)> {
         let places = self.places.lock();
         let (pid, place) = places.by_pid.get_key_value(pid)?;
         let here = place.left.is_none_or(|left| left.elapsed() <= self.window);
@@ -235,7 +235,7 @@ impl Sessions {
     }
 
     /// Forgets who has been away for too long; called every few seconds.
-    pub fn prune(&self) {
+    pub(crate) fn prune(&self) {
         let mut places = self.places.lock();
         let forgotten = places.forget(self.room, self.window);
         places.shrink();
@@ -250,7 +250,7 @@ impl Sessions {
     }
 
     /// Stores what is not stored yet; blocks. Nothing is kept any more.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         if let Some(saver) = &self.saver {
             saver.close();
         }

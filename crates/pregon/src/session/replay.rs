@@ -22,7 +22,7 @@ use crate::route::grant::Rights;
 
 /// What a client asked for when it subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub(crate) enum From {
     Now,
     Since(Since),
     Last(u32),
@@ -30,7 +30,7 @@ pub enum From {
 
 /// How a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
+pub(crate) enum Plan {
     /// Live from the join on.
     Live,
     /// Send the channel's entries after this offset first.
@@ -48,7 +48,7 @@ pub enum Plan {
 
 /// Decides how a subscription to `channel` begins for a client: nothing of the past where its section gives no history, however it was
 /// asked for.
-pub fn plan_by(rights: &Rights, past: &Past, channel: &str, from: From) -> Plan {
+pub(crate) fn plan_by(rights: &Rights, past: &Past, channel: &str, from: From) -> Plan {
     match from {
         _ if rights.history(channel) => plan(past, channel, from),
         From::Now | From::Last(_) => Plan::Live,
@@ -67,7 +67,7 @@ fn position(since: Since) -> Option<Position> {
 }
 
 /// Decides how a subscription to `channel` begins.
-pub fn plan(past: &Past, channel: &str, from: From) -> Plan {
+pub(crate) fn plan(past: &Past, channel: &str, from: From) -> Plan {
     let since = match from {
         From::Now => return Plan::Live,
         From::Last(n) => {
@@ -95,7 +95,7 @@ pub fn plan(past: &Past, channel: &str, from: From) -> Plan {
 
 /// A replay under way. Holds offsets and names, no entries: a slow client costs nothing more.
 #[derive(Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     /// The channels to send and the offset after which each begins.
     pub channels: Vec<(Arc<str>, u64)>,
     /// Channels that the session followed already, with the offset after which it did: their entries were sent.
@@ -114,14 +114,14 @@ pub struct Replay {
 }
 
 /// A piece of a replay.
-pub struct Piece {
+pub(crate) struct Piece {
     /// Entries in order, each with the channel through which it is sent.
     pub entries: Vec<(Arc<Entry>, Arc<str>)>,
     pub done: bool,
 }
 
 /// How a replay goes on.
-pub enum Next {
+pub(crate) enum Next {
     Piece(Piece),
     /// The desk has to read it.
     Fetch(Box<Fetch>),
@@ -130,11 +130,11 @@ pub enum Next {
 }
 
 /// Channels, each with the offset after which it begins.
-pub type Begins = Vec<(Arc<str>, u64)>;
+pub(crate) type Begins = Vec<(Arc<str>, u64)>;
 
 /// A piece that has to be read where reading may block.
 #[derive(Debug)]
-pub struct Fetch {
+pub(crate) struct Fetch {
     channels: Vec<(Arc<str>, u64)>,
     last: Option<u32>,
     live: bool,
@@ -144,7 +144,7 @@ pub struct Fetch {
 }
 
 /// What was read for a [`Fetch`].
-pub struct Fetched {
+pub(crate) struct Fetched {
     /// For a session that is behind, not for a replay.
     pub live: bool,
     /// The channels as they were then, each with the offset after which it begins.
@@ -155,7 +155,7 @@ pub struct Fetched {
 
 impl Fetch {
     /// What a session misses that is behind: everything of these channels between the two offsets.
-    pub fn missed(channels: Vec<(Arc<str>, u64)>, cursor: u64, upto: u64, most: Most) -> Self {
+    pub(crate) fn missed(channels: Vec<(Arc<str>, u64)>, cursor: u64, upto: u64, most: Most) -> Self {
         Self {
             channels,
             last: None,
@@ -167,7 +167,7 @@ impl Fetch {
     }
 
     /// Reads the piece. Blocks.
-    pub fn read(mut self, past: &Past) -> Fetched {
+    pub(crate) fn read(mut self, past: &Past) -> Fetched {
         if let Some(n) = self.last {
             for (channel, after) in &mut self.channels {
                 *after = past.before_last(channel, n as usize).min(self.upto);
@@ -185,7 +185,7 @@ impl Fetch {
 }
 
 /// Channels as a log is asked for them.
-pub fn follows(channels: &[(Arc<str>, u64)]) -> Vec<Follow<'_>> {
+pub(crate) fn follows(channels: &[(Arc<str>, u64)]) -> Vec<Follow<'_>> {
     let mut follows = Vec::with_capacity(channels.len());
     for (channel, after) in channels {
         let after = *after;
@@ -196,7 +196,7 @@ pub fn follows(channels: &[(Arc<str>, u64)]) -> Vec<Follow<'_>> {
 
 impl Replay {
     /// How it goes on: at most so much of the window, or so much to be read. A replay that is being fetched is not asked.
-    pub fn next(&mut self, past: &Past, most: Most, read: Most) -> Next {
+    pub(crate) fn next(&mut self, past: &Past, most: Most, read: Most) -> Next {
         let found = match self.last {
             Some(_) => Found::Older,
             None => past.find(&follows(&self.channels), self.cursor, self.upto, most),
@@ -219,7 +219,7 @@ impl Replay {
     }
 
     /// A fetched piece is there; `None` if the log no longer has all of it. Says where channels have turned out to begin.
-    pub fn take(&mut self, fetched: Fetched) -> Option<(Piece, Begins)> {
+    pub(crate) fn take(&mut self, fetched: Fetched) -> Option<(Piece, Begins)> {
         self.fetching = false;
         self.last = None;
         for (channel, after) in &mut self.channels {
@@ -244,7 +244,7 @@ impl Replay {
     }
 
     /// The session no longer follows `channel`.
-    pub fn forget(&mut self, channel: &str) {
+    pub(crate) fn forget(&mut self, channel: &str) {
         self.channels.retain(|(name, _)| **name != *channel);
     }
 

@@ -19,11 +19,11 @@ const ORDER: &str = "P0001 a trigger has written this table";
 
 /// Findings by what they are about. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Degraded(Arc<Mutex<BTreeMap<String, String>>>);
+pub(crate) struct Degraded(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Degraded {
     /// Sets or takes away the finding about one thing; whether that changed anything.
-    pub fn set(&self, about: &str, finding: Option<&str>) -> bool {
+    pub(crate) fn set(&self, about: &str, finding: Option<&str>) -> bool {
         let mut findings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match finding {
             Some(finding) => {
@@ -34,7 +34,7 @@ impl Degraded {
     }
 
     /// All findings, in words.
-    pub fn words(&self) -> Vec<String> {
+    pub(crate) fn words(&self) -> Vec<String> {
         let findings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         findings
             .iter()
@@ -56,7 +56,7 @@ pub(super) fn not_rendered(metrics: &Metrics, watch: &str, fault: &Fault) {
 
 /// The watches of one source that fail.
 #[derive(Debug, Default)]
-pub struct Failing {
+pub(crate) struct Failing {
     watches: Vec<Arc<str>>,
     /// What the configuration says of each watch: names in it are no secrets.
     specs: Vec<WatchSpec>,
@@ -65,7 +65,7 @@ pub struct Failing {
 }
 
 impl Failing {
-    pub fn new(degraded: &Degraded, metrics: &Arc<Metrics>, config: &Config) -> Self {
+    pub(crate) fn new(degraded: &Degraded, metrics: &Arc<Metrics>, config: &Config) -> Self {
         Self {
             watches: Vec::new(),
             specs: crate::install::specs(config),
@@ -75,7 +75,7 @@ impl Failing {
     }
 
     /// Its trigger could not render a row.
-    pub fn failed(&mut self, watch: &Arc<str>, fault: &Fault) {
+    pub(crate) fn failed(&mut self, watch: &Arc<str>, fault: &Fault) {
         if fault.whole().starts_with(ORDER) {
             return;
         }
@@ -94,7 +94,7 @@ impl Failing {
     }
 
     /// One of its changes came as it should.
-    pub fn worked(&mut self, watch: &str) {
+    pub(crate) fn worked(&mut self, watch: &str) {
         if self.watches.is_empty() {
             return; // Almost always.
         }

@@ -48,7 +48,7 @@ const UNRESOLVED: usize = 256;
 const UNRESOLVED_BYTES: usize = 16 << 20;
 
 /// See the module.
-pub struct OutboxSource {
+pub(crate) struct OutboxSource {
     pub options: Arc<OutboxOptions>,
     pub pipeline: Arc<Pipeline>,
     pub metrics: Arc<Metrics>,
@@ -60,7 +60,7 @@ pub struct OutboxSource {
 
 /// Its turn to read, which it may be asked to leave to a gateway that waits.
 #[derive(Debug, Clone)]
-pub struct Turn {
+pub(crate) struct Turn {
     /// Of this gateway, at the server.
     pub node: String,
     pub leave: Arc<Notify>,
@@ -93,7 +93,7 @@ impl Ended {
 
 impl OutboxSource {
     /// The source of a configuration whose watches go through the outbox.
-    pub fn build(
+    pub(crate) fn build(
         config: &Config,
         settings: Settings,
         pipeline: &Arc<Pipeline>,
@@ -127,7 +127,7 @@ impl OutboxSource {
     }
 
     /// Captures until `stop`; what was read is appended, and where that was is remembered.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut failing = std::mem::take(&mut self.failing);
         let mut backoff = Backoff::default();
         let mut place = None;

@@ -8,14 +8,14 @@ use crate::log::Append;
 use crate::pipeline::Pipeline;
 
 /// Collects a batch; only one of the two lists holds something at a time.
-pub struct Pending {
+pub(crate) struct Pending {
     pipeline: Arc<Pipeline>,
     events: Vec<Event>,
     addressed: Vec<Append>,
 }
 
 impl Pending {
-    pub fn new(pipeline: &Arc<Pipeline>) -> Self {
+    pub(crate) fn new(pipeline: &Arc<Pipeline>) -> Self {
         Self {
             pipeline: Arc::clone(pipeline),
             events: Vec::new(),
@@ -24,7 +24,7 @@ impl Pending {
     }
 
     /// Adds an event; publications before it are appended first.
-    pub async fn event(&mut self, event: Event) {
+    pub(crate) async fn event(&mut self, event: Event) {
         if !self.addressed.is_empty() {
             self.flush().await;
         }
@@ -32,7 +32,7 @@ impl Pending {
     }
 
     /// Adds a publication; events before it are appended first.
-    pub async fn publication(&mut self, publication: Publication) {
+    pub(crate) async fn publication(&mut self, publication: Publication) {
         if !self.events.is_empty() {
             self.flush().await;
         }
@@ -40,14 +40,14 @@ impl Pending {
     }
 
     /// Passes on a publication that is not kept, behind everything before it.
-    pub async fn passing(&mut self, publication: Publication) {
+    pub(crate) async fn passing(&mut self, publication: Publication) {
         self.flush().await;
         self.pipeline.pass(publication);
     }
 
     /// Appends everything; returns when it is on its way to clients. For sources that cannot be asked again: while the log cannot be
     /// written they wait here, and their own queues become gaps when they are full.
-    pub async fn flush(&mut self) {
+    pub(crate) async fn flush(&mut self) {
         let (events, addressed) = (
             std::mem::take(&mut self.events),
             std::mem::take(&mut self.addressed),

@@ -30,7 +30,7 @@ const QUEUE: usize = 65_536;
 const BATCH: usize = 256;
 
 /// The source with what it needs.
-pub struct PostgresSource {
+pub(crate) struct PostgresSource {
     pub options: ListenOptions,
     /// Name of the listen for each notify channel.
     pub names: HashMap<String, Arc<str>>,
@@ -59,7 +59,7 @@ struct Running {
 
 impl PostgresSource {
     /// The source of a configuration.
-    pub fn build(
+    pub(crate) fn build(
         config: &Config,
         options: ListenOptions,
         emitters: Option<&Arc<Emitters>>,
@@ -83,7 +83,7 @@ impl PostgresSource {
     }
 
     /// Captures until `stop`; the listener stops first, then what it captured is appended.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
         let Self {
             options,
             names,

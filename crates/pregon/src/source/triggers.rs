@@ -34,7 +34,7 @@ const MOST_AGAIN: usize = 3;
 const ABOUT: &str = "triggers";
 
 /// The task with what it needs.
-pub struct Triggers {
+pub(crate) struct Triggers {
     pub pool: Pool,
     pub watches: Vec<WatchSpec>,
     /// Whether changes travel by NOTIFY, which needs more than triggers.
@@ -72,7 +72,7 @@ struct Known {
 
 impl Triggers {
     /// The task of a configuration that has watches.
-    pub fn build(
+    pub(crate) fn build(
         config: &Config,
         pool: Option<&Pool>,
         repair: Option<Repair>,
@@ -99,7 +99,7 @@ impl Triggers {
     }
 
     /// Asks until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let mut known = Known {
             missing: Vec::new(),
             standing: BTreeMap::new(),

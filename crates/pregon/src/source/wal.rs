@@ -39,7 +39,7 @@ const UNKEPT: usize = 256;
 const BACKOFF: Backoff = Backoff::between(Duration::from_millis(20), Duration::from_secs(1));
 
 /// The source with what it needs.
-pub struct WalSource {
+pub(crate) struct WalSource {
     pub options: WalOptions,
     /// With the search path of conditions.
     pub pool: Pool,
@@ -76,7 +76,7 @@ struct Running {
 
 impl WalSource {
     /// Captures until `stop`; the reader stops first, then what it read is appended.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let (sink, steps) = mpsc::channel(QUEUE);
         let (kept, kept_by_log) = watch::channel(Kept::default());
         let (again, asked_again) = watch::channel(0);

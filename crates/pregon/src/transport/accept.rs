@@ -50,7 +50,7 @@ const PROBE_BYTES: usize = 1 << 20;
 pub(super) const DENIED: &str = "this address may not connect";
 
 /// What a connection needs.
-pub struct Front {
+pub(crate) struct Front {
     pub door: Arc<Door>,
     pub hub: Arc<Hub>,
     pub api: Router,
@@ -68,7 +68,7 @@ const TOO_FAST: Duration = Duration::from_secs(1);
 const WAITING: usize = 256;
 
 /// Places for those who came too fast.
-pub fn waiting() -> Semaphore {
+pub(crate) fn waiting() -> Semaphore {
     Semaphore::new(WAITING)
 }
 
@@ -76,12 +76,12 @@ pub fn waiting() -> Semaphore {
 type Held<'h> = Option<parking_lot::RwLockReadGuard<'h, ()>>;
 
 /// Places for probes of a full node.
-pub fn probes() -> Semaphore {
+pub(crate) fn probes() -> Semaphore {
     Semaphore::new(PROBES_AT_ONCE)
 }
 
 /// Accepts until `stop`, then waits for connections that are still answered, at most until `cut`.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     front: Arc<Front>,
     stop: CancellationToken,

@@ -28,14 +28,14 @@ use crate::session::replay::From;
 use crate::standby::Standby;
 
 /// A path that is bound to channels.
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     needs_token: bool,
     /// What it grants, as its connections keep it.
     rooms: Arc<Rooms>,
 }
 
 /// What admission looks at; built once.
-pub struct Door {
+pub(crate) struct Door {
     pub auth: config::Auth,
     pub verifier: Arc<Verifier>,
     pub rights: Arc<arc_swap::ArcSwap<Rights>>,
@@ -56,7 +56,7 @@ pub struct Door {
 
 /// Which stream a path opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     Bare,
     Plain,
     Sse,
@@ -67,7 +67,7 @@ pub enum Stream {
 }
 
 /// A stream that may open.
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// Head of the response.
     pub response: http::response::Builder,
     pub variant: Variant,
@@ -109,7 +109,7 @@ impl Admitted {
 
 /// A stream that may not: an HTTP answer instead.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     pub status: StatusCode,
     pub message: String,
     pub headers: Vec<(&'static str, String)>,
@@ -118,7 +118,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
             message: message.into(),
@@ -140,7 +140,7 @@ impl Refused {
 
 impl Door {
     /// The paths of the configuration. Fails only on templates that `check` would have named.
-    pub fn endpoints(config: &Config) -> anyhow::Result<hashbrown::HashMap<String, Endpoint>> {
+    pub(crate) fn endpoints(config: &Config) -> anyhow::Result<hashbrown::HashMap<String, Endpoint>> {
         let mut endpoints = hashbrown::HashMap::new();
         for endpoint in &config.endpoint {
             let own = endpoint
@@ -160,7 +160,7 @@ impl Door {
     }
 
     /// Which stream the path opens, if any.
-    pub fn stream(&self, head: &Head) -> Option<Stream> {
+    pub(crate) fn stream(&self, head: &Head) -> Option<Stream> {
         if head.method != Method::GET {
             return None;
         }
@@ -178,7 +178,7 @@ impl Door {
     }
 
     /// What stands above Engine.IO on a path, if that is spoken there.
-    pub fn engine(&self, path: &str) -> Option<App> {
+    pub(crate) fn engine(&self, path: &str) -> Option<App> {
         let path = path.strip_suffix('/').unwrap_or(path);
         if self.socketio.as_deref() == Some(path) {
             return Some(App::SocketIo);
@@ -187,7 +187,7 @@ impl Door {
     }
 
     /// Decides on a request for a stream.
-    pub async fn admit(&self, stream: Stream, head: &Head) -> Result<Admitted, Refused> {
+    pub(crate) async fn admit(&self, stream: Stream, head: &Head) -> Result<Admitted, Refused> {
         self.away()?;
         match stream {
             Stream::Bare => self.bare(head).await,
@@ -219,7 +219,7 @@ impl Door {
     }
 
     /// What the token of an Engine.IO request says: a bad one is told when the client connects, where it can hear it.
-    pub async fn handshake(&self, head: &Head) -> Result<Result<Claims, String>, Refused> {
+    pub(crate) async fn handshake(&self, head: &Head) -> Result<Result<Claims, String>, Refused> {
         match self.claims(head, false).await {
             Ok(claims) => Ok(Ok(claims.unwrap_or_default())),
             Err(refused) if refused.status == StatusCode::UNAUTHORIZED => Ok(Err(refused.message)),
@@ -333,7 +333,12 @@ impl Door {
     }
 
     /// Whether claims may follow a channel, asking the database where the rights say so.
-    pub async fn may_follow(&self, rights: &Rights, claims: &Claims, channel: &str) -> Result<(), Refused> {
+    pub(crate) async fn may_follow(
+        &self,
+        rights: &Rights,
+        claims: &Claims,
+        channel: &str,
+    ) -> Result<(), Refused> {
         let decision = rights.subscribe(claims, channel);
         let allowed = self.desk.decide(decision).await;
         let allowed = allowed.map_err(|message| Refused::new(StatusCode::SERVICE_UNAVAILABLE, message))?;
@@ -350,7 +355,7 @@ impl Door {
     }
 
     /// The channels that claims name, if they may use every one of these names: what is asked for here has no words for one of several.
-    pub fn whole(&self, named: ByClaims) -> Result<Vec<Arc<str>>, Refused> {
+    pub(crate) fn whole(&self, named: ByClaims) -> Result<Vec<Arc<str>>, Refused> {
         let Some(message) = named.ambiguous.first().map(Ambiguous::refusal) else {
             return Ok(named.channels);
         };
@@ -363,7 +368,7 @@ impl Door {
     }
 
     /// The claims of the request's token, `None` without one.
-    pub async fn claims(&self, head: &Head, required: bool) -> Result<Option<Claims>, Refused> {
+    pub(crate) async fn claims(&self, head: &Head, required: bool) -> Result<Option<Claims>, Refused> {
         let Some((token, via)) = token::find(head.query.as_deref(), &head.headers, &self.auth) else {
             if required {
                 self.metrics.dropped(Reason::Token);

@@ -6,21 +6,26 @@ use crate::config::net::Network;
 
 /// The declared proxies.
 #[derive(Debug, Clone, Default)]
-pub struct Proxies(Vec<Network>);
+pub(crate) struct Proxies(Vec<Network>);
 
 impl Proxies {
     /// Entries that are no network are left out; `check` names them before.
-    pub fn new(list: &[String]) -> Self {
+    pub(crate) fn new(list: &[String]) -> Self {
         Self(list.iter().filter_map(|text| Network::parse(text)).collect())
     }
 
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 
     /// The client of a request that came from `peer`: the last address in `X-Forwarded-For` that is no trusted proxy; where there
     /// is no such header, in `Forwarded` (RFC 7239). Both are lists as one text.
-    pub fn client(&self, peer: IpAddr, x_forwarded_for: Option<&str>, forwarded: Option<&str>) -> IpAddr {
+    pub(crate) fn client(
+        &self,
+        peer: IpAddr,
+        x_forwarded_for: Option<&str>,
+        forwarded: Option<&str>,
+    ) -> IpAddr {
         let mut client = peer;
         for hop in hops(x_forwarded_for, forwarded).into_iter().rev() {
             if !self.trusts(client) {

@@ -14,7 +14,7 @@ const LINES: usize = 100;
 
 /// A request's head, and the bytes that it was read from with what came behind.
 #[derive(Debug)]
-pub struct Head {
+pub(crate) struct Head {
     pub method: Method,
     pub path: String,
     pub query: Option<String>,
@@ -27,7 +27,7 @@ pub struct Head {
 
 /// Why there is no head.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum HeadError {
+pub(crate) enum HeadError {
     #[error("the request took too long")]
     Timeout,
     #[error("the request's head is larger than 16 KiB or has more than 100 lines")]
@@ -40,7 +40,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Timeout => 408,
             Self::TooLarge => 431,
@@ -51,7 +51,7 @@ impl HeadError {
 
 impl Head {
     /// Reads the head of the first request on a connection.
-    pub async fn read(stream: &mut TcpStream, patience: Duration) -> Result<Self, HeadError> {
+    pub(crate) async fn read(stream: &mut TcpStream, patience: Duration) -> Result<Self, HeadError> {
         tokio::time::timeout(patience, Self::read_patiently(stream))
             .await
             .map_err(|_| HeadError::Timeout)?
@@ -72,7 +72,7 @@ impl Head {
     }
 
     /// Takes the head of a request that the HTTP library parsed.
-    pub fn of<B>(request: &http::Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
         Self {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -84,12 +84,12 @@ impl Head {
     }
 
     /// A header's text, if it is there once or more and is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// All lines of a header as one, as RFC 9110 §5.3 allows for lists.
-    pub fn list(&self, name: &str) -> Option<String> {
+    pub(crate) fn list(&self, name: &str) -> Option<String> {
         let values: Vec<&str> = self
             .headers
             .get_all(name)
@@ -100,7 +100,7 @@ impl Head {
     }
 
     /// The values of a query parameter, unescaped.
-    pub fn query_all(&self, name: &str) -> Vec<String> {
+    pub(crate) fn query_all(&self, name: &str) -> Vec<String> {
         let query = self.query.as_deref().unwrap_or_default();
         form_urlencoded::parse(query.as_bytes())
             .filter(|(key, _)| key == name)
@@ -109,7 +109,7 @@ impl Head {
     }
 
     /// The first value of a query parameter.
-    pub fn query_first(&self, name: &str) -> Option<String> {
+    pub(crate) fn query_first(&self, name: &str) -> Option<String> {
         self.query_all(name).into_iter().next()
     }
 }

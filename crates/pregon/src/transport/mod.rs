@@ -5,16 +5,16 @@
 //! Everything else, with what was read already, goes to the HTTP library; a stream that is asked for on such a connection
 //! later is bridged to a shard.
 
-pub mod head;
-pub mod origin;
-pub mod admit;
-pub mod accept;
+pub(crate) mod head;
+pub(crate) mod origin;
+pub(crate) mod admit;
+pub(crate) mod accept;
 mod bridge;
 mod polling;
 mod rewind;
 pub(crate) mod patience;
-pub mod forwarded;
+pub(crate) mod forwarded;
 
 /// The address that a request came from, as far as it is known.
 #[derive(Debug, Clone, Copy)]
-pub struct ClientAddress(pub std::net::IpAddr);
+pub(crate) struct ClientAddress(pub std::net::IpAddr);

@@ -1,17 +1,17 @@
 //! Which web pages may use a cookie or read answers: the allow-list of origins, and the headers that say so.
 
 /// The origin of pages of `file:`, of sandboxed frames and of `data:` addresses.
-pub const NULL: &str = "null";
+pub(crate) const NULL: &str = "null";
 
 /// The configured origins.
 #[derive(Debug, Clone)]
-pub struct Origins {
+pub(crate) struct Origins {
     any: bool,
     list: Vec<String>,
 }
 
 impl Origins {
-    pub fn new(list: &[String]) -> Self {
+    pub(crate) fn new(list: &[String]) -> Self {
         let any = list.iter().any(|origin| origin == "*");
         let list = list
             .iter()
@@ -22,7 +22,7 @@ impl Origins {
 
     /// Whether a request that carries a cookie may be believed. A wildcard is not enough: any page could then act as its visitor.
     /// Nor is `null`: any page can make a frame of that origin.
-    pub fn allows(&self, origin: Option<&str>) -> bool {
+    pub(crate) fn allows(&self, origin: Option<&str>) -> bool {
         origin.is_some_and(|origin| origin != NULL && self.lists(origin))
     }
 
@@ -32,7 +32,7 @@ impl Origins {
     }
 
     /// The CORS headers for a request of `origin`; none if it may not read the answer.
-    pub fn cors(&self, origin: Option<&str>) -> Vec<(&'static str, String)> {
+    pub(crate) fn cors(&self, origin: Option<&str>) -> Vec<(&'static str, String)> {
         let Some(origin) = origin else { return Vec::new() };
         if self.allows(Some(origin)) {
             return vec![

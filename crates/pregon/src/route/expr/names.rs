@@ -7,7 +7,7 @@ use super::Expr;
 
 /// What an expression names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Named {
+pub(crate) struct Named {
     /// Fields of `row` and `old`.
     pub columns: Vec<String>,
     /// Fields that a `has(…)` asks for: they need not be there.
@@ -18,7 +18,7 @@ pub struct Named {
 
 impl Expr {
     /// The columns and variables in it.
-    pub fn names(&self) -> Named {
+    pub(crate) fn names(&self) -> Named {
         let mut named = Named::default();
         collect(&self.tree, &mut named);
         let mut bound = Vec::new();
@@ -31,7 +31,7 @@ impl Expr {
 
 impl Expr {
     /// The captures of the channel's name that it looks at; `None` if it may look at all of them.
-    pub fn captures(&self) -> Option<Vec<String>> {
+    pub(crate) fn captures(&self) -> Option<Vec<String>> {
         let mut captures = Some(Vec::new());
         look(&self.tree, &mut captures);
         captures

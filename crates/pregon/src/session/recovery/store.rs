@@ -49,13 +49,13 @@ pub(super) struct Found {
 pub(super) type Change = (Arc<str>, Option<(Kept, Option<SystemTime>)>);
 
 /// See the module.
-pub struct Store {
+pub(crate) struct Store {
     database: Database,
 }
 
 impl Store {
     /// Opens the sessions in a file, or begins with none; those of other namespaces are forgotten.
-    pub fn open(path: &Path, namespaces: &[String]) -> Result<Self, redb::Error> {
+    pub(crate) fn open(path: &Path, namespaces: &[String]) -> Result<Self, redb::Error> {
         let database = Builder::new().set_cache_size(CACHE).create(path)?;
         let store = Self { database };
         store.be_of(&namespaces.join("\n"))?;

@@ -13,7 +13,7 @@ use pregon_capture::attachment::{Attachment, Attachments};
 use pregon_capture::query::{Pool, QueryError};
 use pregon_wire::socketio::emitter::{self, Emitted, Noted};
 
-pub use publication::{Emission, publication};
+pub(crate) use publication::{Emission, publication};
 
 use super::pending::Pending;
 use super::redis::subscription::{Intake, Subscription, Topic};
@@ -24,11 +24,11 @@ use crate::lines;
 use crate::metrics::{Metrics, Reason, SourceLabel};
 
 /// The source of emitted events in metrics.
-pub const SOURCE: &str = "socketio-emitter";
+pub(crate) const SOURCE: &str = "socketio-emitter";
 
 /// What came of a message.
 #[derive(Debug)]
-pub enum Taken {
+pub(crate) enum Taken {
     Emission(Emission),
     Order(Order),
     /// It is for others, or was counted and said.
@@ -38,7 +38,7 @@ pub enum Taken {
 }
 
 /// What is known about the emitters of one node.
-pub struct Emitters {
+pub(crate) struct Emitters {
     /// Where no emitters are heard in Redis, `None`.
     redis_prefix: Option<String>,
     namespaces: HashSet<String>,
@@ -54,7 +54,7 @@ pub struct Emitters {
 
 impl Emitters {
     /// `None` if the configuration names no emitters.
-    pub fn build(
+    pub(crate) fn build(
         config: &Config,
         pool: Option<Arc<Pool>>,
         metrics: &Arc<Metrics>,
@@ -82,12 +82,12 @@ impl Emitters {
     }
 
     /// Whether a NOTIFY channel is one of emitters.
-    pub fn owns(&self, channel: &str) -> bool {
+    pub(crate) fn owns(&self, channel: &str) -> bool {
         self.channels.contains_key(channel)
     }
 
     /// Takes a notification; what it refers to is read before anything that follows is taken.
-    pub async fn take_postgres(&self, channel: &str, payload: &[u8]) -> Taken {
+    pub(crate) async fn take_postgres(&self, channel: &str, payload: &[u8]) -> Taken {
         let Some(namespace) = self.channels.get(channel) else {
             return Taken::Nothing;
         };
@@ -116,7 +116,7 @@ impl Emitters {
     }
 
     /// What to subscribe to in Redis; nothing if no emitters are heard there.
-    pub fn redis_subscriptions(&self) -> Vec<Subscription> {
+    pub(crate) fn redis_subscriptions(&self) -> Vec<Subscription> {
         let Some(prefix) = &self.redis_prefix else {
             return Vec::new();
         };
@@ -137,7 +137,7 @@ impl Emitters {
     }
 
     /// Takes a message of a Redis channel.
-    pub fn take_redis(&self, channel: &[u8], message: &[u8]) -> Taken {
+    pub(crate) fn take_redis(&self, channel: &[u8], message: &[u8]) -> Taken {
         let Some(prefix) = &self.redis_prefix else {
             return Taken::Nothing;
         };
@@ -151,7 +151,7 @@ impl Emitters {
     }
 
     /// Adds what came of a message to what its source has taken; an order takes effect behind that.
-    pub async fn deliver(&self, taken: Taken, pending: &mut Pending) {
+    pub(crate) async fn deliver(&self, taken: Taken, pending: &mut Pending) {
         match taken {
             Taken::Emission(emission) if emission.volatile => pending.passing(emission.publication).await,
             Taken::Emission(emission) => pending.publication(emission.publication).await,

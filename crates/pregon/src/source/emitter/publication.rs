@@ -10,7 +10,7 @@ use crate::session::command::check_name;
 
 /// A publication as an emitter wants it.
 #[derive(Debug)]
-pub struct Emission {
+pub(crate) struct Emission {
     pub publication: Publication,
     /// It need not be kept for whoever comes later.
     pub volatile: bool,
@@ -18,7 +18,7 @@ pub struct Emission {
 
 /// Addresses an emitted event. A room that no session can be in (its name is empty or too long) is passed over; if no room is left,
 /// nobody is addressed.
-pub fn publication(broadcast: Broadcast) -> Result<Emission, &'static str> {
+pub(crate) fn publication(broadcast: Broadcast) -> Result<Emission, &'static str> {
     check_name(&broadcast.event)
         .map_err(|_| "an event's name is empty, too long or has control characters")?;
     let Target {

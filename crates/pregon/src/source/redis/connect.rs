@@ -34,7 +34,7 @@ pub(super) type Host = (String, u16);
 
 /// Why a source of Redis cannot be built. `pregon check` finds these first.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
+pub(crate) enum SetupError {
     #[error("redis.url is missing")]
     NoUrl,
     #[error("redis.url: {0}")]
@@ -45,7 +45,7 @@ pub enum SetupError {
 
 /// Why a file of authorities is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthoritiesError {
+pub(crate) enum AuthoritiesError {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
     #[error("holds no PEM certificate")]
@@ -53,7 +53,7 @@ pub enum AuthoritiesError {
 }
 
 /// The bytes of a file that holds at least one certificate.
-pub fn authorities(file: &str) -> Result<Vec<u8>, AuthoritiesError> {
+pub(crate) fn authorities(file: &str) -> Result<Vec<u8>, AuthoritiesError> {
     let bytes = std::fs::read(file)?;
     match CertificateDer::pem_slice_iter(&bytes).next() {
         Some(Ok(_)) => Ok(bytes),

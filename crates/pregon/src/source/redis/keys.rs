@@ -11,13 +11,13 @@ use crate::config;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection for commands on keys.
-pub struct Keys {
+pub(crate) struct Keys {
     connector: Connector,
     connection: Option<Keyed>,
 }
 
 impl Keys {
-    pub fn new(redis: &config::Redis) -> Result<Self, SetupError> {
+    pub(crate) fn new(redis: &config::Redis) -> Result<Self, SetupError> {
         Ok(Self {
             connector: Connector::build(redis)?,
             connection: None,
@@ -25,7 +25,12 @@ impl Keys {
     }
 
     /// Runs a script whose answer does not matter.
-    pub async fn eval(&mut self, script: &str, keys: &[String], arguments: &[&str]) -> anyhow::Result<()> {
+    pub(crate) async fn eval(
+        &mut self,
+        script: &str,
+        keys: &[String],
+        arguments: &[&str],
+    ) -> anyhow::Result<()> {
         let mut pipe = ::redis::pipe();
         pipe.cmd("EVAL")
             .arg(script)
@@ -36,7 +41,7 @@ impl Keys {
     }
 
     /// Runs commands; their keys must be of one slot where there is a cluster.
-    pub async fn run<T: FromRedisValue>(&mut self, pipe: &Pipeline) -> anyhow::Result<T> {
+    pub(crate) async fn run<T: FromRedisValue>(&mut self, pipe: &Pipeline) -> anyhow::Result<T> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connector.keyed(PATIENCE).await?,

@@ -7,9 +7,9 @@
 //! `address` and `connect` find the server; `subscription` says which message is taken by whom, with `glob`; `link` is what `pubsub` takes
 //! messages from; `stream`, `group` and `entry` read streams; `feed` is the way into the pipeline.
 
-pub mod connect;
-pub mod keys;
-pub mod subscription;
+pub(crate) mod connect;
+pub(crate) mod keys;
+pub(crate) mod subscription;
 mod glob;
 mod feed;
 mod retry;
@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 
 /// Connects once, as a source would; where the server is that answers.
-pub async fn answers(redis: &config::Redis) -> anyhow::Result<String> {
+pub(crate) async fn answers(redis: &config::Redis) -> anyhow::Result<String> {
     let connector = Connector::build(redis)?;
     let (mut connection, (host, port)) = connector.node(AsyncConnectionConfig::new()).await?;
     ::redis::cmd("PING").exec_async(&mut connection).await?;
@@ -45,14 +45,14 @@ pub async fn answers(redis: &config::Redis) -> anyhow::Result<String> {
 }
 
 /// What is taken from one Redis.
-pub struct RedisSource {
+pub(crate) struct RedisSource {
     pubsub: Option<PubSub>,
     readers: Vec<Reader>,
 }
 
 impl RedisSource {
     /// The source of a checked configuration. Whoever wants messages for another intake adds subscriptions to the set here.
-    pub fn build(
+    pub(crate) fn build(
         redis: &config::Redis,
         emitters: Option<&Arc<Emitters>>,
         pipeline: &Arc<Pipeline>,
@@ -88,7 +88,7 @@ impl RedisSource {
     }
 
     /// What `/readyz` waits for.
-    pub fn attached(&self) -> Vec<(&'static str, Attached)> {
+    pub(crate) fn attached(&self) -> Vec<(&'static str, Attached)> {
         let pubsub = self.pubsub.iter().map(|pubsub| ("redis", pubsub.attached()));
         let readers = self
             .readers
@@ -98,7 +98,7 @@ impl RedisSource {
     }
 
     /// Starts the tasks; they end when `stop` is cancelled.
-    pub fn spawn(self, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    pub(crate) fn spawn(self, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
         if let Some(pubsub) = self.pubsub {
             tasks.spawn(pubsub.run(stop.clone()));
         }

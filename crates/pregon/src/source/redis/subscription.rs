@@ -15,14 +15,14 @@ use super::glob::Glob;
 
 /// What is subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Topic {
+pub(crate) enum Topic {
     Channel(String),
     Pattern(String),
 }
 
 /// Who takes the messages of a subscription. To add one is a variant here and an arm in `pubsub`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Intake {
+pub(crate) enum Intake {
     /// A source of this name: each message becomes an event.
     Source(Arc<str>),
     /// Emitters of Socket.IO: each message says itself which rooms it is for.
@@ -38,7 +38,7 @@ impl Intake {
 
 /// One entry of the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     pub topic: Topic,
     pub intake: Intake,
 }

@@ -3,7 +3,7 @@
 //! A receipt that fails is a 503, so that the sender comes again; the event's id is the delivery's own, so that a second one changes
 //! nothing. Handlers run as requests do; nothing is kept between them.
 
-pub mod signature;
+pub(crate) mod signature;
 pub(crate) mod body;
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use signature::Scheme;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One path that takes deliveries.
-pub struct Webhook {
+pub(crate) struct Webhook {
     name: Arc<str>,
     preset: Preset,
     scheme: Scheme,
@@ -44,7 +44,7 @@ pub struct Webhook {
 }
 
 /// The paths of a configuration and who answers there.
-pub fn routes(
+pub(crate) fn routes(
     config: &config::Config,
     pipeline: &Arc<Pipeline>,
     metrics: &Arc<Metrics>,

@@ -17,16 +17,16 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 const STEP: usize = 64 * 1024;
 
 /// The secrets that deliveries may be signed with.
-pub struct Signers(Vec<hmac::Key>);
+pub(crate) struct Signers(Vec<hmac::Key>);
 
 impl Signers {
-    pub fn new(secrets: &[&str]) -> Self {
+    pub(crate) fn new(secrets: &[&str]) -> Self {
         let key = |secret: &&str| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         Self(secrets.iter().map(key).collect())
     }
 
     /// Whether `header` (`sha256=` and 64 hexadecimal digits) signs the body.
-    pub async fn accept(&self, header: &[u8], body: &[u8]) -> bool {
+    pub(crate) async fn accept(&self, header: &[u8], body: &[u8]) -> bool {
         let digits = header.strip_prefix(b"sha256=");
         match digits.and_then(|digits| hex::decode(digits).ok()) {
             Some(given) => self.verify(&[given], &[body]).await,
@@ -133,7 +133,7 @@ impl Scheme {
 }
 
 /// The header `X-Hub-Signature-256` of a body.
-pub fn sign(secret: &str, body: &[u8]) -> String {
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     format!("sha256={}", hex::encode(hmac::sign(&key, body)))
 }
