@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pregon::router::whatsapp::{self, Item};
+use pregon::whatsapp::payload::{self, Item};
 use serde_json::Value;
 
 fn has_nul(value: &Value) -> bool {
@@ -15,7 +15,7 @@ fn has_nul(value: &Value) -> bool {
 }
 
 fuzz_target!(|body: &[u8]| {
-    for item in whatsapp::read(body, 1_780_000_000).items {
+    for item in payload::read(body, 1_780_000_000).items {
         assert!(item.lane() < 64);
         // A message or status of somebody has to be held in the order of that contact.
         assert!(item.who().is_some() || !matches!(item, Item::Message(_)));

@@ -15,7 +15,7 @@
 
 pub mod cli;
 mod demo;
-pub mod router;
+pub mod whatsapp;
 mod conformance;
 mod serve;
 mod node;

@@ -40,13 +40,13 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::pipeline::decrypt::Opener;
 use crate::route::grant::Rights;
-use crate::route::rule::Router;
+use crate::route::rule::Routes;
 use crate::session::limits::Limits;
 use crate::session::recovery::Sessions;
 use crate::source::webhook;
 use crate::standby::Standby;
 use crate::transport::accept::{self, Front};
-use crate::transport::admit::Door;
+use crate::transport::admit::Admission;
 use crate::transport::forwarded::Proxies;
 use crate::transport::origin::Origins;
 use sources::Parts;
@@ -76,7 +76,7 @@ pub(crate) struct Node {
     config: Config,
     options: Options,
     opener: Arc<Opener>,
-    router: Arc<ArcSwap<Router>>,
+    router: Arc<ArcSwap<Routes>>,
     hub: Arc<Hub>,
     connections: Arc<Connections>,
     health: Arc<Health>,
@@ -98,7 +98,7 @@ impl Node {
         let settings = settings(&config, &options);
         let opened = log::open(&config, &settings, &opener, &metrics).await?;
         let (log, kept) = (opened.log, opened.kept);
-        let router = Arc::new(ArcSwap::from_pointee(Router::build(&config)?));
+        let router = Arc::new(ArcSwap::from_pointee(Routes::build(&config)?));
         let rights = Arc::new(ArcSwap::from_pointee(Rights::build(&config)?));
         let revoked = Arc::new(Revoked::open(opened.folder.as_deref())?);
         let verifier = Arc::new(Verifier::build(&config.auth)?.without(&revoked));
@@ -124,12 +124,12 @@ impl Node {
         let mut sources = sources::start(&parts)?;
         sources.attached.push(("log", opened.up));
         let health = Health::new(sources.attached, sources.degraded);
-        let door = Arc::new(build_door(&config, &options, verifier, desk, &hub)?);
+        let admission = Arc::new(build_admission(&config, &options, verifier, desk, &hub)?);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
         let dashboard = admin::routes(&parts, address, &health);
-        let api = build_api(&config, &door, pipeline, &log, &hub, &health, &metrics).merge(dashboard);
-        let front = Arc::new(build_front(&config, door, &hub, api, &connections, &metrics));
+        let api = build_api(&config, &admission, pipeline, &log, &hub, &health, &metrics).merge(dashboard);
+        let front = Arc::new(build_front(&config, admission, &hub, api, &connections, &metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
         tasks.spawn(tick(&hub, &log, &kept, &connections, &stop));
@@ -165,7 +165,7 @@ impl Node {
             .as_ref()
             .context("this node has no configuration file")?;
         let fresh = crate::check::load(path, &|name| std::env::var(name).ok())?;
-        let (router, rights) = (Router::build(&fresh)?, Rights::build(&fresh)?);
+        let (router, rights) = (Routes::build(&fresh)?, Rights::build(&fresh)?);
         let decryptor = Decryptor::build(&fresh)?;
         if needs_restart(&self.config, &fresh) {
             tracing::warn!(
@@ -238,7 +238,7 @@ fn open_pool(config: &Config) -> anyhow::Result<Option<Arc<Pool>>> {
 }
 
 fn build_pipeline(
-    router: &Arc<ArcSwap<Router>>,
+    router: &Arc<ArcSwap<Routes>>,
     rights: &Arc<ArcSwap<Rights>>,
     log: &Arc<dyn Log>,
     volatile: &Arc<Volatile>,
@@ -341,19 +341,19 @@ fn settings(config: &Config, options: &Options) -> hub::Settings {
     }
 }
 
-fn build_door(
+fn build_admission(
     config: &Config,
     options: &Options,
     verifier: Arc<Verifier>,
     desk: Arc<Desk>,
     hub: &Hub,
-) -> anyhow::Result<Door> {
-    Ok(Door {
+) -> anyhow::Result<Admission> {
+    Ok(Admission {
         auth: config.auth.clone(),
         verifier,
         rights: Arc::clone(desk.rights()),
         origins: Origins::new(&config.server.origins),
-        endpoints: Door::endpoints(config)?,
+        endpoints: Admission::endpoints(config)?,
         path: config.server.path.clone(),
         sse: config.server.sse,
         socketio: config
@@ -370,7 +370,7 @@ fn build_door(
 
 fn build_api(
     config: &Config,
-    door: &Arc<Door>,
+    admission: &Arc<Admission>,
     pipeline: Arc<Pipeline>,
     log: &Arc<dyn Log>,
     hub: &Arc<Hub>,
@@ -379,7 +379,7 @@ fn build_api(
 ) -> axum::Router {
     let webhooks = webhook::routes(config, &pipeline, metrics);
     api::router(Api {
-        door: Arc::clone(door),
+        admission: Arc::clone(admission),
         pipeline,
         log: Arc::clone(log),
         hub: Arc::clone(hub),
@@ -394,14 +394,14 @@ fn build_api(
 
 fn build_front(
     config: &Config,
-    door: Arc<Door>,
+    admission: Arc<Admission>,
     hub: &Arc<Hub>,
     api: axum::Router,
     connections: &Arc<Connections>,
     metrics: &Arc<Metrics>,
 ) -> Front {
     Front {
-        door,
+        admission,
         hub: Arc::clone(hub),
         api,
         connections: Arc::clone(connections),

@@ -1,10 +1,10 @@
 //! The dashboard of operators: a page that is embedded in the binary, and the API behind it. Off without `[admin] token`.
 //!
-//! `door` lets in who has the token, `page` serves the files; the rest are the questions, one file each. Nothing here is asked by the
+//! `guard` lets in who has the token, `page` serves the files; the rest are the questions, one file each. Nothing here is asked by the
 //! path of the data: shards answer between their rounds, page by page (`hub/inspect.rs`), and every answer is bounded. Streams end with
 //! the node's draining, or when their reader goes.
 
-mod door;
+mod guard;
 mod asked;
 mod page;
 mod exposition;
@@ -54,7 +54,7 @@ pub(crate) struct Parts {
     /// For the names of sources and the facts of the node; routes and rights are those of the last reload.
     pub config: Config,
     pub address: SocketAddr,
-    pub router: Arc<ArcSwap<route::Router>>,
+    pub router: Arc<ArcSwap<route::Routes>>,
     pub log: Arc<dyn Log>,
     pub hub: Arc<Hub>,
     pub health: Arc<Health>,
@@ -68,7 +68,7 @@ pub(crate) struct Parts {
 /// See the module.
 struct Admin {
     parts: Parts,
-    failures: door::Failures,
+    failures: guard::Failures,
     overview: overview::Last,
     streams: Arc<Semaphore>,
     started: SystemTime,
@@ -86,7 +86,7 @@ impl std::ops::Deref for Admin {
 pub(crate) fn router(parts: Parts) -> Router {
     let admin = Arc::new(Admin {
         parts,
-        failures: door::Failures::default(),
+        failures: guard::Failures::default(),
         overview: overview::Last::default(),
         streams: Arc::new(Semaphore::new(STREAMS)),
         started: SystemTime::now(),
@@ -104,7 +104,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/revoke", get(revoke::list).post(revoke::revoke))
         .route("/restore", post(revoke::restore))
         .fallback(nothing)
-        .layer(from_fn_with_state(Arc::clone(&admin), door::guard))
+        .layer(from_fn_with_state(Arc::clone(&admin), guard::guard))
         .with_state(admin);
     page::routes().nest("/admin/api", api)
 }

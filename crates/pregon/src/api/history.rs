@@ -67,7 +67,7 @@ async fn read_granted(
         channel,
         rights,
     } = granted;
-    let channels = api.door.whole(rights.resolve(claims, channel))?;
+    let channels = api.admission.whole(rights.resolve(claims, channel))?;
     if !rights.history(channel) || channels.iter().any(|channel| !rights.history(channel)) {
         return Err(Refused::new(
             StatusCode::FORBIDDEN,
@@ -95,7 +95,7 @@ async fn read_granted(
         let began = Instant::now();
         (asked.render(past), began.elapsed())
     };
-    let answer = api.door.desk.read(read).await.map(|(answer, took)| {
+    let answer = api.admission.desk.read(read).await.map(|(answer, took)| {
         // What it took counts for the address, which waits before it may ask again.
         let amount = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         if let Some(sender) = sender {

@@ -21,14 +21,14 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::route::grant::Rights;
 use crate::session::command::check_name;
-use crate::transport::admit::{Door, Refused};
+use crate::transport::admit::{Admission, Refused};
 use crate::transport::head::Head;
 
 pub(crate) use status::Health;
 
 /// What the handlers need.
 pub(crate) struct Api {
-    pub door: Arc<Door>,
+    pub admission: Arc<Admission>,
     pub pipeline: Arc<Pipeline>,
     pub log: Arc<dyn Log>,
     pub hub: Arc<Hub>,
@@ -44,7 +44,7 @@ pub(crate) struct Api {
 
 /// All routes.
 pub(crate) fn router(mut api: Api) -> Router {
-    let cors = cors(&api.door);
+    let cors = cors(&api.admission);
     let webhooks = std::mem::take(&mut api.webhooks);
     let api = Arc::new(api);
     let mut router = Router::new()
@@ -64,12 +64,12 @@ pub(crate) fn router(mut api: Api) -> Router {
 
 /// Web pages of the allowed origins may read history with their token or cookie; publishing keys do not belong into pages. The
 /// preflights of `/sse` come here too: readers of streams that are no `EventSource` name where they were in a header.
-fn cors(door: &Arc<Door>) -> CorsLayer {
-    let (door, credentials) = (Arc::clone(door), Arc::clone(door));
+fn cors(admission: &Arc<Admission>) -> CorsLayer {
+    let (admission, credentials) = (Arc::clone(admission), Arc::clone(admission));
     let allowed = move |origin: &http::HeaderValue, _: &http::request::Parts| {
         origin
             .to_str()
-            .is_ok_and(|origin| !door.origins.cors(Some(origin)).is_empty())
+            .is_ok_and(|origin| !admission.origins.cors(Some(origin)).is_empty())
     };
     let believed = move |origin: &http::HeaderValue, _: &http::request::Parts| {
         credentials.origins.allows(origin.to_str().ok())
@@ -96,20 +96,20 @@ struct Granted {
 impl Granted {
     /// Whether the rights are those of now: what they granted is not given away otherwise.
     fn holds(&self, api: &Api) -> bool {
-        api.door.desk.in_force(&self.rights)
+        api.admission.desk.in_force(&self.rights)
     }
 }
 
 /// Whose request it is, and the channel that it names, which they may follow.
 async fn asked_channel(api: &Api, head: &Head) -> Result<Granted, Refused> {
     let bad = |message: &str| Refused::new(StatusCode::BAD_REQUEST, message);
-    let claims = api.door.claims(head, api.door.auth.required()).await?;
+    let claims = api.admission.claims(head, api.admission.auth.required()).await?;
     let claims = claims.unwrap_or_default();
     let channel = head.query_first("channel");
     let channel = channel.ok_or_else(|| bad("name the channel: ?channel=…"))?;
     check_name(&channel).map_err(bad)?;
-    let rights = api.door.rights.load_full();
-    api.door.may_follow(&rights, &claims, &channel).await?;
+    let rights = api.admission.rights.load_full();
+    api.admission.may_follow(&rights, &claims, &channel).await?;
     Ok(Granted {
         claims,
         channel,

@@ -151,13 +151,13 @@ async fn drop(config: &Config, json: bool, yes: bool) -> anyhow::Result<ExitCode
 /// The same three for what the router needs.
 pub(super) async fn router_plan(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let session = settings::admin(config).await?;
-    let spec = crate::router::database::spec(config)?;
+    let spec = crate::whatsapp::database::spec(config)?;
     show(&pregon_capture::router::plan(&session, &spec).await?, json)
 }
 
 pub(super) async fn router_apply(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let session = settings::admin(config).await?;
-    let spec = crate::router::database::spec(config)?;
+    let spec = crate::whatsapp::database::spec(config)?;
     let plan = pregon_capture::router::plan(&session, &spec).await?;
     carry_out(
         &session,

@@ -9,7 +9,7 @@ use super::settings::File;
 use super::{Usage, output};
 use crate::config::Config;
 use crate::event::{Event, Op};
-use crate::route::Router;
+use crate::route::Routes;
 use crate::route::explain::{Explanation, RuleExplanation};
 use crate::route::sample::Sample;
 
@@ -86,7 +86,7 @@ impl Command {
 pub(super) fn run(command: &Command, file: &File) -> anyhow::Result<ExitCode> {
     let Command::Explain(args) = command;
     let config = file.load()?;
-    let told = Router::build(&config)?.explain(&event(args, &config)?);
+    let told = Routes::build(&config)?.explain(&event(args, &config)?);
     if args.json {
         output::json(&told)?;
     } else {

@@ -9,7 +9,7 @@ use super::settings::File;
 use super::{Usage, db, output, router_inbox};
 use crate::config::Config;
 use crate::lines::Lines;
-use crate::router::{database, media, simulate};
+use crate::whatsapp::{database, media, simulate};
 
 /// Take webhooks of WhatsApp and store contacts, conversations and messages
 ///
@@ -195,7 +195,7 @@ pub(super) fn run(args: &Args, file: &File, lines: &Arc<Lines>) -> anyhow::Resul
     match &args.command {
         None => {
             let runtime = super::serving_runtime()?;
-            runtime.block_on(crate::router::run(config, lines))
+            runtime.block_on(crate::whatsapp::run(config, lines))
         }
         Some(Command::Db(command)) => super::block_on(async {
             match command {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Usage, output};
 use crate::config::Config;
-use crate::router::database;
+use crate::whatsapp::database;
 
 /// Look at items that wait or were given up, and try them again
 #[derive(Debug, clap::Subcommand)]

@@ -12,7 +12,7 @@ use crate::auth::Claims;
 use crate::route::naming::Ambiguous;
 use crate::session::answer;
 use crate::session::command::{self, Answer, Ask, Asked, Effect, Env, Reply, Waiting};
-use crate::session::replay::From;
+use crate::session::replay::StartAt;
 
 impl Shard {
     /// A text message of the full protocol.
@@ -187,7 +187,7 @@ impl Shard {
         }
         self.watch_expiry(key);
         for channel in &joined.channels {
-            self.follow(key, asked.namespace, channel, From::Now);
+            self.follow(key, asked.namespace, channel, StartAt::Now);
         }
         self.refuse_names(key, asked.namespace, &joined.ambiguous);
         self.refresh(key, asked);

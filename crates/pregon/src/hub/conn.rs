@@ -20,7 +20,7 @@ use crate::metrics::Transport;
 use crate::session::Session;
 use crate::session::channels::{ChannelKey, Subscription};
 use crate::session::command::Waiting;
-use crate::session::replay::{From, Replay};
+use crate::session::replay::{Replay, StartAt};
 
 /// An idle connection costs this struct and what its session holds; everything else is boxed and freed when done.
 pub(crate) struct Conn {
@@ -70,7 +70,7 @@ pub(crate) struct Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Waits for a first-message token; then its channels begin here.
-    Waiting(From),
+    Waiting(StartAt),
     Open,
     /// A close frame or last event is under way; nothing else is written.
     Closing,

@@ -40,12 +40,12 @@ impl Shard {
     pub(super) fn fan_out(&mut self) {
         self.fan_out_kept();
         if self.shared.volatile.has(self.passed) {
-            self.fan_out_passing();
+            self.fan_out_volatile();
         }
     }
 
     /// Delivers what is not kept. It has the position up to which its readers have everything.
-    fn fan_out_passing(&mut self) {
+    fn fan_out_volatile(&mut self) {
         let (passed, passing) = self.shared.volatile.after(self.passed);
         self.passed = passed;
         let epoch = self.shared.window.epoch();
@@ -53,7 +53,7 @@ impl Shard {
         batch.clear();
         let entries = passing
             .into_iter()
-            .map(|passing| Arc::new(Entry::passing(self.head, epoch, passing.at, passing.body)));
+            .map(|passing| Arc::new(Entry::volatile(self.head, epoch, passing.at, passing.body)));
         batch.entries.extend(entries);
         self.sort(&mut batch);
         let is_member = |entry: &Arc<Entry>| matches!(entry.body, Body::Member { .. });

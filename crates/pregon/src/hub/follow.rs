@@ -14,7 +14,7 @@ use crate::session::channels::Subscription;
 use crate::session::command::{Ask, Asked, Question, Reply, Then, Wish};
 use crate::session::history::Request;
 use crate::session::recovery::Kept;
-use crate::session::replay::{From, Plan, Replay, plan_by};
+use crate::session::replay::{Plan, Replay, StartAt, plan_by};
 
 /// Bytes of the past that travel with one reply; more than a client may be behind would only be cut.
 const HISTORY: usize = 1 << 20;
@@ -32,7 +32,7 @@ impl Shard {
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
-        if from != From::Now && self.codec(key) == Some(Codec::Engine) {
+        if from != StartAt::Now && self.codec(key) == Some(Codec::Engine) {
             return self.join_with_history(key, asked, wish, now);
         }
         let rights = self.shared.rights.load_full();
@@ -51,7 +51,7 @@ impl Shard {
         let start = if replayed { start } else { now };
         let reply = Reply::Subscribed {
             position: self.shared.window.position(start),
-            recovered: complete && matches!(from, From::Since(_)),
+            recovered: complete && matches!(from, StartAt::Since(_)),
             history: None,
             stands_for: alias.then(|| channels.to_vec()),
         };
@@ -65,7 +65,7 @@ impl Shard {
     fn join_with_history(&mut self, key: Key, asked: Asked, wish: &Wish, now: u64) {
         let (channels, from) = (wish.channels.as_slice(), wish.from);
         for channel in channels {
-            self.follow(key, asked.namespace, channel, From::Now);
+            self.follow(key, asked.namespace, channel, StartAt::Now);
         }
         let rights = self.shared.rights.load_full();
         let given = channels.iter().filter(|channel| rights.history(channel));
@@ -79,7 +79,7 @@ impl Shard {
             },
         };
         let position = self.shared.window.position(now);
-        let since = matches!(from, From::Since(_)) && request.channels.len() == channels.len();
+        let since = matches!(from, StartAt::Since(_)) && request.channels.len() == channels.len();
         let Some(history) = request.here(&self.shared.past) else {
             let then = Then::Subscribed {
                 asked,
@@ -100,7 +100,7 @@ impl Shard {
     }
 
     /// Subscribes and begins the replay, if one is asked for.
-    pub(super) fn follow(&mut self, key: Key, namespace: u8, channel: &Arc<str>, from: From) {
+    pub(super) fn follow(&mut self, key: Key, namespace: u8, channel: &Arc<str>, from: StartAt) {
         let Some(now) = self.now_of(key) else { return };
         let Some(upto) = self.subscribe(key, namespace, channel, now) else {
             return;

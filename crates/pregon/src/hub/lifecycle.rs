@@ -25,7 +25,7 @@ use super::{Key, Newcomer};
 use crate::metrics::{Transport, TransportLabel};
 use crate::session::Session;
 use crate::session::command::{Asked, Reply};
-use crate::session::replay::{From, Plan, plan_by};
+use crate::session::replay::{Plan, StartAt, plan_by};
 
 /// How long a client may take to finish the closing handshake.
 const LINGER: Duration = Duration::from_secs(2);
@@ -121,7 +121,7 @@ impl Shard {
         Some(key)
     }
 
-    fn begin(&mut self, key: Key, channels: &[Arc<str>], from: From, greeting: Vec<u8>) {
+    fn begin(&mut self, key: Key, channels: &[Arc<str>], from: StartAt, greeting: Vec<u8>) {
         let now = Instant::now();
         let ping = self.shared.limits.ping;
         let Some(conn) = self.conn(key) else { return };
@@ -159,7 +159,7 @@ impl Shard {
 
     /// The session may follow its channels: one replay over all of them in log order, a gap for each that cannot be
     /// complete, then what is live. Subscriptions come before the first write, which may find the client gone.
-    pub(super) fn open(&mut self, key: Key, channels: &[Arc<str>], from: From, greeting: Vec<u8>) {
+    pub(super) fn open(&mut self, key: Key, channels: &[Arc<str>], from: StartAt, greeting: Vec<u8>) {
         self.fan_out();
         self.watch_expiry(key);
         let head = self.head;

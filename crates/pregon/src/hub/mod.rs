@@ -59,7 +59,7 @@ use crate::session::command::{Answer, Incoming};
 use crate::session::limits::Limits;
 use crate::session::members::Page;
 use crate::session::recovery::Sessions;
-use crate::session::replay::{Fetched, From};
+use crate::session::replay::{Fetched, StartAt};
 use crate::standby::Standby;
 use closed::Closed;
 pub(crate) use encoded::{Codec, Framing, Variant};
@@ -93,7 +93,7 @@ pub(crate) struct Newcomer {
     /// It follows what its claims join too, by the rights of the moment when it begins.
     pub joined: bool,
     /// Where they begin.
-    pub from: From,
+    pub from: StartAt,
     /// A first-message token must come before anything else.
     pub must_authenticate: bool,
     /// What stands above Engine.IO, and what the request's own token says.

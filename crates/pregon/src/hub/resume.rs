@@ -12,7 +12,7 @@ use super::shard::Shard;
 use crate::auth::Claims;
 use crate::log::Since;
 use crate::session::recovery::Recalled;
-use crate::session::replay::{From, Plan, plan_by};
+use crate::session::replay::{Plan, StartAt, plan_by};
 use crate::session::{Named, Session};
 
 impl Shard {
@@ -29,7 +29,7 @@ impl Shard {
         }
         let mut replays: Vec<(Arc<str>, u64)> = Vec::with_capacity(channels.len());
         for channel in &channels {
-            let from = From::Since(Since::Position(after));
+            let from = StartAt::Since(Since::Position(after));
             match plan_by(&self.shared.rights.load(), &self.shared.past, channel, from) {
                 Plan::Replay { after } => replays.push((Arc::clone(channel), after)),
                 Plan::Live | Plan::Last { .. } | Plan::Younger { .. } | Plan::Gap { .. } => return false,

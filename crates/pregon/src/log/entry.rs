@@ -113,7 +113,7 @@ impl Entry {
     }
 
     /// An entry that is not kept, for those who have everything up to `offset`.
-    pub fn passing(offset: u64, epoch: Epoch, at: SystemTime, body: Body) -> Self {
+    pub fn volatile(offset: u64, epoch: Epoch, at: SystemTime, body: Body) -> Self {
         Self::new(offset, epoch, at, body)
     }
 

@@ -104,7 +104,7 @@ pub enum LogError {
 
 impl LogError {
     /// Whether the same batch may be taken later by this same log.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unwritable(_) | Self::Full | Self::Held { .. })
     }
 }

@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::log::Append;
 use crate::metrics::{Metrics, Reason};
 use crate::route::outcome::Routed;
-use crate::route::rule::{Enrichment, Router, Rule};
+use crate::route::rule::{Enrichment, Routes, Rule};
 use crate::route::scope::Scope;
 
 /// One event's turn with one rule that has a query.
@@ -34,7 +34,7 @@ pub(super) struct Aside<'a> {
 
 /// Routes events and runs the queries that their rules ask for.
 pub(super) async fn publications(
-    router: &Router,
+    router: &Routes,
     events: &[Event],
     pool: Option<&Pool>,
     aside: &Aside<'_>,

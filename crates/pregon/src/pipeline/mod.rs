@@ -18,7 +18,7 @@ use crate::event::{Event, Publication};
 use crate::log::{Append, Body, Gap, Log, LogError, Position, Receipt, Taken, Volatile};
 use crate::metrics::{Metrics, RouteLabel, SourceLabel};
 use crate::route::grant::Rights;
-use crate::route::rule::Router;
+use crate::route::rule::Routes;
 use crate::route::template::Pattern;
 use unrouted::UnroutedRing;
 
@@ -31,7 +31,7 @@ const AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// See the module.
 pub(crate) struct Pipeline {
-    router: Arc<ArcSwap<Router>>,
+    router: Arc<ArcSwap<Routes>>,
     rights: Arc<ArcSwap<Rights>>,
     log: Arc<dyn Log>,
     volatile: Arc<Volatile>,
@@ -42,7 +42,7 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn new(
-        router: Arc<ArcSwap<Router>>,
+        router: Arc<ArcSwap<Routes>>,
         rights: Arc<ArcSwap<Rights>>,
         log: Arc<dyn Log>,
         volatile: Arc<Volatile>,
@@ -84,7 +84,7 @@ impl Pipeline {
     }
 
     /// The routes of now.
-    pub(crate) fn router(&self) -> &Arc<ArcSwap<Router>> {
+    pub(crate) fn router(&self) -> &Arc<ArcSwap<Routes>> {
         &self.router
     }
 
@@ -135,7 +135,7 @@ impl Pipeline {
         let (kept, _) = self.pass_on(batch);
         loop {
             match self.log.append(kept.clone(), None).written().await {
-                Err(error) if error.is_passing() => tokio::time::sleep(AGAIN).await,
+                Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
                 outcome => return outcome.map(drop),
             }
         }

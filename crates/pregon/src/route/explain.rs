@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::rule::{Made, Router, Rule};
+use super::rule::{Made, Routes, Rule};
 use super::scope::Scope;
 use crate::event::{Data, Event};
 use crate::lenient;
@@ -32,7 +32,7 @@ pub(crate) struct RuleExplanation {
     pub data: Option<serde_json::Value>,
 }
 
-impl Router {
+impl Routes {
     /// Explains an event; rules with a query are explained as if it added nothing.
     pub(crate) fn explain(&self, event: &Event) -> Explanation {
         let scope = Scope::event(event);

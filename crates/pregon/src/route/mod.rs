@@ -22,7 +22,7 @@ use pregon_capture::query::SqlError;
 
 pub(crate) use expr::ExprError;
 pub(crate) use grant::Decision;
-pub(crate) use rule::{Router, Rule};
+pub(crate) use rule::{Routes, Rule};
 pub(crate) use scope::Scope;
 pub(crate) use template::{Template, TemplateError};
 

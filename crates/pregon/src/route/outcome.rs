@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use smallvec::SmallVec;
 
 use super::naming::Ambiguous;
-use super::rule::{Made, Nobody, Router, Rule};
+use super::rule::{Made, Nobody, Routes, Rule};
 use crate::event::Publication;
 
 /// What became of one event.
@@ -136,7 +136,7 @@ impl Hits {
     }
 }
 
-impl Router {
+impl Routes {
     /// Every rule with the names of its sources, in the order of the configuration; those of sources without routes last.
     pub(crate) fn rules(&self) -> Vec<(Vec<&str>, &Arc<Rule>)> {
         let mut rules: Vec<(Vec<&str>, &Arc<Rule>)> = Vec::new();

@@ -380,11 +380,11 @@ fn whole(event: &Event) -> Data {
 
 /// All rules by source.
 #[derive(Debug, Default)]
-pub(crate) struct Router {
+pub(crate) struct Routes {
     pub(super) sources: HashMap<Arc<str>, Vec<Arc<Rule>>>,
 }
 
-impl Router {
+impl Routes {
     /// Builds the rules of a checked configuration.
     pub(crate) fn build(config: &Config) -> Result<Self, RouteError> {
         let longest_name = config.limits.channel_name;

@@ -20,8 +20,8 @@ fn config(text: &str) -> Config {
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-fn router(text: &str) -> Router {
-    Router::build(&config(text)).unwrap()
+fn router(text: &str) -> Routes {
+    Routes::build(&config(text)).unwrap()
 }
 
 fn event(source: &str, op: Op, row: Option<&str>, old: Option<&str>) -> Event {
@@ -182,7 +182,7 @@ fn a_publish_is_addressed_already() {
     event.channel = Some("sala".into());
     event.name = Some("hola".into());
     event.id = EventId::named("k/0");
-    let routed = Router::default().route(&event);
+    let routed = Routes::default().route(&event);
     assert_eq!(
         made(&routed),
         [("sala".into(), "hola".into(), "{\"a\":1}".into())]
@@ -347,11 +347,11 @@ to = "built"
 payload = { id = "row.id", last_message = "row.message", before = "old.message", gone = "row.note" }
 "#;
 
-fn inbox() -> Router {
+fn inbox() -> Routes {
     let text = format!("[postgres]\nurl='postgres://h/d'\n{INBOX}");
     let key = |name: &str| (name == "KEY").then(|| "0".repeat(64));
     let config = crate::check::parse(&text, "pregon.toml", Path::new("."), &key);
-    Router::build(&config.unwrap_or_else(|problems| panic!("{problems}"))).unwrap()
+    Routes::build(&config.unwrap_or_else(|problems| panic!("{problems}"))).unwrap()
 }
 
 /// Channel and, of each sealed field, its key and what it is bound to.

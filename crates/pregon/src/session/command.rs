@@ -15,7 +15,7 @@ use super::history::{History, Request};
 use super::limits::Limits;
 use super::members::Page;
 use super::recovery::{Recalled, Recovery};
-use super::replay::From;
+use super::replay::StartAt;
 use crate::auth::{AuthError, Claims};
 use crate::event::{Data, Event, Publication};
 use crate::log::Position;
@@ -71,7 +71,7 @@ pub(crate) struct Wish {
     pub name: Arc<str>,
     /// More than one where the name stands for several.
     pub channels: Vec<Arc<str>>,
-    pub from: From,
+    pub from: StartAt,
     /// Whether the name stands for others.
     pub alias: bool,
 }
@@ -302,15 +302,21 @@ fn begin_subscribe(
         return refuse(asked, &codes::BAD_CHANNEL, message);
     }
     let from = match (since.map(str::parse), last) {
-        (Some(Ok(since)), _) => From::Since(since),
+        (Some(Ok(since)), _) => StartAt::Since(since),
         (Some(Err(error)), _) => return refuse(asked, &codes::BAD_POSITION, &error.to_string()),
-        (None, Some(n)) => From::Last(n),
-        (None, None) => From::Now,
+        (None, Some(n)) => StartAt::Last(n),
+        (None, None) => StartAt::Now,
     };
     subscribe(session, asked, channel, from, env)
 }
 
-pub(super) fn subscribe(session: &Session, asked: Asked, channel: &str, from: From, env: &Env<'_>) -> Effect {
+pub(super) fn subscribe(
+    session: &Session,
+    asked: Asked,
+    channel: &str,
+    from: StartAt,
+    env: &Env<'_>,
+) -> Effect {
     let ByClaims { channels, ambiguous } = env.rights.resolve(&session.claims, channel);
     if !ambiguous.is_empty() {
         let names = ambiguous;
@@ -333,7 +339,7 @@ pub(super) fn subscribe(session: &Session, asked: Asked, channel: &str, from: Fr
     let from = if env.rights.history(channel) {
         from
     } else {
-        From::Now
+        StartAt::Now
     };
     let wish = Wish {
         name: Arc::from(channel),

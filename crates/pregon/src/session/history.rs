@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pregon_wire::socketio::room;
 
-use super::replay::{From, Plan, plan};
+use super::replay::{Plan, StartAt, plan};
 use super::shown;
 use crate::log::Past;
 use crate::log::past::Found;
@@ -14,7 +14,7 @@ use crate::log::window::{Follow, Merged, Most};
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub channels: Vec<Arc<str>>,
-    pub from: From,
+    pub from: StartAt,
     /// The join: what comes after it is live.
     pub upto: u64,
     pub most: Most,

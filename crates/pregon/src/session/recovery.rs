@@ -245,7 +245,7 @@ impl Sessions {
 
     /// Bytes of sessions that left and may come back.
     #[cfg(test)]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.places.lock().bytes
     }
 

@@ -22,7 +22,7 @@ use crate::route::grant::Rights;
 
 /// What a client asked for when it subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum StartAt {
     Now,
     Since(Since),
     Last(u32),
@@ -48,11 +48,11 @@ pub(crate) enum Plan {
 
 /// Decides how a subscription to `channel` begins for a client: nothing of the past where its section gives no history, however it was
 /// asked for.
-pub(crate) fn plan_by(rights: &Rights, past: &Past, channel: &str, from: From) -> Plan {
+pub(crate) fn plan_by(rights: &Rights, past: &Past, channel: &str, from: StartAt) -> Plan {
     match from {
         _ if rights.history(channel) => plan(past, channel, from),
-        From::Now | From::Last(_) => Plan::Live,
-        From::Since(since) => Plan::Gap {
+        StartAt::Now | StartAt::Last(_) => Plan::Live,
+        StartAt::Since(since) => Plan::Gap {
             from: position(since),
             reason: GapReason::Pruned,
         },
@@ -67,16 +67,16 @@ fn position(since: Since) -> Option<Position> {
 }
 
 /// Decides how a subscription to `channel` begins.
-pub(crate) fn plan(past: &Past, channel: &str, from: From) -> Plan {
+pub(crate) fn plan(past: &Past, channel: &str, from: StartAt) -> Plan {
     let since = match from {
-        From::Now => return Plan::Live,
-        From::Last(n) => {
+        StartAt::Now => return Plan::Live,
+        StartAt::Last(n) => {
             return match past.last(channel, n as usize) {
                 Some(after) => Plan::Replay { after },
                 None => Plan::Last { n },
             };
         }
-        From::Since(since) => since,
+        StartAt::Since(since) => since,
     };
     let position = position(since);
     match past.start(channel, since) {

@@ -3,7 +3,7 @@
 
 pub(crate) mod pending;
 pub(crate) mod emitter;
-pub(crate) mod postgres;
+pub(crate) mod notify;
 pub(crate) mod outbox;
 pub(crate) mod wal;
 mod wal_health;

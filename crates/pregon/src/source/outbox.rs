@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::Attached;
 use super::degraded::{Failing, not_rendered};
 use super::node_name;
-use super::postgres::{publish, row};
+use super::notify::{publish, row};
 use crate::config::Config;
 use crate::event::Event;
 use crate::log::{LogError, Position, Taken};

@@ -40,7 +40,7 @@ impl Pending {
     }
 
     /// Passes on a publication that is not kept, behind everything before it.
-    pub(crate) async fn passing(&mut self, publication: Publication) {
+    pub(crate) async fn volatile(&mut self, publication: Publication) {
         self.flush().await;
         self.pipeline.pass(publication);
     }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Attached;
 use super::degraded::not_rendered;
-use super::postgres::{publish, row};
+use super::notify::{publish, row};
 use super::wal_health::Told;
 use crate::event::Event;
 use crate::log::{LogError, Taken};
@@ -35,7 +35,7 @@ use crate::standby::Standby;
 const QUEUE: usize = 8;
 /// Batches that the log has not yet made durable.
 const UNKEPT: usize = 256;
-/// Waits after a query that failed for a passing reason.
+/// Waits after a query that failed for a transient reason.
 const BACKOFF: Backoff = Backoff::between(Duration::from_millis(20), Duration::from_secs(1));
 
 /// The source with what it needs.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::admit::{Admitted, Door, Refused, Stream};
+use super::admit::{Admission, Admitted, Refused, Stream};
 use super::bridge::Bridge;
 use super::forwarded::Proxies;
 use super::head::{Head, HeadError};
@@ -51,7 +51,7 @@ pub(super) const DENIED: &str = "this address may not connect";
 
 /// What a connection needs.
 pub(crate) struct Front {
-    pub door: Arc<Door>,
+    pub admission: Arc<Admission>,
     pub hub: Arc<Hub>,
     pub api: Router,
     pub connections: Arc<Connections>,
@@ -144,7 +144,7 @@ impl Front {
         if proxied && let Err(refusal) = permit.is_of(client()) {
             return self.refuse(&mut stream, refusal, Some(head)).await;
         }
-        match self.door.stream(&head) {
+        match self.admission.stream(&head) {
             Some(kind) => self.stream(kind, head, stream, permit).await,
             None => self.http(head, stream, permit, stop).await,
         }
@@ -152,7 +152,7 @@ impl Front {
 
     async fn stream(&self, kind: Stream, head: Head, mut stream: TcpStream, permit: Permit) {
         let refused = loop {
-            let admitted = match self.door.admit(kind, &head).await {
+            let admitted = match self.admission.admit(kind, &head).await {
                 Ok(admitted) => admitted,
                 Err(refused) => break refused,
             };
@@ -166,7 +166,7 @@ impl Front {
             }
             return;
         };
-        let cors = self.door.origins.cors(head.header("origin"));
+        let cors = self.admission.origins.cors(head.header("origin"));
         note(&permit, &refused);
         self.say(&mut stream, &refusal(&refused, &cors)).await;
     }

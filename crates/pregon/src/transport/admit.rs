@@ -24,7 +24,7 @@ use crate::route::grant::{ByClaims, Rights};
 use crate::route::naming::Ambiguous;
 use crate::route::template::Template;
 use crate::session::command::check_name;
-use crate::session::replay::From;
+use crate::session::replay::StartAt;
 use crate::standby::Standby;
 
 /// A path that is bound to channels.
@@ -35,7 +35,7 @@ pub(crate) struct Endpoint {
 }
 
 /// What admission looks at; built once.
-pub(crate) struct Door {
+pub(crate) struct Admission {
     pub auth: config::Auth,
     pub verifier: Arc<Verifier>,
     pub rights: Arc<arc_swap::ArcSwap<Rights>>,
@@ -77,7 +77,7 @@ pub(crate) struct Admitted {
     pub joined: bool,
     /// The rights that its channels were granted by, where they were.
     pub by: Option<Arc<Rights>>,
-    pub from: From,
+    pub from: StartAt,
     pub must_authenticate: bool,
     /// What stands above Engine.IO, and what the request's own token says.
     pub engine: Option<(App, Result<Claims, String>)>,
@@ -97,7 +97,7 @@ impl Admitted {
             channels: Vec::new(),
             joined: false,
             by: None,
-            from: From::Now,
+            from: StartAt::Now,
             must_authenticate: false,
             engine: None,
             probe: None,
@@ -138,7 +138,7 @@ impl Refused {
     }
 }
 
-impl Door {
+impl Admission {
     /// The paths of the configuration. Fails only on templates that `check` would have named.
     pub(crate) fn endpoints(config: &Config) -> anyhow::Result<hashbrown::HashMap<String, Endpoint>> {
         let mut endpoints = hashbrown::HashMap::new();
@@ -461,12 +461,12 @@ fn names(names: Vec<Arc<str>>) -> Vec<Arc<str>> {
 }
 
 /// Where the stream begins: what an `EventSource` sends back by itself, otherwise what the page asked for.
-fn from(head: &Head) -> Result<From, Refused> {
+fn from(head: &Head) -> Result<StartAt, Refused> {
     let bad = |message: String| Refused::new(StatusCode::BAD_REQUEST, message);
     if let Some(id) = head.header("last-event-id").filter(|id| !id.is_empty()) {
         // The browser repeats the last id that it saw, of whatever served this path before: a refusal would end the stream for
         // good, so that an id which is not ours is a place of which we know nothing.
-        return Ok(From::Since(id.parse().map_or(Since::Foreign, Since::Position)));
+        return Ok(StartAt::Since(id.parse().map_or(Since::Foreign, Since::Position)));
     }
     let since = head
         .query_first("since")
@@ -474,13 +474,13 @@ fn from(head: &Head) -> Result<From, Refused> {
     if let Some(since) = since {
         return since
             .parse()
-            .map(From::Since)
+            .map(StartAt::Since)
             .map_err(|error: BadPosition| bad(error.to_string()));
     }
     match head.query_first("last").map(|n| n.parse()) {
-        Some(Ok(n)) => Ok(From::Last(n)),
+        Some(Ok(n)) => Ok(StartAt::Last(n)),
         Some(Err(_)) => Err(bad("last must be a number".into())),
-        None => Ok(From::Now),
+        None => Ok(StartAt::Now),
     }
 }
 
@@ -502,7 +502,7 @@ mod tests {
     use super::*;
     use crate::log::{Epoch, Position};
 
-    fn asked(query: &str, last_event_id: Option<&str>) -> Result<From, StatusCode> {
+    fn asked(query: &str, last_event_id: Option<&str>) -> Result<StartAt, StatusCode> {
         let mut request = http::Request::get(format!("/sse?{query}"));
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
@@ -517,15 +517,15 @@ mod tests {
             epoch: Epoch(1),
             offset: 7,
         };
-        let resumed = Ok(From::Since(Since::Position(position)));
-        let foreign = Ok(From::Since(Since::Foreign));
+        let resumed = Ok(StartAt::Since(Since::Position(position)));
+        let foreign = Ok(StartAt::Since(Since::Foreign));
         assert_eq!(asked("since=00000002-1", Some("00000001-7")), resumed);
         assert_eq!(asked("since=00000001-7", Some("1722")), foreign);
         assert_eq!(asked("", Some("5m")), foreign, "a period is no id");
         assert_eq!(asked("since=00000001-7", Some("")), resumed);
         assert_eq!(asked("since=1722", None), Err(StatusCode::BAD_REQUEST));
         assert_eq!(asked("last=x", None), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(asked("last=2", None), Ok(From::Last(2)));
-        assert_eq!(asked("", None), Ok(From::Now));
+        assert_eq!(asked("last=2", None), Ok(StartAt::Last(2)));
+        assert_eq!(asked("", None), Ok(StartAt::Now));
     }
 }

@@ -20,7 +20,7 @@ use tower::{Service, ServiceExt};
 
 use super::ClientAddress;
 use super::accept::{DENIED, Front, Seed, note, refusal_body};
-use super::admit::{Admitted, Door, Refused, Stream};
+use super::admit::{Admission, Admitted, Refused, Stream};
 use super::head::Head;
 use super::rewind::Rewind;
 use crate::hub::socket::ShardSocket;
@@ -60,15 +60,15 @@ impl Bridge {
         if let Some(refused) = self.paced(cost(&head.path)).await {
             return refused;
         }
-        if let Some(kind) = self.front.door.stream(&head) {
+        if let Some(kind) = self.front.admission.stream(&head) {
             return self.stream(kind, &head, request).await;
         }
         if serves(&head)
-            && let Err(refused) = self.front.door.away()
+            && let Err(refused) = self.front.admission.away()
         {
             return self.refuse(&refused, &head);
         }
-        match self.front.door.engine(&head.path) {
+        match self.front.admission.engine(&head.path) {
             Some(app) => self.polling(app, &head, request).await,
             None => {
                 let api = self.front.api.clone();
@@ -134,7 +134,7 @@ impl Bridge {
 
     async fn stream(self, kind: Stream, head: &Head, request: Request<Incoming>) -> Response<Body> {
         loop {
-            let admitted = match self.front.door.admit(kind, head).await {
+            let admitted = match self.front.admission.admit(kind, head).await {
                 Ok(admitted) => admitted,
                 Err(refused) => {
                     note(&self.permit, &refused);
@@ -226,7 +226,7 @@ impl Bridge {
         let mut response = Response::builder()
             .status(refused.status)
             .header("Content-Type", "application/json");
-        let cors = self.front.door.origins.cors(head.header("origin"));
+        let cors = self.front.admission.origins.cors(head.header("origin"));
         for (name, value) in refused.headers.iter().chain(&cors) {
             response = response.header(*name, value);
         }
@@ -245,7 +245,7 @@ fn cost(path: &str) -> u64 {
     }
 }
 
-impl Door {
+impl Admission {
     /// While another gateway serves in this one's stead: clients are to come again, which leads there.
     pub(super) fn away(&self) -> Result<(), Refused> {
         if !self.standby.get() {

@@ -19,7 +19,7 @@ use crate::hub::polling::messages;
 use crate::hub::sid::Sid;
 use crate::hub::{App, Codec, Framing, Newcomer, Variant};
 use crate::metrics::Reason;
-use crate::session::replay::From;
+use crate::session::replay::StartAt;
 
 /// How long a browser may remember that it may ask, seconds.
 const PREFLIGHT: &str = "7200";
@@ -31,7 +31,7 @@ enum Failure {
     TooLarge,
 }
 
-impl std::convert::From<Refusal> for Failure {
+impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Engine(refusal)
     }
@@ -40,7 +40,7 @@ impl std::convert::From<Refusal> for Failure {
 impl Bridge {
     /// Answers a request on a path of Engine.IO that asks for no WebSocket.
     pub(super) async fn polling(self, app: App, head: &Head, request: Request<Incoming>) -> Response<Body> {
-        let cors = self.front.door.origins.cors(head.header("origin"));
+        let cors = self.front.admission.origins.cors(head.header("origin"));
         let mut response = if head.method == Method::OPTIONS {
             preflight(head)
         } else {
@@ -84,7 +84,12 @@ impl Bridge {
 
     /// A new session: its first packet answers this request.
     async fn begin(&self, app: App, head: &Head) -> Result<Response<Body>, Failure> {
-        let handshake = self.front.door.handshake(head).await.map_err(Failure::Http)?;
+        let handshake = self
+            .front
+            .admission
+            .handshake(head)
+            .await
+            .map_err(Failure::Http)?;
         // A session outlives the connection that began it, so that it needs a place of its own.
         let Ok(permit) = self.permit.again() else {
             self.front.metrics.dropped(Reason::Connections);
@@ -106,7 +111,7 @@ impl Bridge {
             claims: Claims::default(),
             channels: Vec::new(),
             joined: false,
-            from: From::Now,
+            from: StartAt::Now,
             must_authenticate: false,
             engine: Some((app, handshake)),
             rooms: None,
@@ -132,7 +137,7 @@ impl Bridge {
             return Err(Refusal::BadRequest.into());
         }
         let post = self.front.hub.post(sid).await?;
-        let patience = self.front.door.limits.handshake.0;
+        let patience = self.front.admission.limits.handshake.0;
         let body = match tokio::time::timeout(patience, self.body(request)).await {
             Ok(Ok(Some(body))) => body,
             Ok(Ok(None)) => {

@@ -19,8 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::inbox::Delivery;
 use super::metrics::{Answer, Metrics};
+use super::payload;
 use super::rules::Rules;
-use super::whatsapp;
 use crate::config::Secret;
 use crate::limits::Permit;
 use crate::limits::bodies::{Bodies, HeldBody};
@@ -172,10 +172,10 @@ impl Webhook {
         if !self.ready.load(Ordering::Acquire) {
             return Err(Refused::Later("the database cannot be reached"));
         }
-        let whatsapp::Read {
+        let payload::Read {
             mut items,
             unreadable,
-        } = whatsapp::read(&body, now());
+        } = payload::read(&body, now());
         self.metrics.unreadable.inc_by(unreadable.into());
         self.rules.judge(&mut items, now());
         let (kept, is_kept) = oneshot::channel();

@@ -16,8 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::lanes::{Lanes, Set};
 use super::metrics::Metrics;
 use super::mode::Mode;
+use super::payload::Item;
 use super::stream::Stream;
-use super::whatsapp::Item;
 
 /// Deliveries that may wait for the transaction before theirs.
 pub(super) const QUEUE: usize = 1024;

@@ -1,7 +1,7 @@
 //! `pregon router`: webhooks of WhatsApp become contacts, conversations and messages, in a process of its own.
 //!
 //! ```text
-//!  HTTP ──verified──▶ whatsapp::read ──items──▶ inbox (group commit) ──▶ 200
+//!  HTTP ──verified──▶ payload::read ──items──▶ inbox (group commit) ──▶ 200
 //!                                                  │ lanes that have work
 //!                                                  ▼
 //!                          sweep ──▶ lanes ──▶ workers: one statement stores, publishes and removes a batch
@@ -20,10 +20,10 @@
 //! Stopping: the door closes; requests under way are answered; the inbox takes what they brought; workers finish what is
 //! known to wait, at most for the drain time.
 
-pub mod whatsapp;
+pub mod payload;
 mod rules;
 mod http;
-mod door;
+mod listener;
 mod stream;
 mod inbox;
 mod lanes;

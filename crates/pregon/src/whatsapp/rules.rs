@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::metrics::Metrics;
-use super::whatsapp::{Item, Message, Sender};
+use super::payload::{Item, Message, Sender};
 use crate::config::{self, RouterRule};
 use crate::event::Event;
 use crate::route::expr::{Expr, Kind};
@@ -237,7 +237,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
     use super::*;
-    use crate::router::whatsapp;
+    use crate::whatsapp::payload;
 
     fn wishes(rules: &[RouterRule], message: Value) -> Vec<Value> {
         let section = config::Router {
@@ -246,7 +246,7 @@ mod tests {
         };
         let delivery = json!({"entry": [{"changes": [{"value": {"metadata": {"phone_number_id": "109"},
             "contacts": [{"wa_id": "111", "profile": {"name": "Ana"}}], "messages": [message]}}]}]});
-        let mut items = whatsapp::read(delivery.to_string().as_bytes(), 0).items;
+        let mut items = payload::read(delivery.to_string().as_bytes(), 0).items;
         // Thursday, 10:05.
         let rules = Rules::build(&section, &Naming::default(), &Metrics::new()).unwrap();
         rules.judge(&mut items, 36_300);

@@ -27,7 +27,7 @@ use super::stream::{Stream, Unfit};
 use super::sweep::{self, Sweep};
 use super::taker::Taker;
 use super::worker::Worker;
-use super::{database, door};
+use super::{database, listener};
 use crate::config::{self, Config, QueueKind};
 use crate::limits::bodies::Bodies;
 use crate::lines::Lines;
@@ -53,7 +53,7 @@ pub struct Running {
     cut: CancellationToken,
     /// Ends workers and sweep.
     rest: CancellationToken,
-    door: JoinSet<()>,
+    requests: JoinSet<()>,
     inbox: JoinSet<()>,
     work: JoinSet<()>,
 }
@@ -102,7 +102,7 @@ impl Running {
         let address = listener.local_addr()?;
         let (stop, cut, rest) = Default::default();
         let routes = http::routes(&section.path, webhook);
-        let senders = door::Senders::of(&config);
+        let senders = listener::Senders::of(&config);
         let mut running = Self {
             address,
             config,
@@ -113,14 +113,14 @@ impl Running {
             stop,
             cut,
             rest,
-            door: JoinSet::new(),
+            requests: JoinSet::new(),
             inbox: inbox_task,
             work: JoinSet::new(),
         };
         let (stop, cut) = (running.stop.clone(), running.cut.clone());
         let most = section.connections;
-        let serving = door::serve(listener, routes, senders, most, stop, cut);
-        running.door.spawn(serving);
+        let serving = listener::serve(listener, routes, senders, most, stop, cut);
+        running.requests.spawn(serving);
         running.start_work(&metrics, &mode, rules)?;
         running.start_takers(&metrics, &mode)?;
         Ok(running)
@@ -287,10 +287,10 @@ impl Running {
             .map_or(Duration::ZERO, |router| router.drain.0);
         let deadline = Instant::now() + drain;
         self.stop.cancel();
-        let answered = async { while self.door.join_next().await.is_some() {} };
+        let answered = async { while self.requests.join_next().await.is_some() {} };
         if tokio::time::timeout(drain, answered).await.is_err() {
             self.cut.cancel();
-            while self.door.join_next().await.is_some() {}
+            while self.requests.join_next().await.is_some() {}
         }
         // The handlers held the inbox's senders: it ends when it has kept what they brought.
         while self.inbox.join_next().await.is_some() {}

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::lanes::Set;
-use super::whatsapp::Item;
+use super::payload::Item;
 use crate::config;
 use crate::source::redis::keys::Keys;
 

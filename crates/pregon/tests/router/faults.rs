@@ -104,7 +104,7 @@ async fn a_message_that_fails_is_overtaken_by_neighbours_only_and_becomes_a_dead
 pub(super) fn neighbour(of: &str) -> String {
     let lane = |who: &str| {
         let body = text(who, "wamid", "").to_string();
-        pregon::router::whatsapp::read(body.as_bytes(), 0).items[0].lane()
+        pregon::whatsapp::payload::read(body.as_bytes(), 0).items[0].lane()
     };
     let mut others = (2..).map(|number: u32| number.to_string());
     others.find(|other| lane(other) == lane(of)).unwrap()

@@ -233,7 +233,7 @@ impl Core {
     /// There is no room for a batch.
     fn refuse(&self, (job, error): (Job, LogError)) {
         // Later ones of its source must not pass it by.
-        if error.is_passing() {
+        if error.is_transient() {
             let mut ledger = self.ledger.lock();
             job.taken.iter().for_each(|taken| ledger.hold(taken));
         }

@@ -148,7 +148,7 @@ impl Writer {
             };
             match refused {
                 Some(error) => {
-                    if error.is_passing() {
+                    if error.is_transient() {
                         job.taken.iter().for_each(|taken| ledger.hold(taken));
                     }
                     job.refuse(error);

@@ -153,7 +153,7 @@ impl Emitters {
     /// Adds what came of a message to what its source has taken; an order takes effect behind that.
     pub(crate) async fn deliver(&self, taken: Taken, pending: &mut Pending) {
         match taken {
-            Taken::Emission(emission) if emission.volatile => pending.passing(emission.publication).await,
+            Taken::Emission(emission) if emission.volatile => pending.volatile(emission.publication).await,
             Taken::Emission(emission) => pending.publication(emission.publication).await,
             Taken::Order(order) => {
                 pending.flush().await;

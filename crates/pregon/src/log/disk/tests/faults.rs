@@ -135,7 +135,7 @@ fn without_room_for_a_new_segment_batches_wait_until_there_is() {
     faults.fill(0);
     let refused = wait(log.append(vec![publication("a")], Some(place(1))));
     assert!(
-        matches!(&refused, Err(error) if error.is_passing()),
+        matches!(&refused, Err(error) if error.is_transient()),
         "{refused:?}"
     );
     // Room for the file, but not for its beginning.

@@ -49,7 +49,7 @@ fn under_a_limit() {
     let batch = || vec![publication("a"), Append::Publication(said("a", &big))];
     let refused = wait(log.append(batch(), Some(place(2))));
     assert!(
-        matches!(&refused, Err(error) if error.is_passing()),
+        matches!(&refused, Err(error) if error.is_transient()),
         "{refused:?}"
     );
     assert_eq!(offsets_in_window(&log), [1], "nothing of it is delivered");
