@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::asked::{Body, Params};
 use super::{Admin, Answer, Failure, time};
 use crate::hub::closed::ClosedSession;
-use crate::hub::conn::Phase;
+use crate::hub::conn::ConnectionState;
 use crate::hub::inspect::{Asked, Behind, Facts, What};
 use crate::lines;
 
@@ -81,12 +81,12 @@ pub(super) fn facts(facts: &Facts) -> Value {
 }
 
 fn state(facts: &Facts) -> &'static str {
-    match (facts.phase, &facts.behind) {
-        (Phase::Waiting(_), _) => "without_token",
-        (Phase::Closing, _) => "closing",
-        (Phase::Open, None) => "live",
-        (Phase::Open, Some(behind)) if behind.blocked => "slow",
-        (Phase::Open, Some(_)) => "catching_up",
+    match (facts.state, &facts.behind) {
+        (ConnectionState::AwaitingToken(_), _) => "without_token",
+        (ConnectionState::Closing { .. }, _) => "closing",
+        (ConnectionState::Open, None) => "live",
+        (ConnectionState::Open, Some(behind)) if behind.blocked => "slow",
+        (ConnectionState::Open, Some(_)) => "catching_up",
     }
 }
 

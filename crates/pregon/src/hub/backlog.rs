@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pregon_wire::codes;
 
 use super::Key;
-use super::conn::{self, Backlog, Conn, Phase};
+use super::conn::{Backlog, Conn};
 use super::encoded::{Encoder, Variant};
 use super::shard::Shard;
 use crate::log::Past;
@@ -73,7 +73,7 @@ impl Shard {
 
     /// Sends what waits for one session, as far as the socket and its turn allow.
     pub(super) fn pump(&mut self, key: Key) {
-        let Some(conn) = conn::find_mut(&mut self.conns, key) else {
+        let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
         let outcome = turn(
@@ -87,7 +87,7 @@ impl Shard {
             Ok(turn) => turn,
             Err(why) => return self.fail(key, why),
         };
-        let closing = conn.phase == Phase::Closing;
+        let closing = conn.state.is_closing();
         if matches!(turn, Turn::Live) {
             conn.backlog = None;
             conn.live_since = self.head;
@@ -109,11 +109,9 @@ impl Shard {
 
     /// A piece that was read is there.
     pub(super) fn fetched(&mut self, key: Key, fetched: Fetched) {
-        let conn = self
-            .conns
-            .get_mut(key.index as usize)
-            .filter(|conn| conn.key == key);
-        let Some(conn) = conn else { return };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
         let mut sent = Sent::default();
         let outcome = if fetched.live {
             missed(conn, fetched, &self.channels, &mut self.encoder, &mut sent).map(|()| Vec::new())
@@ -174,7 +172,7 @@ fn turn(
             backlog.eager = false;
             return Ok((Turn::Blocked, sent));
         }
-        if conn.phase == Phase::Closing {
+        if conn.state.is_closing() {
             return Ok((Turn::Live, sent));
         }
         if let Some(replay) = backlog.replays.front_mut() {
@@ -302,7 +300,7 @@ fn missed(
     backlog.fetching = false;
     let (cursor, first) = (backlog.cursor, backlog.replays.is_empty());
     let merged = fetched.merged.ok_or(Slowness::Slow)?;
-    if first && conn.phase != Phase::Closing && followed(conn, cursor, channels) == fetched.channels {
+    if first && !conn.state.is_closing() && followed(conn, cursor, channels) == fetched.channels {
         deliver(conn, &fetched.channels, &merged, encoder, sent);
     }
     Ok(())

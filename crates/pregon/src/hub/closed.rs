@@ -69,25 +69,18 @@ impl Closed {
 }
 
 impl Shard {
-    /// Remembers how a connection ends, once, while it still follows its channels.
-    pub(super) fn note_end(&mut self, key: Key) {
-        let Some(closed) = self.shared.closed.clone() else {
+    /// Remembers how a connection ends, while it still follows its channels. One that is closing was remembered when that began.
+    /// `code`: what the client is told, zero for nothing.
+    pub(super) fn note_end(&self, key: Key, code: u16) {
+        let Some(closed) = &self.shared.closed else {
             return;
         };
-        let Some(conn) = self.conn(key) else { return };
-        if std::mem::replace(&mut conn.noted, true) {
-            return;
-        }
-        let head = self.head;
-        let Some(conn) = super::conn::find(&self.conns, key) else {
-            return;
-        };
-        for ended in self.ended(conn, head) {
-            closed.push(ended);
+        if let Some(conn) = self.conns.get(key).filter(|conn| !conn.state.is_closing()) {
+            self.ended(conn, code).for_each(|ended| closed.push(ended));
         }
     }
 
-    fn ended<'a>(&'a self, conn: &'a Conn, head: u64) -> impl Iterator<Item = ClosedSession> + 'a {
+    fn ended<'a>(&'a self, conn: &'a Conn, code: u16) -> impl Iterator<Item = ClosedSession> + 'a {
         conn.sessions.iter().map(move |session| {
             let subscriptions = session.subscriptions.iter().take(CHANNELS);
             ClosedSession {
@@ -96,12 +89,12 @@ impl Shard {
                 transport: conn.transport(),
                 opened: conn.opened_at(),
                 closed: SystemTime::now(),
-                code: conn.ended,
+                code,
                 channels: subscriptions
                     .map(|s| (self.channels.name(s.channel), s.after))
                     .collect(),
                 followed: session.subscriptions.len(),
-                reached: conn.backlog.as_ref().map_or(head, |backlog| backlog.cursor),
+                reached: conn.backlog.as_ref().map_or(self.head, |backlog| backlog.cursor),
             }
         })
     }

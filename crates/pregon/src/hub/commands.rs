@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pregon_wire::{Command, codes, plain};
 
 use super::Key;
-use super::conn::{self, Phase};
+use super::conn::ConnectionState;
 use super::shard::Shard;
 use super::turns::reason_of;
 use crate::auth::Claims;
@@ -31,7 +31,9 @@ impl Shard {
             id: request.id,
             ..Asked::default()
         };
-        let open = self.conn(key).is_some_and(|conn| conn.phase == Phase::Open);
+        let open = self
+            .conn(key)
+            .is_some_and(|conn| conn.state == ConnectionState::Open);
         if !open && !matches!(request.command, Command::Auth { .. }) {
             return self.effect(
                 key,
@@ -65,8 +67,10 @@ impl Shard {
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
         };
-        let Some(session) =
-            conn::find_mut(&mut self.conns, key).and_then(|conn| conn.session_mut(asked.namespace))
+        let Some(session) = self
+            .conns
+            .get_mut(key)
+            .and_then(|conn| conn.session_mut(asked.namespace))
         else {
             return;
         };
@@ -83,7 +87,7 @@ impl Shard {
             limits: &self.shared.limits,
             metrics: &self.shared.metrics,
         };
-        let Some(conn) = conn::find_mut(&mut self.conns, key) else {
+        let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
         let Some((then, by)) = conn.waiting.as_mut().and_then(|waiting| waiting.then.take()) else {
@@ -166,8 +170,8 @@ impl Shard {
     /// A token came as a message: the session opens, or goes on with fresh claims.
     fn authenticate(&mut self, key: Key, asked: Asked, claims: Claims) {
         let joined = self.shared.rights.load().join(&claims);
-        let waited = match self.conn(key).map(|conn| conn.phase) {
-            Some(Phase::Waiting(from)) => Some(from),
+        let waited = match self.conn(key).map(|conn| conn.state) {
+            Some(ConnectionState::AwaitingToken(from)) => Some(from),
             Some(_) => None,
             None => return,
         };
@@ -179,7 +183,7 @@ impl Shard {
         self.enter_presence(key, asked.namespace);
         if let Some(from) = waited {
             if let Some(conn) = self.conn(key) {
-                conn.phase = Phase::Open;
+                conn.state = ConnectionState::Open;
             }
             self.open(key, &joined.channels, from, Vec::new());
             self.reply(key, asked, &Reply::Done);
@@ -195,7 +199,7 @@ impl Shard {
 
     /// Tells a client what became of its command. A bare endpoint has no words for it: a refusal ends it.
     pub(super) fn reply(&mut self, key: Key, asked: Asked, reply: &Reply) {
-        let Some(conn) = conn::find(&self.conns, key) else {
+        let Some(conn) = self.conns.get(key) else {
             return;
         };
         if let Reply::Refused { code, .. } = reply
@@ -212,7 +216,7 @@ impl Shard {
 
     /// Sends a text message of the connection's own.
     pub(super) fn say(&mut self, key: Key, text: &[u8]) {
-        let Some(conn) = conn::find(&self.conns, key) else {
+        let Some(conn) = self.conns.get(key) else {
             return;
         };
         let bytes = self.encoder.message(conn.variant, text);
@@ -221,7 +225,7 @@ impl Shard {
 
     /// Sends a binary message of the connection's own.
     pub(super) fn say_binary(&mut self, key: Key, payload: &[u8]) {
-        let Some(conn) = conn::find(&self.conns, key) else {
+        let Some(conn) = self.conns.get(key) else {
             return;
         };
         let bytes = self.encoder.binary(conn.variant, payload);

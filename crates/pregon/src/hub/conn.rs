@@ -6,7 +6,6 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use pregon_wire::ws::frame::Decoder;
-use slab::Slab;
 use smallvec::SmallVec;
 
 use super::Key;
@@ -40,7 +39,7 @@ pub(crate) struct Conn {
     pub backlog: Option<Box<Backlog>>,
     /// A command that waits for an answer from outside the shard, and what came in behind it.
     pub waiting: Option<Box<Waiting>>,
-    pub phase: Phase,
+    pub state: ConnectionState,
     /// Something came from the client since the last heartbeat.
     pub heard: bool,
     /// The batch in which this connection was touched last, and by how many channels.
@@ -48,10 +47,6 @@ pub(crate) struct Conn {
     pub opened: Instant,
     /// Since this offset every live entry was written with its batch.
     pub live_since: u64,
-    /// What it was closed with; zero as long as it was not.
-    pub ended: u16,
-    /// Its end is remembered already.
-    pub noted: bool,
     pub permit: Permit,
     pub pace: Pace,
 }
@@ -67,13 +62,35 @@ pub(crate) struct Pace {
     pub held: bool,
 }
 
+/// Where a connection stands.
+///
+/// ```text
+///  AwaitingToken ──its token──▶ Open ──close──▶ Closing ──all is written and answered, or its time is over──▶ gone
+///        │                        │                ▲
+///        ├─────────close──────────┼────────────────┘
+///        └────────────────────────┴──the socket ends, or nobody polls──▶ gone
+/// ```
+///
+/// A connection whose request has a token, or needs none, begins as `Open`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Waits for a first-message token; then its channels begin here.
-    Waiting(StartAt),
+pub(crate) enum ConnectionState {
+    /// The token comes as the first message; then the connection's channels begin at this point.
+    AwaitingToken(StartAt),
     Open,
-    /// A close frame or last event is under way; nothing else is written.
-    Closing,
+    /// A close frame or last event with this code is under way; nothing else is written.
+    Closing {
+        code: u16,
+    },
+}
+
+impl ConnectionState {
+    pub(crate) fn is_closing(self) -> bool {
+        matches!(self, Self::Closing { .. })
+    }
+
+    pub(crate) fn is_awaiting_token(self) -> bool {
+        matches!(self, Self::AwaitingToken(_))
+    }
 }
 
 /// What a connection that is not live has before it, in this order: bytes, replays, then the live entries after `cursor`.
@@ -92,16 +109,6 @@ pub(crate) struct Backlog {
     pub fetching: bool,
     /// The link has taken everything since the last read: the next may bring more.
     pub eager: bool,
-}
-
-/// The connection, unless it is gone: its place in the slab may have another by now.
-pub(crate) fn find(conns: &Slab<Conn>, key: Key) -> Option<&Conn> {
-    conns.get(key.index as usize).filter(|conn| conn.key == key)
-}
-
-/// As [`find`]; a function of the slab alone, because callers change other parts of the shard beside.
-pub(crate) fn find_mut(conns: &mut Slab<Conn>, key: Key) -> Option<&mut Conn> {
-    conns.get_mut(key.index as usize).filter(|conn| conn.key == key)
 }
 
 /// Replies that a client may leave unread before its further commands wait, bytes.

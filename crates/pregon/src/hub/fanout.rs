@@ -108,7 +108,7 @@ impl Shard {
             to = self.head,
             "a shard was slower than the log: its sessions resume"
         );
-        for (_, conn) in &mut self.conns {
+        for conn in self.conns.iter_mut() {
             if conn.backlog.is_none() {
                 conn.backlog = Some(Backlog::new(behind));
                 self.ready.push_back(conn.key);
@@ -163,7 +163,7 @@ impl Shard {
         let followers = self.channels.take_followers(channel);
         let mut encoded: Option<(Variant, Bytes)> = None;
         for &index in &followers {
-            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else {
+            let Some(variant) = self.conns.follower(index).map(|conn| conn.variant) else {
                 continue;
             };
             let bytes = match &encoded {
@@ -183,7 +183,7 @@ impl Shard {
     fn deliver_mixed(&mut self, batch: &mut Batch, last: u64, sums: &mut Sums) {
         let picked = batch.has_except();
         for (index, place, several) in self.mark(batch) {
-            let Some(variant) = self.conns.get(index as usize).map(|conn| conn.variant) else {
+            let Some(variant) = self.conns.follower(index).map(|conn| conn.variant) else {
                 continue;
             };
             let (bytes, count) = if several || picked {
@@ -210,7 +210,7 @@ impl Shard {
                 continue;
             };
             for &index in &channel.followers {
-                let Some(conn) = self.conns.get_mut(index as usize) else {
+                let Some(conn) = self.conns.follower_mut(index) else {
                     continue;
                 };
                 if conn.touched.0 == self.round {
@@ -221,11 +221,7 @@ impl Shard {
                 }
             }
         }
-        let several = |index: u32| {
-            self.conns
-                .get(index as usize)
-                .is_some_and(|conn| conn.touched.1 > 1)
-        };
+        let several = |index: u32| self.conns.follower(index).is_some_and(|conn| conn.touched.1 > 1);
         concerned
             .into_iter()
             .map(|(index, place)| (index, place, several(index)))
@@ -234,7 +230,7 @@ impl Shard {
 
     /// The entries of all channels that a session follows, in log order, each once.
     fn merge_for(&mut self, batch: &mut Batch, index: u32) -> (Bytes, usize) {
-        let Some(conn) = self.conns.get(index as usize) else {
+        let Some(conn) = self.conns.follower(index) else {
             return (Bytes::new(), 0);
         };
         let mut parts: SmallVec<[(u16, u8, usize, ChannelKey); 32]> = SmallVec::new();
@@ -272,7 +268,7 @@ impl Shard {
     }
 
     fn send_live(&mut self, index: u32, bytes: &Bytes, last: u64, count: usize, sums: &mut Sums) {
-        let Some(conn) = self.conns.get_mut(index as usize) else {
+        let Some(conn) = self.conns.follower_mut(index) else {
             return;
         };
         if bytes.is_empty() {

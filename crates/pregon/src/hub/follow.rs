@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pregon_wire::{codes, words::GapReason};
 
 use super::Key;
-use super::conn::{self, Backlog};
+use super::conn::Backlog;
 use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
 use crate::log::Position;
@@ -125,7 +125,7 @@ impl Shard {
     /// Makes the subscription; returns the offset up to which a replay may go: the join, or what an earlier subscription
     /// to the channel already covers. `None` if the session is gone: nobody may follow in its place.
     pub(super) fn subscribe(&mut self, key: Key, namespace: u8, channel: &Arc<str>, now: u64) -> Option<u64> {
-        let conn = conn::find_mut(&mut self.conns, key)?;
+        let conn = self.conns.get_mut(key)?;
         let known = self
             .channels
             .find(channel)
@@ -147,7 +147,7 @@ impl Shard {
     /// Puts a replay of channels, each after its own offset, before what is live; `then` is said when it is complete.
     pub(super) fn replay(&mut self, key: Key, channels: Vec<(Arc<str>, u64)>, upto: u64, then: Vec<u8>) {
         let Some(now) = self.now_of(key) else { return };
-        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+        let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
         let mut known = Vec::new();
@@ -180,7 +180,7 @@ impl Shard {
     /// As [`Shard::replay`], with the newest entries of each channel, which are far back.
     pub(super) fn replay_last(&mut self, key: Key, channels: &[Arc<str>], n: u32, upto: u64, then: Vec<u8>) {
         let Some(now) = self.now_of(key) else { return };
-        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+        let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
         let followed = conn
@@ -205,7 +205,7 @@ impl Shard {
 
     /// Channels of a replay have turned out to begin there: from there on the session has them.
     pub(super) fn located(&mut self, key: Key, begins: Vec<(Arc<str>, u64)>) {
-        let Some(conn) = self.conns.get_mut(key.index as usize) else {
+        let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
         for subscription in conn.subscriptions_mut() {
@@ -227,7 +227,7 @@ impl Shard {
     ) -> Vec<u8> {
         self.shared.metrics.gaps.inc();
         let mut out = Vec::new();
-        if let Some(conn) = self.conns.get(key.index as usize) {
+        if let Some(conn) = self.conns.get(key) {
             let gap = OwnGap {
                 channel,
                 from,
@@ -294,7 +294,7 @@ impl Shard {
         let Some(moved) = self.channels.leave(subscription) else {
             return;
         };
-        if let Some(other) = self.conns.get_mut(moved as usize)
+        if let Some(other) = self.conns.follower_mut(moved)
             && let Some(theirs) = other
                 .subscriptions_mut()
                 .find(|s| s.channel == subscription.channel)
@@ -345,7 +345,7 @@ impl Shard {
     }
 
     fn memberships(&mut self, key: Key, namespace: u8) -> Vec<(Arc<str>, Arc<str>)> {
-        let conn = conn::find(&self.conns, key);
+        let conn = self.conns.get(key);
         let Some(session) = conn.and_then(|conn| conn.session(namespace)) else {
             return Vec::new();
         };
@@ -360,7 +360,7 @@ impl Shard {
 
     /// Keeps the session as it is, so that its client may have it back.
     pub(super) fn keep(&mut self, key: Key, namespace: u8) {
-        let conn = conn::find(&self.conns, key);
+        let conn = self.conns.get(key);
         let Some(session) = conn.and_then(|conn| conn.session(namespace)) else {
             return;
         };

@@ -7,7 +7,6 @@ use pregon_wire::ws::frame::{self, Opcode};
 use pregon_wire::{engineio, plain, sse};
 
 use super::Key;
-use super::conn::Phase;
 use super::encoded::Codec;
 use super::shard::Shard;
 use super::timers::Due;
@@ -27,7 +26,7 @@ impl Shard {
     }
 
     fn expires_at(&mut self, key: Key) -> Option<SystemTime> {
-        let sessions = &super::conn::find(&self.conns, key)?.sessions;
+        let sessions = &self.conns.get(key)?.sessions;
         if self.is_revoked(sessions) {
             return Some(SystemTime::UNIX_EPOCH);
         }
@@ -45,7 +44,7 @@ impl Shard {
     pub(super) fn fire(&mut self, key: Key, due: Due, now: Instant) {
         let Some(conn) = self.conn(key) else { return };
         match due {
-            Due::Ping | Due::Pong if conn.phase == Phase::Closing => {}
+            Due::Ping | Due::Pong if conn.state.is_closing() => {}
             Due::Ping => self.heartbeat(key, now),
             Due::Pong => self.check_heard(key, now),
             Due::Turn => self.release(key),
@@ -64,7 +63,7 @@ impl Shard {
     fn check_authenticated(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
         let idle = conn.variant.codec == Codec::Engine && conn.sessions.is_empty() && conn.waiting.is_none();
-        if !idle && !matches!(conn.phase, Phase::Waiting(_)) {
+        if !idle && !conn.state.is_awaiting_token() {
             return;
         }
         self.shared.metrics.dropped(Reason::Handshake);
@@ -75,7 +74,10 @@ impl Shard {
 
     /// Closes if a token has ended; a refreshed one has a timer of its own.
     pub(super) fn expire(&mut self, key: Key) {
-        let revoked = super::conn::find(&self.conns, key).is_some_and(|conn| self.is_revoked(&conn.sessions));
+        let revoked = self
+            .conns
+            .get(key)
+            .is_some_and(|conn| self.is_revoked(&conn.sessions));
         if revoked {
             self.shared.metrics.dropped(Reason::Token);
             return self.close(key, &codes::CLOSE_REVOKED, "");

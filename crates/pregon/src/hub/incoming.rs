@@ -8,7 +8,6 @@ use pregon_wire::codes;
 use pregon_wire::ws::frame::{self, Message as WsMessage, Opcode, WsError};
 
 use super::Key;
-use super::conn::Phase;
 use super::encoded::{Codec, Variant};
 use super::shard::Shard;
 use super::turns::is_stranger;
@@ -118,7 +117,6 @@ impl Shard {
         self.shared.metrics.dropped(reason);
         if let Some(conn) = self.conn(key) {
             conn.permit.refused(reason);
-            conn.ended = error.close;
         }
         self.close_with(key, error.close, &error.to_string());
     }
@@ -129,7 +127,7 @@ impl Shard {
             waiting.inbox.push_back(message);
             return;
         }
-        if conn.phase == Phase::Closing {
+        if conn.state.is_closing() {
             if let Incoming::Close(_) = message {
                 self.remove(key);
             }

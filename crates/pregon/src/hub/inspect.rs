@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use pregon_wire::codes::Code;
 use tokio::sync::oneshot;
 
-use super::conn::{Conn, Phase};
+use super::conn::{Conn, ConnectionState};
 use super::shard::Shard;
 use super::{Hub, Key, Message};
 use crate::auth::Claims;
@@ -89,7 +89,7 @@ pub(crate) struct Facts {
     pub transport: Transport,
     pub address: Option<std::net::IpAddr>,
     pub opened: SystemTime,
-    pub phase: Phase,
+    pub state: ConnectionState,
     /// Some of its channels.
     pub channels: Vec<Arc<str>>,
     pub followed: usize,
@@ -184,10 +184,10 @@ impl Shard {
                 self.channels.places()
             }
             at => {
-                for conn in places.clone().filter_map(|place| self.conns.get(place)) {
+                for conn in self.conns.page(places.clone()) {
                     self.look_at(conn, at, &mut seen);
                 }
-                self.conns.capacity()
+                self.conns.places()
             }
         };
         seen.next = (places.end < end).then_some(places.end);
@@ -232,7 +232,7 @@ impl Shard {
             transport: conn.transport(),
             address: conn.permit.address(),
             opened: conn.opened_at(),
-            phase: conn.phase,
+            state: conn.state,
             channels: subscriptions.map(|s| self.channels.name(s.channel)).collect(),
             followed: session.subscriptions.len(),
             behind: behind(conn),

@@ -13,7 +13,7 @@ use pregon_wire::ws::frame::{self, Decoder};
 use pregon_wire::{engineio, plain, sse};
 use smallvec::smallvec;
 
-use super::conn::{Conn, Pace, Phase};
+use super::conn::{Conn, ConnectionState, Pace};
 use super::encoded::{Codec, Variant};
 use super::engine::{App, Engine};
 use super::link::Link;
@@ -61,20 +61,15 @@ impl Shard {
 
     /// Gives a connection its place. Nothing is said yet.
     pub(super) fn place(&mut self, newcomer: Newcomer) -> Option<Key> {
-        let entry = self.conns.vacant_entry();
-        self.generation = self.generation.wrapping_add(1);
-        let key = Key {
-            index: entry.key() as u32,
-            generation: self.generation,
-        };
-        if let Err(error) = newcomer.link.register(&self.registry, Token(entry.key())) {
+        let key = self.conns.next_key();
+        if let Err(error) = newcomer.link.register(&self.registry, Token(key.index as usize)) {
             tracing::warn!(%error, "a socket cannot be polled");
             self.handle.sessions.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let phase = match newcomer.must_authenticate {
-            true => Phase::Waiting(newcomer.from),
-            false => Phase::Open,
+        let state = match newcomer.must_authenticate {
+            true => ConnectionState::AwaitingToken(newcomer.from),
+            false => ConnectionState::Open,
         };
         let number = self.number;
         let engine = newcomer.engine.map(|(app, handshake)| {
@@ -96,7 +91,7 @@ impl Shard {
             Codec::Engine | Codec::Probe => smallvec![],
             _ => smallvec![Session::new(newcomer.claims)],
         };
-        entry.insert(Conn {
+        self.conns.insert(Conn {
             key,
             link: newcomer.link,
             variant: newcomer.variant,
@@ -107,13 +102,11 @@ impl Shard {
             decoder: Decoder::new(),
             backlog: None,
             waiting: None,
-            phase,
+            state,
             heard: true,
             touched: (0, 0),
             opened: Instant::now(),
             live_since: self.head,
-            ended: 0,
-            noted: false,
             permit: newcomer.permit,
             pace: Pace::default(),
         });
@@ -131,7 +124,7 @@ impl Shard {
             Codec::Engine => ping,
             _ => ping.mul_f64(rand::random_range(0.5..1.0)),
         };
-        let waits = matches!(conn.phase, Phase::Waiting(_));
+        let waits = conn.state.is_awaiting_token();
         let echoes = conn.variant.codec == Codec::Echo;
         let speaks_later = conn
             .engine
@@ -220,7 +213,7 @@ impl Shard {
     }
 
     fn welcome(&mut self, key: Key, start: u64) {
-        let Some(conn) = self.conns.get(key.index as usize) else {
+        let Some(conn) = self.conns.get(key) else {
             return;
         };
         let Some(session) = conn.sessions.first() else {
@@ -245,7 +238,7 @@ impl Shard {
     pub(super) fn send(&mut self, key: Key, bytes: Bytes) {
         let head = self.head;
         let Some(conn) = self.conn(key) else { return };
-        if bytes.is_empty() || conn.phase == Phase::Closing {
+        if bytes.is_empty() || conn.state.is_closing() {
             return;
         }
         if conn.write(&bytes, head).is_err() {
@@ -256,10 +249,9 @@ impl Shard {
     /// Ends a connection with a code of the table.
     pub(super) fn close(&mut self, key: Key, code: &'static Code, message: &str) {
         let Some(conn) = self.conn(key) else { return };
-        if conn.phase == Phase::Closing {
+        if conn.state.is_closing() {
             return;
         }
-        conn.ended = code.number;
         if let Some(reason) = reason_of(code) {
             conn.permit.refused(reason);
         }
@@ -274,7 +266,7 @@ impl Shard {
                 let last = self
                     .encoder
                     .reply(variant, Asked::default(), &Reply::refused(code, message));
-                self.last_words(key, last);
+                self.last_words(key, code.number, last);
             }
             Variant { codec, .. } => {
                 // Who broke the protocol may try again as soon as it likes.
@@ -296,7 +288,7 @@ impl Shard {
         }
         let message = if message.is_empty() { code.help } else { message };
         sse::error(code, message, &mut out);
-        self.last_words(key, out.into());
+        self.last_words(key, code.number, out.into());
     }
 
     /// Clients of Socket.IO that are disconnected by the server do not come back by themselves.
@@ -316,19 +308,23 @@ impl Shard {
         if polls {
             // Nothing can wait here for a poll that may never come: without one, the next learns that the session is gone.
             self.say(key, engineio::CLOSE);
-            return self.remove(key);
+            return self.take_out(key, code);
         }
         let mut out = Vec::new();
         frame::close_frame(code, reason, &mut out);
-        self.last_words(key, out.into());
+        self.last_words(key, code, out.into());
     }
 
-    fn last_words(&mut self, key: Key, bytes: Bytes) {
-        self.send(key, bytes);
-        self.note_end(key);
+    fn last_words(&mut self, key: Key, code: u16, bytes: Bytes) {
+        let head = self.head;
+        let Some(conn) = self.conn(key) else { return };
+        if !conn.state.is_closing() && conn.write(&bytes, head).is_err() {
+            return self.take_out(key, code);
+        }
+        self.note_end(key, code);
         self.unfollow(key);
         let Some(conn) = self.conn(key) else { return };
-        conn.phase = Phase::Closing;
+        conn.state = ConnectionState::Closing { code };
         conn.waiting = None;
         // Only its own farewell counts any more; nothing is inflated for it.
         conn.decoder.mute();
@@ -353,12 +349,16 @@ impl Shard {
 
     /// Forgets a connection; its socket closes, and so does the one that wanted to take over.
     pub(super) fn remove(&mut self, key: Key) {
-        if self.conn(key).is_none() {
-            return;
-        }
-        self.note_end(key);
+        self.take_out(key, 0);
+    }
+
+    /// As [`Shard::remove`]; if no code has been told so far, the end is remembered with this one.
+    fn take_out(&mut self, key: Key, code: u16) {
+        self.note_end(key, code);
         self.unfollow(key);
-        let conn = self.conns.remove(key.index as usize);
+        let Some(conn) = self.conns.remove(key) else {
+            return;
+        };
         // It closes with the drop below in any case.
         let _ = conn.link.deregister(&self.registry);
         self.uncount(&conn);
@@ -378,9 +378,6 @@ impl Shard {
         drop(conn);
         if let Some(probe) = probe {
             self.remove(probe);
-        }
-        if self.conns.is_empty() {
-            self.conns.shrink_to_fit();
         }
         self.timers.shrink();
     }
@@ -422,7 +419,7 @@ impl Shard {
     /// The same, as long as the node stands by; the shard goes on.
     pub(super) fn send_away(&mut self, over: Duration) {
         let now = Instant::now();
-        for (_, conn) in &self.conns {
+        for conn in self.conns.iter() {
             self.timers.set(
                 now + over.mul_f64(rand::random_range(0.0..1.0)),
                 conn.key,

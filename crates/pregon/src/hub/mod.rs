@@ -18,6 +18,7 @@ pub(crate) mod presence;
 pub(crate) mod timers;
 pub(crate) mod engine;
 pub(crate) mod conn;
+mod connections;
 mod shard;
 mod lead;
 mod fanout;
@@ -62,6 +63,7 @@ use crate::session::recovery::Sessions;
 use crate::session::replay::{Fetched, StartAt};
 use crate::standby::Standby;
 use closed::Closed;
+pub(crate) use connections::Key;
 pub(crate) use encoded::{Codec, Framing, Variant};
 pub(crate) use engine::App;
 use inspect::{Look, Seen};
@@ -75,13 +77,6 @@ use rooms::Rooms;
 use shard::Shard;
 use sid::Sid;
 use tokio::sync::oneshot;
-
-/// A connection of a shard; the generation tells a place's tenants apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key {
-    pub index: u32,
-    pub generation: u32,
-}
 
 /// A connection whose request was answered, ready for a shard.
 pub(crate) struct Newcomer {

@@ -109,8 +109,9 @@ impl Shard {
         };
         let is_excepted = |conn: &&Conn| self.follows_any(conn, &order.except);
         let Some(rooms) = &order.rooms else {
-            let all = self.conns.iter().map(|(_, conn)| conn);
-            return all
+            return self
+                .conns
+                .iter()
                 .filter(is_socket)
                 .filter(|conn| !is_excepted(conn))
                 .map(|conn| conn.key)
@@ -120,7 +121,7 @@ impl Shard {
         let followers = channels.filter_map(|channel| self.channels.get(channel));
         let mut keys: Vec<Key> = followers
             .flat_map(|channel| &channel.followers)
-            .filter_map(|&index| self.conns.get(index as usize))
+            .filter_map(|&index| self.conns.follower(index))
             .filter(is_socket)
             .filter(|conn| !is_excepted(conn))
             .map(|conn| conn.key)

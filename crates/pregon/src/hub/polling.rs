@@ -10,7 +10,6 @@ use pregon_wire::engineio::{self, Open, PROBE, Packet, ParseError, Payload, Refu
 use pregon_wire::ws::frame::{self, Opcode};
 use tokio::sync::oneshot;
 
-use super::conn::Phase;
 use super::link::{Link, Polled};
 use super::shard::Shard;
 use super::sid::Sid;
@@ -223,7 +222,9 @@ impl Shard {
         if !upgrading {
             return self.remove(key);
         }
-        let probe = self.conns.remove(key.index as usize);
+        let Some(probe) = self.conns.remove(key) else {
+            return;
+        };
         self.uncount(&probe);
         let token = mio::Token(main.index as usize);
         let Some(conn) = self.conn(main) else { return };
@@ -248,7 +249,7 @@ impl Shard {
         let registry = &self.registry;
         let moved = self
             .conns
-            .get(main.index as usize)
+            .get(main)
             .is_some_and(|conn| conn.link.reregister(registry, token).is_ok());
         self.recount(main, label);
         if !moved {
@@ -263,7 +264,7 @@ impl Shard {
     fn known(&mut self, sid: Sid) -> Option<Key> {
         let conn = self.conn(sid.key)?;
         let own = conn.engine.as_ref().is_some_and(|engine| engine.sid == sid);
-        (own && conn.phase != Phase::Closing).then_some(sid.key)
+        (own && !conn.state.is_closing()).then_some(sid.key)
     }
 }
 

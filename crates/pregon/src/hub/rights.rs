@@ -12,7 +12,7 @@ use pregon_wire::socketio::{command, room};
 use pregon_wire::{codes, plain};
 
 use super::Key;
-use super::conn::{self, Conn};
+use super::conn::Conn;
 use super::encoded::Codec;
 use super::shard::Shard;
 use crate::desk::{Doubt, Round};
@@ -100,8 +100,9 @@ impl Shard {
     pub(super) fn walk(&mut self) {
         let Some(mut walk) = self.walk.take() else { return };
         let end = walk.next + PAGE;
-        let page = (walk.next..end).filter_map(|place| self.conns.get(place));
-        let sessions: Vec<(Key, u8)> = page
+        let sessions: Vec<(Key, u8)> = self
+            .conns
+            .page(walk.next..end)
             .flat_map(|conn| conn.sessions.iter().map(|session| (conn.key, session.namespace)))
             .collect();
         let mut doubts: HashMap<Vec<SqlQuestion>, Vec<Follower>> = HashMap::new();
@@ -124,7 +125,7 @@ impl Shard {
                 .collect();
             self.ask_again(Arc::clone(&walk.round), doubts);
         }
-        if end < self.conns.capacity() {
+        if end < self.conns.places() {
             walk.next = end;
             self.walk = Some(walk);
         }
@@ -132,7 +133,7 @@ impl Shard {
 
     /// Takes away what the claims do not grant; gives back what the database has to decide.
     fn hold(&mut self, key: Key, namespace: u8, round: &Round) -> Vec<(Arc<str>, Vec<SqlQuestion>)> {
-        let Some(conn) = conn::find(&self.conns, key) else {
+        let Some(conn) = self.conns.get(key) else {
             return Vec::new();
         };
         let Some(session) = conn.session(namespace) else {
@@ -220,7 +221,7 @@ impl Shard {
     }
 
     fn doubt(&mut self, key: Key, namespace: u8, name: &str, rights: &Rights) -> Option<Doubt<Followers>> {
-        let session = conn::find(&self.conns, key)?.session(namespace)?;
+        let session = self.conns.get(key)?.session(namespace)?;
         let channel = self.channels.find(name)?;
         session.subscription(channel)?;
         let Decision::Ask(questions) = rights.subscribe(&session.claims, name) else {
@@ -235,7 +236,9 @@ impl Shard {
 
     /// The database denies a subscribe: whoever follows the channel from before does so no longer.
     pub(super) fn refused(&mut self, key: Key, asked: Asked, channel: &str) {
-        let follows = conn::find(&self.conns, key)
+        let follows = self
+            .conns
+            .get(key)
             .and_then(|conn| conn.session(asked.namespace))
             .zip(self.channels.find(channel))
             .is_some_and(|(session, channel)| session.subscription(channel).is_some());

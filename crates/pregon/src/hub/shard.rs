@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use super::connections::Connections;
 use mio::{Events, Poll, Registry, Token};
 use parking_lot::Mutex;
-use slab::Slab;
 
 use super::batch::Batch;
-use super::conn::{self, Conn};
+use super::conn::Conn;
 use super::encoded::Encoder;
 use super::orders::Orders;
 use super::rights::{Doubts, Walk};
@@ -38,7 +38,7 @@ const NEWCOMERS: usize = 64;
 pub(super) struct Shard {
     pub(super) shared: Arc<Shared>,
     pub(super) registry: Registry,
-    pub(super) conns: Slab<Conn>,
+    pub(super) conns: Connections,
     pub(super) channels: Channels,
     pub(super) timers: Timers,
     pub(super) encoder: Encoder,
@@ -58,7 +58,6 @@ pub(super) struct Shard {
     /// Sessions whose socket may hold more although it said so before.
     pub(super) reread: VecDeque<Key>,
     pub(super) buffer: Vec<u8>,
-    pub(super) generation: u32,
     pub(super) draining: bool,
     /// Sessions that a batch could not reach, dealt with after it.
     pub(super) failed: super::fanout::Failed,
@@ -125,7 +124,7 @@ impl Shard {
         let shard = Self {
             shared,
             registry: poll.registry().try_clone()?,
-            conns: Slab::new(),
+            conns: Connections::default(),
             channels: Channels::default(),
             timers: Timers::default(),
             encoder,
@@ -138,7 +137,6 @@ impl Shard {
             ready: VecDeque::new(),
             reread: VecDeque::new(),
             buffer: vec![0; READ_BUFFER],
-            generation: 0,
             draining: false,
             failed: Vec::new(),
             handle: handle.clone(),
@@ -196,7 +194,7 @@ impl Shard {
                 self.handle.looking();
                 continue;
             }
-            let Some(key) = self.conns.get(event.token().0).map(|conn| conn.key) else {
+            let Some(key) = self.conns.of_token(event.token()) else {
                 continue;
             };
             if event.is_writable() {
@@ -263,6 +261,6 @@ impl Shard {
 
     /// The connection, unless it is gone.
     pub(super) fn conn(&mut self, key: Key) -> Option<&mut Conn> {
-        conn::find_mut(&mut self.conns, key)
+        self.conns.get_mut(key)
     }
 }

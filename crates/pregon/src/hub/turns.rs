@@ -10,7 +10,7 @@ use std::time::Instant;
 use pregon_wire::codes::{self, Code};
 
 use super::Key;
-use super::conn::{self, Conn, Phase};
+use super::conn::{Conn, ConnectionState};
 use super::encoded::Codec;
 use super::incoming::PORTION;
 use super::shard::Shard;
@@ -67,7 +67,7 @@ impl Shard {
     /// Counts what came from a client. `false` if it was too fast and is closed.
     pub(super) fn charge(&mut self, key: Key, messages: usize, bytes: usize) -> bool {
         let now = self.now;
-        let Some(conn) = conn::find_mut(&mut self.conns, key) else {
+        let Some(conn) = self.conns.get_mut(key) else {
             return false;
         };
         self.spent += bytes + messages * MESSAGE;
@@ -115,7 +115,8 @@ impl Shard {
     /// A client that was too fast may go on.
     pub(super) fn release(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
-        if conn.ended == codes::CLOSE_RATE_LIMITED.number {
+        let told = codes::CLOSE_RATE_LIMITED.number;
+        if conn.state == (ConnectionState::Closing { code: told }) {
             return;
         }
         conn.pace.held = false;
@@ -132,7 +133,7 @@ impl Shard {
         let rest: VecDeque<Incoming> = messages.collect();
         let Some(conn) = self
             .conn(key)
-            .filter(|conn| !rest.is_empty() && conn.phase != Phase::Closing)
+            .filter(|conn| !rest.is_empty() && !conn.state.is_closing())
         else {
             return;
         };
@@ -153,8 +154,8 @@ impl Shard {
         let denied: Vec<Key> = self
             .conns
             .iter()
-            .filter(|(_, conn)| conn.permit.is_denied())
-            .map(|(_, conn)| conn.key)
+            .filter(|conn| conn.permit.is_denied())
+            .map(|conn| conn.key)
             .collect();
         for key in denied {
             self.shared.metrics.dropped(Reason::Denied);
@@ -168,7 +169,7 @@ pub(super) fn is_stranger(conn: &Conn) -> bool {
     match conn.variant.codec {
         Codec::Engine => conn.sessions.is_empty(),
         Codec::Probe => true,
-        _ => matches!(conn.phase, Phase::Waiting(_)),
+        _ => conn.state.is_awaiting_token(),
     }
 }
 

@@ -9,7 +9,6 @@ use super::super::{Admin, time};
 use super::Step;
 use crate::auth::Claims;
 use crate::hub::closed::ClosedSession;
-use crate::hub::conn::Phase;
 use crate::hub::inspect::{Asked, Facts, State};
 use crate::log::{Body, Entry};
 use crate::route::Decision;
@@ -110,7 +109,7 @@ fn verdict(facts: &Facts, granted: &str) -> &'static str {
     let Some(delivery) = &facts.delivery else {
         return "unknown";
     };
-    if matches!(facts.phase, Phase::Waiting(_)) {
+    if facts.state.is_awaiting_token() {
         return "without_token";
     }
     match delivery.state {
