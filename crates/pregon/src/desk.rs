@@ -6,6 +6,7 @@
 mod again;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pregon_capture::query::{Pool, QueryError};
@@ -13,6 +14,8 @@ use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::room;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use again::{Doubt, Round};
 
@@ -32,9 +35,16 @@ use crate::session::replay::{Fetch, Fetched};
 /// Reads of the log beyond its window at one time: more would only wait for the same disk, on threads that others need.
 const READERS: usize = 4;
 
+/// How long a node that stops waits for questions and appends that are under way; a database may hang.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub(crate) struct Desk {
     runtime: Handle,
+    /// Its questions and reads that are under way.
+    tasks: TaskTracker,
+    /// They are given up.
+    stop: CancellationToken,
     verifier: Arc<Verifier>,
     pool: Option<Arc<Pool>>,
     pipeline: Arc<Pipeline>,
@@ -60,6 +70,8 @@ impl Desk {
         let metrics = Arc::clone(pipeline.metrics());
         Arc::new(Self {
             runtime,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
             verifier,
             pool,
             pipeline,
@@ -70,6 +82,26 @@ impl Desk {
             rounds: Semaphore::new(again::AT_ONCE),
             metrics,
         })
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        let bounded = async move {
+            tokio::select! {
+                () = work => {}
+                () = stop.cancelled() => {}
+            }
+        };
+        self.tasks.spawn_on(bounded, &self.runtime);
+    }
+
+    /// Waits for what is under way, for a moment: nobody is there any more to take an answer.
+    pub(crate) async fn stop(&self) {
+        self.tasks.close();
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            self.stop.cancel();
+            self.tasks.wait().await;
+        }
     }
 
     /// The rights that it decides by.
@@ -99,7 +131,7 @@ impl Desk {
     /// Reads a piece of a replay that lies before the window, and hands it to `take` on another thread.
     pub(crate) fn fetch(self: &Arc<Self>, fetch: Fetch, take: impl FnOnce(Fetched) + Send + 'static) {
         let desk = Arc::clone(self);
-        self.runtime.spawn(async move {
+        self.spawn(async move {
             desk.metrics.log_reads.inc();
             // Without an answer the node is stopping, and the session is closed with it.
             if let Some(fetched) = desk.read(move |past| fetch.read(past)).await {
@@ -121,7 +153,7 @@ impl Desk {
     /// Answers `question` to whoever takes the answer, on another thread.
     pub(crate) fn ask(self: &Arc<Self>, question: Question, take: impl FnOnce(Answer) + Send + 'static) {
         let desk = Arc::clone(self);
-        self.runtime.spawn(async move {
+        self.spawn(async move {
             take(desk.answer(question).await);
         });
     }

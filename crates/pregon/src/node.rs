@@ -23,6 +23,7 @@ use pregon_capture::query::{Pool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::log::folder as log_folder;
 use crate::api::{self, Api, Health};
@@ -201,6 +202,7 @@ impl Node {
         if shards.await.is_err() {
             tracing::error!("the shards could not be joined");
         }
+        self.hub.shared().desk.stop().await;
         self.cut.cancel();
         while self.front.join_next().await.is_some() {}
         log::close(&self.log, &self.kept).await;
@@ -408,6 +410,7 @@ fn build_front(
         proxies: Proxies::new(&config.server.trusted_proxies),
         handshake: config.limits.handshake.0,
         metrics: Arc::clone(metrics),
+        upgrades: TaskTracker::new(),
         probes: accept::probes(),
         waiting: accept::waiting(),
     }

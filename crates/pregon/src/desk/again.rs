@@ -142,7 +142,7 @@ impl Desk {
         settle: impl Fn(&Arc<Round>, D, Word) + Send + 'static,
     ) {
         let desk = Arc::clone(self);
-        self.runtime.spawn(async move {
+        self.spawn(async move {
             let asked = futures_util::stream::iter(doubts).map(|doubt| {
                 let (desk, round) = (Arc::clone(&desk), Arc::clone(&round));
                 async move {

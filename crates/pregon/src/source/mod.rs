@@ -18,6 +18,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::metrics::{Metrics, SourceLabel};
+
 /// Whether a source is attached, for `/readyz`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Attached(Arc<watch::Sender<bool>>, Arc<Mutex<String>>);
@@ -26,6 +28,15 @@ impl Attached {
     pub(crate) fn set(&self, attached: bool) {
         self.0.send_replace(attached);
         self.explain(String::new());
+    }
+
+    /// As [`Attached::set`], and as the metric `source_up` of this source.
+    pub(crate) fn report(&self, metrics: &Metrics, source: &str, attached: bool) {
+        self.set(attached);
+        let label = SourceLabel {
+            source: source.into(),
+        };
+        metrics.source_up.get_or_create(&label).set(i64::from(attached));
     }
 
     pub(crate) fn get(&self) -> bool {

@@ -19,7 +19,7 @@ use super::pending::Pending;
 use crate::config::{Config, Emitter};
 use crate::event::{Event, EventId, Op};
 use crate::log::Position;
-use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
 use crate::route::rule::PUBLISH;
 
@@ -118,7 +118,7 @@ impl PostgresSource {
         };
         // One task for both: an event passes from the socket to the log without waking another thread.
         tokio::join!(listener.run(stop), take);
-        running.set_attached(false);
+        running.attached.report(&running.metrics, "postgres", false);
         Ok(())
     }
 }
@@ -173,12 +173,12 @@ impl Running {
                 if let Some(from) = self.lost.take() {
                     self.gap_of_all(from).await;
                 }
-                self.set_attached(true);
+                self.attached.report(&self.metrics, "postgres", true);
             }
             Captured::Lost { reason } => {
                 tracing::warn!(reason, "the connection to postgres was lost, reconnecting");
                 self.lost = Some(self.pipeline.position());
-                self.set_attached(false);
+                self.attached.report(&self.metrics, "postgres", false);
             }
             Captured::Overflow { dropped } => {
                 self.metrics.dropped(Reason::Overflow);
@@ -206,17 +206,6 @@ impl Running {
         if let Err(error) = self.pipeline.gap(sources, everything, from).await {
             tracing::warn!(%error, "a gap was not appended");
         }
-    }
-
-    fn set_attached(&self, attached: bool) {
-        self.attached.set(attached);
-        let label = SourceLabel {
-            source: "postgres".into(),
-        };
-        self.metrics
-            .source_up
-            .get_or_create(&label)
-            .set(i64::from(attached));
     }
 
     fn message(&self, channel: Arc<str>, payload: bytes::Bytes, at: SystemTime) -> Event {

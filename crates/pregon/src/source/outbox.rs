@@ -30,7 +30,7 @@ use super::notify::{publish, row};
 use crate::config::Config;
 use crate::event::Event;
 use crate::log::{LogError, Position, Taken};
-use crate::metrics::{Metrics, Reason, SourceLabel};
+use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
 use crate::standby::Standby;
 
@@ -139,7 +139,7 @@ impl OutboxSource {
             let Err(ended) = Box::pin(session).await else {
                 break;
             };
-            self.set_attached(false);
+            self.attached.report(&self.metrics, SOURCE, false);
             let reason = ended.to_string();
             if matches!(
                 ended,
@@ -169,7 +169,7 @@ impl OutboxSource {
                 () = stop.cancelled() => {}
             }
         }
-        self.set_attached(false);
+        self.attached.report(&self.metrics, SOURCE, false);
     }
 
     /// From a connection to its end; `Ok` when stopped.
@@ -208,7 +208,7 @@ impl OutboxSource {
         }
         tracing::info!(place = begun.place.upto, "reading the outbox");
         backoff.reset();
-        self.set_attached(true);
+        self.attached.report(&self.metrics, SOURCE, true);
         self.standby.set(false);
         let mut taker = Taker::new(self, failing, begun.place);
         let ended = Box::pin(self.work(reader, clerk, &mut taker, stop)).await;
@@ -313,17 +313,6 @@ impl OutboxSource {
     async fn gap_of_all(&self, from: Position) -> Result<(), LogError> {
         let sources: Vec<Arc<str>> = self.options.watches.iter().map(Arc::clone).collect();
         self.pipeline.gap(&sources, true, from).await
-    }
-
-    fn set_attached(&self, attached: bool) {
-        self.attached.set(attached);
-        let label = SourceLabel {
-            source: SOURCE.into(),
-        };
-        self.metrics
-            .source_up
-            .get_or_create(&label)
-            .set(i64::from(attached));
     }
 }
 

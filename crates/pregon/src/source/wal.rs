@@ -27,7 +27,7 @@ use super::notify::{publish, row};
 use super::wal_health::Told;
 use crate::event::Event;
 use crate::log::{LogError, Taken};
-use crate::metrics::{Metrics, SourceLabel};
+use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::standby::Standby;
 
@@ -104,7 +104,7 @@ impl WalSource {
         };
         let reader = Reader::new(self.options, sink, kept_by_log, asked_again);
         tokio::join!(reader.run(stop), running.take_all(steps));
-        running.set_attached(false);
+        running.attached.report(&running.metrics, "wal", false);
     }
 }
 
@@ -192,7 +192,7 @@ impl Running {
                 } else {
                     tracing::warn!(reason, "the write-ahead log is not read, trying again");
                 }
-                self.set_attached(false);
+                self.attached.report(&self.metrics, "wal", false);
                 if let Some(why) = in_short {
                     self.attached.explain(why.to_owned());
                 }
@@ -215,7 +215,7 @@ impl Running {
             // From here on this history counts, also if nothing comes before the next start.
             self.append(Vec::new(), known.place, None).await;
         }
-        self.set_attached(true);
+        self.attached.report(&self.metrics, "wal", true);
         self.standby.set(false);
     }
 
@@ -331,14 +331,5 @@ impl Running {
 
     fn reconnect(&self) {
         self.again.send_modify(|count| *count += 1);
-    }
-
-    fn set_attached(&self, attached: bool) {
-        self.attached.set(attached);
-        let label = SourceLabel { source: "wal".into() };
-        self.metrics
-            .source_up
-            .get_or_create(&label)
-            .set(i64::from(attached));
     }
 }

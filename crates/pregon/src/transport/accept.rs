@@ -23,6 +23,7 @@ use super::admit::{Admission, Admitted, Refused, Stream};
 use super::bridge::Bridge;
 use super::forwarded::Proxies;
 use super::head::{Head, HeadError};
+use super::listener;
 use super::patience::Patient;
 use super::rewind::Rewind;
 use crate::hub::link::Link;
@@ -30,9 +31,6 @@ use crate::hub::socket::ShardSocket;
 use crate::hub::{Hub, Newcomer};
 use crate::limits::{Connections, Permit, Refusal};
 use crate::metrics::{Metrics, Reason};
-
-/// After an error of `accept` (usually: no file descriptors left) others get time to close theirs.
-const BREATHER: Duration = Duration::from_millis(50);
 
 /// How long a connection may wait for its next request; the first one has the time of a handshake.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -58,6 +56,8 @@ pub(crate) struct Front {
     pub proxies: Proxies,
     pub handshake: Duration,
     pub metrics: Arc<Metrics>,
+    /// WebSockets that begin on a connection of the HTTP library, on their way to a shard.
+    pub upgrades: TaskTracker,
     pub probes: Semaphore,
     /// Places for those who came too fast.
     pub waiting: Semaphore,
@@ -80,38 +80,25 @@ pub(crate) fn probes() -> Semaphore {
     Semaphore::new(PROBES_AT_ONCE)
 }
 
-/// Accepts until `stop`, then waits for connections that are still answered, at most until `cut`.
+/// Serves a port until `stop`; connections that are still answered then have time until `cut`.
 pub(crate) async fn serve(
     listener: TcpListener,
     front: Arc<Front>,
     stop: CancellationToken,
     cut: CancellationToken,
 ) {
-    let tasks = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (front, stop, cut) = (Arc::clone(&front), stop.clone(), cut.clone());
-                tasks.spawn(async move {
-                    tokio::select! {
-                        () = front.connection(stream, peer, stop) => {}
-                        () = cut.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(BREATHER).await;
-            }
-        }
+    let (upgrades, over) = (front.upgrades.clone(), cut.clone());
+    let until = stop.clone();
+    let connection = move |stream, peer| {
+        let (front, stop) = (Arc::clone(&front), until.clone());
+        async move { front.connection(stream, peer, stop).await }
+    };
+    listener::serve(listener, None, connection, stop, cut).await;
+    upgrades.close();
+    tokio::select! {
+        () = upgrades.wait() => {}
+        () = over.cancelled() => {}
     }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
 }
 
 impl Front {

@@ -170,7 +170,7 @@ impl Bridge {
                 }
             }
         } else {
-            tokio::spawn(self.clone().upgrade(seed, request));
+            self.front.upgrades.spawn(self.clone().upgrade(seed, request));
             Body::empty()
         };
         response.map(|()| body)

@@ -9,6 +9,7 @@ pub(crate) mod head;
 pub(crate) mod origin;
 pub(crate) mod admit;
 pub(crate) mod accept;
+pub(crate) mod listener;
 mod bridge;
 mod polling;
 mod rewind;

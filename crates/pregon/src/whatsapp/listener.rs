@@ -1,7 +1,7 @@
 //! The port: accepts connections up to a limit and serves HTTP on each until the door closes.
 //!
-//! The accept loop owns one task per connection. After `stop` nobody new comes, idle connections end and requests under way are
-//! answered; after `cut` nothing is waited for.
+//! After `stop` nobody new comes, idle connections end and requests under way are answered; after `cut` nothing is waited for. A full
+//! router lets new connections wait in the kernel's queue.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,19 +12,17 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
 use crate::limits::{Bounds, Clock, Connections};
 use crate::transport::forwarded::Proxies;
 use crate::transport::head::Head;
+use crate::transport::listener;
 use crate::transport::patience::Patient;
 
-/// After an error of `accept` (usually: no file descriptors left) others get time to close theirs.
-const BREATHER: Duration = Duration::from_millis(50);
 /// How long the head of a request may take, and how long a connection may wait for its next one.
 const HEAD: Duration = Duration::from_secs(30);
 
@@ -75,48 +73,13 @@ pub(super) async fn serve(
     stop: CancellationToken,
     cut: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(most));
-    let tasks = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer, place)) => {
-                let peer = peer.ip().to_canonical();
-                let (routes, stop, cut) = (routes.clone(), stop.clone(), cut.clone());
-                let senders = Arc::clone(&senders);
-                tasks.spawn(async move {
-                    tokio::select! {
-                        () = connection(stream, peer, routes, senders, stop) => {}
-                        () = cut.cancelled() => {}
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(BREATHER).await;
-            }
-        }
-    }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
-}
-
-/// A full router lets new connections wait in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+    let until = stop.clone();
+    let connection = move |stream, peer: SocketAddr| {
+        let peer = peer.ip().to_canonical();
+        connection(stream, peer, routes.clone(), Arc::clone(&senders), until.clone())
+    };
+    let places = Some(Arc::new(Semaphore::new(most)));
+    listener::serve(listener, places, connection, stop, cut).await;
 }
 
 async fn connection(

@@ -59,14 +59,7 @@ impl Feed {
     }
 
     pub(super) fn set_attached(&self, attached: bool) {
-        self.attached.set(attached);
-        let label = SourceLabel {
-            source: self.label.clone(),
-        };
-        self.metrics
-            .source_up
-            .get_or_create(&label)
-            .set(i64::from(attached));
+        self.attached.report(&self.metrics, &self.label, attached);
     }
 
     /// A message as it goes on: unchanged, unless it is no UTF-8, which no text frame may carry. What begins like JSON and
