@@ -6,33 +6,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use pregon_capture::change::Op;
 use pregon_wire::socketio::fill_placeholders;
 use smallvec::SmallVec;
 
 use crate::auth::Claims;
-
-/// What happened to a row, or that the event is a message and no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Op {
-    Insert,
-    Update,
-    Delete,
-    Truncate,
-    Message,
-}
-
-impl Op {
-    /// The word used in conditions, templates and default event names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Insert => "insert",
-            Self::Update => "update",
-            Self::Delete => "delete",
-            Self::Truncate => "truncate",
-            Self::Message => "message",
-        }
-    }
-}
 
 /// Identity of an event within its source: the log appends an identity once.
 ///
@@ -52,46 +30,135 @@ impl EventId {
     }
 }
 
+/// The word that conditions, templates and default event names have in place of an operation, where no row changed.
+const MESSAGE: &str = "message";
+
 /// A fact from a source, not yet addressed to anyone.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Name of the watch, listen or source of Redis (as in the configuration), or `publish` for ready-made publications.
+    /// Name of the watch, listen, webhook or source of Redis (as in the configuration), or `publish` for ready-made publications.
     pub source: Arc<str>,
-    pub op: Op,
-    /// The row after the change, as JSON.
-    pub row: Option<Bytes>,
-    /// The row before the change, as JSON, where the watch asks for it.
-    pub old: Option<Bytes>,
-    /// A message's text (JSON or not); absent for rows.
-    pub message: Option<Bytes>,
-    /// The channel that the event came from: a NOTIFY or Redis channel, or the channel of a publish.
-    pub channel: Option<Arc<str>>,
-    /// The event's name, where the publisher gave one.
-    pub name: Option<Arc<str>>,
-    /// The whole payload, where it is more than `message` says.
-    pub payload: Option<Data>,
-    /// Who sent it, where it came from a client.
-    pub claims: Option<Claims>,
+    pub what: What,
     pub id: EventId,
     /// When it happened as far as the source knows (the trigger's clock), otherwise when it was received.
     pub at: SystemTime,
 }
 
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// A row of a watched table changed.
+    Row {
+        op: Op,
+        /// The row after the change, as JSON.
+        new: Option<Bytes>,
+        /// The row before the change, as JSON, where the watch asks for it.
+        old: Option<Bytes>,
+    },
+    /// A NOTIFY or Redis channel had a message.
+    Message { channel: Arc<str>, text: Bytes },
+    /// A webhook had a delivery, with the name that its sender gave it.
+    Delivery { name: Option<Arc<str>>, text: Bytes },
+    /// The application has published to a channel: nothing has to address it.
+    Published {
+        channel: Arc<str>,
+        name: Arc<str>,
+        text: Bytes,
+    },
+    /// A client of Socket.IO has emitted. `text`: its first argument; `payload`: all of them.
+    Emitted {
+        name: Arc<str>,
+        text: Bytes,
+        payload: Data,
+        claims: Option<Claims>,
+    },
+}
+
 impl Event {
-    /// A message of now: on `channel` of `source`, as it came.
-    pub fn message(source: Arc<str>, channel: Option<Arc<str>>, message: Bytes) -> Self {
+    /// An event of now that its source cannot repeat.
+    pub fn new(source: Arc<str>, what: What) -> Self {
         Self {
             source,
-            op: Op::Message,
-            row: None,
-            old: None,
-            message: Some(message),
-            channel,
-            name: None,
-            payload: None,
-            claims: None,
+            what,
             id: EventId::unique(),
             at: SystemTime::now(),
+        }
+    }
+
+    /// What happened to the row; `None` where no row changed.
+    pub fn op(&self) -> Option<Op> {
+        match self.what {
+            What::Row { op, .. } => Some(op),
+            _ => None,
+        }
+    }
+
+    /// The operation as conditions, templates and default event names say it.
+    pub fn word(&self) -> &'static str {
+        self.op().map_or(MESSAGE, Op::as_str)
+    }
+
+    /// The row after the change.
+    pub fn new_row(&self) -> Option<&Bytes> {
+        match &self.what {
+            What::Row { new, .. } => new.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The row before the change.
+    pub fn old_row(&self) -> Option<&Bytes> {
+        match &self.what {
+            What::Row { old, .. } => old.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// A message's text (JSON or not); absent for rows.
+    pub fn text(&self) -> Option<&Bytes> {
+        match &self.what {
+            What::Row { .. } => None,
+            What::Message { text, .. }
+            | What::Delivery { text, .. }
+            | What::Published { text, .. }
+            | What::Emitted { text, .. } => Some(text),
+        }
+    }
+
+    /// The body that a query's columns are put over: the row, of a delete the deleted one, or the message.
+    pub fn body_mut(&mut self) -> Option<&mut Bytes> {
+        match &mut self.what {
+            What::Row { new: Some(row), .. } => Some(row),
+            What::Row { old, .. } => old.as_mut(),
+            What::Message { text, .. }
+            | What::Delivery { text, .. }
+            | What::Published { text, .. }
+            | What::Emitted { text, .. } => Some(text),
+        }
+    }
+
+    /// The channel that the event came from or was published to.
+    pub fn channel(&self) -> Option<&Arc<str>> {
+        match &self.what {
+            What::Message { channel, .. } | What::Published { channel, .. } => Some(channel),
+            _ => None,
+        }
+    }
+
+    /// The event's name, where its sender gave one.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match &self.what {
+            What::Delivery { name, .. } => name.as_ref(),
+            What::Published { name, .. } | What::Emitted { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Who sent it, where it came from a client.
+    pub fn claims(&self) -> Option<&Claims> {
+        match &self.what {
+            What::Emitted { claims, .. } => claims.as_ref(),
+            _ => None,
         }
     }
 }

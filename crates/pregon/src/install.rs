@@ -6,7 +6,7 @@ use pregon_capture::change::Op;
 use pregon_capture::connect::Settings;
 use pregon_capture::install::{Mode, Target, WatchSpec};
 
-use crate::config::{Capture, Config, Operation, Postgres, Secret};
+use crate::config::{Capture, Config, Postgres, Secret};
 
 /// The watches as the installer and the listener want them.
 pub(crate) fn specs(config: &Config) -> Vec<WatchSpec> {
@@ -16,7 +16,7 @@ pub(crate) fn specs(config: &Config) -> Vec<WatchSpec> {
 fn spec(watch: &crate::config::Watch) -> WatchSpec {
     let (schema, table) = split(&watch.table);
     let mut spec = WatchSpec::new(watch.name.clone(), schema, table);
-    spec.operations = watch.operations.iter().map(operation).collect();
+    spec.operations = watch.operations.iter().copied().map(Op::from).collect();
     spec.condition = watch.condition.clone();
     spec.columns = watch.columns.clone();
     spec.old = watch.old;
@@ -24,15 +24,6 @@ fn spec(watch: &crate::config::Watch) -> WatchSpec {
     spec.trigger = watch.trigger.clone();
     spec.adopt = watch.adopt;
     spec
-}
-
-fn operation(operation: &Operation) -> Op {
-    match operation {
-        Operation::Insert => Op::Insert,
-        Operation::Update => Op::Update,
-        Operation::Delete => Op::Delete,
-        Operation::Truncate => Op::Truncate,
-    }
 }
 
 /// `schema.table`, each part plain or in double quotes (doubled inside them); without a schema it is `public`.

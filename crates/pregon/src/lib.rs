@@ -1,11 +1,11 @@
 //! pregón: a realtime gateway for PostgreSQL.
 //!
 //! ```text
-//! a SOURCE captures an EVENT; the ROUTER addresses it to CHANNELS as a PUBLICATION; the LOG gives it a POSITION
+//! a SOURCE captures an EVENT; the ROUTES address it to CHANNELS as a PUBLICATION; the LOG gives it a POSITION
 //! and keeps it; the HUB hands it to every SESSION that may see it; a CODEC turns it into the client's own protocol;
 //! a TRANSPORT writes it.
 //!
-//!  Source ──Event──▶ Router ──Publication──▶ Log ──Entry──▶ Hub ──▶ Session ──▶ Codec ──▶ Transport ──▶ client
+//!  Source ──Event──▶ Routes ──Publication──▶ Log ──Entry──▶ Hub ──▶ Session ──▶ Codec ──▶ Transport ──▶ client
 //!    ▲      (enrich)   (pure)   (append + tail)      (fan-out)      (one client)  (bytes)  (socket)
 //!    └──────────────── Receipt ◀───────────┘                            ▲ Command │
 //! ```

@@ -49,8 +49,8 @@ pub(super) async fn unrouted(State(admin): State<Arc<Admin>>) -> Json<Value> {
 /// An event that nobody was sent, as JSON: as it came, so that what is encrypted is encrypted.
 pub(super) fn one(unrouted: &Unrouted) -> Value {
     let event = &unrouted.event;
-    let part = |bytes: &Option<bytes::Bytes>| {
-        bytes.as_ref().map(|bytes| {
+    let part = |bytes: Option<&bytes::Bytes>| {
+        bytes.map(|bytes| {
             lenient::read::<Value>(bytes)
                 .map(|read| read.value)
                 .unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned().into())
@@ -59,11 +59,11 @@ pub(super) fn one(unrouted: &Unrouted) -> Value {
     json!({
         "number": unrouted.number,
         "source": &*event.source,
-        "op": event.op.as_str(),
+        "op": event.word(),
         "time": time(event.at),
-        "row": part(&event.row),
-        "old": part(&event.old),
-        "message": part(&event.message),
+        "row": part(event.new_row()),
+        "old": part(event.old_row()),
+        "message": part(event.text()),
         "cut": unrouted.cut,
     })
 }

@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
 use super::settings::File;
 use super::{Usage, output};
 use crate::config::Config;
-use crate::event::{Event, Op};
+use crate::config::Operation;
+use crate::event::Event;
 use crate::route::Routes;
 use crate::route::explain::{Explanation, RuleExplanation};
 use crate::route::sample::Sample;
+use pregon_capture::change::Op;
 
 /// Understand the routes
 #[derive(Debug, clap::Subcommand)]
@@ -55,25 +56,6 @@ pub(super) struct Explain {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Operation {
-    Insert,
-    Update,
-    Delete,
-    Truncate,
-}
-
-impl From<Operation> for Op {
-    fn from(operation: Operation) -> Self {
-        match operation {
-            Operation::Insert => Self::Insert,
-            Operation::Update => Self::Update,
-            Operation::Delete => Self::Delete,
-            Operation::Truncate => Self::Truncate,
-        }
-    }
 }
 
 impl Command {

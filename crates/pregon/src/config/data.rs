@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pregon_capture::change::Op;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -127,13 +128,24 @@ impl Default for Watch {
 }
 
 /// What can happen to a row or a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     Insert,
     Update,
     Delete,
     Truncate,
+}
+
+impl From<Operation> for Op {
+    fn from(operation: Operation) -> Self {
+        match operation {
+            Operation::Insert => Self::Insert,
+            Operation::Update => Self::Update,
+            Operation::Delete => Self::Delete,
+            Operation::Truncate => Self::Truncate,
+        }
+    }
 }
 
 /// A NOTIFY channel that triggers of the application already use. Needs no DDL.

@@ -38,7 +38,7 @@ fn say(event: &Event, failed: &Failed) {
         name: lines::EACH_EVENT,
         route,
         source = &*event.source,
-        op = event.op.as_str(),
+        op = event.word(),
         id = event.id.0.as_deref(),
         time = %humantime::format_rfc3339_millis(event.at),
         error = failed.error,

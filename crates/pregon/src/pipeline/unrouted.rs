@@ -6,7 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::event::Event;
+use crate::event::{Data, Event, What};
+
+/// Stands for a text that is too large to be kept.
+const NULL: Bytes = Bytes::from_static(b"null");
 
 /// Events that are remembered.
 const MOST: usize = 128;
@@ -35,14 +38,25 @@ impl UnroutedRing {
     pub(super) fn note(&self, event: &Event) {
         let mut copy = event.clone();
         let mut cut = false;
-        for part in [&mut copy.row, &mut copy.old, &mut copy.message] {
-            // Copied, because a slice would hold the whole batch that it was read with.
-            *part = part.as_ref().and_then(|bytes| {
-                cut |= bytes.len() > LARGEST;
-                (bytes.len() <= LARGEST).then(|| Bytes::copy_from_slice(bytes))
-            });
+        // Copied, because a slice would hold the whole batch that it was read with.
+        let mut kept = |bytes: &Bytes| {
+            cut |= bytes.len() > LARGEST;
+            (bytes.len() <= LARGEST).then(|| Bytes::copy_from_slice(bytes))
+        };
+        match &mut copy.what {
+            What::Row { new, old, .. } => {
+                *new = new.as_ref().and_then(&mut kept);
+                *old = old.as_ref().and_then(&mut kept);
+            }
+            What::Message { text, .. } | What::Delivery { text, .. } | What::Published { text, .. } => {
+                *text = kept(text).unwrap_or(NULL);
+            }
+            What::Emitted { text, payload, .. } => {
+                *text = kept(text).unwrap_or(NULL);
+                *payload = Data::sniff(text.clone());
+                cut = true;
+            }
         }
-        cut |= copy.payload.take().is_some();
         let mut inner = self.inner.lock();
         let (count, ring) = &mut *inner;
         *count += 1;

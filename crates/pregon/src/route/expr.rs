@@ -455,27 +455,19 @@ fn is_type(name: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-    use std::time::SystemTime;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::event::{Event, EventId, Op};
+    use crate::event::{Event, What};
+    use pregon_capture::change::Op;
 
     fn event(row: &str) -> Event {
-        Event {
-            source: "t".into(),
+        let what = What::Row {
             op: Op::Insert,
-            row: Some(Bytes::copy_from_slice(row.as_bytes())),
+            new: Some(Bytes::copy_from_slice(row.as_bytes())),
             old: None,
-            message: None,
-            channel: None,
-            name: None,
-            payload: None,
-            claims: None,
-            id: EventId::unique(),
-            at: SystemTime::UNIX_EPOCH,
-        }
+        };
+        Event::new("t".into(), what)
     }
 
     fn on_row(text: &str, row: &str) -> Result<bool, ExprError> {

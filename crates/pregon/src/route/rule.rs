@@ -22,7 +22,9 @@ use super::seal::Seals;
 use super::target::Target;
 use super::template::{Pattern, Template, TemplateError};
 use crate::config::{self, Config};
-use crate::event::{Data, Event, EventId, Op, Publication, Sealed};
+use pregon_capture::change::Op;
+
+use crate::event::{Data, Event, EventId, Publication, Sealed, What};
 
 /// The source of publications that are addressed already (HTTP, SQL, clients).
 pub(crate) const PUBLISH: &str = "publish";
@@ -75,13 +77,9 @@ impl Enrichment {
     /// The event with the query's columns (a JSON object) put over those of its row, or of its message.
     pub(crate) fn merge(&self, event: &Event, columns: &[u8]) -> Event {
         let mut merged = event.clone();
-        let body = match (&mut merged.row, &mut merged.message, &mut merged.old) {
-            (Some(row), _, _) => row,
-            (None, Some(message), _) => message,
-            (None, None, Some(old)) => old,
-            (None, None, None) => return merged,
-        };
-        *body = overlay(body, columns);
+        if let Some(body) = merged.body_mut() {
+            *body = overlay(body, columns);
+        }
         merged
     }
 }
@@ -228,7 +226,7 @@ impl Rule {
                 .ok()
                 .flatten()
                 .ok_or_else(|| self.nobody(event, "event name", target.unknown(scope), Nobody::NoName))?,
-            None => event.name.clone().unwrap_or_else(|| event.op.as_str().into()),
+            None => event.name().cloned().unwrap_or_else(|| event.word().into()),
         };
         let (mut data, missing) = self.payload(scope, event);
         if let Data::Json(json) = &mut data
@@ -268,7 +266,7 @@ impl Rule {
     /// may have found nothing.
     fn nobody(&self, event: &Event, part: &'static str, unknown: Option<&str>, other: Nobody) -> Nobody {
         match unknown {
-            Some(name) if self.enrich.is_none() && matches!(event.op, Op::Insert | Op::Update) => {
+            Some(name) if self.enrich.is_none() && matches!(event.op(), Some(Op::Insert | Op::Update)) => {
                 let name = name.to_owned();
                 Nobody::NoColumn { part, name }
             }
@@ -367,14 +365,15 @@ fn part(expr: &Expr, scope: &Scope<'_>) -> Result<String, ExprError> {
 
 /// The whole payload: the row (of a delete the deleted one), or the message as it came.
 fn whole(event: &Event) -> Data {
-    if let Some(payload) = &event.payload {
-        return payload.clone();
-    }
-    match (&event.row, &event.message, &event.old) {
-        (Some(row), _, _) => Data::Json(row.clone()),
-        (None, Some(message), _) => Data::sniff(message.clone()),
-        (None, None, Some(old)) => Data::Json(old.clone()),
-        (None, None, None) => Data::Json(Bytes::from_static(b"null")),
+    match &event.what {
+        What::Emitted { payload, .. } => payload.clone(),
+        What::Message { text, .. } | What::Delivery { text, .. } | What::Published { text, .. } => {
+            Data::sniff(text.clone())
+        }
+        What::Row { new, old, .. } => {
+            let row = new.as_ref().or(old.as_ref());
+            Data::Json(row.cloned().unwrap_or_else(|| Bytes::from_static(b"null")))
+        }
     }
 }
 
@@ -456,11 +455,12 @@ impl Routes {
 
 /// A publish is addressed already.
 fn addressed(event: &Event) -> Option<Publication> {
-    event.channel.as_ref()?;
-    let name = event.name.clone().unwrap_or_else(|| Op::Message.as_str().into());
+    let What::Published { channel, name, .. } = &event.what else {
+        return None;
+    };
     Some(Publication {
         id: event.id.clone(),
         at: event.at,
-        ..Publication::new(event.channel.clone(), name, whole(event))
+        ..Publication::new([Arc::clone(channel)], Arc::clone(name), whole(event))
     })
 }

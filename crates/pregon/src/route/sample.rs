@@ -1,7 +1,6 @@
 //! An event as somebody writes it down to see what the routes would do with it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -11,7 +10,9 @@ use serde_json::{Map, Value};
 use super::rule::CLIENTS;
 use crate::auth::Claims;
 use crate::config::Config;
-use crate::event::{Event, EventId, Op};
+use pregon_capture::change::Op;
+
+use crate::event::{Data, Event, What};
 
 /// A sample; for a message the row stands for it.
 #[derive(Debug, Default, Deserialize)]
@@ -60,24 +61,31 @@ impl Sample {
         if self.source == CLIENTS && config.socketio.is_some() {
             let name = self.event.as_deref();
             let name = name.ok_or_else(|| Wrong::new("event", "name what the client emits"))?;
-            return Ok(Event {
-                name: Some(name.into()),
+            let text = text.unwrap_or_else(|| "null".into());
+            let what = What::Emitted {
+                name: name.into(),
+                payload: Data::sniff(text.clone()),
+                text,
                 claims: self.claims.clone().map(|claims| Claims::new(claims, None)),
-                ..Event::message(source, None, text.unwrap_or_else(|| "null".into()))
-            });
+            };
+            return Ok(Event::new(source, what));
         }
         let listen = config.listen.iter().find(|listen| listen.name == self.source);
         let listen = listen.map(|listen| listen.channel.as_str());
         let origin = listen.or_else(|| config.redis.as_ref()?.origin(&self.source));
         if let Some(origin) = origin {
-            return Ok(Event::message(
-                source,
-                Some(origin.into()),
-                text.unwrap_or_default(),
-            ));
+            let what = What::Message {
+                channel: origin.into(),
+                text: text.unwrap_or_default(),
+            };
+            return Ok(Event::new(source, what));
         }
         if config.webhook.iter().any(|webhook| webhook.name == self.source) {
-            return Ok(Event::message(source, None, text.unwrap_or_default()));
+            let what = What::Delivery {
+                name: None,
+                text: text.unwrap_or_default(),
+            };
+            return Ok(Event::new(source, what));
         }
         if config.watch.iter().any(|watch| watch.name == self.source) {
             return self.change(source);
@@ -102,26 +110,14 @@ impl Sample {
             return Err(Wrong::new("row", "give a sample row as a JSON object"));
         }
         // What a delete carries is the row that was.
-        let row = match op {
+        let new = match op {
             Op::Delete => {
                 old = row;
                 None
             }
             _ => row,
         };
-        Ok(Event {
-            source,
-            op,
-            row,
-            old,
-            message: None,
-            channel: None,
-            name: None,
-            payload: None,
-            claims: None,
-            id: EventId::unique(),
-            at: SystemTime::now(),
-        })
+        Ok(Event::new(source, What::Row { op, new, old }))
     }
 }
 

@@ -11,7 +11,8 @@ use cel::common::types::{CelMap, CelMapKey, CelNull, CelString};
 use cel::common::value::{CowVal, Val};
 
 use super::json::{CelJson, Fields, descend, plain};
-use crate::event::{Event, Op};
+
+use crate::event::Event;
 
 /// A JSON text that is read on first use.
 #[derive(Default)]
@@ -52,9 +53,22 @@ impl<'e> Lazy<'e> {
     }
 }
 
+/// Whom or what the scope is of.
+#[derive(Debug, Clone, Copy)]
+enum Subject {
+    /// A client whose rights are asked for.
+    Client,
+    /// A row that changed.
+    Row,
+    /// A message, delivery, publish or emit.
+    Message,
+}
+
 /// What a rule can see.
 pub(crate) struct Scope<'e> {
-    op: Option<Op>,
+    subject: Subject,
+    /// The operation in words; empty for a client.
+    word: &'static str,
     row: Lazy<'e>,
     old: Lazy<'e>,
     message: Lazy<'e>,
@@ -73,7 +87,8 @@ pub(crate) struct Scope<'e> {
 impl<'e> Scope<'e> {
     fn empty() -> Self {
         Self {
-            op: None,
+            subject: Subject::Client,
+            word: "",
             row: Lazy::default(),
             old: Lazy::default(),
             message: Lazy::default(),
@@ -89,20 +104,21 @@ impl<'e> Scope<'e> {
 
     /// The scope of an event. The `row` of a delete is the deleted row.
     pub(crate) fn event(event: &'e Event) -> Self {
-        let old = event.old.as_deref();
-        let message = event.message.as_deref();
+        let old = event.old_row().map(|old| &**old);
+        let message = event.text().map(|text| &**text);
         let json = message.filter(|text| serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok());
         Self {
-            op: Some(event.op),
-            row: Lazy::new(event.row.as_deref().or(old)),
+            subject: event.op().map_or(Subject::Message, |_| Subject::Row),
+            word: event.word(),
+            row: Lazy::new(event.new_row().map(|new| &**new).or(old)),
             old: Lazy::new(old),
             message: Lazy::new(json),
             text: message
                 .filter(|_| json.is_none())
                 .and_then(|text| std::str::from_utf8(text).ok()),
-            channel: event.channel.as_deref(),
-            event: event.name.as_deref(),
-            claims: Lazy::new(event.claims.as_ref().map(|claims| claims.json())),
+            channel: event.channel().map(|channel| &**channel),
+            event: event.name().map(|name| &**name),
+            claims: Lazy::new(event.claims().map(|claims| claims.json())),
             ..Self::empty()
         }
     }
@@ -118,9 +134,9 @@ impl<'e> Scope<'e> {
 
     /// The value of a template's hole: a column (or a field of a JSON message), or a path from `row`, `old`, `message`, `claims`, `op`, `channel`.
     pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
-        match self.op {
-            Some(op) if name == "op" => return Some(Cow::Borrowed(op.as_str())),
-            Some(Op::Message) => match name {
+        match self.subject {
+            Subject::Row | Subject::Message if name == "op" => return Some(Cow::Borrowed(self.word)),
+            Subject::Message => match name {
                 "channel" => return self.channel.map(Cow::Borrowed),
                 "event" if self.event.is_some() => return self.event.map(Cow::Borrowed),
                 "message" if self.text.is_some() => return self.text.map(Cow::Borrowed),
@@ -128,7 +144,7 @@ impl<'e> Scope<'e> {
             },
             _ => {}
         }
-        if self.op.is_none()
+        if matches!(self.subject, Subject::Client)
             && let Some(capture) = name.strip_prefix("channel.")
         {
             return self
@@ -163,16 +179,16 @@ impl<'e> Scope<'e> {
 
     /// The JSON text that a template or a parameter names: a column or a field of a message plainly, or a path of variables.
     fn named(&self, path: &[&str]) -> Option<&'e str> {
-        match (self.op, path) {
+        match (self.subject, path) {
             (_, []) => None,
-            (None, ["claims", ..]) => self.raw(path),
-            (None, ["row" | "old" | "message", ..]) => None,
-            (None, _) => self.claims.raw(path),
-            (Some(Op::Message), ["row" | "old" | "message" | "claims", ..]) => self.raw(path),
-            (Some(Op::Message), _) => self.message.raw(path),
+            (Subject::Client, ["claims", ..]) => self.raw(path),
+            (Subject::Client, ["row" | "old" | "message", ..]) => None,
+            (Subject::Client, _) => self.claims.raw(path),
+            (Subject::Message, ["row" | "old" | "message" | "claims", ..]) => self.raw(path),
+            (Subject::Message, _) => self.message.raw(path),
             // A row has no message, channel, event or claims: such a name is its column's, and so is a bare `row` or `old`.
-            (Some(_), ["row" | "old", _, ..]) => self.raw(path),
-            (Some(_), _) => self.row.raw(path),
+            (Subject::Row, ["row" | "old", _, ..]) => self.raw(path),
+            (Subject::Row, _) => self.row.raw(path),
         }
     }
 
@@ -205,7 +221,7 @@ impl<'e> Scope<'e> {
 
     fn channel_value(&self) -> CowVal<'_, '_> {
         let value = self.captures.get_or_init(|| {
-            if self.op.is_some() {
+            if !matches!(self.subject, Subject::Client) {
                 return match self.channel {
                     Some(name) => Box::new(CelString::from(name)) as Box<dyn Val + 'e>,
                     None => Box::new(CelNull),
@@ -233,7 +249,7 @@ impl cel::context::VariableResolver for Scope<'_> {
                 None => self.message.value(),
             },
             "claims" => self.claims.value(),
-            "op" => CowVal::owned(CelString::from(self.op?.as_str())),
+            "op" if !matches!(self.subject, Subject::Client) => CowVal::owned(CelString::from(self.word)),
             "channel" => self.channel_value(),
             "event" => match self.event {
                 Some(name) => CowVal::owned(CelString::from(name)),

@@ -12,7 +12,8 @@ use super::outcome::Routed;
 use super::*;
 use crate::auth::Claims;
 use crate::config::Config;
-use crate::event::{Data, Event, EventId, Op};
+use crate::event::{Data, Event, EventId, What};
+use pregon_capture::change::Op;
 
 fn config(text: &str) -> Config {
     let text = format!("[postgres]\nurl='postgres://h/d'\n{text}");
@@ -27,24 +28,26 @@ fn router(text: &str) -> Routes {
 fn event(source: &str, op: Op, row: Option<&str>, old: Option<&str>) -> Event {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     Event {
-        source: source.into(),
-        op,
-        row: row.map(bytes),
-        old: old.map(bytes),
-        message: None,
-        channel: None,
-        name: None,
-        payload: None,
-        claims: None,
-        id: EventId::unique(),
         at: SystemTime::UNIX_EPOCH,
+        ..Event::new(
+            source.into(),
+            What::Row {
+                op,
+                new: row.map(bytes),
+                old: old.map(bytes),
+            },
+        )
     }
 }
 
 fn message(source: &str, text: &str) -> Event {
+    let what = What::Message {
+        channel: source.into(),
+        text: Bytes::copy_from_slice(text.as_bytes()),
+    };
     Event {
-        message: Some(Bytes::copy_from_slice(text.as_bytes())),
-        ..event(source, Op::Message, None, None)
+        at: SystemTime::UNIX_EPOCH,
+        ..Event::new(source.into(), what)
     }
 }
 
@@ -178,10 +181,15 @@ fn messages_may_be_objects_or_texts() {
 
 #[test]
 fn a_publish_is_addressed_already() {
-    let mut event = message("publish", "{\"a\":1}");
-    event.channel = Some("sala".into());
-    event.name = Some("hola".into());
-    event.id = EventId::named("k/0");
+    let what = What::Published {
+        channel: "sala".into(),
+        name: "hola".into(),
+        text: Bytes::from_static(b"{\"a\":1}"),
+    };
+    let event = Event {
+        id: EventId::named("k/0"),
+        ..Event::new("publish".into(), what)
+    };
     let routed = Routes::default().route(&event);
     assert_eq!(
         made(&routed),

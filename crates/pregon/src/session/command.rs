@@ -17,7 +17,7 @@ use super::members::Page;
 use super::recovery::{Recalled, Recovery};
 use super::replay::StartAt;
 use crate::auth::{AuthError, Claims};
-use crate::event::{Data, Event, Publication};
+use crate::event::{Data, Event, Publication, What};
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
 use crate::route::grant::{ByClaims, Decision, Rights, SqlQuestion};
@@ -432,12 +432,13 @@ fn emit(
     let message = Bytes::copy_from_slice(first.as_bytes());
     let list = Bytes::copy_from_slice(args.as_bytes());
     let payload = Data::args(list, elements(args).count(), attachments);
-    let event = Event {
-        name: Some(Arc::from(event)),
-        payload: Some(payload),
+    let what = What::Emitted {
+        name: Arc::from(event),
+        text: message,
+        payload,
         claims: Some(session.claims.clone()),
-        ..Event::message(Arc::from(CLIENTS), None, message)
     };
+    let event = Event::new(Arc::from(CLIENTS), what);
     ask(
         Question::Emit {
             event: Box::new(event),

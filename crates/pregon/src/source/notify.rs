@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
-use pregon_capture::change::{Change, Op as ChangeOp};
+use pregon_capture::change::Change;
 use pregon_capture::listen::{Captured, ListenError, ListenOptions, Listener};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use super::degraded::{Failing, not_rendered};
 use super::emitter::{self, Emitters, Taken};
 use super::pending::Pending;
 use crate::config::{Config, Emitter};
-use crate::event::{Event, EventId, Op};
+use crate::event::{Event, EventId, What};
 use crate::log::Position;
 use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
@@ -215,29 +215,26 @@ impl Running {
             .map_or_else(|| Arc::clone(&channel), Arc::clone);
         Event {
             at,
-            ..Event::message(source, Some(channel), payload)
+            ..Event::new(
+                source,
+                What::Message {
+                    channel,
+                    text: payload,
+                },
+            )
         }
     }
 }
 
 /// The event of a changed row.
 pub(super) fn row(change: Change) -> Event {
-    let op = match change.op {
-        ChangeOp::Insert => Op::Insert,
-        ChangeOp::Update => Op::Update,
-        ChangeOp::Delete => Op::Delete,
-        ChangeOp::Truncate => Op::Truncate,
-    };
     Event {
         source: change.watch,
-        op,
-        row: change.row,
-        old: change.old,
-        message: None,
-        channel: None,
-        name: None,
-        payload: None,
-        claims: None,
+        what: What::Row {
+            op: change.op,
+            new: change.row,
+            old: change.old,
+        },
         id: EventId::unique(),
         at: change.at.unwrap_or_else(SystemTime::now),
     }
@@ -245,9 +242,13 @@ pub(super) fn row(change: Change) -> Event {
 
 /// The event of a publish from SQL.
 pub(super) fn publish(channel: &str, event: &str, data: bytes::Bytes, at: Option<SystemTime>) -> Event {
+    let what = What::Published {
+        channel: Arc::from(channel),
+        name: Arc::from(event),
+        text: data,
+    };
     Event {
-        name: Some(Arc::from(event)),
         at: at.unwrap_or_else(SystemTime::now),
-        ..Event::message(Arc::from(PUBLISH), Some(Arc::from(channel)), data)
+        ..Event::new(Arc::from(PUBLISH), what)
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::metrics::Metrics;
 use super::payload::{Item, Message, Sender};
 use crate::config::{self, RouterRule};
-use crate::event::Event;
+use crate::event::{Event, What};
 use crate::route::expr::{Expr, Kind};
 use crate::route::naming::{Ambiguous, Naming, RowName};
 use crate::route::scope::Scope;
@@ -80,7 +80,13 @@ impl Rules {
 
     fn matching(&self, message: &Message, local: i64) -> Vec<Value> {
         let json = Bytes::from(seen(message, local).to_string());
-        let event = Event::message(Arc::from("router"), None, json);
+        let event = Event::new(
+            Arc::from("router"),
+            What::Delivery {
+                name: None,
+                text: json,
+            },
+        );
         let scope = Scope::event(&event);
         let numbered = self.rules.iter().enumerate();
         numbered

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::event::Event;
+use crate::event::{Event, What};
 use crate::route::{Scope, Template};
 
 /// An event as a listener sees it.
@@ -63,10 +63,13 @@ impl Heard {
     /// A template filled with the payload's values; the payload itself where a value is missing.
     pub(super) fn fill(&self, template: &Template) -> String {
         let source = Arc::clone(&self.channel);
+        let what = What::Message {
+            channel: Arc::clone(&self.channel),
+            text: self.payload.clone(),
+        };
         let event = Event {
-            name: Some(Arc::clone(&self.name)),
             at: self.at,
-            ..Event::message(source, Some(Arc::clone(&self.channel)), self.payload.clone())
+            ..Event::new(source, what)
         };
         let scope = Scope::event(&event);
         let filled = template.render(&|name| match name {

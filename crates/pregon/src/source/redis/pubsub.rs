@@ -20,7 +20,7 @@ use super::feed::Feed;
 use super::link::Link;
 use super::retry::{Lost, Retry};
 use super::subscription::{Intake, Set};
-use crate::event::Event;
+use crate::event::{Event, What};
 use crate::log::Position;
 
 /// Messages routed and appended together.
@@ -196,10 +196,13 @@ impl PubSub {
 
 fn event(feed: &mut Feed, name: &Arc<str>, message: &Message<'_>) -> Event {
     let channel = Arc::from(String::from_utf8_lossy(message.channel));
-    let payload = feed.message(name, &Bytes::copy_from_slice(message.payload));
+    let what = What::Message {
+        channel,
+        text: feed.message(name, &Bytes::copy_from_slice(message.payload)),
+    };
     Event {
         at: message.at,
-        ..Event::message(Arc::clone(name), Some(channel), payload)
+        ..Event::new(Arc::clone(name), what)
     }
 }
 

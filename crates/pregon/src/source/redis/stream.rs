@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::group::{Group, Info};
 use super::retry::{Lost, Retry};
 use crate::config::{RedisStream, StreamStart};
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, What};
 use crate::log::Position;
 
 /// An answer may take this long beyond the time that was asked for.
@@ -235,11 +235,14 @@ impl Reader {
             0 => String::new(),
             life => format!("#{life}"),
         };
-        let message = self.feed.message(&self.name, &message);
+        let what = What::Message {
+            channel: Arc::clone(&self.channel),
+            text: self.feed.message(&self.name, &message),
+        };
         Event {
             id: EventId::named(format!("redis/{}{life}/{id}", self.channel)),
             at: id.at(),
-            ..Event::message(Arc::clone(&self.name), Some(Arc::clone(&self.channel)), message)
+            ..Event::new(Arc::clone(&self.name), what)
         }
     }
 }

@@ -18,7 +18,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::auth::same_key;
 use crate::config::{self, Preset, Secret};
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, What};
 use crate::lenient;
 use crate::limits::Permit;
 use crate::limits::bodies::Bodies;
@@ -174,11 +174,14 @@ impl Webhook {
             Preset::Whatsapp => (Some(signature::digest(&body)), None),
             Preset::Hmac => (header("idempotency-key"), None),
         };
-        let mut event = Event::message(Arc::clone(&self.name), None, body);
+        let what = What::Delivery {
+            name: kind.map(Arc::from),
+            text: body,
+        };
+        let mut event = Event::new(Arc::clone(&self.name), what);
         if let Some(id) = id {
             event.id = EventId::named(format!("webhook/{}/{id}", self.name));
         }
-        event.name = kind.map(Arc::from);
         event
     }
 }
