@@ -1,6 +1,8 @@
 //! `pregon listen` at the turnstile's own database, with the role that may connect and read.
 
-use pregon_testkit::{Database, Server, eventually, postgres, process};
+use std::time::Duration;
+
+use pregon_testkit::{Database, Proxy, Server, eventually, postgres, process};
 use serde_json::Value;
 
 use crate::support::{Running, SOON, example, psql};
@@ -94,6 +96,51 @@ async fn catches_up_once_with_what_happened_while_it_was_off() {
     till.wait_lines(2).await;
     enter(&gym.url()).await;
     assert_eq!(ids(&till.wait_lines(3).await), [3, 4, 5]);
+}
+
+#[tokio::test]
+async fn what_was_missed_comes_before_a_notification_that_arrives_while_it_connects() {
+    let server = postgres::shared().await;
+    let gym = gym(server).await;
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let state = process::scratch("till", None).unwrap().join("estado.json");
+    let dsn = server.url_at(proxy.port(), "pos_user", gym.name());
+    let state = state.to_str().unwrap();
+    let arguments = [
+        "listen",
+        "--dsn",
+        &dsn,
+        "--json",
+        CHANNEL,
+        "--catch-up",
+        CATCH_UP,
+        "--key",
+        "id_entrada",
+        "--state",
+        state,
+    ];
+    let mut till = Running::start(&arguments);
+    listening(&till).await;
+    enter(&gym.url()).await;
+    assert_eq!(ids(&till.wait_lines(1).await), [1]);
+    till.stop(process::SIGTERM).await;
+    enter(&gym.url()).await; // missed
+    proxy.delay(Duration::from_millis(300));
+    let till = Running::start(&arguments);
+    // The server has its LISTEN, and the answer is still on its way.
+    let client = gym.client().await.unwrap();
+    let sql = "SELECT count(*) > 0 FROM pg_stat_activity \
+        WHERE datname = current_database() AND state = 'idle' AND query LIKE 'LISTEN%'";
+    eventually(SOON, async || {
+        client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0)
+    })
+    .await
+    .unwrap();
+    proxy.stall(true);
+    enter(&gym.url()).await;
+    // The answer and the notification come together.
+    proxy.restore().await;
+    assert_eq!(ids(&till.wait_lines(2).await), [2, 3]);
 }
 
 #[tokio::test]

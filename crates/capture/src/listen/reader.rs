@@ -75,12 +75,14 @@ impl Reader {
         self.attached = false;
         let sql = self.listen_sql();
         let mut committed = std::pin::pin!(client.simple_query(&sql));
+        // One read of the socket may bring the answer and notifications: these belong behind the news that we are attached.
+        let mut early = Vec::new();
         let answer = loop {
             tokio::select! {
                 biased;
                 answer = &mut committed => break answer?,
                 message = poll_fn(|cx| connection.poll_message(cx)) => match message {
-                    Some(message) => self.take(message?),
+                    Some(message) => early.push(message?),
                     None => return Err(ConnectError::new(ConnectErrorKind::Refused, "the server closed the connection")),
                 },
             }
@@ -89,6 +91,7 @@ impl Reader {
             SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten()?.parse().ok(),
             _ => None,
         });
+        early.into_iter().for_each(|message| self.take(message));
         Ok(())
     }
 
