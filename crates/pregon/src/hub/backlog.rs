@@ -7,8 +7,8 @@ use bytes::Bytes;
 use pregon_wire::codes;
 
 use super::Key;
+use super::codec::{Encoder, Variant};
 use super::conn::{Backlog, Conn};
-use super::encoded::{Encoder, Variant};
 use super::shard::Shard;
 use crate::log::Past;
 use crate::log::past::Found;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::encoded::{Encoder, VARIANTS, Variant};
+use super::codec::{Encoder, VARIANTS, Variant};
 use crate::log::Entry;
 use crate::session::channels::ChannelKey;
 

@@ -207,7 +207,7 @@ impl Shard {
         {
             conn.permit.refused(reason);
         }
-        if let (super::encoded::Codec::Bare, Reply::Refused { code, message }) = (conn.variant.codec, reply) {
+        if let (super::codec::Codec::Bare, Reply::Refused { code, message }) = (conn.variant.codec, reply) {
             return self.refuse_room(key, code, message);
         }
         let bytes = self.encoder.reply(conn.variant, asked, reply);

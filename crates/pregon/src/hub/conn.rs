@@ -9,10 +9,10 @@ use pregon_wire::ws::frame::Decoder;
 use smallvec::SmallVec;
 
 use super::Key;
-use super::encoded::{Codec, Variant};
-use super::engine::Engine;
+use super::codec::bare::Rooms;
+use super::codec::socketio::engine::Engine;
+use super::codec::{Codec, Variant};
 use super::link::Link;
-use super::rooms::Rooms;
 use super::socket::Written;
 use crate::limits::{Meter, Permit};
 use crate::metrics::Transport;

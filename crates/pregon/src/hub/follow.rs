@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pregon_wire::{codes, words::GapReason};
 
 use super::Key;
+use super::codec::{Codec, OwnGap};
 use super::conn::Backlog;
-use super::encoded::{Codec, OwnGap};
 use super::shard::Shard;
 use crate::log::Position;
 use crate::log::window::Most;

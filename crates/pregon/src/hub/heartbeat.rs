@@ -7,7 +7,7 @@ use pregon_wire::ws::frame::{self, Opcode};
 use pregon_wire::{engineio, plain, sse};
 
 use super::Key;
-use super::encoded::Codec;
+use super::codec::Codec;
 use super::shard::Shard;
 use super::timers::Due;
 use crate::metrics::Reason;

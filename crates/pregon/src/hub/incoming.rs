@@ -8,7 +8,7 @@ use pregon_wire::codes;
 use pregon_wire::ws::frame::{self, Message as WsMessage, Opcode, WsError};
 
 use super::Key;
-use super::encoded::{Codec, Variant};
+use super::codec::{Codec, Variant};
 use super::shard::Shard;
 use super::turns::is_stranger;
 use crate::metrics::Reason;

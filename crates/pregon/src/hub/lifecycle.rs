@@ -13,12 +13,12 @@ use pregon_wire::ws::frame::{self, Decoder};
 use pregon_wire::{engineio, plain, sse};
 use smallvec::smallvec;
 
+use super::codec::socketio::engine::{App, Engine};
+use super::codec::socketio::sid::Sid;
+use super::codec::{Codec, Variant};
 use super::conn::{Conn, ConnectionState, Pace};
-use super::encoded::{Codec, Variant};
-use super::engine::{App, Engine};
 use super::link::Link;
 use super::shard::Shard;
-use super::sid::Sid;
 use super::timers::Due;
 use super::turns::reason_of;
 use super::{Key, Newcomer};

@@ -11,12 +11,10 @@
 
 pub(crate) mod socket;
 pub(crate) mod link;
-pub(crate) mod sid;
-pub(crate) mod encoded;
+pub(crate) mod codec;
 pub(crate) mod batch;
 pub(crate) mod presence;
 pub(crate) mod timers;
-pub(crate) mod engine;
 pub(crate) mod conn;
 mod connections;
 mod shard;
@@ -30,9 +28,6 @@ mod turns;
 mod commands;
 mod follow;
 mod rights;
-pub(crate) mod rooms;
-pub(crate) mod polling;
-mod socketio;
 mod resume;
 pub(crate) mod orders;
 mod written;
@@ -63,9 +58,11 @@ use crate::session::recovery::Sessions;
 use crate::session::replay::{Fetched, StartAt};
 use crate::standby::Standby;
 use closed::Closed;
+use codec::bare::Rooms;
+pub(crate) use codec::socketio::engine::App;
+use codec::socketio::sid::Sid;
+pub(crate) use codec::{Codec, Framing, Variant};
 pub(crate) use connections::Key;
-pub(crate) use encoded::{Codec, Framing, Variant};
-pub(crate) use engine::App;
 use inspect::{Look, Seen};
 use link::{Link, Polled};
 use orders::{Given, Order};
@@ -73,9 +70,7 @@ use pregon_wire::codes::Code;
 use pregon_wire::engineio::Refusal;
 use presence::Presence;
 use rights::Followers;
-use rooms::Rooms;
 use shard::Shard;
-use sid::Sid;
 use tokio::sync::oneshot;
 
 /// A connection whose request was answered, ready for a shard.

@@ -12,8 +12,8 @@ use pregon_wire::socketio::{command, room};
 use pregon_wire::{codes, plain};
 
 use super::Key;
+use super::codec::Codec;
 use super::conn::Conn;
-use super::encoded::Codec;
 use super::shard::Shard;
 use crate::desk::{Doubt, Round};
 use crate::event::Data;

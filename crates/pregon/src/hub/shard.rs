@@ -15,8 +15,8 @@ use mio::{Events, Poll, Registry, Token};
 use parking_lot::Mutex;
 
 use super::batch::Batch;
+use super::codec::Encoder;
 use super::conn::Conn;
-use super::encoded::Encoder;
 use super::orders::Orders;
 use super::rights::{Doubts, Walk};
 use super::timers::Timers;

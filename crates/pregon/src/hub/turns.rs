@@ -10,8 +10,8 @@ use std::time::Instant;
 use pregon_wire::codes::{self, Code};
 
 use super::Key;
+use super::codec::Codec;
 use super::conn::{Conn, ConnectionState};
-use super::encoded::Codec;
 use super::incoming::PORTION;
 use super::shard::Shard;
 use super::timers::Due;

@@ -5,10 +5,10 @@ use pregon_wire::engineio::Refusal;
 use pregon_wire::socketio::Assembler;
 use tokio::sync::oneshot;
 
-use super::Key;
 use super::sid::Sid;
 use crate::auth::Claims;
 use crate::event::Data;
+use crate::hub::Key;
 
 /// See the module.
 pub(crate) struct Engine {

@@ -8,8 +8,8 @@ use pregon_wire::Command;
 use pregon_wire::codes::{self, Code};
 use serde::Deserialize;
 
-use super::Key;
-use super::shard::Shard;
+use crate::hub::Key;
+use crate::hub::shard::Shard;
 use crate::route::Template;
 use crate::session::command::{Asked, Incoming};
 
@@ -41,7 +41,7 @@ impl Rooms {
 
 impl Shard {
     /// A text message on a bare endpoint. What is about no room is passed over: such clients may say things for other servers.
-    pub(super) fn room_text(&mut self, key: Key, text: &str) {
+    pub(in crate::hub) fn room_text(&mut self, key: Key, text: &str) {
         let Some(rooms) = self.conn(key).and_then(|conn| conn.rooms.clone()) else {
             return;
         };
@@ -72,7 +72,7 @@ impl Shard {
     }
 
     /// Ends the connection for what a client may not do; what may succeed later, and leaving twice, is no reason.
-    pub(super) fn refuse_room(&mut self, key: Key, code: &'static Code, message: &str) {
+    pub(in crate::hub) fn refuse_room(&mut self, key: Key, code: &'static Code, message: &str) {
         if *code == codes::FORBIDDEN {
             self.close(key, &codes::CLOSE_FORBIDDEN, message);
         } else if *code == codes::TOO_MANY_SUBSCRIPTIONS || *code == codes::RATE_LIMITED {
@@ -81,7 +81,7 @@ impl Shard {
     }
 
     /// The rooms that came with the request, as if the client had said so: the first that is not granted ends the connection.
-    pub(super) fn join_rooms(&mut self, key: Key, rooms: Vec<String>) {
+    pub(in crate::hub) fn join_rooms(&mut self, key: Key, rooms: Vec<String>) {
         for room in rooms {
             let said = serde_json::json!({ "type": "join", "room": room }).to_string();
             self.incoming(key, Incoming::Text(said.into()));

@@ -10,16 +10,16 @@ use pregon_wire::engineio::{self, Open, PROBE, Packet, ParseError, Payload, Refu
 use pregon_wire::ws::frame::{self, Opcode};
 use tokio::sync::oneshot;
 
-use super::link::{Link, Polled};
-use super::shard::Shard;
 use super::sid::Sid;
-use super::timers::Due;
-use super::{Key, Newcomer};
+use crate::hub::link::{Link, Polled};
+use crate::hub::shard::Shard;
+use crate::hub::timers::Due;
+use crate::hub::{Key, Newcomer};
 use crate::session::command::Incoming;
 
 impl Shard {
     /// A poll: answered at once if something waits, otherwise with the next packet. Gives the request's number.
-    pub(super) fn poll_request(&mut self, sid: Sid, request: oneshot::Sender<Polled>) {
+    pub(in crate::hub) fn poll_request(&mut self, sid: Sid, request: oneshot::Sender<Polled>) {
         let Some(key) = self.known(sid) else {
             return refuse(request, Refusal::UnknownSid);
         };
@@ -48,7 +48,7 @@ impl Shard {
     }
 
     /// A poll was given up: its client is gone.
-    pub(super) fn poll_given_up(&mut self, sid: Sid) {
+    pub(in crate::hub) fn poll_given_up(&mut self, sid: Sid) {
         let Some(key) = self.known(sid) else { return };
         let given_up = match self.conn(key).map(|conn| &conn.link) {
             Some(Link::Polling(polling)) => polling.is_given_up(),
@@ -60,7 +60,7 @@ impl Shard {
     }
 
     /// A client begins to post. Two at a time end the session: their order would be lost.
-    pub(super) fn post_begins(&mut self, sid: Sid, reply: oneshot::Sender<Result<(), Refusal>>) {
+    pub(in crate::hub) fn post_begins(&mut self, sid: Sid, reply: oneshot::Sender<Result<(), Refusal>>) {
         let known = self.known(sid);
         let conn = known.and_then(|key| self.conn(key));
         let answer = match conn {
@@ -82,14 +82,14 @@ impl Shard {
     }
 
     /// A post was given up half-way: what it would have said is lost, and so is the session.
-    pub(super) fn post_given_up(&mut self, sid: Sid) {
+    pub(in crate::hub) fn post_given_up(&mut self, sid: Sid) {
         if let Some(key) = self.known(sid) {
             self.remove(key);
         }
     }
 
     /// Packets that a client posted; answered when all of them are taken.
-    pub(super) fn post_request(
+    pub(in crate::hub) fn post_request(
         &mut self,
         sid: Sid,
         messages: Option<Vec<Incoming>>,
@@ -117,7 +117,7 @@ impl Shard {
     }
 
     /// Answers a post whose messages are all taken.
-    pub(super) fn posted(&mut self, key: Key) {
+    pub(in crate::hub) fn posted(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
         // What a client leaves unread holds up its next post, not this one.
         let waits = conn
@@ -134,7 +134,7 @@ impl Shard {
     }
 
     /// What a new session of Engine.IO is told.
-    pub(super) fn open_packet(&self, sid: Sid, can_upgrade: bool) -> Vec<u8> {
+    pub(in crate::hub) fn open_packet(&self, sid: Sid, can_upgrade: bool) -> Vec<u8> {
         let limits = &self.shared.limits;
         let sid = sid.to_string();
         let open = Open {
@@ -150,7 +150,7 @@ impl Shard {
     }
 
     /// A WebSocket for a session that polls, or for one that has it already.
-    pub(super) fn probe(&mut self, sid: Sid, newcomer: Newcomer) {
+    pub(in crate::hub) fn probe(&mut self, sid: Sid, newcomer: Newcomer) {
         let known = self.known(sid);
         let mut newcomer = newcomer;
         let mut greeting = std::mem::take(&mut newcomer.greeting);
@@ -185,7 +185,7 @@ impl Shard {
     }
 
     /// A text message on a WebSocket that wants to take over.
-    pub(super) fn probe_text(&mut self, key: Key, text: &str) {
+    pub(in crate::hub) fn probe_text(&mut self, key: Key, text: &str) {
         match engineio::parse(text) {
             Ok(Packet::Ping(data)) if data == PROBE => self.probed(key),
             Ok(Packet::Upgrade) => self.upgrade(key),
@@ -298,7 +298,9 @@ pub(crate) fn messages(body: &[u8]) -> Result<Vec<Incoming>, ParseError> {
 
 /// The packets of a polling body as WebSocket frames.
 fn framed(packets: &Bytes) -> Bytes {
-    let packets = packets.strip_suffix(&[super::link::SEPARATOR]).unwrap_or(packets);
+    let packets = packets
+        .strip_suffix(&[crate::hub::link::SEPARATOR])
+        .unwrap_or(packets);
     let mut out = Vec::with_capacity(packets.len() + 16);
     for message in messages(packets).unwrap_or_default() {
         match message {

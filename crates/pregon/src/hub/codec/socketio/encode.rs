@@ -9,13 +9,19 @@ use pregon_wire::plain;
 use pregon_wire::socketio::{self, Head, command, room};
 use pregon_wire::ws::frame::{self, Opcode};
 
-use super::{Encoder, Framing, Variant};
 use crate::event::Data;
+use crate::hub::codec::{Encoder, Framing, Variant};
 use crate::log::{Body, Entry};
 use crate::session::command::{Asked, Reply};
 
 impl Encoder {
-    pub(super) fn socketio(&mut self, variant: Variant, channel: &str, entry: &Entry, out: &mut Vec<u8>) {
+    pub(in crate::hub::codec) fn socketio(
+        &mut self,
+        variant: Variant,
+        channel: &str,
+        entry: &Entry,
+        out: &mut Vec<u8>,
+    ) {
         let (namespace, room) = room::split(channel);
         let offset = self.offsets.then_some(&*entry.position);
         match &entry.body {
@@ -81,7 +87,7 @@ impl Encoder {
         }
     }
 
-    pub(super) fn attachment(&mut self, variant: Variant, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(in crate::hub::codec) fn attachment(&mut self, variant: Variant, bytes: &[u8], out: &mut Vec<u8>) {
         if variant.framing == Framing::Polling {
             engineio::encode(&engineio::Packet::Binary(bytes.into()), out);
             out.push(crate::hub::link::SEPARATOR);
@@ -90,7 +96,7 @@ impl Encoder {
         }
     }
 
-    pub(super) fn socketio_gap(
+    pub(in crate::hub::codec) fn socketio_gap(
         &mut self,
         variant: Variant,
         channel: &str,
@@ -106,7 +112,7 @@ impl Encoder {
         self.event(variant, namespace, "gap", &Data::Json(json.into()), offset, out);
     }
 
-    pub(super) fn socketio_reply(
+    pub(in crate::hub::codec) fn socketio_reply(
         &mut self,
         variant: Variant,
         asked: Asked,

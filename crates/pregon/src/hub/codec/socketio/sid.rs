@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Key;
+use crate::hub::Key;
 
 /// See the module. As text it is 52 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

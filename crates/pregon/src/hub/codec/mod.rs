@@ -1,6 +1,7 @@
 //! Entries and replies in a client's own protocol; entries are encoded once per variant and shared by all sessions of a shard.
 
-mod socketio;
+pub(crate) mod bare;
+pub(crate) mod socketio;
 
 use bytes::Bytes;
 use pregon_wire::ws::frame::{self, Deflater, Opcode};
@@ -240,7 +241,7 @@ impl Encoder {
             Framing::Plain | Framing::Deflate => frame::frame(Opcode::Text, payload, out),
             Framing::Polling => {
                 out.extend_from_slice(payload);
-                out.push(super::link::SEPARATOR);
+                out.push(crate::hub::link::SEPARATOR);
             }
             Framing::Events => sse::message(payload, out),
         }

@@ -3,6 +3,11 @@
 //! A client enters a namespace by a connect, which makes a session there; its events are commands or emits of that session.
 //! What is no packet, or comes at the wrong time, ends the connection, as clients expect.
 
+mod encode;
+pub(crate) mod engine;
+pub(crate) mod polling;
+pub(crate) mod sid;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +18,12 @@ use pregon_wire::codes::{self, Code};
 use pregon_wire::engineio::{self, PROBE};
 use pregon_wire::socketio::{self, Assembled, Elements, Kind, Packet, command, room};
 
-use super::Key;
-use super::engine::App;
-use super::link::Link;
-use super::shard::Shard;
-use super::timers::Due;
 use crate::auth::Claims;
 use crate::event::Data;
+use crate::hub::Key;
+use crate::hub::link::Link;
+use crate::hub::shard::Shard;
+use crate::hub::timers::Due;
 use crate::log::Position;
 use crate::metrics::Reason;
 use crate::route::grant::ByClaims;
@@ -27,6 +31,7 @@ use crate::session::answer;
 use crate::session::command::{Asked, Env, Reply};
 use crate::session::recovery::{Recalled, Recovery};
 use crate::session::{Named, Session};
+use engine::App;
 
 /// Refused connects of one connection.
 const REFUSED: u8 = 20;
@@ -36,7 +41,7 @@ const GREETING: Duration = Duration::from_millis(15);
 
 impl Shard {
     /// A text message of a client of Engine.IO.
-    pub(super) fn engine_text(&mut self, key: Key, text: &str) {
+    pub(in crate::hub) fn engine_text(&mut self, key: Key, text: &str) {
         match engineio::parse(text) {
             Ok(engineio::Packet::Message(message)) => self.engine_message(key, message),
             Ok(engineio::Packet::Close) => self.said_farewell(key),
@@ -67,7 +72,7 @@ impl Shard {
     }
 
     /// An attachment.
-    pub(super) fn engine_binary(&mut self, key: Key, bytes: Bytes) {
+    pub(in crate::hub) fn engine_binary(&mut self, key: Key, bytes: Bytes) {
         let most = self.shared.limits.payload;
         let Some(engine) = self.conn(key).and_then(|conn| conn.engine.as_mut()) else {
             return;
@@ -105,7 +110,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn namespace_number(&self, name: &str) -> Option<u8> {
+    pub(in crate::hub) fn namespace_number(&self, name: &str) -> Option<u8> {
         let place = self.shared.namespaces.iter().position(|known| known == name)?;
         u8::try_from(place).ok()
     }
@@ -167,7 +172,7 @@ impl Shard {
     }
 
     /// The session begins, or goes on where it was.
-    pub(super) fn connect(
+    pub(in crate::hub) fn connect(
         &mut self,
         key: Key,
         namespace: u8,
@@ -182,8 +187,8 @@ impl Shard {
             return self.watch_expiry(key);
         }
         let named = Named {
-            sid: super::sid::random().into(),
-            pid: self.shared.recovery.then(|| super::sid::random().into()),
+            sid: sid::random().into(),
+            pid: self.shared.recovery.then(|| sid::random().into()),
         };
         let own = self.own_channels(namespace, &named.sid);
         let name = self.encoder.namespace(namespace).to_owned();
@@ -216,7 +221,7 @@ impl Shard {
     }
 
     /// What a suite sent with its connects comes back.
-    pub(super) fn greet_suite(&mut self, key: Key) {
+    pub(in crate::hub) fn greet_suite(&mut self, key: Key) {
         let engine = self.conn(key).and_then(|conn| conn.engine.as_mut());
         let greetings = engine.map(|engine| std::mem::take(&mut engine.greetings));
         for (namespace, args) in greetings.into_iter().flatten() {
@@ -225,7 +230,7 @@ impl Shard {
     }
 
     /// The channels that claims join, as far as they are of the namespace.
-    pub(super) fn joined(&self, namespace: u8, claims: &Claims) -> ByClaims {
+    pub(in crate::hub) fn joined(&self, namespace: u8, claims: &Claims) -> ByClaims {
         let name = self.encoder.namespace(namespace);
         let mut named = self.shared.rights.load().join(claims);
         named.channels.retain(|channel| room::split(channel).0 == name);
@@ -236,7 +241,7 @@ impl Shard {
     }
 
     /// The channels by which back ends reach a socket, and all of them.
-    pub(super) fn own_channels(&self, namespace: u8, sid: &str) -> Vec<Arc<str>> {
+    pub(in crate::hub) fn own_channels(&self, namespace: u8, sid: &str) -> Vec<Arc<str>> {
         if !self.shared.addressable {
             return Vec::new();
         }
@@ -244,7 +249,13 @@ impl Shard {
         vec![room::channel_of(name, sid).into(), room::everyone(name).into()]
     }
 
-    pub(super) fn refuse_connect(&mut self, key: Key, namespace: u8, code: &'static Code, message: &str) {
+    pub(in crate::hub) fn refuse_connect(
+        &mut self,
+        key: Key,
+        namespace: u8,
+        code: &'static Code,
+        message: &str,
+    ) {
         let mut data = Vec::new();
         command::error(code, message, &mut data);
         let name = self.encoder.namespace(namespace).to_owned();
@@ -266,7 +277,7 @@ impl Shard {
     }
 
     /// A client leaves a namespace; the connection stays. It does not come back for what it misses from now on.
-    pub(super) fn exit(&mut self, key: Key, namespace: u8) {
+    pub(in crate::hub) fn exit(&mut self, key: Key, namespace: u8) {
         self.unfollow_namespace(key, namespace);
         let Some(conn) = self.conn(key) else { return };
         let Some(place) = conn.sessions.iter().position(|s| s.namespace == namespace) else {
@@ -330,7 +341,7 @@ impl Shard {
     }
 
     /// An event of the connection's own.
-    pub(super) fn emit(&mut self, key: Key, namespace: u8, event: &str, data: &Data) {
+    pub(in crate::hub) fn emit(&mut self, key: Key, namespace: u8, event: &str, data: &Data) {
         let position = self
             .now_of(key)
             .map(|now| self.shared.window.position(now).to_string());
@@ -357,7 +368,7 @@ impl Shard {
         self.remove(key);
     }
 
-    pub(super) fn protocol_error(&mut self, key: Key) {
+    pub(in crate::hub) fn protocol_error(&mut self, key: Key) {
         self.shared.metrics.dropped(Reason::Protocol);
         self.close(key, &codes::CLOSE_BAD_PROTOCOL, "");
     }
