@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pregon_wire::{Command, codes, plain};
+use pregon_wire::{Command, codes};
 
 use super::Key;
 use super::conn::ConnectionState;
@@ -15,43 +15,6 @@ use crate::session::command::{self, Answer, Ask, Asked, Effect, Env, Reply, Wait
 use crate::session::replay::StartAt;
 
 impl Shard {
-    /// A text message of the full protocol.
-    pub(super) fn plain_text(&mut self, key: Key, text: &str) {
-        let request = match plain::parse(text) {
-            Ok(request) => request,
-            Err(error) => {
-                let asked = Asked {
-                    id: error.id,
-                    ..Asked::default()
-                };
-                return self.reply(key, asked, &Reply::refused(&codes::BAD_REQUEST, error.message));
-            }
-        };
-        let asked = Asked {
-            id: request.id,
-            ..Asked::default()
-        };
-        let open = self
-            .conn(key)
-            .is_some_and(|conn| conn.state == ConnectionState::Open);
-        if !open && !matches!(request.command, Command::Auth { .. }) {
-            return self.effect(
-                key,
-                Effect::Close {
-                    asked,
-                    code: &codes::UNAUTHORIZED,
-                    message: "send {\"type\":\"auth\",\"token\":\"…\"} first".into(),
-                },
-            );
-        }
-        self.command(key, asked, request.command, Vec::new());
-    }
-
-    pub(super) fn plain_binary(&mut self, key: Key) {
-        let refused = Reply::refused(&codes::BAD_REQUEST, "send commands as text frames");
-        self.reply(key, Asked::default(), &refused);
-    }
-
     /// A command of a session.
     pub(super) fn command(
         &mut self,
@@ -197,7 +160,7 @@ impl Shard {
         self.refresh(key, asked);
     }
 
-    /// Tells a client what became of its command. A bare endpoint has no words for it: a refusal ends it.
+    /// Tells a client what became of its command.
     pub(super) fn reply(&mut self, key: Key, asked: Asked, reply: &Reply) {
         let Some(conn) = self.conns.get(key) else {
             return;
@@ -207,11 +170,8 @@ impl Shard {
         {
             conn.permit.refused(reason);
         }
-        if let (super::codec::Codec::Bare, Reply::Refused { code, message }) = (conn.variant.codec, reply) {
-            return self.refuse_room(key, code, message);
-        }
-        let bytes = self.encoder.reply(conn.variant, asked, reply);
-        self.send(key, bytes);
+        let variant = conn.variant;
+        self.send_reply(key, variant, asked, reply);
     }
 
     /// Sends a text message of the connection's own.

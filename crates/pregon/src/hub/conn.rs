@@ -9,9 +9,9 @@ use pregon_wire::ws::frame::Decoder;
 use smallvec::SmallVec;
 
 use super::Key;
+use super::codec::Variant;
 use super::codec::bare::Rooms;
 use super::codec::socketio::engine::Engine;
-use super::codec::{Codec, Variant};
 use super::link::Link;
 use super::socket::Written;
 use crate::limits::{Meter, Permit};
@@ -167,12 +167,7 @@ impl Backlog {
 
 impl Conn {
     pub(crate) fn transport(&self) -> Transport {
-        match (self.variant.codec, &self.link) {
-            _ if self.variant.one_way() => Transport::Sse,
-            (Codec::Engine, Link::Polling(_)) => Transport::Polling,
-            (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
-            _ => Transport::WebSocket,
-        }
+        self.variant.transport(&self.link)
     }
 
     /// Whether the client leaves so much unread that its commands wait.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pregon_wire::{codes, words::GapReason};
 
 use super::Key;
-use super::codec::{Codec, OwnGap};
+use super::codec::OwnGap;
 use super::conn::Backlog;
 use super::shard::Shard;
 use crate::log::Position;
@@ -32,7 +32,11 @@ impl Shard {
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
-        if from != StartAt::Now && self.codec(key) == Some(Codec::Engine) {
+        if from != StartAt::Now
+            && self
+                .conn(key)
+                .is_some_and(|conn| conn.variant.codec.replies_with_history())
+        {
             return self.join_with_history(key, asked, wish, now);
         }
         let rights = self.shared.rights.load_full();
@@ -376,9 +380,5 @@ impl Shard {
             channels: channels.collect(),
         };
         self.shared.kept.keep(pid, kept, self.owner(key));
-    }
-
-    fn codec(&mut self, key: Key) -> Option<Codec> {
-        self.conn(key).map(|conn| conn.variant.codec)
     }
 }

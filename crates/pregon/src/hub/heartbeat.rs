@@ -3,11 +3,8 @@
 use std::time::{Instant, SystemTime};
 
 use pregon_wire::codes;
-use pregon_wire::ws::frame::{self, Opcode};
-use pregon_wire::{engineio, plain, sse};
 
 use super::Key;
-use super::codec::Codec;
 use super::shard::Shard;
 use super::timers::Due;
 use crate::metrics::Reason;
@@ -62,7 +59,7 @@ impl Shard {
     /// Closes who has neither sent a token nor entered a namespace in time.
     fn check_authenticated(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
-        let idle = conn.variant.codec == Codec::Engine && conn.sessions.is_empty() && conn.waiting.is_none();
+        let idle = conn.engine.is_some() && conn.sessions.is_empty() && conn.waiting.is_none();
         if !idle && !conn.state.is_awaiting_token() {
             return;
         }
@@ -96,24 +93,13 @@ impl Shard {
         let (next, due) = (now + limits.pong.min(limits.ping), Due::Pong);
         let position = self.shared.window.position(position).to_string();
         let Some(conn) = self.conn(key) else { return };
-        // A connection that is behind has bytes under way that tell as much; but clients of Engine.IO count pings alone.
+        // A connection that is behind has bytes under way that tell as much; some clients count heartbeats alone.
         let behind = conn.backlog.is_some();
         let variant = conn.variant;
         conn.heard = behind || variant.one_way();
         let mut out = Vec::new();
-        match variant.codec {
-            Codec::Engine => self.say(key, engineio::PING),
-            _ if behind => {}
-            Codec::Sse => sse::keep_alive(&position, &mut out),
-            Codec::Bare | Codec::Probe | Codec::Echo => frame::frame(Opcode::Ping, b"", &mut out),
-            Codec::Plain => {
-                if !variant.one_way() {
-                    frame::frame(Opcode::Ping, b"", &mut out);
-                }
-                let mut json = Vec::new();
-                plain::ping(&position, &mut json);
-                out.extend_from_slice(&self.encoder.message(variant, &json));
-            }
+        if !behind || variant.codec.counts_heartbeats() {
+            self.encoder.heartbeat(variant, &position, &mut out);
         }
         self.send(key, out.into());
         self.timers.set(next, key, due);

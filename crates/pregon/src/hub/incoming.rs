@@ -3,12 +3,11 @@
 //! Messages of one connection take effect in their order: while one waits for an answer from outside the shard, or while its
 //! replies are not read, the next ones wait and the link is not read.
 
-use bytes::Bytes;
 use pregon_wire::codes;
 use pregon_wire::ws::frame::{self, Message as WsMessage, Opcode, WsError};
 
 use super::Key;
-use super::codec::{Codec, Variant};
+use super::codec::Variant;
 use super::shard::Shard;
 use super::turns::is_stranger;
 use crate::metrics::Reason;
@@ -67,14 +66,12 @@ impl Shard {
     /// its turn is over, because it has had its portion; it is queued for the next then.
     pub(super) fn bytes(&mut self, key: Key, bytes: &mut [u8]) -> bool {
         let limits = &self.shared.limits;
-        let (message, payload) = (limits.message, limits.payload);
-        let Some(conn) = self.conn(key) else { return true };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return true;
+        };
         conn.heard = true;
         let variant = conn.variant;
-        let most = match variant.codec {
-            Codec::Engine | Codec::Probe => payload,
-            _ => message,
-        };
+        let most = variant.codec.max_message(limits);
         if variant.one_way() {
             self.charge(key, 0, bytes.len());
             return false;
@@ -135,21 +132,8 @@ impl Shard {
         }
         let codec = conn.variant.codec;
         match message {
-            Incoming::Text(text) => match codec {
-                Codec::Plain => self.plain_text(key, &text),
-                Codec::Bare => self.room_text(key, &text),
-                Codec::Engine => self.engine_text(key, &text),
-                Codec::Probe => self.probe_text(key, &text),
-                Codec::Echo => self.say(key, text.as_bytes()),
-                Codec::Sse => {}
-            },
-            Incoming::Binary(bytes) => match codec {
-                Codec::Plain => self.plain_binary(key),
-                Codec::Engine => self.engine_binary(key, bytes),
-                Codec::Echo => self.say_binary(key, &bytes),
-                Codec::Probe => self.remove(key),
-                Codec::Bare | Codec::Sse => {}
-            },
+            Incoming::Text(text) => self.text_in(key, codec, &text),
+            Incoming::Binary(bytes) => self.binary_in(key, codec, bytes),
             Incoming::Pong => {}
             Incoming::Ping(payload) => {
                 let mut pong = Vec::new();
@@ -212,22 +196,9 @@ impl Taken {
         self.count += 1;
         self.bytes += weight(message);
         self.full = self.count >= self.most || self.bytes >= PORTION_BYTES;
-        self.messages.extend(self.incoming(message, variant.codec));
+        self.messages
+            .extend(variant.codec.incoming(message, self.listens));
         !self.full
-    }
-
-    fn incoming(&self, message: &WsMessage<'_>, codec: Codec) -> Option<Incoming> {
-        Some(match message {
-            // A bare endpoint without rooms listens to nobody; what is binary has no meaning in the full protocol.
-            WsMessage::Text(_) if codec == Codec::Bare && !self.listens => return None,
-            WsMessage::Binary(_) if codec == Codec::Bare => return None,
-            WsMessage::Binary(_) if codec == Codec::Plain => Incoming::Binary(Bytes::new()),
-            WsMessage::Text(text) => Incoming::Text((*text).into()),
-            WsMessage::Binary(bytes) => Incoming::Binary(Bytes::copy_from_slice(bytes)),
-            WsMessage::Ping(payload) => Incoming::Ping((*payload).into()),
-            WsMessage::Pong(_) => Incoming::Pong,
-            WsMessage::Close(code, _) => Incoming::Close(*code),
-        })
     }
 }
 

@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mio::Token;
-use pregon_wire::codes::{self, Code};
-use pregon_wire::socketio::{Assembler, encode_disconnect};
+use pregon_wire::codes::Code;
+use pregon_wire::engineio;
+use pregon_wire::socketio::Assembler;
 use pregon_wire::words::GapReason;
 use pregon_wire::ws::frame::{self, Decoder};
-use pregon_wire::{engineio, plain, sse};
 use smallvec::smallvec;
 
 use super::codec::socketio::engine::{App, Engine};
 use super::codec::socketio::sid::Sid;
-use super::codec::{Codec, Variant};
 use super::conn::{Conn, ConnectionState, Pace};
 use super::link::Link;
 use super::shard::Shard;
@@ -24,14 +23,10 @@ use super::turns::reason_of;
 use super::{Key, Newcomer};
 use crate::metrics::{Transport, TransportLabel};
 use crate::session::Session;
-use crate::session::command::{Asked, Reply};
 use crate::session::replay::{Plan, StartAt, plan_by};
 
 /// How long a client may take to finish the closing handshake.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// Tells an `EventSource` how long to wait before it connects again, milliseconds.
-const SSE_RETRY: u64 = 1000;
 
 impl Shard {
     pub(super) fn adopt(&mut self, mut newcomer: Newcomer) {
@@ -86,10 +81,9 @@ impl Shard {
                 greetings: Vec::new(),
             })
         });
-        let sessions = match newcomer.variant.codec {
-            // They begin with a connect.
-            Codec::Engine | Codec::Probe => smallvec![],
-            _ => smallvec![Session::new(newcomer.claims)],
+        let sessions = match newcomer.variant.codec.enters_later() {
+            true => smallvec![],
+            false => smallvec![Session::new(newcomer.claims)],
         };
         self.conns.insert(Conn {
             key,
@@ -118,14 +112,14 @@ impl Shard {
         let now = Instant::now();
         let ping = self.shared.limits.ping;
         let Some(conn) = self.conn(key) else { return };
-        // The first heartbeat at a random moment, so that those of a storm of newcomers spread; clients of Engine.IO count on
-        // the whole time.
-        let first = match conn.variant.codec {
-            Codec::Engine => ping,
-            _ => ping.mul_f64(rand::random_range(0.5..1.0)),
+        // The first heartbeat at a random moment, so that those of a storm of newcomers spread; some clients count on the
+        // whole time.
+        let first = match conn.variant.codec.counts_heartbeats() {
+            true => ping,
+            false => ping.mul_f64(rand::random_range(0.5..1.0)),
         };
         let waits = conn.state.is_awaiting_token();
-        let echoes = conn.variant.codec == Codec::Echo;
+        let echoes = conn.variant.codec.is_suite();
         let speaks_later = conn
             .engine
             .as_ref()
@@ -183,7 +177,9 @@ impl Shard {
             }
         }
         self.send(key, greeting.into());
-        self.greet(key, start);
+        if let Some(codec) = self.conn(key).map(|conn| conn.variant.codec) {
+            self.first_words(key, codec, start);
+        }
         for channel in younger {
             // It lies before everything that is replayed.
             let gap = self.gap(key, channel, None, start, GapReason::Restart);
@@ -197,42 +193,6 @@ impl Shard {
             }
             None => self.replay(key, replays, head, gaps),
         }
-    }
-
-    /// The first words of a session. The position is where what follows begins.
-    fn greet(&mut self, key: Key, start: u64) {
-        match self.conn(key).map(|conn| conn.variant.codec) {
-            Some(Codec::Sse) => {
-                let mut out = Vec::new();
-                sse::retry(SSE_RETRY, &mut out);
-                self.send(key, out.into());
-            }
-            Some(Codec::Plain) => self.welcome(key, start),
-            Some(Codec::Bare | Codec::Engine | Codec::Probe | Codec::Echo) | None => {}
-        }
-    }
-
-    fn welcome(&mut self, key: Key, start: u64) {
-        let Some(conn) = self.conns.get(key) else {
-            return;
-        };
-        let Some(session) = conn.sessions.first() else {
-            return;
-        };
-        let names: Vec<_> = session
-            .subscriptions
-            .iter()
-            .map(|s| self.channels.name(s.channel))
-            .collect();
-        let mut json = Vec::new();
-        let position = self.shared.window.position(start).to_string();
-        plain::welcome(
-            &session.name(),
-            &position,
-            names.iter().map(|name| &**name),
-            &mut json,
-        );
-        self.say(key, &json);
     }
 
     pub(super) fn send(&mut self, key: Key, bytes: Bytes) {
@@ -257,49 +217,8 @@ impl Shard {
         }
         let session = conn.sessions.first().map(Session::name);
         tracing::debug!(session, code = code.number, name = code.name, "session closed");
-        match conn.variant {
-            Variant {
-                codec: Codec::Sse, ..
-            } => self.close_sse(key, code, message),
-            variant if variant.one_way() => {
-                let message = if message.is_empty() { code.help } else { message };
-                let last = self
-                    .encoder
-                    .reply(variant, Asked::default(), &Reply::refused(code, message));
-                self.last_words(key, code.number, last);
-            }
-            Variant { codec, .. } => {
-                // Who broke the protocol may try again as soon as it likes.
-                let for_good = !code.retry && *code != codes::CLOSE_BAD_PROTOCOL;
-                if codec == Codec::Engine && for_good {
-                    self.disconnect_all(key);
-                }
-                let reason = if message.is_empty() { code.name } else { message };
-                self.close_with(key, code.number, reason);
-            }
-        }
-    }
-
-    fn close_sse(&mut self, key: Key, code: &'static Code, message: &str) {
-        let mut out = Vec::new();
-        if !code.retry {
-            // A reconnect with this id is answered with 204, which ends an `EventSource` for good.
-            out.extend_from_slice(b"id: stop\n");
-        }
-        let message = if message.is_empty() { code.help } else { message };
-        sse::error(code, message, &mut out);
-        self.last_words(key, code.number, out.into());
-    }
-
-    /// Clients of Socket.IO that are disconnected by the server do not come back by themselves.
-    fn disconnect_all(&mut self, key: Key) {
-        let Some(conn) = self.conn(key) else { return };
-        let namespaces: Vec<u8> = conn.sessions.iter().map(|session| session.namespace).collect();
-        for namespace in namespaces {
-            let mut out = Vec::new();
-            encode_disconnect(self.encoder.namespace(namespace), &mut out);
-            self.say(key, &out);
-        }
+        let variant = conn.variant;
+        self.farewell(key, variant, code, message);
     }
 
     /// Ends a connection, over a WebSocket with any close code.
@@ -315,7 +234,7 @@ impl Shard {
         self.last_words(key, code, out.into());
     }
 
-    fn last_words(&mut self, key: Key, code: u16, bytes: Bytes) {
+    pub(super) fn last_words(&mut self, key: Key, code: u16, bytes: Bytes) {
         let head = self.head;
         let Some(conn) = self.conn(key) else { return };
         if !conn.state.is_closing() && conn.write(&bytes, head).is_err() {

@@ -7,16 +7,14 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use pregon_wire::codes;
 use pregon_wire::codes::Code;
-use pregon_wire::socketio::{command, room};
-use pregon_wire::{codes, plain};
+use pregon_wire::socketio::room;
 
 use super::Key;
-use super::codec::Codec;
 use super::conn::Conn;
 use super::shard::Shard;
 use crate::desk::{Doubt, Round};
-use crate::event::Data;
 use crate::metrics::Reason;
 use crate::route::grant::{Decision, Rights, SqlQuestion};
 use crate::route::naming::Ambiguous;
@@ -255,7 +253,7 @@ impl Shard {
             .subscriptions
             .iter()
             .map(|s| self.channels.name(s.channel));
-        if conn.variant.codec == Codec::Bare {
+        if conn.variant.codec.endpoint_grants() {
             let Some(rooms) = &conn.rooms else {
                 return Vec::new();
             };
@@ -273,52 +271,39 @@ impl Shard {
     pub(super) fn refuse_names(&mut self, key: Key, namespace: u8, names: &[Ambiguous]) {
         self.shared.desk.ambiguous(names);
         for name in names {
-            let message = name.refusal();
-            if let Some(Codec::Engine) = self.conn(key).map(|conn| conn.variant.codec) {
-                let mut json = Vec::new();
-                command::error(&codes::FORBIDDEN, &message, &mut json);
-                self.emit(key, namespace, "error", &Data::Json(json.into()));
-            } else {
-                let asked = Asked { id: None, namespace };
-                self.reply(key, asked, &Reply::refused(&codes::FORBIDDEN, message));
-            }
+            self.refuse_unasked(key, namespace, &codes::FORBIDDEN, name.refusal());
         }
     }
 
     fn lose(&mut self, key: Key, namespace: u8, channel: &str, why: Why) {
         self.shared.metrics.dropped(Reason::Forbidden);
-        let (code, close, message) = words(why, channel);
-        match self.conn(key).map(|conn| conn.variant.codec) {
-            None => {}
-            // Neither has words for one channel of several.
-            Some(Codec::Sse | Codec::Bare) => self.close(key, close, ""),
-            Some(Codec::Engine) => {
-                self.unsubscribe(key, channel);
-                let mut json = Vec::new();
-                command::error(code, &message, &mut json);
-                self.emit(key, namespace, "error", &Data::Json(json.into()));
-            }
-            Some(_) => {
-                self.unsubscribe(key, channel);
-                let mut json = Vec::new();
-                plain::lost(channel, code, &message, &mut json);
-                self.say(key, &json);
-            }
-        }
+        self.lost_right(key, namespace, channel, &LostRight::new(why, channel));
     }
 }
 
-fn words(why: Why, channel: &str) -> (&'static Code, &'static Code, String) {
-    match why {
-        Why::Denied => (
-            &codes::FORBIDDEN,
-            &codes::CLOSE_FORBIDDEN,
-            format!("channel {channel} is no longer granted"),
-        ),
-        Why::Unknown => (
-            &codes::UNAVAILABLE,
-            &codes::CLOSE_INTERNAL,
-            format!("whether channel {channel} is still granted could not be asked: subscribe again later"),
-        ),
+/// A subscription's right ended.
+pub(super) struct LostRight {
+    pub code: &'static Code,
+    /// The close code for clients that have no words for one channel of several.
+    pub close: &'static Code,
+    pub message: String,
+}
+
+impl LostRight {
+    fn new(why: Why, channel: &str) -> Self {
+        match why {
+            Why::Denied => Self {
+                code: &codes::FORBIDDEN,
+                close: &codes::CLOSE_FORBIDDEN,
+                message: format!("channel {channel} is no longer granted"),
+            },
+            Why::Unknown => Self {
+                code: &codes::UNAVAILABLE,
+                close: &codes::CLOSE_INTERNAL,
+                message: format!(
+                    "whether channel {channel} is still granted could not be asked: subscribe again later"
+                ),
+            },
+        }
     }
 }

@@ -10,7 +10,6 @@ use std::time::Instant;
 use pregon_wire::codes::{self, Code};
 
 use super::Key;
-use super::codec::Codec;
 use super::conn::{Conn, ConnectionState};
 use super::incoming::PORTION;
 use super::shard::Shard;
@@ -72,7 +71,7 @@ impl Shard {
         };
         self.spent += bytes + messages * MESSAGE;
         // A suite sends what no client would.
-        if conn.variant.codec == Codec::Echo || self.shared.conformance {
+        if conn.variant.codec.is_suite() || self.shared.conformance {
             return true;
         }
         let limits = &self.shared.limits;
@@ -166,10 +165,9 @@ impl Shard {
 
 /// Whether a client has yet to say who it is.
 pub(super) fn is_stranger(conn: &Conn) -> bool {
-    match conn.variant.codec {
-        Codec::Engine => conn.sessions.is_empty(),
-        Codec::Probe => true,
-        _ => conn.state.is_awaiting_token(),
+    match conn.variant.codec.enters_later() {
+        true => conn.sessions.is_empty(),
+        false => conn.state.is_awaiting_token(),
     }
 }
 

@@ -8,8 +8,10 @@ use pregon_wire::Command;
 use pregon_wire::codes::{self, Code};
 use serde::Deserialize;
 
+use super::{Encoder, Variant};
 use crate::hub::Key;
 use crate::hub::shard::Shard;
+use crate::log::{Body, Entry};
 use crate::route::Template;
 use crate::session::command::{Asked, Incoming};
 
@@ -36,6 +38,14 @@ impl Rooms {
     pub(crate) fn channel_of(&self, room: &str) -> Option<String> {
         let template = self.channel.as_ref()?;
         template.render(&|name| (name == "room" && !room.is_empty()).then_some(Cow::Borrowed(room)))
+    }
+}
+
+impl Encoder {
+    pub(super) fn bare(&mut self, variant: Variant, entry: &Entry, out: &mut Vec<u8>) {
+        if let Body::Publication { data, .. } = &entry.body {
+            self.text(variant, data.raw(), out);
+        }
     }
 }
 

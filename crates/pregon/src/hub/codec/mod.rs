@@ -1,15 +1,30 @@
-//! Entries and replies in a client's own protocol; entries are encoded once per variant and shared by all sessions of a shard.
+//! The protocols of clients. Each has a file (or a folder); the questions that the hub asks of a protocol stand here, one `match` each.
+//!
+//! [`Encoder`] answers the questions that need no connection (an entry, a reply, a gap, a heartbeat as bytes). Entries are encoded once
+//! for each variant and shared by all connections of a shard. The methods of [`Shard`] answer those that do something on a connection: a
+//! message in, first words, a lost right, last words. The methods of [`Codec`] are its properties. Outside of this folder no code
+//! branches on a codec; `transport/admit.rs` chooses it.
+//!
+//! To add one: a variant of [`Codec`], its place in `Codec::ALL`, an arm where the compiler asks for it, a file for what it says.
 
+mod plain;
 pub(crate) mod bare;
+mod sse;
 pub(crate) mod socketio;
 
 use bytes::Bytes;
-use pregon_wire::ws::frame::{self, Deflater, Opcode};
-use pregon_wire::{GapReason, plain, sse};
+use pregon_wire::codes::{self, Code};
+use pregon_wire::ws::frame::{self, Deflater, Message as WsMessage, Opcode};
+use pregon_wire::{GapReason, engineio};
 
-use crate::log::{Body, Entry, Position};
-use crate::session::command::{Asked, Reply};
-use crate::session::shown;
+use super::Key;
+use super::link::Link;
+use super::rights::LostRight;
+use super::shard::Shard;
+use crate::log::{Entry, Position};
+use crate::metrics::Transport;
+use crate::session::command::{Asked, Incoming, Reply};
+use crate::session::limits::Limits;
 
 /// A client's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +63,115 @@ pub(crate) enum Framing {
     Events,
 }
 
-/// How many variants there are; [`Variant::index`] is below it.
-pub(crate) const VARIANTS: usize = 9;
+impl Codec {
+    const ALL: [Self; 6] = [
+        Self::Bare,
+        Self::Plain,
+        Self::Sse,
+        Self::Engine,
+        Self::Probe,
+        Self::Echo,
+    ];
+
+    /// The ways in which what a channel brings is put on the link; none if such connections follow no channel.
+    const fn framings(self) -> &'static [Framing] {
+        match self {
+            Self::Bare => &[Framing::Plain, Framing::Deflate],
+            Self::Plain => &[Framing::Plain, Framing::Deflate, Framing::Events],
+            Self::Sse => &[Framing::Plain],
+            Self::Engine => &[Framing::Plain, Framing::Deflate, Framing::Polling],
+            Self::Probe | Self::Echo => &[],
+        }
+    }
+
+    /// Largest message of a client, bytes, after inflating.
+    pub(super) fn max_message(self, limits: &Limits) -> usize {
+        match self {
+            Self::Engine | Self::Probe => limits.payload,
+            Self::Bare | Self::Plain | Self::Sse | Self::Echo => limits.message,
+        }
+    }
+
+    /// Whether sessions begin with a message of the client, not with the connection.
+    pub(super) fn enters_later(self) -> bool {
+        match self {
+            Self::Engine | Self::Probe => true,
+            Self::Bare | Self::Plain | Self::Sse | Self::Echo => false,
+        }
+    }
+
+    /// Whether clients count on a heartbeat in every interval, whatever else comes.
+    pub(super) fn counts_heartbeats(self) -> bool {
+        match self {
+            Self::Engine => true,
+            Self::Bare | Self::Plain | Self::Sse | Self::Probe | Self::Echo => false,
+        }
+    }
+
+    /// Whether the past of a channel travels inside of the reply to a subscribe.
+    pub(super) fn replies_with_history(self) -> bool {
+        match self {
+            Self::Engine => true,
+            Self::Bare | Self::Plain | Self::Sse | Self::Probe | Self::Echo => false,
+        }
+    }
+
+    /// Whether a conformance suite is at the other end: it counts frames, and sends what no client would.
+    pub(super) fn is_suite(self) -> bool {
+        match self {
+            Self::Echo => true,
+            Self::Bare | Self::Plain | Self::Sse | Self::Engine | Self::Probe => false,
+        }
+    }
+
+    /// Whether the endpoint itself grants channels, which a change of rights does not take away.
+    pub(super) fn endpoint_grants(self) -> bool {
+        match self {
+            Self::Bare => true,
+            Self::Plain | Self::Sse | Self::Engine | Self::Probe | Self::Echo => false,
+        }
+    }
+
+    /// A message as the session gets it; `None` if it has no meaning. `rooms`: a bare endpoint has rooms, and so listens.
+    pub(super) fn incoming(self, message: &WsMessage<'_>, rooms: bool) -> Option<Incoming> {
+        Some(match (message, self) {
+            (WsMessage::Text(_), Self::Bare) if !rooms => return None,
+            (WsMessage::Binary(_), Self::Bare) => return None,
+            // It is refused whatever is in it.
+            (WsMessage::Binary(_), Self::Plain) => Incoming::Binary(Bytes::new()),
+            (WsMessage::Text(text), _) => Incoming::Text((*text).into()),
+            (WsMessage::Binary(bytes), _) => Incoming::Binary(Bytes::copy_from_slice(bytes)),
+            (WsMessage::Ping(payload), _) => Incoming::Ping((*payload).into()),
+            (WsMessage::Pong(_), _) => Incoming::Pong,
+            (WsMessage::Close(code, _), _) => Incoming::Close(*code),
+        })
+    }
+}
+
+/// Places of the pairs of codec and framing that follow channels, counted through all codecs. `usize::MAX` stands where there is none.
+const PLACES: [[usize; FRAMINGS]; Codec::ALL.len()] = places().0;
+
+/// How many variants follow channels; their [`Variant::index`] is below it.
+pub(crate) const VARIANTS: usize = places().1;
+
+/// How many [`Framing`]s there are.
+const FRAMINGS: usize = 4;
+
+const fn places() -> ([[usize; FRAMINGS]; Codec::ALL.len()], usize) {
+    let mut places = [[usize::MAX; FRAMINGS]; Codec::ALL.len()];
+    let (mut codec, mut next) = (0, 0);
+    while codec < Codec::ALL.len() {
+        let framings = Codec::ALL[codec].framings();
+        let mut framing = 0;
+        while framing < framings.len() {
+            places[Codec::ALL[codec] as usize][framings[framing] as usize] = next;
+            next += 1;
+            framing += 1;
+        }
+        codec += 1;
+    }
+    (places, next)
+}
 
 impl Variant {
     pub(crate) fn new(codec: Codec, deflate: bool) -> Self {
@@ -75,20 +197,20 @@ impl Variant {
         self.framing == Framing::Deflate
     }
 
-    /// Place among the variants.
+    /// Place among the variants that follow channels, below [`VARIANTS`]; above it for others.
     pub(crate) fn index(self) -> usize {
-        match (self.codec, self.framing) {
-            (Codec::Bare, Framing::Deflate) => 1,
-            (Codec::Bare, _) => 0,
-            (Codec::Plain, Framing::Deflate) => 3,
-            (Codec::Plain, Framing::Events) => 8,
-            (Codec::Plain, _) => 2,
-            // Engine.IO has no event streams.
-            (Codec::Engine, Framing::Plain | Framing::Events) => 5,
-            (Codec::Engine, Framing::Deflate) => 6,
-            (Codec::Engine, Framing::Polling) => 7,
-            // Echoes and probes follow no channel, so they share the place.
-            (Codec::Sse | Codec::Echo | Codec::Probe, _) => 4,
+        let places = PLACES.get(self.codec as usize);
+        let place = places.and_then(|framings| framings.get(self.framing as usize));
+        place.copied().unwrap_or(usize::MAX)
+    }
+
+    /// The transport as metrics and the dashboard name it.
+    pub(super) fn transport(self, link: &Link) -> Transport {
+        match (self.codec, link) {
+            _ if self.one_way() => Transport::Sse,
+            (Codec::Engine, Link::Polling(_)) => Transport::Polling,
+            (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
+            _ => Transport::WebSocket,
         }
     }
 }
@@ -147,11 +269,7 @@ impl Encoder {
     pub(crate) fn reply(&mut self, variant: Variant, asked: Asked, reply: &Reply) -> Bytes {
         let mut out = Vec::new();
         match variant.codec {
-            Codec::Plain => {
-                let mut json = Vec::new();
-                plain_reply(asked.id, reply, &mut json);
-                self.text(variant, &json, &mut out);
-            }
+            Codec::Plain => self.plain_reply(variant, asked, reply, &mut out),
             Codec::Engine => self.socketio_reply(variant, asked, reply, &mut out),
             Codec::Bare | Codec::Sse | Codec::Echo | Codec::Probe => {}
         }
@@ -174,62 +292,25 @@ impl Encoder {
 
     /// A gap that is the session's alone; nothing where the codec has no word for it.
     pub(crate) fn gap(&mut self, variant: Variant, gap: &OwnGap<'_>, out: &mut Vec<u8>) {
-        let from = gap.from.map(|position| position.to_string());
-        let to = gap.to.to_string();
         match variant.codec {
             Codec::Bare | Codec::Echo | Codec::Probe => {}
-            Codec::Plain => {
-                let mut json = Vec::new();
-                plain::gap(Some(gap.channel), from.as_deref(), &to, gap.reason, &mut json);
-                self.text(variant, &json, out);
+            Codec::Plain => self.plain_gap(variant, gap, out),
+            Codec::Sse => Self::sse_gap(gap, out),
+            Codec::Engine => {
+                let from = gap.from.map(|position| position.to_string());
+                let to = gap.to.to_string();
+                self.socketio_gap(variant, gap.channel, from.as_deref(), &to, gap.reason, out);
             }
-            Codec::Sse => sse::gap(Some(gap.channel), from.as_deref(), &to, gap.reason, out),
-            Codec::Engine => self.socketio_gap(variant, gap.channel, from.as_deref(), &to, gap.reason, out),
         }
     }
 
-    fn bare(&mut self, variant: Variant, entry: &Entry, out: &mut Vec<u8>) {
-        if let Body::Publication { data, .. } = &entry.body {
-            self.text(variant, data.raw(), out);
-        }
-    }
-
-    fn plain(&mut self, variant: Variant, channel: &str, entry: &Entry, replayed: bool, out: &mut Vec<u8>) {
-        let mut json = std::mem::take(&mut self.scratch);
-        json.clear();
-        match &entry.body {
-            Body::Publication { .. } => shown::write_event(entry, channel, replayed, &mut json),
-            Body::Gap(gap) => {
-                let from = gap.from.to_string();
-                plain::gap(Some(channel), Some(&from), &entry.position, gap.reason, &mut json);
-            }
-            Body::Member { client, joined, .. } if *joined => plain::join(channel, client, &mut json),
-            Body::Member { client, .. } => plain::leave(channel, client, &mut json),
-        }
-        self.text(variant, &json, out);
-        self.scratch = json;
-    }
-
-    fn sse(channel: &str, entry: &Entry, out: &mut Vec<u8>) {
-        match &entry.body {
-            Body::Publication { event, data, .. } => {
-                sse::event(&entry.position, Some(event), data.raw(), out)
-            }
-            Body::Gap(gap) => {
-                sse::gap(
-                    Some(channel),
-                    Some(&gap.from.to_string()),
-                    &entry.position,
-                    gap.reason,
-                    out,
-                );
-            }
-            Body::Member { client, joined, .. } => {
-                let mut json = Vec::new();
-                plain::member(channel, client, &mut json);
-                let name = if *joined { "join" } else { "leave" };
-                sse::event(&entry.position, Some(name), &json, out);
-            }
+    /// Appends a heartbeat. `position`: the position up to which the client has everything.
+    pub(super) fn heartbeat(&mut self, variant: Variant, position: &str, out: &mut Vec<u8>) {
+        match variant.codec {
+            Codec::Bare | Codec::Probe | Codec::Echo => frame::frame(Opcode::Ping, b"", out),
+            Codec::Plain => self.plain_heartbeat(variant, position, out),
+            Codec::Sse => pregon_wire::sse::keep_alive(position, out),
+            Codec::Engine => self.text(variant, engineio::PING, out),
         }
     }
 
@@ -243,28 +324,119 @@ impl Encoder {
                 out.extend_from_slice(payload);
                 out.push(crate::hub::link::SEPARATOR);
             }
-            Framing::Events => sse::message(payload, out),
+            Framing::Events => pregon_wire::sse::message(payload, out),
         }
     }
 }
 
-fn plain_reply(id: Option<u64>, reply: &Reply, out: &mut Vec<u8>) {
-    match reply {
-        Reply::Done => plain::ok(id, out),
-        Reply::Subscribed {
-            position,
-            recovered,
-            stands_for,
-            ..
-        } => {
-            let names = stands_for.as_ref().map(|names| names.iter().map(|name| &**name));
-            plain::ok_subscribed(id, &position.to_string(), *recovered, names, out);
+/// What a connection does in its client's protocol.
+impl Shard {
+    /// A text message of the client.
+    pub(super) fn text_in(&mut self, key: Key, codec: Codec, text: &str) {
+        match codec {
+            Codec::Plain => self.plain_text(key, text),
+            Codec::Bare => self.room_text(key, text),
+            Codec::Engine => self.engine_text(key, text),
+            Codec::Probe => self.probe_text(key, text),
+            Codec::Echo => self.say(key, text.as_bytes()),
+            Codec::Sse => {}
         }
-        Reply::Published(position) => plain::ok_published(id, &position.to_string(), out),
-        Reply::Members(page) => {
-            let clients = page.clients.iter().map(|client| &**client);
-            plain::ok_presence(id, clients, page.next(), out);
+    }
+
+    /// A binary message of the client.
+    pub(super) fn binary_in(&mut self, key: Key, codec: Codec, bytes: Bytes) {
+        match codec {
+            Codec::Plain => self.plain_binary(key),
+            Codec::Engine => self.engine_binary(key, bytes),
+            Codec::Echo => self.say_binary(key, &bytes),
+            Codec::Probe => self.remove(key),
+            Codec::Bare | Codec::Sse => {}
         }
-        Reply::Refused { code, message } => plain::error(id, code, message, out),
+    }
+
+    /// The first words of a connection that follows its channels. `start`: the offset where what follows begins.
+    pub(super) fn first_words(&mut self, key: Key, codec: Codec, start: u64) {
+        match codec {
+            Codec::Plain => self.welcome(key, start),
+            Codec::Sse => self.send(key, sse::first_words()),
+            Codec::Bare | Codec::Engine | Codec::Probe | Codec::Echo => {}
+        }
+    }
+
+    /// Tells a client the result of its command. A bare endpoint has no words for it: a refusal ends it.
+    pub(super) fn send_reply(&mut self, key: Key, variant: Variant, asked: Asked, reply: &Reply) {
+        if let (Codec::Bare, Reply::Refused { code, message }) = (variant.codec, reply) {
+            return self.refuse_room(key, code, message);
+        }
+        let bytes = self.encoder.reply(variant, asked, reply);
+        self.send(key, bytes);
+    }
+
+    /// Tells a client of a refusal that answers no command of its own.
+    pub(super) fn refuse_unasked(&mut self, key: Key, namespace: u8, code: &'static Code, message: String) {
+        match self.conn(key).map(|conn| conn.variant.codec) {
+            Some(Codec::Engine) => self.emit_error(key, namespace, code, &message),
+            _ => {
+                let asked = Asked { id: None, namespace };
+                self.reply(key, asked, &Reply::refused(code, message));
+            }
+        }
+    }
+
+    /// Ends a subscription whose right ended.
+    pub(super) fn lost_right(&mut self, key: Key, namespace: u8, channel: &str, lost: &LostRight) {
+        match self.conn(key).map(|conn| conn.variant.codec) {
+            None => {}
+            Some(Codec::Sse | Codec::Bare) => self.close(key, lost.close, ""),
+            Some(Codec::Engine) => {
+                self.unsubscribe(key, channel);
+                self.emit_error(key, namespace, lost.code, &lost.message);
+            }
+            Some(Codec::Plain | Codec::Probe | Codec::Echo) => {
+                self.plain_lost(key, channel, lost.code, &lost.message)
+            }
+        }
+    }
+
+    /// The last words of a connection, which is closed with a code of the table.
+    pub(super) fn farewell(&mut self, key: Key, variant: Variant, code: &'static Code, message: &str) {
+        match variant.codec {
+            Codec::Sse => self.last_words(key, code.number, sse::farewell(code, message)),
+            Codec::Plain if variant.one_way() => {
+                let last = self.encoder.plain_farewell(variant, code, message);
+                self.last_words(key, code.number, last);
+            }
+            Codec::Bare | Codec::Plain | Codec::Engine | Codec::Probe | Codec::Echo => {
+                // Who broke the protocol may try again as soon as it likes.
+                let for_good = !code.retry && *code != codes::CLOSE_BAD_PROTOCOL;
+                if variant.codec == Codec::Engine && for_good {
+                    self.disconnect_all(key);
+                }
+                let reason = if message.is_empty() { code.name } else { message };
+                self.close_with(key, code.number, reason);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_that_follows_channels_has_a_place_of_its_own() {
+        let variants = Codec::ALL.iter().flat_map(|&codec| {
+            let framings = codec.framings().iter();
+            framings.map(move |&framing| Variant { codec, framing })
+        });
+        let places: Vec<usize> = variants.map(Variant::index).collect();
+        assert_eq!(places, (0..VARIANTS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_follows_no_channel_has_no_place() {
+        for codec in [Codec::Probe, Codec::Echo] {
+            assert!(Variant::new(codec, false).index() >= VARIANTS);
+        }
     }
 }

@@ -356,6 +356,30 @@ impl Shard {
         self.send(key, out.into());
     }
 
+    /// Clients of Socket.IO that are disconnected by the server do not come back by themselves.
+    pub(in crate::hub::codec) fn disconnect_all(&mut self, key: Key) {
+        let Some(conn) = self.conn(key) else { return };
+        let namespaces: Vec<u8> = conn.sessions.iter().map(|session| session.namespace).collect();
+        for namespace in namespaces {
+            let mut out = Vec::new();
+            socketio::encode_disconnect(self.encoder.namespace(namespace), &mut out);
+            self.say(key, &out);
+        }
+    }
+
+    /// An `error` event of a namespace.
+    pub(in crate::hub::codec) fn emit_error(
+        &mut self,
+        key: Key,
+        namespace: u8,
+        code: &'static Code,
+        message: &str,
+    ) {
+        let mut json = Vec::new();
+        command::error(code, message, &mut json);
+        self.emit(key, namespace, "error", &Data::Json(json.into()));
+    }
+
     /// The client ends the connection: a poll that waits is let go.
     fn said_farewell(&mut self, key: Key) {
         let Some(conn) = self.conn(key) else { return };
