@@ -24,15 +24,7 @@ impl Encoder {
     ) {
         let mut json = std::mem::take(&mut self.scratch);
         json.clear();
-        match &entry.body {
-            Body::Publication { .. } => shown::write_event(entry, channel, replayed, &mut json),
-            Body::Gap(gap) => {
-                let from = gap.from.to_string();
-                plain::gap(Some(channel), Some(&from), &entry.position, gap.reason, &mut json);
-            }
-            Body::Member { client, joined, .. } if *joined => plain::join(channel, client, &mut json),
-            Body::Member { client, .. } => plain::leave(channel, client, &mut json),
-        }
+        write_entry(channel, entry, replayed, &mut json);
         self.text(variant, &json, out);
         self.scratch = json;
     }
@@ -44,15 +36,8 @@ impl Encoder {
     }
 
     pub(super) fn plain_gap(&mut self, variant: Variant, gap: &OwnGap<'_>, out: &mut Vec<u8>) {
-        let from = gap.from.map(|position| position.to_string());
         let mut json = Vec::new();
-        plain::gap(
-            Some(gap.channel),
-            from.as_deref(),
-            &gap.to.to_string(),
-            gap.reason,
-            &mut json,
-        );
+        write_gap(gap, &mut json);
         self.text(variant, &json, out);
     }
 
@@ -144,7 +129,33 @@ impl Shard {
     }
 }
 
-fn write_reply(id: Option<u64>, reply: &Reply, out: &mut Vec<u8>) {
+/// An entry as JSON, without a framing.
+pub(super) fn write_entry(channel: &str, entry: &Entry, replayed: bool, out: &mut Vec<u8>) {
+    match &entry.body {
+        Body::Publication { .. } => shown::write_event(entry, channel, replayed, out),
+        Body::Gap(gap) => {
+            let from = gap.from.to_string();
+            plain::gap(Some(channel), Some(&from), &entry.position, gap.reason, out);
+        }
+        Body::Member { client, joined, .. } if *joined => plain::join(channel, client, out),
+        Body::Member { client, .. } => plain::leave(channel, client, out),
+    }
+}
+
+/// A gap of one session as JSON, without a framing.
+pub(super) fn write_gap(gap: &OwnGap<'_>, out: &mut Vec<u8>) {
+    let from = gap.from.map(|position| position.to_string());
+    plain::gap(
+        Some(gap.channel),
+        from.as_deref(),
+        &gap.to.to_string(),
+        gap.reason,
+        out,
+    );
+}
+
+/// A reply as JSON, without a framing.
+pub(super) fn write_reply(id: Option<u64>, reply: &Reply, out: &mut Vec<u8>) {
     match reply {
         Reply::Done => plain::ok(id, out),
         Reply::Subscribed {
