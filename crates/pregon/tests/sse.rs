@@ -3,7 +3,7 @@
 use pregon_testkit::{Node, SseClient, http};
 use serde_json::json;
 
-use crate::support::{PLAIN, SOON, node, publish, token};
+use crate::support::{API_KEY, PLAIN, SOON, node, publish, token};
 
 fn url(node: &Node, query: &str) -> String {
     node.url(&format!(
@@ -16,6 +16,18 @@ async fn open(node: &Node, query: &str) -> SseClient {
     let client = SseClient::connect(&url(node, query), &[]).await.unwrap();
     assert_eq!(client.status(), 200);
     client
+}
+
+/// The next line of a response as JSON; `pending` has the bytes that came and were not asked for yet.
+async fn next_line(body: &mut http::Body, pending: &mut Vec<u8>) -> serde_json::Value {
+    loop {
+        if let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            return serde_json::from_slice(&line).unwrap();
+        }
+        let piece = tokio::time::timeout(SOON, body.next_piece()).await.unwrap();
+        pending.extend(piece.unwrap().unwrap());
+    }
 }
 
 #[tokio::test]
@@ -63,6 +75,44 @@ async fn in_the_format_of_the_protocol_messages_name_their_channels() {
         assert_eq!((event.id, event.event), (None, None));
         let message: serde_json::Value = serde_json::from_str(&event.data.unwrap()).unwrap();
         assert_eq!(message["type"], "event");
+        assert_eq!(
+            (&message["channel"], &message["data"], &message["replayed"]),
+            (&json!(channel), &data, &replayed)
+        );
+    }
+}
+
+#[tokio::test]
+async fn in_the_format_of_ndjson_each_message_is_a_line() {
+    let node = node(PLAIN).await;
+    let first = publish(&node, "news", "n", json!(1)).await;
+    // Line breaks between the values of a payload are none of the stream.
+    let spread = r#"{"channel":"room_a","event":"n","data":{"a":
+ [1,"línea\notra"]}}"#;
+    let key = format!("Bearer {API_KEY}");
+    let headers = [
+        ("authorization", key.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let published = http::request("POST", &node.url("/api/publish"), &headers, spread.as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(published.status(), 200, "{}", published.body);
+    let query = format!("format=ndjson&channel=news&channel=room_a&since={first}");
+    let (head, mut body) = http::open("GET", &url(&node, &query), &[], b"").await.unwrap();
+    assert_eq!(head.header("content-type"), Some("application/x-ndjson"));
+    let mut pending = Vec::new();
+    let welcome = next_line(&mut body, &mut pending).await;
+    assert_eq!(
+        (&welcome["type"], &welcome["channels"]),
+        (&json!("welcome"), &json!(["news", "room_a"]))
+    );
+    publish(&node, "news", "n", json!(3)).await;
+    for (channel, data, replayed) in [
+        ("room_a", json!({"a": [1, "línea\notra"]}), json!(true)),
+        ("news", json!(3), json!(null)),
+    ] {
+        let message = next_line(&mut body, &mut pending).await;
         assert_eq!(
             (&message["channel"], &message["data"], &message["replayed"]),
             (&json!(channel), &data, &replayed)

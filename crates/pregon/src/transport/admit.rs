@@ -268,10 +268,11 @@ impl Admission {
         let variant = match head.query_first("format").as_deref() {
             None => Variant::new(Codec::Sse, false),
             Some("protocol") => Variant::events(),
+            Some("ndjson") => Variant::lines(),
             Some(_) => {
                 return Err(Refused::new(
                     StatusCode::BAD_REQUEST,
-                    "format: only protocol is known",
+                    "format: only protocol and ndjson are known",
                 ));
             }
         };
@@ -291,7 +292,7 @@ impl Admission {
         self.check_channels(&rights, &claims, checked).await?;
         let mut response = http::Response::builder()
             .status(StatusCode::OK)
-            .header("Content-Type", "text/event-stream; charset=utf-8")
+            .header("Content-Type", variant.content_type())
             .header("Cache-Control", "no-store")
             .header("X-Accel-Buffering", "no");
         for (name, value) in self.origins.cors(head.header("origin")) {

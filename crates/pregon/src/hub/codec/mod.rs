@@ -61,6 +61,8 @@ pub(crate) enum Framing {
     Polling,
     /// Blocks of an event stream.
     Events,
+    /// Lines of a response: newline-delimited JSON.
+    Lines,
 }
 
 impl Codec {
@@ -77,7 +79,7 @@ impl Codec {
     const fn framings(self) -> &'static [Framing] {
         match self {
             Self::Bare => &[Framing::Plain, Framing::Deflate],
-            Self::Plain => &[Framing::Plain, Framing::Deflate, Framing::Events],
+            Self::Plain => &[Framing::Plain, Framing::Deflate, Framing::Events, Framing::Lines],
             Self::Sse => &[Framing::Plain],
             Self::Engine => &[Framing::Plain, Framing::Deflate, Framing::Polling],
             Self::Probe | Self::Echo => &[],
@@ -155,7 +157,7 @@ const PLACES: [[usize; FRAMINGS]; Codec::ALL.len()] = places().0;
 pub(crate) const VARIANTS: usize = places().1;
 
 /// How many [`Framing`]s there are.
-const FRAMINGS: usize = 4;
+const FRAMINGS: usize = 5;
 
 #[expect(
     clippy::indexing_slicing,
@@ -191,9 +193,25 @@ impl Variant {
         }
     }
 
+    /// The full protocol as lines of JSON, for scripts.
+    pub(crate) fn lines() -> Self {
+        Self {
+            codec: Codec::Plain,
+            framing: Framing::Lines,
+        }
+    }
+
+    /// The `Content-Type` of a response that goes on as a stream (WHATWG HTML §9.2 for events).
+    pub(crate) fn content_type(self) -> &'static str {
+        match self.framing {
+            Framing::Lines => "application/x-ndjson",
+            _ => "text/event-stream; charset=utf-8",
+        }
+    }
+
     /// Whether the client only listens: nothing that it sends counts, and it answers no ping.
     pub(crate) fn one_way(self) -> bool {
-        self.codec == Codec::Sse || self.framing == Framing::Events
+        self.codec == Codec::Sse || matches!(self.framing, Framing::Events | Framing::Lines)
     }
 
     /// Whether what the client sends may be compressed.
@@ -329,6 +347,15 @@ impl Encoder {
                 out.push(crate::hub::link::SEPARATOR);
             }
             Framing::Events => pregon_wire::sse::message(payload, out),
+            Framing::Lines => {
+                // A payload may have line breaks between its values; within strings JSON has none.
+                out.extend(
+                    payload
+                        .iter()
+                        .map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }),
+                );
+                out.push(b'\n');
+            }
         }
     }
 }
