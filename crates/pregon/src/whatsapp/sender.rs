@@ -54,8 +54,38 @@ struct Letter {
 enum Sent {
     /// With the new message's id, where it is a message.
     Well(Option<String>),
-    Again(String),
-    Never(String),
+    Again(Why),
+    Never(Why),
+}
+
+/// Why it was not sent.
+struct Why {
+    /// For the process's log, without a value of anybody.
+    told: String,
+    /// The words of the Graph API, which may quote the number or the text; they stand beside the letter in the database.
+    quoted: String,
+}
+
+impl Why {
+    /// The whole, for the database.
+    fn whole(&self) -> String {
+        format!("{} {}", self.told, self.quoted).trim_end().to_owned()
+    }
+}
+
+impl From<String> for Why {
+    fn from(told: String) -> Self {
+        Self {
+            told,
+            quoted: String::new(),
+        }
+    }
+}
+
+impl From<&str> for Why {
+    fn from(told: &str) -> Self {
+        told.to_owned().into()
+    }
 }
 
 impl Sender {
@@ -150,19 +180,21 @@ impl Sender {
                 tracing::info!(
                     kind,
                     key,
-                    why,
+                    why = why.told,
                     attempts = letter.attempts,
                     "not sent, again later"
                 );
                 self.pool
-                    .query_texts(UNSENT, &[Some(&letter.id), Some(&why), Some("false")])
+                    .query_texts(UNSENT, &[Some(&letter.id), Some(&why.whole()), Some("false")])
                     .await
             }
             Sent::Never(why) => {
                 self.metrics.sent(kind, "dead");
-                tracing::warn!(kind, key, why, attempts = letter.attempts, "not sent, given up");
+                let attempts = letter.attempts;
+                tracing::warn!(kind, key, why = why.told, attempts, "not sent, given up");
+                tracing::debug!(kind, key, quoted = why.quoted, "the words of the refusal");
                 self.pool
-                    .query_texts(UNSENT, &[Some(&letter.id), Some(&why), Some("true")])
+                    .query_texts(UNSENT, &[Some(&letter.id), Some(&why.whole()), Some("true")])
                     .await
             }
         };
@@ -180,7 +212,7 @@ impl Sender {
             .body(letter.body.clone());
         let (status, answer) = match exchange(request).await {
             Ok(answered) => answered,
-            Err(why) => return Sent::Again(why),
+            Err(why) => return Sent::Again(why.into()),
         };
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
         if status.is_success() {
@@ -195,7 +227,10 @@ impl Sender {
             .pointer("/error/message")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let why = format!("the Graph API says {}: {code} {message}", status.as_u16());
+        let why = Why {
+            told: format!("the Graph API says {}: {code}", status.as_u16()),
+            quoted: message.to_owned(),
+        };
         if status.is_server_error() || PASSING.contains(&code) {
             Sent::Again(why)
         } else {
@@ -219,14 +254,14 @@ impl Sender {
         match exchange(request).await {
             Ok((status, _)) if status.is_success() => Sent::Well(None),
             Ok((status, _)) => {
-                let why = format!("the webhook says {}", status.as_u16());
+                let why = format!("the webhook says {}", status.as_u16()).into();
                 if status.is_server_error() || [408, 425, 429].contains(&status.as_u16()) {
                     Sent::Again(why)
                 } else {
                     Sent::Never(why)
                 }
             }
-            Err(why) => Sent::Again(why),
+            Err(why) => Sent::Again(why.into()),
         }
     }
 }

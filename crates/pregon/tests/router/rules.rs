@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use parking_lot::Mutex;
-use pregon_testkit::{Database, Node, NodeOptions, eventually, postgres};
+use pregon_testkit::{Database, Node, NodeOptions, PLANTED, eventually, postgres};
 use serde_json::{Value, json};
 
 use super::{ask, becomes, deliver, finished, sign, text, with_secrets};
@@ -233,7 +233,7 @@ async fn what_cannot_be_sent_is_given_up_with_its_reason() {
     let (graph, url) = Graph::start().await;
     graph.answers.lock().push((
         400,
-        json!({"error": {"code": 131026, "message": "undeliverable"}}),
+        json!({"error": {"code": 131026, "message": format!("undeliverable to {PLANTED}")}}),
     ));
     let rules = "[postgres]\napply = \"auto\"\n[router]\n[[router.rule]]\nreply = \"eco {mensaje}\"";
     let router = with_rules(&database, rules, &url).await;
