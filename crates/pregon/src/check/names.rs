@@ -8,7 +8,7 @@ use crate::route::rule::kind;
 use crate::route::template::Template;
 use pregon_capture::query::NamedSql;
 
-/// A key of the configuration and something wrong with its value; where it stands in the file is found by [`Config::place`].
+/// A key of the configuration and something wrong with its value; where it stands in the file is found by [`place`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
     pub key: String,
