@@ -60,22 +60,24 @@ async fn id(client: &mut WsClient, within: Duration) -> anyhow::Result<i64> {
 }
 
 /// Inserts numbers one by one, each committed before the next, until it is stopped; a server that is away is tried again. The ids that
-/// were confirmed, and those of which nobody knows.
+/// were confirmed, and those of which nobody knows: the newest one is confirmed, so that none comes after it.
 async fn write(url: String, stop: CancellationToken) -> (BTreeSet<i64>, BTreeSet<i64>) {
     let (mut sure, mut unsure, mut next) = (BTreeSet::new(), BTreeSet::new(), 0_i64);
-    while !stop.is_cancelled() {
+    let mut is_sure = false;
+    while !(stop.is_cancelled() && is_sure) {
         let Ok(client) = connect(&url).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
-        while !stop.is_cancelled() {
+        while !(stop.is_cancelled() && is_sure) {
             next += 1;
             let done = client
                 .batch_execute(&format!("INSERT INTO pedidos VALUES ({next})"))
                 .await;
-            let known = if done.is_ok() { &mut sure } else { &mut unsure };
+            is_sure = done.is_ok();
+            let known = if is_sure { &mut sure } else { &mut unsure };
             known.insert(next);
-            if done.is_err() {
+            if !is_sure {
                 break;
             }
         }

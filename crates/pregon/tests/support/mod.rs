@@ -217,6 +217,7 @@ pub(crate) struct Running {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     errors: Arc<Mutex<Vec<String>>>,
+    readers: [std::thread::JoinHandle<()>; 2],
 }
 
 impl Running {
@@ -235,9 +236,16 @@ impl Running {
         command.env_remove("DATABASE_URL");
         let mut child = process::spawn(command, process::SIGKILL).unwrap();
         let (lines, errors) = (Arc::default(), Arc::default());
-        collect(child.stdout.take().unwrap(), &lines);
-        collect(child.stderr.take().unwrap(), &errors);
-        Self { child, lines, errors }
+        let readers = [
+            collect(child.stdout.take().unwrap(), &lines),
+            collect(child.stderr.take().unwrap(), &errors),
+        ];
+        Self {
+            child,
+            lines,
+            errors,
+            readers,
+        }
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -264,10 +272,13 @@ impl Running {
         enough.await.unwrap()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it has ended by itself, and its last words are read.
     pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
         let ended = process::wait_exit(&mut self.child, SOON).await;
-        ended.unwrap_or_else(|error| panic!("{error:#}: {}", self.errors()))
+        let status = ended.unwrap_or_else(|error| panic!("{error:#}: {}", self.errors()));
+        let read = async || self.readers.iter().all(std::thread::JoinHandle::is_finished);
+        eventually(SOON, read).await.unwrap();
+        status
     }
 
     pub(crate) async fn stop(&mut self, signal: i32) -> std::process::ExitStatus {
@@ -285,11 +296,14 @@ impl Drop for Running {
     }
 }
 
-fn collect(stream: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+fn collect(
+    stream: impl std::io::Read + Send + 'static,
+    lines: &Arc<Mutex<Vec<String>>>,
+) -> std::thread::JoinHandle<()> {
     let lines = Arc::clone(lines);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
-    });
+    })
 }
