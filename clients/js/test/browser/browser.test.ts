@@ -117,7 +117,7 @@ test("a bad token is seen as one", async () => {
   await tab.goto(address);
   await shows();
   await vi.waitFor(async () => expect(await tab.value("client.status")).toBe("denied"), patiently);
-  expect([await tab.value("failed"), relay.connections]).toEqual([3500, 1]);
+  expect([await tab.value("failed"), relay.webSockets]).toEqual([3500, 1]);
 });
 
 test("a worker follows as a page does", async () => {

@@ -10,6 +10,8 @@ export class Relay {
   connections = 0;
   /** Refuses upgrades, as some company networks do. */
   blocksWebSockets = false;
+  /** How many of them asked for a WebSocket. A browser opens others ahead of time, on which it may never ask for anything. */
+  webSockets = 0;
   /** Ends new connections at once. */
   down = false;
   /** How many connections break when the gateway answers, so that the client does not learn what became of its request. */
@@ -49,7 +51,9 @@ export class Relay {
     if (this.down) return void near.destroy();
     this.connections += 1;
     near.once("data", (head) => {
-      if (this.blocksWebSockets && /\r\nupgrade: websocket/i.test(head.toString("latin1"))) {
+      const asksForWebSocket = /\r\nupgrade: websocket/i.test(head.toString("latin1"));
+      if (asksForWebSocket) this.webSockets += 1;
+      if (this.blocksWebSockets && asksForWebSocket) {
         near.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return;
       }
