@@ -32,6 +32,23 @@ async fn enter(url: &str) {
         .unwrap();
 }
 
+/// Prints entries as JSON, and what was missed since the state was written first.
+fn catching_up<'a>(dsn: &'a str, state: &'a str) -> [&'a str; 11] {
+    [
+        "listen",
+        "--dsn",
+        dsn,
+        "--json",
+        CHANNEL,
+        "--catch-up",
+        CATCH_UP,
+        "--key",
+        "id_entrada",
+        "--state",
+        state,
+    ]
+}
+
 /// Waits until it says that it listens; where it begins is settled by then.
 async fn listening(till: &Running) {
     eventually(SOON, async || till.errors().contains("listening"))
@@ -71,19 +88,7 @@ async fn catches_up_once_with_what_happened_while_it_was_off() {
     let gym = gym(server).await;
     let state = process::scratch("till", None).unwrap().join("estado.json");
     let (dsn, state) = (gym.url_as("pos_user"), state.to_str().unwrap());
-    let arguments = [
-        "listen",
-        "--dsn",
-        &dsn,
-        "--json",
-        CHANNEL,
-        "--catch-up",
-        CATCH_UP,
-        "--key",
-        "id_entrada",
-        "--state",
-        state,
-    ];
+    let arguments = catching_up(&dsn, state);
     enter(&gym.url()).await; // before the first start: the present is where it begins
     let mut till = Running::start(&arguments);
     listening(&till).await;
@@ -106,19 +111,7 @@ async fn what_was_missed_comes_before_a_notification_that_arrives_while_it_conne
     let state = process::scratch("till", None).unwrap().join("estado.json");
     let dsn = server.url_at(proxy.port(), "pos_user", gym.name());
     let state = state.to_str().unwrap();
-    let arguments = [
-        "listen",
-        "--dsn",
-        &dsn,
-        "--json",
-        CHANNEL,
-        "--catch-up",
-        CATCH_UP,
-        "--key",
-        "id_entrada",
-        "--state",
-        state,
-    ];
+    let arguments = catching_up(&dsn, state);
     let mut till = Running::start(&arguments);
     listening(&till).await;
     enter(&gym.url()).await;
@@ -149,19 +142,7 @@ async fn an_entry_that_committed_late_is_not_missed() {
     let gym = gym(server).await;
     let state = process::scratch("till", None).unwrap().join("estado.json");
     let (dsn, state) = (gym.url_as("pos_user"), state.to_str().unwrap());
-    let arguments = [
-        "listen",
-        "--dsn",
-        &dsn,
-        "--json",
-        CHANNEL,
-        "--catch-up",
-        CATCH_UP,
-        "--key",
-        "id_entrada",
-        "--state",
-        state,
-    ];
+    let arguments = catching_up(&dsn, state);
     let mut till = Running::start(&arguments);
     listening(&till).await;
     let late = gym.client().await.unwrap();
@@ -191,19 +172,7 @@ async fn survives_a_kill_of_postgres_and_misses_nobody() {
     std::mem::forget(gym); // the server goes as a whole
     let state = process::scratch("till", None).unwrap().join("estado.json");
     let state = state.to_str().unwrap();
-    let till = Running::start(&[
-        "listen",
-        "--dsn",
-        &dsn,
-        "--json",
-        CHANNEL,
-        "--catch-up",
-        CATCH_UP,
-        "--key",
-        "id_entrada",
-        "--state",
-        state,
-    ]);
+    let till = Running::start(&catching_up(&dsn, state));
     listening(&till).await;
     enter(&url).await;
     till.wait_lines(1).await;
