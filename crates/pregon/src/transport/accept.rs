@@ -191,17 +191,7 @@ impl Front {
             .max_buf_size(HTTP_BUFFER)
             .serve_connection(io, service)
             .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "an http connection ended badly");
-        }
+        listener::finish(connection, |connection| connection.graceful_shutdown(), &stop).await;
     }
 
     /// The address may not connect, or not now.

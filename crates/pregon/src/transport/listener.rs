@@ -1,6 +1,7 @@
 //! The accept loop: one task per connection, which it owns. After `stop` nobody new comes; after `cut` nothing is waited for.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,25 @@ pub(crate) async fn serve<F>(
     drop(listener);
     tasks.close();
     tasks.wait().await;
+}
+
+/// Serves a connection of the HTTP library to its end. After `stop` the request under way is answered, and no further one is taken.
+pub(crate) async fn finish<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down: fn(Pin<&mut C>),
+    stop: &CancellationToken,
+) {
+    let mut connection = std::pin::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stop.cancelled() => {
+            shut_down(connection.as_mut());
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "an http connection ended badly");
+    }
 }
 
 async fn accept(

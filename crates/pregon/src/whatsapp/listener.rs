@@ -104,15 +104,5 @@ async fn connection(
             TokioIo::new(Patient::new(stream, HEAD)),
             TowerToHyperService::new(service),
         );
-    let mut connection = std::pin::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "an http connection ended badly");
-    }
+    listener::finish(connection, |connection| connection.graceful_shutdown(), &stop).await;
 }
