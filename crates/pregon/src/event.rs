@@ -31,7 +31,7 @@ impl EventId {
 }
 
 /// The word that conditions, templates and default event names have in place of an operation, where no row changed.
-const MESSAGE: &str = "message";
+pub(crate) const MESSAGE: &str = "message";
 
 /// A fact from a source, not yet addressed to anyone.
 #[derive(Debug, Clone)]

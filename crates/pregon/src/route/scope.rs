@@ -12,7 +12,8 @@ use cel::common::value::{CowVal, Val};
 
 use super::json::{CelJson, Fields, descend, plain};
 
-use crate::event::Event;
+use crate::event::{Event, MESSAGE};
+use pregon_capture::change::Op;
 
 /// A JSON text that is read on first use.
 #[derive(Default)]
@@ -59,16 +60,25 @@ enum Subject {
     /// A client whose rights are asked for.
     Client,
     /// A row that changed.
-    Row,
+    Row(Op),
     /// A message, delivery, publish or emit.
     Message,
+}
+
+impl Subject {
+    /// The operation as conditions and templates say it; a client has none.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Client => None,
+            Self::Row(op) => Some(op.as_str()),
+            Self::Message => Some(MESSAGE),
+        }
+    }
 }
 
 /// What a rule can see.
 pub(crate) struct Scope<'e> {
     subject: Subject,
-    /// The operation in words; empty for a client.
-    word: &'static str,
     row: Lazy<'e>,
     old: Lazy<'e>,
     message: Lazy<'e>,
@@ -88,7 +98,6 @@ impl<'e> Scope<'e> {
     fn empty() -> Self {
         Self {
             subject: Subject::Client,
-            word: "",
             row: Lazy::default(),
             old: Lazy::default(),
             message: Lazy::default(),
@@ -108,8 +117,7 @@ impl<'e> Scope<'e> {
         let message = event.text().map(|text| &**text);
         let json = message.filter(|text| serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok());
         Self {
-            subject: event.op().map_or(Subject::Message, |_| Subject::Row),
-            word: event.word(),
+            subject: event.op().map_or(Subject::Message, Subject::Row),
             row: Lazy::new(event.new_row().map(|new| &**new).or(old)),
             old: Lazy::new(old),
             message: Lazy::new(json),
@@ -135,7 +143,9 @@ impl<'e> Scope<'e> {
     /// The value of a template's hole: a column (or a field of a JSON message), or a path from `row`, `old`, `message`, `claims`, `op`, `channel`.
     pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         match self.subject {
-            Subject::Row | Subject::Message if name == "op" => return Some(Cow::Borrowed(self.word)),
+            Subject::Row(_) | Subject::Message if name == "op" => {
+                return self.subject.word().map(Cow::Borrowed);
+            }
             Subject::Message => match name {
                 "channel" => return self.channel.map(Cow::Borrowed),
                 "event" if self.event.is_some() => return self.event.map(Cow::Borrowed),
@@ -187,8 +197,8 @@ impl<'e> Scope<'e> {
             (Subject::Message, ["row" | "old" | "message" | "claims", ..]) => self.raw(path),
             (Subject::Message, _) => self.message.raw(path),
             // A row has no message, channel, event or claims: such a name is its column's, and so is a bare `row` or `old`.
-            (Subject::Row, ["row" | "old", _, ..]) => self.raw(path),
-            (Subject::Row, _) => self.row.raw(path),
+            (Subject::Row(_), ["row" | "old", _, ..]) => self.raw(path),
+            (Subject::Row(_), _) => self.row.raw(path),
         }
     }
 
@@ -249,7 +259,7 @@ impl cel::context::VariableResolver for Scope<'_> {
                 None => self.message.value(),
             },
             "claims" => self.claims.value(),
-            "op" if !matches!(self.subject, Subject::Client) => CowVal::owned(CelString::from(self.word)),
+            "op" => CowVal::owned(CelString::from(self.subject.word()?)),
             "channel" => self.channel_value(),
             "event" => match self.event {
                 Some(name) => CowVal::owned(CelString::from(name)),
