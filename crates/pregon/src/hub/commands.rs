@@ -11,7 +11,7 @@ use super::turns::reason_of;
 use crate::auth::Claims;
 use crate::route::naming::Ambiguous;
 use crate::session::answer;
-use crate::session::command::{self, Answer, Ask, Asked, Effect, Env, Reply, Waiting};
+use crate::session::command::{self, Answer, Ask, Asked, Effect, Reply, Waiting};
 use crate::session::replay::StartAt;
 
 impl Shard {
@@ -24,12 +24,7 @@ impl Shard {
         attachments: Vec<bytes::Bytes>,
     ) {
         let rights = self.shared.rights.load();
-        let env = Env {
-            rights: &rights,
-            channels: &self.channels,
-            limits: &self.shared.limits,
-            metrics: &self.shared.metrics,
-        };
+        let env = self.shared.env(&rights, &self.channels);
         let Some(session) = self
             .conns
             .get_mut(key)
@@ -44,12 +39,7 @@ impl Shard {
     /// An answer from outside: the command goes on, then the messages behind it.
     pub(super) fn answered(&mut self, key: Key, answered: Answer) {
         let rights = self.shared.rights.load();
-        let env = Env {
-            rights: &rights,
-            channels: &self.channels,
-            limits: &self.shared.limits,
-            metrics: &self.shared.metrics,
-        };
+        let env = self.shared.env(&rights, &self.channels);
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };

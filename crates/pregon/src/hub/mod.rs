@@ -51,7 +51,8 @@ use crate::limits::{Clock, Permit};
 use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
 use crate::route::grant::Rights;
-use crate::session::command::{Answer, Incoming};
+use crate::session::channels::Channels;
+use crate::session::command::{Answer, Env, Incoming};
 use crate::session::limits::Limits;
 use crate::session::members::Page;
 use crate::session::recovery::Sessions;
@@ -210,6 +211,18 @@ pub(crate) struct Shared {
     /// Whether another gateway serves in this one's stead.
     pub standby: Standby,
     pub settings: Settings,
+}
+
+impl Shared {
+    /// What a decision on a command looks at.
+    fn env<'a>(&'a self, rights: &'a Arc<Rights>, channels: &'a Channels) -> Env<'a> {
+        Env {
+            rights,
+            channels,
+            limits: &self.limits,
+            metrics: &self.metrics,
+        }
+    }
 }
 
 impl std::ops::Deref for Shared {

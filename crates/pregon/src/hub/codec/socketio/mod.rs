@@ -28,7 +28,7 @@ use crate::log::Position;
 use crate::metrics::Reason;
 use crate::route::grant::ByClaims;
 use crate::session::answer;
-use crate::session::command::{Asked, Env, Reply};
+use crate::session::command::{Asked, Reply};
 use crate::session::recovery::{Recalled, Recovery};
 use crate::session::{Named, Session};
 use engine::App;
@@ -141,12 +141,7 @@ impl Shard {
         };
         let given = packet.data.unwrap_or("{}").into();
         let rights = self.shared.rights.load();
-        let env = Env {
-            rights: &rights,
-            channels: &self.channels,
-            limits: &self.shared.limits,
-            metrics: &self.shared.metrics,
-        };
+        let env = self.shared.env(&rights, &self.channels);
         let effect = answer::connect(
             namespace,
             auth.token.as_deref(),
