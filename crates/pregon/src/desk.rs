@@ -4,13 +4,13 @@
 //! under way, so the desk's load is bounded by the number of sessions, and the database's by the pool.
 
 mod again;
+mod publish;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pregon_capture::query::{Pool, QueryError};
-use pregon_wire::codes::{self, Code};
 use pregon_wire::socketio::room;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -20,9 +20,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) use again::{Doubt, Round};
 
 use crate::auth::{Claims, Verifier};
-use crate::event::Event;
 use crate::lines;
-use crate::log::{Append, Entry, Past, Position};
+use crate::log::{Entry, Past};
 use crate::metrics::{Metrics, Reason};
 use crate::pipeline::Pipeline;
 use crate::route::grant::{Decision, Rights, SqlQuestion};
@@ -165,10 +164,7 @@ impl Desk {
             Question::Verify { token } => Answer::Verified(self.verifier.verify(&token).await),
             Question::May(questions) => Answer::May(self.may(&questions).await),
             Question::MayEach(channels) => Answer::MayEach(self.may_each(channels).await),
-            Question::Append(publication) => {
-                Answer::Appended(self.append(vec![Append::Publication(publication)]).await)
-            }
-            Question::Emit { event, claims } => Answer::Emitted(self.emit(*event, &claims).await),
+            Question::Publish(list) => Answer::Published(self.publish(list).await),
             Question::Recover { recovery, claims } => {
                 Answer::Recovered(self.recover(&recovery, &claims).await.map(Box::new))
             }
@@ -210,62 +206,6 @@ impl Desk {
                 tracing::warn!(channel = &*question.section, %error, "a rights query failed");
                 Err(error)
             }
-        }
-    }
-
-    async fn append(&self, batch: Vec<Append>) -> Result<Position, String> {
-        let outcome = self.pipeline.append(batch).wait().await;
-        match outcome.map(|positions| positions.first().copied()) {
-            Ok(Some(position)) => Ok(position),
-            Ok(None) => Err("the log gave no position".into()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// A client's own event: where routes send it, if the client may publish on every one of these channels.
-    async fn emit(&self, event: Event, claims: &Claims) -> Result<Position, (&'static Code, String)> {
-        let batch = self.pipeline.route(event).await;
-        if batch.is_empty() {
-            return Err((
-                &codes::UNKNOWN_EVENT,
-                "no route takes this event from clients".into(),
-            ));
-        }
-        let publications = batch.iter().filter_map(|item| match item {
-            Append::Publication(publication) => Some(publication),
-            _ => None,
-        });
-        let channels: Vec<_> = publications
-            .flat_map(|publication| publication.channels.clone())
-            .collect();
-        // Rights that change meanwhile are asked again, all of them.
-        loop {
-            let rights = self.rights.load_full();
-            for channel in &channels {
-                self.may_publish(&rights, claims, channel).await?;
-            }
-            if self.in_force(&rights) {
-                break;
-            }
-        }
-        let appended = self.append(batch).await;
-        appended.map_err(|message| (&codes::UNAVAILABLE, message))
-    }
-
-    async fn may_publish(
-        &self,
-        rights: &Rights,
-        claims: &Claims,
-        channel: &str,
-    ) -> Result<(), (&'static Code, String)> {
-        let decision = rights.publish(claims, channel);
-        let allowed = self.decide(decision).await;
-        match allowed.map_err(|message| (&codes::UNAVAILABLE, message))? {
-            true => Ok(()),
-            false => Err((
-                &codes::FORBIDDEN,
-                format!("you may not publish on channel {channel}"),
-            )),
         }
     }
 

@@ -100,6 +100,70 @@ async fn a_client_publishes_where_the_rights_say_so() {
     }
 }
 
+/// What comes with one write is appended together; every command still takes effect in its place, and is answered in its place.
+#[tokio::test]
+async fn publishes_that_come_together_keep_their_order_among_other_commands() {
+    let node = node(&format!("{PLAIN}\n[limits]\npublishes_per_second = 100\n")).await;
+    let mut reader = connect(&node, &json!({"sub": 2, "rooms": ["a"]})).await;
+    reader.subscribe("room_a").await.unwrap();
+    let mut writer = connect(&node, &json!({"sub": 1, "rooms": ["a"]})).await;
+    let publish = |id: u64, channel: &str| {
+        json!({"id": id, "type": "publish", "channel": channel, "event": "said", "data": id}).to_string()
+    };
+    let mut texts: Vec<String> = (1..=40).map(|id| publish(id, "room_a")).collect();
+    texts.push(publish(41, "room_b"));
+    texts.push(publish(42, "room_a"));
+    texts.push(json!({"id": 43, "type": "dance"}).to_string());
+    texts.push(json!({"id": 44, "type": "subscribe", "channel": "room_a"}).to_string());
+    texts.push(publish(45, "room_a"));
+    texts.push(json!({"id": 46, "type": "unsubscribe", "channel": "room_a"}).to_string());
+    texts.extend((47..=60).map(|id| publish(id, "room_a")));
+    writer.send_texts(&texts).await.unwrap();
+
+    let (mut replies, mut heard) = (Vec::new(), Vec::new());
+    while replies.len() < 60 {
+        let message = writer.next_json(SOON).await.unwrap();
+        match message["type"].as_str() {
+            Some("event") => heard.push(message["data"].as_u64().unwrap()),
+            _ => replies.push((message["id"].as_u64().unwrap(), message["type"] == "ok")),
+        }
+    }
+    let expected: Vec<_> = (1..=60).map(|id| (id, !matches!(id, 41 | 43))).collect();
+    assert_eq!(replies, expected);
+    assert_eq!(
+        heard,
+        [45],
+        "only the publish between the subscribe and the unsubscribe"
+    );
+    let published = (1..=60).filter(|id| !matches!(id, 41 | 43 | 44 | 46));
+    for id in published {
+        assert_eq!(reader.next_of_type("event", SOON).await.unwrap()["data"], id);
+    }
+}
+
+/// A publish counts as soon as it is said, whatever its client does then.
+#[tokio::test]
+async fn a_client_that_publishes_and_leaves_has_published() {
+    let node = node(PLAIN).await;
+    let mut reader = connect(&node, &json!({"sub": 2, "rooms": ["a"]})).await;
+    reader.subscribe("room_a").await.unwrap();
+    for round in 0..20 {
+        let mut writer = connect(&node, &json!({"sub": 1, "rooms": ["a"]})).await;
+        let texts: Vec<String> = (0..10)
+            .map(|n| json!({"type": "publish", "channel": "room_a", "event": "said", "data": round * 10 + n}))
+            .map(|command| command.to_string())
+            .collect();
+        writer.send_texts(&texts).await.unwrap();
+        drop(writer);
+        let first = reader.next_of_type("event", SOON).await.unwrap();
+        assert_eq!(first["data"], round * 10);
+        let rest = (1..10).map(|n| round * 10 + n);
+        for data in rest {
+            assert_eq!(reader.next_of_type("event", SOON).await.unwrap()["data"], data);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_command_is_answered_and_the_session_goes_on() {
     let node = node(PLAIN).await;

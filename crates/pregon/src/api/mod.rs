@@ -20,7 +20,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::route::grant::Rights;
-use crate::session::command::check_name;
+use crate::session::decide::check_name;
 use crate::transport::admit::{Admission, Refused};
 use crate::transport::head::Head;
 

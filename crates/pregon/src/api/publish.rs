@@ -18,7 +18,7 @@ use crate::auth::{same_key, token};
 use crate::event::{Data, EventId, Publication};
 use crate::log::Append;
 use crate::metrics::Reason;
-use crate::session::command::check_name;
+use crate::session::decide::check_name;
 use crate::transport::admit::Refused;
 
 /// Longest idempotency key, bytes; it is kept as long as its publications.

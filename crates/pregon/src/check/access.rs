@@ -6,7 +6,7 @@ use crate::config::tree::Tree;
 use crate::config::{Auth, Channel, Config, Endpoint, TokenRule};
 use crate::route::expr::{Expr, Kind};
 use crate::route::template::{Pattern, Template};
-use crate::session::command::check_name;
+use crate::session::decide::check_name;
 use pregon_capture::query::NamedSql;
 
 /// Checks keys, algorithms and the channels that claims join.

@@ -79,8 +79,8 @@ impl Shard {
         let outcome = turn(
             conn,
             &self.shared.past,
-            self.head,
-            &self.channels,
+            self.fanout.head,
+            &self.subscriptions.channels,
             &mut self.encoder,
         );
         let (turn, sent) = match outcome {
@@ -90,7 +90,7 @@ impl Shard {
         let closing = conn.state.is_closing();
         if matches!(turn, Turn::Live) {
             conn.backlog = None;
-            conn.live_since = self.head;
+            conn.live_since = self.fanout.head;
         }
         self.count_sent(sent);
         match turn {
@@ -114,7 +114,14 @@ impl Shard {
         };
         let mut sent = Sent::default();
         let outcome = if fetched.live {
-            missed(conn, fetched, &self.channels, &mut self.encoder, &mut sent).map(|()| Vec::new())
+            missed(
+                conn,
+                fetched,
+                &self.subscriptions.channels,
+                &mut self.encoder,
+                &mut sent,
+            )
+            .map(|()| Vec::new())
         } else {
             replayed(conn, fetched, &mut self.encoder, &mut sent)
         };

@@ -90,11 +90,12 @@ impl Shard {
                 opened: conn.opened_at(),
                 closed: SystemTime::now(),
                 code,
-                channels: subscriptions
-                    .map(|s| (self.channels.name(s.channel), s.after))
-                    .collect(),
+                channels: self.subscriptions.followed(subscriptions).collect(),
                 followed: session.subscriptions.len(),
-                reached: conn.backlog.as_ref().map_or(self.head, |backlog| backlog.cursor),
+                reached: conn
+                    .backlog
+                    .as_ref()
+                    .map_or(self.fanout.head, |backlog| backlog.cursor),
             }
         })
     }

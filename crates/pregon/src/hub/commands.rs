@@ -11,7 +11,8 @@ use super::turns::reason_of;
 use crate::auth::Claims;
 use crate::route::naming::Ambiguous;
 use crate::session::answer;
-use crate::session::command::{self, Answer, Ask, Asked, Effect, Reply, Waiting};
+use crate::session::command::{Answer, Ask, Asked, Effect, Reply, Waiting};
+use crate::session::decide;
 use crate::session::replay::StartAt;
 
 impl Shard {
@@ -23,8 +24,13 @@ impl Shard {
         command: Command<'_>,
         attachments: Vec<bytes::Bytes>,
     ) {
+        if self.has_gathered(key) && !matches!(command, Command::Publish { .. } | Command::Emit { .. }) {
+            // It takes effect behind the publishes before it, and so comes again.
+            self.postponed = true;
+            return;
+        }
         let rights = self.shared.rights.load();
-        let env = self.shared.env(&rights, &self.channels);
+        let env = self.shared.env(&rights, &self.subscriptions.channels);
         let Some(session) = self
             .conns
             .get_mut(key)
@@ -32,14 +38,14 @@ impl Shard {
         else {
             return;
         };
-        let effect = command::handle(session, asked, command, attachments, &env);
+        let effect = decide::handle(session, asked, command, attachments, &env);
         self.effect(key, effect);
     }
 
     /// An answer from outside: the command goes on, then the messages behind it.
     pub(super) fn answered(&mut self, key: Key, answered: Answer) {
         let rights = self.shared.rights.load();
-        let env = self.shared.env(&rights, &self.channels);
+        let env = self.shared.env(&rights, &self.subscriptions.channels);
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
@@ -53,11 +59,14 @@ impl Shard {
         let effect = anew.unwrap_or_else(|then| answer::resume(then, answered, &env));
         self.effect(key, effect);
         self.take_inbox(key);
+        self.publish_gathered(key);
     }
 
     pub(super) fn effect(&mut self, key: Key, effect: Effect) {
         match effect {
-            Effect::Reply(asked, reply) => self.reply(key, asked, &reply),
+            Effect::Reply(asked, reply) => self.gather_reply(key, asked, reply),
+            Effect::Replies(replies) => self.replies(key, &replies),
+            Effect::Publish(asked, publishing) => self.gather(key, asked, publishing),
             Effect::Join(asked, wish) => self.join(key, asked, &wish),
             Effect::Leave { asked, channels } => self.leave(key, asked, &channels),
             Effect::Members {

@@ -13,6 +13,7 @@ use super::codec::Variant;
 use super::codec::bare::Rooms;
 use super::codec::socketio::engine::Engine;
 use super::link::Link;
+use super::publishes::Gathered;
 use super::socket::Written;
 use crate::limits::{Meter, Permit};
 use crate::metrics::Transport;
@@ -39,6 +40,8 @@ pub(crate) struct Conn {
     pub backlog: Option<Box<Backlog>>,
     /// A command that waits for an answer from outside the shard, and what came in behind it.
     pub waiting: Option<Box<Waiting>>,
+    /// What it publishes in the portion that is being taken.
+    pub gathered: Option<Box<Gathered>>,
     pub state: ConnectionState,
     /// Something came from the client since the last heartbeat.
     pub heard: bool,
@@ -227,5 +230,61 @@ impl Conn {
             self.backlog = Some(backlog);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    //! Connections without a socket: a client that polls, whose answers the test holds.
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::auth::Claims;
+    use crate::hub::connections::Connections;
+    use crate::hub::link::{Polled, Polling};
+    use crate::hub::{Codec, Framing};
+    use crate::limits::{self, Bounds, Clock};
+
+    /// A client with one session. It has asked for one answer, which what is written first becomes.
+    pub(in crate::hub) fn client(conns: &mut Connections) -> (Key, oneshot::Receiver<Polled>) {
+        let (request, answer) = oneshot::channel();
+        let mut polling = Polling::default();
+        polling.wait(request);
+        (connect(conns, polling), answer)
+    }
+
+    /// A client that takes nothing.
+    pub(in crate::hub) fn idle_client(conns: &mut Connections) -> Key {
+        connect(conns, Polling::default())
+    }
+
+    fn connect(conns: &mut Connections, polling: Polling) -> Key {
+        let key = conns.next_key();
+        let permits = limits::Connections::new(Bounds::default(), Clock::default());
+        conns.insert(Conn {
+            key,
+            link: Link::Polling(polling),
+            variant: Variant {
+                codec: Codec::Plain,
+                framing: Framing::Lines,
+            },
+            sessions: smallvec::smallvec![Session::new(Claims::default())],
+            engine: None,
+            probes: None,
+            rooms: None,
+            decoder: Decoder::new(),
+            backlog: None,
+            waiting: None,
+            gathered: None,
+            state: ConnectionState::Open,
+            heard: true,
+            touched: (0, 0),
+            opened: Instant::now(),
+            live_since: 0,
+            permit: permits.admit().expect("there is room for a client"),
+            pace: Pace::default(),
+        });
+        key
     }
 }

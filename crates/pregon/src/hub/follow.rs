@@ -8,6 +8,7 @@ use super::Key;
 use super::codec::OwnGap;
 use super::conn::Backlog;
 use super::shard::Shard;
+use super::subscriptions::Begun;
 use crate::log::Position;
 use crate::log::window::Most;
 use crate::session::channels::Subscription;
@@ -130,18 +131,11 @@ impl Shard {
     /// to the channel already covers. `None` if the session is gone: nobody may follow in its place.
     pub(super) fn subscribe(&mut self, key: Key, namespace: u8, channel: &Arc<str>, now: u64) -> Option<u64> {
         let conn = self.conns.get_mut(key)?;
-        let known = self
-            .channels
-            .find(channel)
-            .and_then(|known| conn.subscription(known));
-        if let Some(&known) = known {
-            self.doubts.forget(key, namespace, known.channel);
-            return Some(known.after);
+        if let Begun::Known { after } = self.subscriptions.begin(conn, namespace, channel, now)? {
+            return Some(after);
         }
-        let session = conn.session_mut(namespace)?;
-        let subscription = self.channels.join(channel, key.index, now);
-        session.subscriptions.push(subscription);
         if self.shared.rights.load().presence(channel) {
+            let session = conn.session(namespace)?;
             self.shared.presence.join(channel, &session.member());
         }
         self.keep(key, namespace);
@@ -156,7 +150,7 @@ impl Shard {
         };
         let mut known = Vec::new();
         for subscription in conn.subscriptions_mut() {
-            let name = self.channels.name(subscription.channel);
+            let name = self.subscriptions.channels.name(subscription.channel);
             match channels.iter().find(|(channel, _)| *channel == name) {
                 // The client had everything up to `after`: from there on the session has this channel.
                 Some((_, after)) if *after >= upto => subscription.after = subscription.after.max(*after),
@@ -187,9 +181,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
-        let followed = conn
-            .subscriptions()
-            .map(|s| (self.channels.name(s.channel), s.after));
+        let followed = self.subscriptions.followed(conn.subscriptions());
         let known = followed.filter(|(name, _)| !channels.contains(name)).collect();
         let backlog = conn.backlog.get_or_insert_with(|| Backlog::new(now));
         backlog.replays.push_back(Replay {
@@ -213,7 +205,7 @@ impl Shard {
             return;
         };
         for subscription in conn.subscriptions_mut() {
-            let name = self.channels.name(subscription.channel);
+            let name = self.subscriptions.channels.name(subscription.channel);
             if let Some((_, after)) = begins.iter().find(|(channel, _)| *channel == name) {
                 subscription.after = subscription.after.min(*after);
             }
@@ -262,49 +254,19 @@ impl Shard {
 
     /// The offset that a session has everything up to: the shard's head, or its own cursor while it is behind.
     pub(super) fn now_of(&mut self, key: Key) -> Option<u64> {
-        let head = self.head;
+        let head = self.fanout.head;
         self.conn(key)
             .map(|conn| conn.backlog.as_ref().map_or(head, |backlog| backlog.cursor))
     }
 
     /// Takes a session out of a channel; `false` if it did not follow it.
     pub(super) fn unsubscribe(&mut self, key: Key, channel: &str) -> bool {
-        let Some(channel) = self.channels.find(channel) else {
+        let Some(ended) = self.subscriptions.end(&mut self.conns, key, channel) else {
             return false;
         };
-        let name = self.channels.name(channel);
-        let Some(conn) = self.conn(key) else { return false };
-        for place in 0..conn.sessions.len() {
-            let Some(session) = conn.sessions.get_mut(place) else {
-                break;
-            };
-            let followed = session.subscriptions.iter().position(|s| s.channel == channel);
-            let Some(followed) = followed else { continue };
-            let subscription = session.subscriptions.swap_remove(followed);
-            let (namespace, member) = (session.namespace, session.member());
-            if let Some(backlog) = &mut conn.backlog {
-                backlog.replays.iter_mut().for_each(|replay| replay.forget(&name));
-            }
-            self.doubts.forget(key, namespace, subscription.channel);
-            self.leave_channel(subscription);
-            self.shared.presence.leave(&name, &member);
-            self.keep(key, namespace);
-            return true;
-        }
-        false
-    }
-
-    fn leave_channel(&mut self, subscription: Subscription) {
-        let Some(moved) = self.channels.leave(subscription) else {
-            return;
-        };
-        if let Some(other) = self.conns.follower_mut(moved)
-            && let Some(theirs) = other
-                .subscriptions_mut()
-                .find(|s| s.channel == subscription.channel)
-        {
-            theirs.slot = subscription.slot;
-        }
+        self.shared.presence.leave(&ended.channel, &ended.member);
+        self.keep(key, ended.namespace);
+        true
     }
 
     /// The sessions of a connection follow nothing any more.
@@ -319,13 +281,7 @@ impl Shard {
     /// The session of a namespace follows nothing any more.
     pub(super) fn unfollow_namespace(&mut self, key: Key, namespace: u8) {
         self.quit_presence(key, namespace);
-        let Some(session) = self.conn(key).and_then(|conn| conn.session_mut(namespace)) else {
-            return;
-        };
-        for subscription in std::mem::take(&mut session.subscriptions) {
-            self.doubts.forget(key, namespace, subscription.channel);
-            self.leave_channel(subscription);
-        }
+        self.subscriptions.end_all(&mut self.conns, key, namespace);
     }
 
     /// The client is no longer a member of the channels that it follows.
@@ -357,8 +313,12 @@ impl Shard {
             return Vec::new();
         }
         let member = session.member();
-        let name =
-            |subscription: &Subscription| (self.channels.name(subscription.channel), Arc::clone(&member));
+        let name = |subscription: &Subscription| {
+            (
+                self.subscriptions.channels.name(subscription.channel),
+                Arc::clone(&member),
+            )
+        };
         session.subscriptions.iter().map(name).collect()
     }
 
@@ -373,7 +333,7 @@ impl Shard {
         let channels = session
             .subscriptions
             .iter()
-            .map(|s| self.channels.name(s.channel));
+            .map(|s| self.subscriptions.channels.name(s.channel));
         let kept = Kept {
             sid: Arc::clone(&named.sid),
             namespace,

@@ -95,6 +95,7 @@ impl Shard {
             // An upgrade makes the socket that of another connection, and so what comes behind it.
             key = self.promoted.take().unwrap_or(key);
         }
+        self.publish_gathered(key);
         if let Err(error) = outcome {
             self.broken(key, error);
             return true;
@@ -120,6 +121,10 @@ impl Shard {
 
     pub(super) fn incoming(&mut self, key: Key, message: Incoming) {
         let Some(conn) = self.conn(key) else { return };
+        if conn.gathered.is_some() && !conn.variant.codec.may_publish(&message) {
+            self.publish_gathered(key);
+        }
+        let Some(conn) = self.conn(key) else { return };
         if let Some(waiting) = &mut conn.waiting {
             waiting.inbox.push_back(message);
             return;
@@ -132,7 +137,13 @@ impl Shard {
         }
         let codec = conn.variant.codec;
         match message {
-            Incoming::Text(text) => self.text_in(key, codec, &text),
+            Incoming::Text(text) => {
+                self.text_in(key, codec, &text);
+                if std::mem::take(&mut self.postponed) {
+                    self.publish_gathered(key);
+                    return self.incoming(key, Incoming::Text(text));
+                }
+            }
             Incoming::Binary(bytes) => self.binary_in(key, codec, bytes),
             Incoming::Pong => {}
             Incoming::Ping(payload) => {
@@ -142,7 +153,9 @@ impl Shard {
             }
             Incoming::Close(code) => self.close_with(key, code.unwrap_or(1000), ""),
         }
-        self.hold_if_unread(key);
+        if !self.has_gathered(key) {
+            self.hold_if_unread(key);
+        }
     }
 
     fn hold_if_unread(&mut self, key: Key) {

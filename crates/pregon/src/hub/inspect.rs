@@ -10,6 +10,7 @@ use pregon_wire::codes::Code;
 use tokio::sync::oneshot;
 
 use super::conn::{Conn, ConnectionState};
+use super::fanout::follows_any;
 use super::shard::Shard;
 use super::{Hub, Key, Message};
 use crate::auth::Claims;
@@ -180,8 +181,9 @@ impl Shard {
         let places = look.from..look.from.saturating_add(PAGE);
         let end = match &look.at {
             What::Channels => {
-                seen.channels.extend(self.channels.page(places.clone()));
-                self.channels.places()
+                seen.channels
+                    .extend(self.subscriptions.channels.page(places.clone()));
+                self.subscriptions.channels.places()
             }
             at => {
                 for conn in self.conns.page(places.clone()) {
@@ -213,7 +215,7 @@ impl Shard {
     fn is_meant(&self, conn: &Conn, session: &Session, asked: &Asked) -> bool {
         let user = |user: &String| session.claims.subject().as_deref() == Some(user);
         let channel = |name: &String| {
-            let channel = self.channels.find(name);
+            let channel = self.subscriptions.channels.find(name);
             channel.is_some_and(|channel| session.subscription(channel).is_some())
         };
         asked.user.as_ref().is_none_or(user)
@@ -233,7 +235,9 @@ impl Shard {
             address: conn.permit.address(),
             opened: conn.opened_at(),
             state: conn.state,
-            channels: subscriptions.map(|s| self.channels.name(s.channel)).collect(),
+            channels: subscriptions
+                .map(|s| self.subscriptions.channels.name(s.channel))
+                .collect(),
             followed: session.subscriptions.len(),
             behind: behind(conn),
             delivery: entry.map(|entry| self.delivery(conn, session, entry)),
@@ -245,11 +249,8 @@ impl Shard {
             Body::Gap(gap) => gap.concerns(name),
             _ => entry.channels().contains(name),
         };
-        let subscriptions = session.subscriptions.iter();
-        let follows: Vec<(Arc<str>, u64)> = subscriptions
-            .map(|s| (self.channels.name(s.channel), s.after))
-            .filter(|(name, _)| concerns(name))
-            .collect();
+        let followed = self.subscriptions.followed(session.subscriptions.iter());
+        let follows: Vec<(Arc<str>, u64)> = followed.filter(|(name, _)| concerns(name)).collect();
         let live = follows.iter().any(|(_, after)| *after < entry.offset);
         let state = match live {
             _ if follows.is_empty() => State::NotFollowed,
@@ -257,7 +258,7 @@ impl Shard {
             true => self.state(conn, entry.offset),
         };
         Delivery {
-            excepted: self.follows_any(conn, entry.except()),
+            excepted: follows_any(&self.subscriptions.channels, conn, entry.except()),
             follows,
             state,
         }
@@ -267,7 +268,7 @@ impl Shard {
     fn state(&self, conn: &Conn, offset: u64) -> State {
         let (taken, empty) = match &conn.backlog {
             Some(backlog) => (backlog.cursor, backlog.chunks.is_empty()),
-            None => (self.head, true),
+            None => (self.fanout.head, true),
         };
         if taken < offset {
             return State::Waiting;

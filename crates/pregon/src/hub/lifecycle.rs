@@ -30,14 +30,14 @@ const LINGER: Duration = Duration::from_secs(2);
 
 impl Shard {
     pub(super) fn adopt(&mut self, mut newcomer: Newcomer) {
-        let mut channels = std::mem::take(&mut newcomer.channels);
-        let rooms = std::mem::take(&mut newcomer.joins);
+        let mut channels = std::mem::take(&mut newcomer.opening.channels);
+        let rooms = std::mem::take(&mut newcomer.opening.joins);
         let greeting = std::mem::take(&mut newcomer.greeting);
         let mut leftover = std::mem::take(&mut newcomer.leftover);
-        let from = newcomer.from;
+        let from = newcomer.opening.from;
         let mut ambiguous = Vec::new();
-        if newcomer.joined {
-            let joined = self.shared.rights.load().join(&newcomer.claims);
+        if newcomer.opening.joined {
+            let joined = self.shared.rights.load().join(&newcomer.opening.claims);
             channels.extend(joined.channels);
             ambiguous = joined.ambiguous;
         }
@@ -62,12 +62,13 @@ impl Shard {
             self.handle.sessions.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let state = match newcomer.must_authenticate {
-            true => ConnectionState::AwaitingToken(newcomer.from),
+        let opening = newcomer.opening;
+        let state = match opening.must_authenticate {
+            true => ConnectionState::AwaitingToken(opening.from),
             false => ConnectionState::Open,
         };
         let number = self.number;
-        let engine = newcomer.engine.map(|(app, handshake)| {
+        let engine = opening.engine.map(|(app, handshake)| {
             Box::new(Engine {
                 sid: Sid::new(number, key),
                 app,
@@ -81,26 +82,27 @@ impl Shard {
                 greetings: Vec::new(),
             })
         });
-        let sessions = match newcomer.variant.codec.enters_later() {
+        let sessions = match opening.variant.codec.enters_later() {
             true => smallvec![],
-            false => smallvec![Session::new(newcomer.claims)],
+            false => smallvec![Session::new(opening.claims)],
         };
         self.conns.insert(Conn {
             key,
             link: newcomer.link,
-            variant: newcomer.variant,
+            variant: opening.variant,
             sessions,
             engine,
             probes: None,
-            rooms: newcomer.rooms,
+            rooms: opening.rooms,
             decoder: Decoder::new(),
             backlog: None,
             waiting: None,
+            gathered: None,
             state,
             heard: true,
             touched: (0, 0),
             opened: Instant::now(),
-            live_since: self.head,
+            live_since: self.fanout.head,
             permit: newcomer.permit,
             pace: Pace::default(),
         });
@@ -149,7 +151,7 @@ impl Shard {
     pub(super) fn open(&mut self, key: Key, channels: &[Arc<str>], from: StartAt, greeting: Vec<u8>) {
         self.fan_out();
         self.watch_expiry(key);
-        let head = self.head;
+        let head = self.fanout.head;
         for channel in channels {
             self.subscribe(key, 0, channel, head);
         }
@@ -196,7 +198,7 @@ impl Shard {
     }
 
     pub(super) fn send(&mut self, key: Key, bytes: Bytes) {
-        let head = self.head;
+        let head = self.fanout.head;
         let Some(conn) = self.conn(key) else { return };
         if bytes.is_empty() || conn.state.is_closing() {
             return;
@@ -235,7 +237,7 @@ impl Shard {
     }
 
     pub(super) fn last_words(&mut self, key: Key, code: u16, bytes: Bytes) {
-        let head = self.head;
+        let head = self.fanout.head;
         let Some(conn) = self.conn(key) else { return };
         if !conn.state.is_closing() && conn.write(&bytes, head).is_err() {
             return self.take_out(key, code);
@@ -275,9 +277,12 @@ impl Shard {
     fn take_out(&mut self, key: Key, code: u16) {
         self.note_end(key, code);
         self.unfollow(key);
-        let Some(conn) = self.conns.remove(key) else {
+        let Some(mut conn) = self.conns.remove(key) else {
             return;
         };
+        if let Some(gathered) = conn.gathered.take() {
+            self.publish_of_gone(*gathered);
+        }
         // It closes with the drop below in any case.
         let _ = conn.link.deregister(&self.registry);
         self.uncount(&conn);

@@ -17,6 +17,7 @@ pub(crate) mod presence;
 pub(crate) mod timers;
 pub(crate) mod conn;
 mod connections;
+mod subscriptions;
 mod shard;
 mod lead;
 mod fanout;
@@ -26,6 +27,7 @@ mod heartbeat;
 mod incoming;
 mod turns;
 mod commands;
+mod publishes;
 mod follow;
 mod rights;
 mod resume;
@@ -74,25 +76,48 @@ use rights::Followers;
 use shard::Shard;
 use tokio::sync::oneshot;
 
-/// A connection whose request was answered, ready for a shard.
-pub(crate) struct Newcomer {
-    pub link: Link,
+/// The protocol of a connection, who its client is, and what it follows from the start. Admission fills it in; the shard makes a
+/// connection of it.
+pub(crate) struct Opening {
     pub variant: Variant,
     pub claims: Claims,
     /// Channels that the session follows from the start.
     pub channels: Vec<Arc<str>>,
     /// It follows what its claims join too, by the rights of the moment when it begins.
     pub joined: bool,
-    /// Where they begin.
+    /// Where the channels begin.
     pub from: StartAt,
     /// A first-message token must come before anything else.
     pub must_authenticate: bool,
-    /// What stands above Engine.IO, and what the request's own token says.
+    /// The application above Engine.IO, and the claims of the request's own token (or why it is refused).
     pub engine: Option<(App, Result<Claims, String>)>,
-    /// The channel of a room, on endpoints that have some.
+    /// What a bare endpoint grants.
     pub rooms: Option<Arc<Rooms>>,
     /// Rooms that the request asks for.
     pub joins: Vec<String>,
+}
+
+impl Opening {
+    /// An anonymous client that follows nothing.
+    pub(crate) fn new(variant: Variant) -> Self {
+        Self {
+            variant,
+            claims: Claims::default(),
+            channels: Vec::new(),
+            joined: false,
+            from: StartAt::Now,
+            must_authenticate: false,
+            engine: None,
+            rooms: None,
+            joins: Vec::new(),
+        }
+    }
+}
+
+/// A connection whose request was answered, ready for a shard.
+pub(crate) struct Newcomer {
+    pub link: Link,
+    pub opening: Opening,
     /// The answer to the request. The shard writes it, once the session follows its channels: whoever has the answer misses
     /// nothing that is published from then on.
     pub greeting: Vec<u8>,

@@ -12,6 +12,7 @@ use pregon_wire::socketio::encode_disconnect;
 
 use super::Key;
 use super::conn::Conn;
+use super::fanout::follows_any;
 use super::shard::Shard;
 use crate::log::Entry;
 
@@ -75,7 +76,7 @@ impl Orders {
 impl Shard {
     /// Carries out the orders that were given before anything behind the head.
     pub(super) fn carry_out_orders(&mut self) {
-        while let Some(given) = self.orders.due(self.head) {
+        while let Some(given) = self.orders.due(self.fanout.head) {
             self.order(&given.order, given.at);
         }
     }
@@ -107,7 +108,7 @@ impl Shard {
             let session = conn.session(namespace);
             session.is_some_and(|session| session.named.is_some())
         };
-        let is_excepted = |conn: &&Conn| self.follows_any(conn, &order.except);
+        let is_excepted = |conn: &&Conn| follows_any(&self.subscriptions.channels, conn, &order.except);
         let Some(rooms) = &order.rooms else {
             return self
                 .conns
@@ -117,8 +118,10 @@ impl Shard {
                 .map(|conn| conn.key)
                 .collect();
         };
-        let channels = rooms.iter().filter_map(|room| self.channels.find(room));
-        let followers = channels.filter_map(|channel| self.channels.get(channel));
+        let channels = rooms
+            .iter()
+            .filter_map(|room| self.subscriptions.channels.find(room));
+        let followers = channels.filter_map(|channel| self.subscriptions.channels.get(channel));
         let mut keys: Vec<Key> = followers
             .flat_map(|channel| &channel.followers)
             .filter_map(|&index| self.conns.follower(index))

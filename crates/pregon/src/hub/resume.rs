@@ -38,7 +38,7 @@ impl Shard {
         let name = self.encoder.namespace(namespace).to_owned();
         let mut packet = Vec::new();
         socketio::encode_connect(&name, &kept.sid, Some(&pid), &mut packet);
-        let head = self.head;
+        let head = self.fanout.head;
         let Some(conn) = self.conn(key) else { return true };
         let named = Named {
             sid: kept.sid,

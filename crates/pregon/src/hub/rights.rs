@@ -107,8 +107,8 @@ impl Shard {
         walk.round.looked_at(sessions.len());
         for (key, namespace) in sessions {
             for (channel, questions) in self.hold(key, namespace, &walk.round) {
-                if let Some(channel) = self.channels.find(&channel) {
-                    let follower = self.doubts.raise((key, namespace, channel));
+                if let Some(channel) = self.subscriptions.channels.find(&channel) {
+                    let follower = self.subscriptions.doubts.raise((key, namespace, channel));
                     doubts.entry(questions).or_default().push(follower);
                 }
             }
@@ -146,8 +146,8 @@ impl Shard {
             }
         }
         for name in kept {
-            if let Some(channel) = self.channels.find(&name) {
-                self.doubts.forget(key, namespace, channel);
+            if let Some(channel) = self.subscriptions.channels.find(&name) {
+                self.subscriptions.doubts.forget(key, namespace, channel);
             }
         }
         for channel in lost {
@@ -167,11 +167,11 @@ impl Shard {
     /// The database has spoken.
     pub(super) fn settled(&mut self, round: &Round, followers: Followers, word: Option<bool>) {
         for follower in followers.0 {
-            if !self.doubts.settle(&follower) || word == Some(true) {
+            if !self.subscriptions.doubts.settle(&follower) || word == Some(true) {
                 continue;
             }
             let (key, namespace, channel) = follower.place;
-            let name = self.channels.name(channel);
+            let name = self.subscriptions.channels.name(channel);
             let why = if word.is_some() { Why::Denied } else { Why::Unknown };
             round.lost();
             self.lose(key, namespace, &name, why);
@@ -188,8 +188,8 @@ impl Shard {
         }
         for (name, _) in &channels {
             // Asked by the claims that it had before, and so no longer of interest.
-            if let Some(channel) = self.channels.find(name) {
-                self.doubts.forget(key, asked.namespace, channel);
+            if let Some(channel) = self.subscriptions.channels.find(name) {
+                self.subscriptions.doubts.forget(key, asked.namespace, channel);
             }
         }
         let (question, then) = (Question::MayEach(channels), Then::Refreshed(asked));
@@ -220,12 +220,12 @@ impl Shard {
 
     fn doubt(&mut self, key: Key, namespace: u8, name: &str, rights: &Rights) -> Option<Doubt<Followers>> {
         let session = self.conns.get(key)?.session(namespace)?;
-        let channel = self.channels.find(name)?;
+        let channel = self.subscriptions.channels.find(name)?;
         session.subscription(channel)?;
         let Decision::Ask(questions) = rights.subscribe(&session.claims, name) else {
             return None;
         };
-        let follower = self.doubts.raise((key, namespace, channel));
+        let follower = self.subscriptions.doubts.raise((key, namespace, channel));
         Some(Doubt {
             questions,
             of: Followers(vec![follower]),
@@ -238,7 +238,7 @@ impl Shard {
             .conns
             .get(key)
             .and_then(|conn| conn.session(asked.namespace))
-            .zip(self.channels.find(channel))
+            .zip(self.subscriptions.channels.find(channel))
             .is_some_and(|(session, channel)| session.subscription(channel).is_some());
         if follows {
             self.lose(key, asked.namespace, channel, Why::Denied);
@@ -252,7 +252,7 @@ impl Shard {
         let names = session
             .subscriptions
             .iter()
-            .map(|s| self.channels.name(s.channel));
+            .map(|s| self.subscriptions.channels.name(s.channel));
         if conn.variant.codec.endpoint_grants() {
             let Some(rooms) = &conn.rooms else {
                 return Vec::new();

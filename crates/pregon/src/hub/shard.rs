@@ -14,16 +14,16 @@ use super::connections::Connections;
 use mio::{Events, Poll, Registry, Token};
 use parking_lot::Mutex;
 
-use super::batch::Batch;
 use super::codec::Encoder;
 use super::conn::Conn;
+use super::fanout::Fanout;
 use super::orders::Orders;
-use super::rights::{Doubts, Walk};
+use super::rights::Walk;
+use super::subscriptions::Subscriptions;
 use super::timers::Timers;
 use super::written::Written;
 use super::{Key, Message, ShardHandle, Shared};
 use crate::abort;
-use crate::session::channels::Channels;
 use crate::session::recovery::Owner;
 
 /// The waker's token; connections have their slab index.
@@ -39,29 +39,23 @@ pub(super) struct Shard {
     pub(super) shared: Arc<Shared>,
     pub(super) registry: Registry,
     pub(super) conns: Connections,
-    pub(super) channels: Channels,
+    pub(super) subscriptions: Subscriptions,
     pub(super) timers: Timers,
     pub(super) encoder: Encoder,
-    pub(super) batch: Batch,
-    /// Entries up to here were fanned out.
-    pub(super) head: u64,
-    /// What is not kept was fanned out up to here.
-    pub(super) passed: u64,
+    pub(super) fanout: Fanout,
     /// Place of the shard among those of the node.
     pub(super) number: u16,
     /// The session that the last message has made a WebSocket's.
     pub(super) promoted: Option<Key>,
-    /// Number of the current batch, to mark sessions.
-    pub(super) round: u32,
     /// Sessions that have more to send although their socket did not block.
     pub(super) ready: VecDeque<Key>,
     /// Sessions whose socket may hold more although it said so before.
     pub(super) reread: VecDeque<Key>,
+    /// The message under way has to come again, behind what its connection has gathered.
+    pub(super) postponed: bool,
     pub(super) buffer: Vec<u8>,
     pub(super) draining: bool,
-    /// Sessions that a batch could not reach, dealt with after it.
-    pub(super) failed: super::fanout::Failed,
-    /// How others see it.
+    /// The handle by which other threads reach this shard.
     pub(super) handle: ShardHandle,
     inbox: mpsc::Receiver<Message>,
     waiting: VecDeque<Message>,
@@ -69,7 +63,6 @@ pub(super) struct Shard {
     pub(super) written: Written,
     /// New rights, and how far the sessions were held against them.
     pub(super) walk: Option<Walk>,
-    pub(super) doubts: Doubts,
     /// When the last round ended.
     pub(super) rested: Instant,
     /// When the thread looks again by itself.
@@ -125,27 +118,23 @@ impl Shard {
             shared,
             registry: poll.registry().try_clone()?,
             conns: Connections::default(),
-            channels: Channels::default(),
+            subscriptions: Subscriptions::default(),
             timers: Timers::default(),
             encoder,
-            batch: Batch::default(),
-            head,
-            passed,
+            fanout: Fanout::new(head, passed),
             number,
             promoted: None,
-            round: 0,
             ready: VecDeque::new(),
             reread: VecDeque::new(),
+            postponed: false,
             buffer: vec![0; READ_BUFFER],
             draining: false,
-            failed: Vec::new(),
             handle: handle.clone(),
             inbox,
             waiting: VecDeque::new(),
             orders: Orders::new(orders),
             written,
             walk: None,
-            doubts: Doubts::default(),
             rested: Instant::now(),
             until: None,
             now,

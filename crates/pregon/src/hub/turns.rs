@@ -58,7 +58,7 @@ impl Shard {
         // Whoever shares the core with floods, as a publish does, would wait for the kernel's next tick.
         std::thread::yield_now();
         self.now = self.shared.clock.now();
-        if self.shared.window.head() != self.head || self.shared.volatile.has(self.passed) {
+        if self.fanout.is_behind(&self.shared) {
             self.fan_out();
         }
     }
@@ -129,6 +129,7 @@ impl Shard {
         for message in messages.by_ref().take(if held { 0 } else { PORTION }) {
             self.incoming(key, message);
         }
+        self.publish_gathered(key);
         let rest: VecDeque<Incoming> = messages.collect();
         let Some(conn) = self
             .conn(key)

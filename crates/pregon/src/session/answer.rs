@@ -3,12 +3,14 @@
 use pregon_wire::codes;
 
 use super::Session;
-use super::command::{
-    Answer, Asked, Effect, Env, Question, Reply, Then, ask, decide_publish, presence, refuse, subscribe,
-};
+use super::command::{Answer, Asked, Effect, Env, Outcome, Publishing, Question, Replies, Reply, Then};
+use super::decide::{ask, decide_publish, presence, refuse, subscribe};
 use super::recovery::Recovery;
 use crate::auth::{AuthError, Claims};
 use crate::metrics::Reason;
+
+/// What a client learns if the node has answered another question than the session asked.
+const MISFIT: &str = "the answer does not fit the question";
 
 /// What a client learns whose right the database denies.
 pub(crate) const NOT_YOU: &str = "the rights of this channel do not include you";
@@ -131,9 +133,7 @@ pub(crate) fn resume(then: Then, answer: Answer, env: &Env<'_>) -> Effect {
                 stands_for: None,
             },
         ),
-        (Then::Confirm(asked), answer @ (Answer::Appended(_) | Answer::Emitted(_))) => {
-            confirmed(asked, answer, env)
-        }
+        (Then::Confirm(replies), Answer::Published(outcomes)) => confirmed(replies, outcomes, env),
         (then, _) => misfit(&then),
     }
 }
@@ -211,40 +211,39 @@ fn decided(then: Then, may: Result<bool, String>, env: &Env<'_>) -> Effect {
             channel,
             since,
         },
-        Then::Publish { asked, publication } => ask(Question::Append(publication), Then::Confirm(asked), env),
+        Then::Publish { asked, publication } => Effect::Publish(asked, Publishing::Addressed(publication)),
         then => misfit(&then),
     }
 }
 
-/// The log has a publication, or not.
-fn confirmed(asked: Asked, answer: Answer, env: &Env<'_>) -> Effect {
-    match answer {
-        Answer::Appended(Ok(position)) | Answer::Emitted(Ok(position)) => {
-            Effect::Reply(asked, Reply::Published(position))
-        }
-        Answer::Appended(Err(error)) => refuse(asked, &codes::UNAVAILABLE, &error),
-        Answer::Emitted(Err((code, message))) => {
-            if *code == codes::FORBIDDEN {
-                env.metrics.dropped(Reason::Forbidden);
+/// The log has what was published, or not.
+fn confirmed(replies: Replies, outcomes: Vec<Outcome>, env: &Env<'_>) -> Effect {
+    let mut outcomes = outcomes.into_iter();
+    let answered = replies.into_iter().map(|(asked, reply)| {
+        let reply = reply.unwrap_or_else(|| match outcomes.next() {
+            Some(Ok(position)) => Reply::Published(position),
+            Some(Err((code, message))) => {
+                if *code == codes::FORBIDDEN {
+                    env.metrics.dropped(Reason::Forbidden);
+                }
+                Reply::refused(code, message)
             }
-            refuse(asked, code, &message)
-        }
-        _ => misfit(&Then::Confirm(asked)),
-    }
+            None => Reply::refused(&codes::INTERNAL, MISFIT),
+        });
+        (asked, reply)
+    });
+    Effect::Replies(answered.collect())
 }
 
 fn misfit(then: &Then) -> Effect {
-    refuse(
-        then.asked(),
-        &codes::INTERNAL,
-        "the answer does not fit the question",
-    )
+    refuse(then.asked(), &codes::INTERNAL, MISFIT)
 }
 
 impl Then {
     pub(crate) fn asked(&self) -> Asked {
         match self {
-            Self::Authenticate(asked) | Self::Confirm(asked) | Self::Refreshed(asked) => *asked,
+            Self::Authenticate(asked) | Self::Refreshed(asked) => *asked,
+            Self::Confirm(replies) => replies.first().map(|(asked, _)| *asked).unwrap_or_default(),
             Self::Join(asked, _)
             | Self::Members { asked, .. }
             | Self::Publish { asked, .. }

@@ -4,8 +4,9 @@
 //! query, an append) is asked for by [`command`] and answered through the shard's inbox; until then the later
 //! commands of its connection wait in order.
 
-pub(crate) mod command;
 pub(crate) mod answer;
+pub(crate) mod decide;
+pub(crate) mod command;
 pub(crate) mod replay;
 pub(crate) mod history;
 pub(crate) mod recovery;

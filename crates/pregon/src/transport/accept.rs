@@ -309,30 +309,10 @@ impl Seed {
         leftover: Vec<u8>,
         permit: Permit,
     ) {
-        let Admitted {
-            variant,
-            claims,
-            channels,
-            joined,
-            from,
-            must_authenticate,
-            engine,
-            probe,
-            rooms,
-            joins,
-            ..
-        } = self.0;
+        let Admitted { opening, probe, .. } = self.0;
         let newcomer = Newcomer {
             link: Link::Socket(socket),
-            variant,
-            claims,
-            channels,
-            joined,
-            from,
-            must_authenticate,
-            engine,
-            rooms,
-            joins,
+            opening,
             greeting,
             leftover,
             permit,

@@ -16,14 +16,14 @@ use crate::config::{self, Config};
 use crate::desk::Desk;
 use crate::hub::codec::bare::Rooms;
 use crate::hub::codec::socketio::sid::Sid;
-use crate::hub::{App, Codec, Variant};
+use crate::hub::{App, Codec, Opening, Variant};
 use crate::log::Since;
 use crate::log::position::BadPosition;
 use crate::metrics::{Metrics, Reason};
 use crate::route::grant::{ByClaims, Rights};
 use crate::route::naming::Ambiguous;
 use crate::route::template::Template;
-use crate::session::command::check_name;
+use crate::session::decide::check_name;
 use crate::session::replay::StartAt;
 use crate::standby::Standby;
 
@@ -70,39 +70,20 @@ pub(crate) enum Stream {
 pub(crate) struct Admitted {
     /// Head of the response.
     pub response: http::response::Builder,
-    pub variant: Variant,
-    pub claims: Claims,
-    pub channels: Vec<Arc<str>>,
-    /// It follows what its claims join too.
-    pub joined: bool,
+    pub opening: Opening,
     /// The rights that its channels were granted by, where they were.
     pub by: Option<Arc<Rights>>,
-    pub from: StartAt,
-    pub must_authenticate: bool,
-    /// What stands above Engine.IO, and what the request's own token says.
-    pub engine: Option<(App, Result<Claims, String>)>,
     /// The session that a WebSocket wants to take over.
     pub probe: Option<Sid>,
-    /// What a bare endpoint grants, and the rooms that the request asks for.
-    pub rooms: Option<Arc<Rooms>>,
-    pub joins: Vec<String>,
 }
 
 impl Admitted {
     fn new(response: http::response::Builder, variant: Variant) -> Self {
         Self {
             response,
-            variant,
-            claims: Claims::default(),
-            channels: Vec::new(),
-            joined: false,
+            opening: Opening::new(variant),
             by: None,
-            from: StartAt::Now,
-            must_authenticate: false,
-            engine: None,
             probe: None,
-            rooms: None,
-            joins: Vec::new(),
         }
     }
 }
@@ -206,7 +187,7 @@ impl Admission {
                 .begins(head.method.as_str(), true)
                 .map_err(Refused::engine)?;
             let mut admitted = Self::websocket(head, Codec::Engine)?;
-            admitted.engine = Some((app, self.handshake(head).await?));
+            admitted.opening.engine = Some((app, self.handshake(head).await?));
             return Ok(admitted);
         };
         let sid = sid.parse().map_err(|_| Refused::engine(Refusal::UnknownSid))?;
@@ -232,14 +213,14 @@ impl Admission {
             return Err(Refused::new(StatusCode::NOT_FOUND, "no such endpoint"));
         };
         let mut admitted = Self::websocket(head, Codec::Bare)?;
-        admitted.claims = self.claims(head, endpoint.needs_token).await?.unwrap_or_default();
+        admitted.opening.claims = self.claims(head, endpoint.needs_token).await?.unwrap_or_default();
         let (rooms, rights) = (&endpoint.rooms, self.rights.load_full());
-        admitted.channels = self.whole(rights.name(&rooms.own, &admitted.claims))?;
+        admitted.opening.channels = self.whole(rights.name(&rooms.own, &admitted.opening.claims))?;
         admitted.by = Some(rights);
-        admitted.rooms = Some(Arc::clone(rooms));
+        admitted.opening.rooms = Some(Arc::clone(rooms));
         if rooms.channel.is_some() {
-            admitted.joins = asked_rooms(head);
-        } else if admitted.channels.is_empty() && !rooms.own.is_empty() {
+            admitted.opening.joins = asked_rooms(head);
+        } else if admitted.opening.channels.is_empty() && !rooms.own.is_empty() {
             self.metrics.dropped(Reason::Forbidden);
             return Err(Refused::new(
                 StatusCode::FORBIDDEN,
@@ -253,10 +234,10 @@ impl Admission {
         let mut admitted = Self::websocket(head, Codec::Plain)?;
         let claims = self.claims(head, false).await?;
         // Without a token the first message may bring one; until then nothing else is heard.
-        admitted.must_authenticate = claims.is_none() && self.auth.required();
-        admitted.claims = claims.unwrap_or_default();
-        admitted.joined = !admitted.must_authenticate;
-        admitted.from = from(head)?;
+        admitted.opening.must_authenticate = claims.is_none() && self.auth.required();
+        admitted.opening.claims = claims.unwrap_or_default();
+        admitted.opening.joined = !admitted.opening.must_authenticate;
+        admitted.opening.from = from(head)?;
         Ok(admitted)
     }
 
@@ -299,10 +280,13 @@ impl Admission {
             response = response.header(name, value);
         }
         Ok(Admitted {
-            claims,
-            channels,
+            opening: Opening {
+                claims,
+                channels,
+                from: from(head)?,
+                ..Opening::new(variant)
+            },
             by: Some(rights),
-            from: from(head)?,
             ..Admitted::new(response, variant)
         })
     }

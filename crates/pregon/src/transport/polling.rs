@@ -13,13 +13,11 @@ use tokio::sync::oneshot;
 use super::admit::Refused;
 use super::bridge::Bridge;
 use super::head::Head;
-use crate::auth::Claims;
 use crate::hub::codec::socketio::polling::messages;
 use crate::hub::codec::socketio::sid::Sid;
 use crate::hub::link::{Link, Polling};
-use crate::hub::{App, Codec, Framing, Newcomer, Variant};
+use crate::hub::{App, Codec, Framing, Newcomer, Opening, Variant};
 use crate::metrics::Reason;
-use crate::session::replay::StartAt;
 
 /// How long a browser may remember that it may ask, seconds.
 const PREFLIGHT: &str = "7200";
@@ -102,20 +100,16 @@ impl Bridge {
         let (request, answer) = oneshot::channel();
         let mut polling = Polling::default();
         polling.wait(request);
+        let variant = Variant {
+            codec: Codec::Engine,
+            framing: Framing::Polling,
+        };
         self.front.hub.adopt(Newcomer {
             link: Link::Polling(polling),
-            variant: Variant {
-                codec: Codec::Engine,
-                framing: Framing::Polling,
+            opening: Opening {
+                engine: Some((app, handshake)),
+                ..Opening::new(variant)
             },
-            claims: Claims::default(),
-            channels: Vec::new(),
-            joined: false,
-            from: StartAt::Now,
-            must_authenticate: false,
-            engine: Some((app, handshake)),
-            rooms: None,
-            joins: Vec::new(),
             greeting: Vec::new(),
             leftover: Vec::new(),
             permit,

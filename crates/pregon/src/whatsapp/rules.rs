@@ -190,7 +190,7 @@ impl Rule {
                 let name = channel.render(&|name| scope.text(name));
                 name.inspect_err(refused).ok().flatten()
             })
-            .filter(|channel| crate::session::command::check_name(channel).is_ok())
+            .filter(|channel| crate::session::decide::check_name(channel).is_ok())
             .collect();
         if !channels.is_empty() {
             wish.insert("publish".into(), json!(channels));

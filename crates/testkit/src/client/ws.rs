@@ -106,6 +106,14 @@ impl WsClient {
         Ok(self.stream.send(Message::text(text)).await?)
     }
 
+    /// Sends text messages with one write.
+    pub async fn send_texts(&mut self, texts: &[String]) -> anyhow::Result<()> {
+        for text in texts {
+            self.stream.feed(Message::text(text)).await?;
+        }
+        Ok(self.stream.flush().await?)
+    }
+
     /// Sends a binary message.
     pub async fn send_binary(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(self.stream.send(Message::binary(bytes.to_vec())).await?)

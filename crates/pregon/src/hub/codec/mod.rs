@@ -5,7 +5,8 @@
 //! message in, first words, a lost right, last words. The methods of [`Codec`] are its properties. Outside of this folder no code
 //! branches on a codec; `transport/admit.rs` chooses it.
 //!
-//! To add one: a variant of [`Codec`], its place in `Codec::ALL`, an arm where the compiler asks for it, a file for what it says.
+//! To add one: a variant of [`Codec`], an arm where the compiler asks for it (no `match` here has an arm for the rest), a file for
+//! the words of the protocol.
 
 mod plain;
 pub(crate) mod bare;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use pregon_wire::codes::{self, Code};
 use pregon_wire::ws::frame::{self, Deflater, Message as WsMessage, Opcode};
 use pregon_wire::{GapReason, engineio};
+use strum::{EnumCount, VariantArray};
 
 use super::Key;
 use super::link::Link;
@@ -27,7 +29,7 @@ use crate::session::command::{Asked, Incoming, Reply};
 use crate::session::limits::Limits;
 
 /// A client's protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray)]
 pub(crate) enum Codec {
     /// WebSocket text messages that are the payloads, nothing else.
     Bare,
@@ -51,7 +53,7 @@ pub(crate) struct Variant {
 }
 
 /// How messages are put on the link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount)]
 pub(crate) enum Framing {
     /// WebSocket frames, or what the codec has itself.
     Plain,
@@ -65,16 +67,17 @@ pub(crate) enum Framing {
     Lines,
 }
 
-impl Codec {
-    const ALL: [Self; 6] = [
-        Self::Bare,
-        Self::Plain,
-        Self::Sse,
-        Self::Engine,
-        Self::Probe,
-        Self::Echo,
-    ];
+impl Framing {
+    /// Whether messages are parts of a response to a request, so that the client cannot send any.
+    const fn is_response(self) -> bool {
+        match self {
+            Self::Events | Self::Lines => true,
+            Self::Plain | Self::Deflate | Self::Polling => false,
+        }
+    }
+}
 
+impl Codec {
     /// The ways in which what a channel brings is put on the link; none if such connections follow no channel.
     const fn framings(self) -> &'static [Framing] {
         match self {
@@ -134,43 +137,59 @@ impl Codec {
         }
     }
 
+    /// Whether a message may be a publish, which goes on with the publishes before it. Every other takes effect behind them.
+    pub(super) fn may_publish(self, message: &Incoming) -> bool {
+        let Incoming::Text(text) = message else {
+            return false;
+        };
+        match self {
+            Self::Bare | Self::Plain => true,
+            // An event without attachments: nothing of it is kept until its next part comes.
+            Self::Engine => text.starts_with("42"),
+            Self::Sse | Self::Probe | Self::Echo => false,
+        }
+    }
+
     /// A message as the session gets it; `None` if it has no meaning. `rooms`: a bare endpoint has rooms, and so listens.
     pub(super) fn incoming(self, message: &WsMessage<'_>, rooms: bool) -> Option<Incoming> {
-        Some(match (message, self) {
-            (WsMessage::Text(_), Self::Bare) if !rooms => return None,
-            (WsMessage::Binary(_), Self::Bare) => return None,
-            // It is refused whatever is in it.
-            (WsMessage::Binary(_), Self::Plain) => Incoming::Binary(Bytes::new()),
-            (WsMessage::Text(text), _) => Incoming::Text((*text).into()),
-            (WsMessage::Binary(bytes), _) => Incoming::Binary(Bytes::copy_from_slice(bytes)),
-            (WsMessage::Ping(payload), _) => Incoming::Ping((*payload).into()),
-            (WsMessage::Pong(_), _) => Incoming::Pong,
-            (WsMessage::Close(code, _), _) => Incoming::Close(*code),
+        Some(match message {
+            WsMessage::Text(text) => match self {
+                Self::Bare if !rooms => return None,
+                Self::Bare | Self::Plain | Self::Sse | Self::Engine | Self::Probe | Self::Echo => {
+                    Incoming::Text((*text).into())
+                }
+            },
+            WsMessage::Binary(bytes) => match self {
+                Self::Bare | Self::Sse => return None,
+                // It is refused whatever is in it.
+                Self::Plain => Incoming::Binary(Bytes::new()),
+                Self::Engine | Self::Probe | Self::Echo => Incoming::Binary(Bytes::copy_from_slice(bytes)),
+            },
+            WsMessage::Ping(payload) => Incoming::Ping((*payload).into()),
+            WsMessage::Pong(_) => Incoming::Pong,
+            WsMessage::Close(code, _) => Incoming::Close(*code),
         })
     }
 }
 
 /// Places of the pairs of codec and framing that follow channels, counted through all codecs. `usize::MAX` stands where there is none.
-const PLACES: [[usize; FRAMINGS]; Codec::ALL.len()] = places().0;
+const PLACES: [[usize; Framing::COUNT]; Codec::COUNT] = places().0;
 
 /// How many variants follow channels; their [`Variant::index`] is below it.
 pub(crate) const VARIANTS: usize = places().1;
-
-/// How many [`Framing`]s there are.
-const FRAMINGS: usize = 5;
 
 #[expect(
     clippy::indexing_slicing,
     reason = "evaluated by the compiler: an index out of bounds does not compile"
 )]
-const fn places() -> ([[usize; FRAMINGS]; Codec::ALL.len()], usize) {
-    let mut places = [[usize::MAX; FRAMINGS]; Codec::ALL.len()];
+const fn places() -> ([[usize; Framing::COUNT]; Codec::COUNT], usize) {
+    let mut places = [[usize::MAX; Framing::COUNT]; Codec::COUNT];
     let (mut codec, mut next) = (0, 0);
-    while codec < Codec::ALL.len() {
-        let framings = Codec::ALL[codec].framings();
+    while codec < Codec::COUNT {
+        let framings = Codec::VARIANTS[codec].framings();
         let mut framing = 0;
         while framing < framings.len() {
-            places[Codec::ALL[codec] as usize][framings[framing] as usize] = next;
+            places[codec][framings[framing] as usize] = next;
             next += 1;
             framing += 1;
         }
@@ -205,13 +224,19 @@ impl Variant {
     pub(crate) fn content_type(self) -> &'static str {
         match self.framing {
             Framing::Lines => "application/x-ndjson",
-            _ => "text/event-stream; charset=utf-8",
+            Framing::Plain | Framing::Deflate | Framing::Polling | Framing::Events => {
+                "text/event-stream; charset=utf-8"
+            }
         }
     }
 
     /// Whether the client only listens: nothing that it sends counts, and it answers no ping.
     pub(crate) fn one_way(self) -> bool {
-        self.codec == Codec::Sse || matches!(self.framing, Framing::Events | Framing::Lines)
+        match self.codec {
+            Codec::Sse => true,
+            Codec::Plain => self.framing.is_response(),
+            Codec::Bare | Codec::Engine | Codec::Probe | Codec::Echo => false,
+        }
     }
 
     /// Whether what the client sends may be compressed.
@@ -228,11 +253,14 @@ impl Variant {
 
     /// The transport as metrics and the dashboard name it.
     pub(super) fn transport(self, link: &Link) -> Transport {
-        match (self.codec, link) {
-            _ if self.one_way() => Transport::Sse,
-            (Codec::Engine, Link::Polling(_)) => Transport::Polling,
-            (Codec::Engine, Link::Socket(_)) => Transport::SocketIo,
-            _ => Transport::WebSocket,
+        match self.codec {
+            Codec::Sse => Transport::Sse,
+            Codec::Plain if self.one_way() => Transport::Sse,
+            Codec::Engine => match link {
+                Link::Polling(_) => Transport::Polling,
+                Link::Socket(_) => Transport::SocketIo,
+            },
+            Codec::Bare | Codec::Plain | Codec::Probe | Codec::Echo => Transport::WebSocket,
         }
     }
 }
@@ -406,8 +434,9 @@ impl Shard {
     /// Tells a client of a refusal that answers no command of its own.
     pub(super) fn refuse_unasked(&mut self, key: Key, namespace: u8, code: &'static Code, message: String) {
         match self.conn(key).map(|conn| conn.variant.codec) {
+            None => {}
             Some(Codec::Engine) => self.emit_error(key, namespace, code, &message),
-            _ => {
+            Some(Codec::Bare | Codec::Plain | Codec::Sse | Codec::Probe | Codec::Echo) => {
                 let asked = Asked { id: None, namespace };
                 self.reply(key, asked, &Reply::refused(code, message));
             }
@@ -456,7 +485,7 @@ mod tests {
 
     #[test]
     fn every_variant_that_follows_channels_has_a_place_of_its_own() {
-        let variants = Codec::ALL.iter().flat_map(|&codec| {
+        let variants = Codec::VARIANTS.iter().flat_map(|&codec| {
             let framings = codec.framings().iter();
             framings.map(move |&framing| Variant { codec, framing })
         });

@@ -68,7 +68,8 @@ impl Shard {
                     id: error.id,
                     ..Asked::default()
                 };
-                return self.reply(key, asked, &Reply::refused(&codes::BAD_REQUEST, error.message));
+                let refused = Reply::refused(&codes::BAD_REQUEST, error.message);
+                return self.effect(key, Effect::Reply(asked, refused));
             }
         };
         let asked = Asked {
@@ -107,7 +108,7 @@ impl Shard {
         let names: Vec<_> = session
             .subscriptions
             .iter()
-            .map(|s| self.channels.name(s.channel))
+            .map(|s| self.subscriptions.channels.name(s.channel))
             .collect();
         let mut json = Vec::new();
         let position = self.shared.window.position(start).to_string();

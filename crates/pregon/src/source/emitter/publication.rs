@@ -6,7 +6,7 @@ use pregon_wire::socketio::emitter::{Broadcast, Target};
 use pregon_wire::socketio::room;
 
 use crate::event::{Data, Publication};
-use crate::session::command::check_name;
+use crate::session::decide::check_name;
 
 /// A publication as an emitter wants it.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use crate::log::Position;
 use crate::metrics::Reason;
 use crate::route::grant::ByClaims;
 use crate::session::answer;
-use crate::session::command::{Asked, Reply};
+use crate::session::command::{Asked, Effect, Reply};
 use crate::session::recovery::{Recalled, Recovery};
 use crate::session::{Named, Session};
 use engine::App;
@@ -141,7 +141,7 @@ impl Shard {
         };
         let given = packet.data.unwrap_or("{}").into();
         let rights = self.shared.rights.load();
-        let env = self.shared.env(&rights, &self.channels);
+        let env = self.shared.env(&rights, &self.subscriptions.channels);
         let effect = answer::connect(
             namespace,
             auth.token.as_deref(),
@@ -192,7 +192,7 @@ impl Shard {
         let joined = self.joined(namespace, &claims);
         let Some(conn) = self.conn(key) else { return };
         conn.sessions.push(Session::named(claims, namespace, named));
-        let head = self.head;
+        let head = self.fanout.head;
         for channel in joined.channels.iter().chain(&own) {
             self.subscribe(key, namespace, channel, head);
         }
@@ -302,7 +302,10 @@ impl Shard {
                 let command = in_namespace(name, command);
                 self.command(key, asked, command, attachments);
             }
-            Err(message) => self.reply(key, asked, &Reply::refused(&codes::BAD_REQUEST, message)),
+            Err(message) => {
+                let refused = Reply::refused(&codes::BAD_REQUEST, message);
+                self.effect(key, Effect::Reply(asked, refused));
+            }
         }
     }
 
