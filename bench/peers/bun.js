@@ -1,4 +1,4 @@
-// bun's own server (uWebSockets) as a hub: what POST /api/publish brings is published to the topic of every socket.
+// bun's own server (uWebSockets) as a hub: what POST /api/publish or a message of a socket brings is published to the topic of every socket.
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
@@ -12,7 +12,10 @@ const server = Bun.serve({
   },
   websocket: {
     open: (socket) => socket.subscribe("bench"),
-    message() {},
+    message(_socket, text) {
+      const { data } = JSON.parse(text);
+      server.publish("bench", JSON.stringify(data));
+    },
     backpressureLimit: 16 * 1024 * 1024,
     idleTimeout: 0,
     perMessageDeflate: false,

@@ -1,4 +1,4 @@
-// Node's `ws` as a hub: what POST /api/publish brings goes to every socket.
+// Node's `ws` as a hub: what POST /api/publish or a message of a socket brings goes to every socket.
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
 
@@ -16,6 +16,10 @@ server.keepAliveTimeout = 0; // Publishers are idle while others have their turn
 const hub = new WebSocketServer({ server, perMessageDeflate: false });
 hub.on("connection", (socket) => {
   sockets.add(socket);
+  socket.on("message", (text) => {
+    const payload = JSON.stringify(JSON.parse(text).data);
+    for (const each of sockets) each.send(payload);
+  });
   socket.on("close", () => sockets.delete(socket));
 });
 server.listen(0, "127.0.0.1", 8192, () => console.log(`listening on http://127.0.0.1:${server.address().port}`));

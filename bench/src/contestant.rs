@@ -166,6 +166,7 @@ token = "none"
 
 [[channel]]
 name = "bench"
+publish = "true"
 
 {}
 {extra}
@@ -179,7 +180,9 @@ name = "bench"
 fn limits(kind: Kind) -> &'static str {
     match kind {
         Kind::OursLimited => "",
-        _ => "[limits]\nconnections = 100000\nper_address = 0\nqueue = \"16MiB\"\n",
+        _ => {
+            "[limits]\nconnections = 100000\nper_address = 0\nqueue = \"16MiB\"\npublishes_per_second = 4000000\ncommands_per_second = 4000000\nper_address_commands = 0\n"
+        }
     }
 }
 

@@ -38,6 +38,7 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     Fanout,
+    Publish,
     Socketio,
     Latency,
     Redis,
@@ -61,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         let usual = match scenario {
             Scenario::Latency | Scenario::Redis | Scenario::Decrypt | Scenario::Drain => 5,
             Scenario::Fanout
+            | Scenario::Publish
             | Scenario::Socketio
             | Scenario::Writers
             | Scenario::Wal
@@ -78,6 +80,7 @@ fn main() -> anyhow::Result<()> {
         };
         let report = match scenario {
             Scenario::Fanout => scenario::fanout::run(effort),
+            Scenario::Publish => scenario::publish::run(effort),
             Scenario::Socketio => scenario::socketio::run(effort),
             Scenario::Latency => scenario::latency::run(effort),
             Scenario::Redis => scenario::redis::run(effort),

@@ -66,6 +66,11 @@ impl Kind {
         }
     }
 
+    /// Where a WebSocket publishes by messages of the full protocol; peers take these on any socket.
+    pub(crate) fn publisher_path(self) -> &'static str {
+        if self.is_ours() { "/ws" } else { "/" }
+    }
+
     /// Why it cannot run here, if so.
     pub(crate) fn obstacle(self) -> Option<String> {
         let program = self.program();

@@ -54,11 +54,18 @@ fn first(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     Some(((opcode & 0x0f, payload), rest))
 }
 
-/// A client's frame; the mask is zero, which leaves the payload as it is.
+/// A client's frame of at most 65,535 bytes; the mask is zero, which leaves the payload as it is.
 pub(crate) fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len().min(125)).unwrap_or(125);
-    let mut out = vec![0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
-    out.extend(payload.iter().take(125));
+    let mut out = vec![0x80 | opcode];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ ..=125), _) => out.push(0x80 | length),
+        (_, length) => {
+            out.push(0x80 | 126);
+            out.extend(length.unwrap_or(u16::MAX).to_be_bytes());
+        }
+    }
+    out.extend([0; 4]);
+    out.extend(payload.iter().take(usize::from(u16::MAX)));
     out
 }
 

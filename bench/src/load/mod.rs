@@ -7,6 +7,7 @@ pub(crate) mod frames;
 pub(crate) mod greeting;
 mod client;
 mod publisher;
+mod speaker;
 mod tally;
 
 pub(crate) use greeting::Protocol;
@@ -23,6 +24,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use client::Client;
 use publisher::Publisher;
+use speaker::Speaker;
 use tally::Tally;
 
 /// Handshakes that may be under way: fewer than the shortest accept queue among the peers.
@@ -31,6 +33,8 @@ const HANDSHAKES: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Publishers have the tokens from here.
 const PUBLISHERS: usize = 1 << 32;
+/// WebSockets that publish have the tokens from here.
+const SPEAKERS: usize = 1 << 33;
 
 /// When to publish.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +57,8 @@ struct Crowd {
     registry: Registry,
     clients: Vec<Client>,
     publishers: Vec<Publisher>,
+    /// They publish in turn, if there are some.
+    speakers: Vec<Speaker>,
     open: usize,
     tally: Tally,
     buffer: Vec<u8>,
@@ -72,6 +78,7 @@ impl Load {
             registry: poll.registry().try_clone()?,
             clients: Vec::with_capacity(count),
             publishers: Vec::new(),
+            speakers: Vec::new(),
             open: 0,
             tally: Tally::new(count),
             buffer: vec![0; 256 * 1024],
@@ -126,6 +133,27 @@ impl Load {
             }
         }
         bail!("no publish reaches every client: {}", self.crowd.tally.missing())
+    }
+
+    /// From now on so many WebSockets publish; none means HTTP.
+    pub(crate) fn publish_over(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+        sockets: usize,
+    ) -> anyhow::Result<()> {
+        self.crowd.speakers.clear();
+        for number in 0..sockets {
+            let mut speaker = Speaker::connect(address, path)?;
+            let token = Token(SPEAKERS + number);
+            self.poll.registry().register(
+                speaker.stream(),
+                token,
+                Interest::READABLE | Interest::WRITABLE,
+            )?;
+            self.crowd.speakers.push(speaker);
+        }
+        Ok(())
     }
 
     /// Publishes for `time`, waits until everything has arrived everywhere, and says what it took.
@@ -219,6 +247,10 @@ impl Crowd {
 
     /// Starts a publish on a free connection; false when all are busy.
     fn publish(&mut self) -> anyhow::Result<bool> {
+        if !self.speakers.is_empty() {
+            self.speakers.rotate_left(1);
+            return self.speak();
+        }
         let Some(number) = self.publishers.iter().position(|publisher| !publisher.is_busy()) else {
             return Ok(false);
         };
@@ -233,7 +265,23 @@ impl Crowd {
         Ok(true)
     }
 
+    /// The first speaker publishes.
+    fn speak(&mut self) -> anyhow::Result<bool> {
+        let speaker = self.speakers.first_mut().context("no WebSocket publishes")?;
+        speaker.publish(&self.tally.next_payload())?;
+        self.tally.sent();
+        Ok(true)
+    }
+
     fn ready(&mut self, token: usize) -> anyhow::Result<()> {
+        if token >= SPEAKERS {
+            let buffer = &mut self.buffer;
+            // Which of them it is does not matter: there are few.
+            return self
+                .speakers
+                .iter_mut()
+                .try_for_each(|speaker| speaker.read(buffer));
+        }
         if let Some(number) = token.checked_sub(PUBLISHERS) {
             let publisher = self.publishers.get_mut(number).context("an unknown publisher")?;
             return publisher.read(&mut self.buffer);

@@ -19,7 +19,7 @@ const KINDS: [Kind; 6] = [
 pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
     let mut notes = slices::notes(effort);
     let kinds = slices::possible(&KINDS, &mut notes);
-    let samples = slices::measure(&kinds, effort, &[])?;
+    let samples = slices::measure(&kinds, &slices::HTTP, effort, &[])?;
     Ok(report(&samples, notes, effort))
 }
 
@@ -29,7 +29,11 @@ fn report(samples: &Samples, notes: Vec<String>, effort: Effort) -> Report {
     for &clients in slices::sizes(effort) {
         for ours in [Kind::Ours, Kind::OursFull] {
             for depth in DEPTHS {
-                let case = Case { clients, depth };
+                let case = Case {
+                    clients,
+                    depth,
+                    sockets: 0,
+                };
                 let (floor, bar) = match depth {
                     64 => (Kind::FloorJoined, Bar::Value(0.35)),
                     _ => (Kind::Floor, Bar::Ratio(1.15)),

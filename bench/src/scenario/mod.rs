@@ -2,6 +2,7 @@
 
 mod slices;
 pub(crate) mod fanout;
+pub(crate) mod publish;
 pub(crate) mod socketio;
 pub(crate) mod latency;
 pub(crate) mod redis;

@@ -18,16 +18,27 @@ pub(super) struct Case {
     pub(super) clients: usize,
     /// Publishes in flight; 0 means ten a second.
     pub(super) depth: usize,
+    /// WebSockets that publish, their publishes in flight together; 0 means HTTP, a connection for each in flight.
+    pub(super) sockets: usize,
 }
 
-/// Depths of the cases, in their order.
+/// Depths of the cases over HTTP, in their order.
 pub(super) const DEPTHS: [usize; 3] = [0, 1, 64];
+
+/// How publishes come: depth and sockets of a [`Case`].
+pub(super) type Way = (usize, usize);
+
+/// The depths over HTTP.
+pub(super) const HTTP: [Way; 3] = [(0, 0), (1, 0), (64, 0)];
 
 impl Case {
     pub(super) fn name(self) -> String {
-        match self.depth {
-            0 => format!("{} clients, 10/s", short(self.clients as f64)),
-            depth => format!("{} clients, {depth} in flight", short(self.clients as f64)),
+        let clients = short(self.clients as f64);
+        match (self.depth, self.sockets) {
+            (0, _) => format!("{clients} clients, 10/s"),
+            (depth, 0) => format!("{clients} clients, {depth} in flight"),
+            (depth, 1) => format!("{clients} clients, {depth} in flight from one WebSocket"),
+            (depth, sockets) => format!("{clients} clients, {depth} in flight from {sockets} WebSockets"),
         }
     }
 
@@ -79,13 +90,18 @@ pub(super) fn possible(kinds: &[Kind], notes: &mut Vec<String>) -> Vec<Kind> {
 }
 
 /// Measures all cases of all servers. Those that stand together in the order of `kinds` run side by side.
-pub(super) fn measure(kinds: &[Kind], effort: Effort, environment: &Environment) -> anyhow::Result<Samples> {
+pub(super) fn measure(
+    kinds: &[Kind],
+    ways: &[Way],
+    effort: Effort,
+    environment: &Environment,
+) -> anyhow::Result<Samples> {
     let mut samples = Samples::default();
     usage::pin_load()?;
     for _ in 0..effort.passes {
         for &clients in sizes(effort) {
             for together in kinds.chunks((SOCKETS / clients).max(1)) {
-                pass(together, clients, effort, environment, &mut samples)?;
+                pass(together, clients, ways, effort, environment, &mut samples)?;
             }
         }
     }
@@ -96,6 +112,7 @@ pub(super) fn measure(kinds: &[Kind], effort: Effort, environment: &Environment)
 fn pass(
     kinds: &[Kind],
     clients: usize,
+    ways: &[Way],
     effort: Effort,
     environment: &Environment,
     samples: &mut Samples,
@@ -114,8 +131,17 @@ fn pass(
         running.push((kind, server, load));
     }
     let slices = if effort.quick { 2 } else { 5 };
-    for depth in DEPTHS {
-        let case = Case { clients, depth };
+    for &(depth, sockets) in ways {
+        let case = Case {
+            clients,
+            depth,
+            sockets,
+        };
+        for (kind, server, load) in &mut running {
+            let path = kind.publisher_path();
+            load.publish_over(server.address, path, sockets)
+                .with_context(|| format!("publishers of {}", kind.name()))?;
+        }
         for slice in 0..=slices {
             for place in 0..running.len() {
                 for (kind, _, load) in &mut running {
@@ -169,8 +195,8 @@ pub(super) fn notes(effort: Effort) -> Vec<String> {
             usage::SERVER_CORE,
             usage::LOAD_CORE
         ),
-        "Every delivery is counted; one that is lost or doubled fails the run. Publishes are HTTP requests on keep-alive \
-         connections and part of the figure for all. \"In flight\": published and not yet at every client."
+        "Every delivery is counted; one that is lost or doubled fails the run. Publishes (HTTP requests on \
+         keep-alive connections, or messages of WebSockets) are part of the figure for all. \"In flight\": published and not yet at every client."
             .into(),
     ]
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(effort: Effort) -> anyhow::Result<Report> {
             kinds.retain(|&kind| kind != Kind::SeedHub);
         }
     }
-    let samples = slices::measure(&kinds, effort, &environment).context("Socket.IO")?;
+    let samples = slices::measure(&kinds, &slices::HTTP, effort, &environment).context("Socket.IO")?;
     notes.push(SEEDS.into());
     Ok(report(&samples, notes, effort))
 }
@@ -61,7 +61,11 @@ fn report(samples: &Samples, notes: Vec<String>, effort: Effort) -> Report {
     let mut figures = Vec::new();
     for &clients in slices::sizes(effort) {
         for depth in DEPTHS {
-            let case = Case { clients, depth };
+            let case = Case {
+                clients,
+                depth,
+                sockets: 0,
+            };
             figures.extend(BESIDE.map(|(kind, bar)| Figure {
                 what: format!("Socket.IO: {}", case.name()),
                 ours: micros(Kind::OursSocketIo, case),
