@@ -358,6 +358,10 @@ fn build_admission(
         endpoints: Admission::endpoints(config)?,
         path: config.server.path.clone(),
         sse: config.server.sse,
+        centrifuge: config
+            .centrifuge
+            .as_ref()
+            .map(|centrifuge| centrifuge.path.clone()),
         socketio: config
             .socketio
             .as_ref()

@@ -46,6 +46,7 @@ mod docs;
 mod deploy;
 mod official;
 mod socketio;
+mod centrifuge;
 mod recovery;
 mod presence;
 mod redis;

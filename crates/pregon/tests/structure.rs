@@ -1,4 +1,5 @@
-//! The direction of imports: a module of the library imports only modules that `lib.rs` declares below it.
+//! The direction of imports: a module of the library imports only modules that `lib.rs` declares below it. And what a protocol of clients
+//! touches: its own files, and the one place that asks every protocol the same questions.
 
 use std::collections::HashMap;
 use std::fs;
@@ -136,5 +137,37 @@ fn the_log_knows_no_words_of_clients_but_the_reasons_of_gaps() {
         for line in text.lines().filter(|line| line.contains("pregon_wire::")) {
             assert!(line.contains("words::GapReason"), "{}: {line}", file.display());
         }
+    }
+}
+
+/// A protocol is chosen by admission and answers for itself in its folder. Whoever asks elsewhere which one it is would have to be found
+/// and extended for the next one.
+#[test]
+fn nobody_outside_of_the_codecs_asks_which_protocol_a_client_speaks() {
+    let root = source();
+    let mut all = Vec::new();
+    files(&root, &mut all);
+    let mut found = Vec::new();
+    for file in all {
+        let short = file.strip_prefix(&root).unwrap().to_owned();
+        if short.starts_with("hub/codec") || short.starts_with("transport") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = product.lines().enumerate();
+        let asks = lines.filter(|(_, line)| line.contains("Codec::") && !line.trim_start().starts_with("//"));
+        found.extend(asks.map(|(number, line)| format!("{}:{}: {line}", short.display(), number + 1)));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// No question to a protocol has an answer "for all others": the compiler names every place that a new one has to think of.
+#[test]
+fn no_question_to_a_protocol_has_an_answer_for_the_rest() {
+    for file in ["mod.rs", "variant.rs"] {
+        let text = fs::read_to_string(source().join("hub/codec").join(file)).unwrap();
+        let rest = text.lines().filter(|line| line.trim_start().starts_with("_ =>"));
+        assert_eq!(rest.collect::<Vec<_>>(), [""; 0], "hub/codec/{file}");
     }
 }

@@ -23,6 +23,8 @@ pub mod engineio;
 
 pub mod socketio;
 
+pub mod centrifuge;
+
 pub mod resp;
 
 pub mod words;

@@ -19,7 +19,7 @@ use crate::api::refuse;
 use crate::auth::{same_key, token};
 use crate::metrics::Reason;
 use crate::transport::ClientAddress;
-use crate::transport::admit::Refused;
+use crate::transport::refused::Refused;
 
 /// Wrong tokens in a row that one address may send.
 const BURST: f64 = 10.0;

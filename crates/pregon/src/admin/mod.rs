@@ -43,7 +43,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::pipeline::unrouted::UnroutedRing;
 use crate::route;
-use crate::transport::admit::Refused;
+use crate::transport::refused::Refused;
 
 /// Streams at one time: a handful of operators with a few tabs each.
 const STREAMS: usize = 16;

@@ -15,8 +15,8 @@ use crate::limits::Permit;
 use crate::log::window::{Follow, Merged, Most, Start};
 use crate::log::{Past, Since};
 use crate::session::shown;
-use crate::transport::admit::Refused;
 use crate::transport::head::Head;
+use crate::transport::refused::Refused;
 
 /// Entries of an answer where the request says nothing.
 const DEFAULT: usize = 100;

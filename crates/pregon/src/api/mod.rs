@@ -21,8 +21,9 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::route::grant::Rights;
 use crate::session::decide::check_name;
-use crate::transport::admit::{Admission, Refused};
+use crate::transport::admit::Admission;
 use crate::transport::head::Head;
+use crate::transport::refused::Refused;
 
 pub(crate) use status::Health;
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::{Api, asked_channel, refuse};
 use crate::session::members::Page;
-use crate::transport::admit::Refused;
 use crate::transport::head::Head;
+use crate::transport::refused::Refused;
 
 /// An answer.
 #[derive(Serialize)]

@@ -19,7 +19,7 @@ use crate::event::{Data, EventId, Publication};
 use crate::log::Append;
 use crate::metrics::Reason;
 use crate::session::decide::check_name;
-use crate::transport::admit::Refused;
+use crate::transport::refused::Refused;
 
 /// Longest idempotency key, bytes; it is kept as long as its publications.
 const KEY: usize = 255;

@@ -202,6 +202,13 @@ fn endpoint_path(config: &Config, index: usize, endpoint: &Endpoint, at: &str, t
             "is below the path of Socket.IO",
             "choose another, or another `socketio.path`",
         );
+    } else if is_centrifuge(config, path) {
+        tree.report(
+            &key,
+            Some(path.clone()),
+            "is the path of the clients of Centrifugo",
+            "choose another, or another `centrifuge.path`",
+        );
     } else if *path == config.server.path {
         tree.report(
             &key,
@@ -231,6 +238,35 @@ fn is_socketio(config: &Config, path: &str) -> bool {
     };
     let rest = path.strip_prefix(socketio.path.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether clients of Centrifugo connect at this path.
+fn is_centrifuge(config: &Config, path: &str) -> bool {
+    config
+        .centrifuge
+        .as_ref()
+        .is_some_and(|centrifuge| centrifuge.path == path)
+}
+
+/// Checks `[centrifuge]`.
+pub(super) fn centrifuge(config: &Config, tree: &mut Tree) {
+    let Some(path) = config.centrifuge.as_ref().map(|centrifuge| &centrifuge.path) else {
+        return;
+    };
+    let (message, remedy) = if !is_path(path) {
+        (
+            "must be a path",
+            "begin it with `/`; `/connection/websocket` is usual",
+        )
+    } else if is_own_path(path) || *path == config.server.path || is_socketio(config, path) {
+        (
+            "is a path that pregón serves itself",
+            "choose another, in the clients too",
+        )
+    } else {
+        return;
+    };
+    tree.report("centrifuge.path", Some(path.clone()), message, remedy);
 }
 
 /// Checks names and rules of channels.

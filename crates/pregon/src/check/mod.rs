@@ -59,6 +59,7 @@ fn check(config: &Config, tree: &mut Tree) {
     naming::routes(config, tree);
     decrypt::sections(config, tree);
     socketio::socketio(config, tree);
+    access::centrifuge(config, tree);
     router::router(config, tree);
 }
 

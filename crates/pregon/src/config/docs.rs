@@ -110,8 +110,24 @@ fn sections() -> Vec<Section> {
     let schema = schema();
     let root = schema.as_value();
     let order = [
-        "server", "auth", "postgres", "watch", "listen", "redis", "webhook", "route", "decrypt", "socketio",
-        "endpoint", "channel", "router", "limits", "log", "metrics", "admin",
+        "server",
+        "auth",
+        "postgres",
+        "watch",
+        "listen",
+        "redis",
+        "webhook",
+        "route",
+        "decrypt",
+        "socketio",
+        "centrifuge",
+        "endpoint",
+        "channel",
+        "router",
+        "limits",
+        "log",
+        "metrics",
+        "admin",
     ];
     let mut sections = Vec::new();
     for name in order {

@@ -10,6 +10,7 @@ mod server;
 pub(crate) mod admin;
 mod access;
 mod socketio;
+mod centrifuge;
 mod data;
 mod redis;
 mod decrypt;
@@ -33,6 +34,7 @@ use tree::Tree;
 
 pub use access::{Algorithm, Auth, Channel, Endpoint, EndpointTransport, TokenRule};
 pub use admin::Admin;
+pub use centrifuge::Centrifuge;
 pub use data::{Apply, Capture, Enrich, Listen, Operation, Postgres, Route, Watch};
 pub use decrypt::{Decrypt, Encoding, Format, KeyEncoding, Plain};
 pub use docs::{default_toml, reference_markdown, schema_json};
@@ -70,6 +72,8 @@ pub struct Config {
     pub router: Option<Router>,
     /// Clients of Socket.IO; served when the section is there.
     pub socketio: Option<Socketio>,
+    /// Clients of Centrifugo; served when the section is there.
+    pub centrifuge: Option<Centrifuge>,
     /// Fields that the application stores encrypted.
     pub decrypt: Vec<Decrypt>,
     /// Paths that are bound to channels.

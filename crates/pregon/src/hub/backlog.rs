@@ -278,7 +278,7 @@ fn catch_up(
     let followed = followed(conn, cursor, channels);
     match past.find(&follows(&followed), cursor, head, PIECE) {
         Found::Here(merged) => {
-            deliver(conn, &followed, &merged, encoder, sent);
+            deliver(conn, &followed, &merged, encoder, sent)?;
             Ok(None)
         }
         Found::Older => {
@@ -308,22 +308,33 @@ fn missed(
     let (cursor, first) = (backlog.cursor, backlog.replays.is_empty());
     let merged = fetched.merged.ok_or(Slowness::Slow)?;
     if first && !conn.state.is_closing() && followed(conn, cursor, channels) == fetched.channels {
-        deliver(conn, &fetched.channels, &merged, encoder, sent);
+        deliver(conn, &fetched.channels, &merged, encoder, sent)?;
     }
     Ok(())
 }
 
+/// Puts live entries behind what waits.
+///
+/// # Errors
+///
+/// A gap concerns a client whose protocol has no word for it: it shall reconnect, ask for what it missed and learn that it cannot be had.
 fn deliver(
     conn: &mut Conn,
     followed: &[(Arc<str>, u64)],
     merged: &Merged,
     encoder: &mut Encoder,
     sent: &mut Sent,
-) {
-    let Some(backlog) = &mut conn.backlog else { return };
+) -> Result<(), Slowness> {
+    let Some(backlog) = &mut conn.backlog else {
+        return Ok(());
+    };
     backlog.cursor = merged.reached;
     let mut out = Vec::new();
+    let gap_ends = conn.variant.codec.gap_ends_subscription();
     for entry in &merged.entries {
+        if gap_ends && entry.is_gap() && !shown::through(entry, followed).is_empty() {
+            return Err(Slowness::Slow);
+        }
         let excepted = entry
             .except()
             .iter()
@@ -336,6 +347,7 @@ fn deliver(
     sent.caught_up += merged.entries.len() as u64;
     sent.bytes += out.len() as u64;
     push(&mut backlog.chunks, out);
+    Ok(())
 }
 
 fn push(chunks: &mut std::collections::VecDeque<Bytes>, bytes: Vec<u8>) {

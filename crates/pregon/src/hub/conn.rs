@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::Key;
 use super::codec::Variant;
 use super::codec::bare::Rooms;
+use super::codec::centrifuge::Connecting;
 use super::codec::socketio::engine::Engine;
 use super::link::Link;
 use super::publishes::Gathered;
@@ -31,6 +32,8 @@ pub(crate) struct Conn {
     pub sessions: SmallVec<[Session; 1]>,
     /// What Engine.IO needs beside.
     pub engine: Option<Box<Engine>>,
+    /// What a client of Centrifuge said when it connected, until that is answered.
+    pub connecting: Option<Box<Connecting>>,
     /// The session that this WebSocket wants to take over, for a probe.
     pub probes: Option<Key>,
     /// The channel of a room, where the clients of a bare endpoint may join some.
@@ -271,6 +274,7 @@ pub(super) mod tests {
             },
             sessions: smallvec::smallvec![Session::new(Claims::default())],
             engine: None,
+            connecting: None,
             probes: None,
             rooms: None,
             decoder: Decoder::new(),

@@ -349,6 +349,7 @@ impl Shard {
                     passing: None,
                 });
                 self.account();
+                self.end_with_gap();
                 self.fanout.head = last;
                 self.written.note(last);
             }
@@ -406,6 +407,31 @@ impl Shard {
                 metrics.dropped(Reason::Nobody);
                 self.shared.desk.nobody(entry);
             }
+        }
+    }
+
+    /// Ends the subscriptions that a gap of the batch concerns, of clients whose protocol has no other word for it.
+    fn end_with_gap(&mut self) {
+        if !self.fanout.batch.entries.iter().any(|entry| entry.is_gap()) {
+            return;
+        }
+        let mut ended = Vec::new();
+        for touched in &self.fanout.batch.touched {
+            let mut entries = touched.entries.iter();
+            let of = |index: &u16| self.fanout.batch.entries.get(usize::from(*index));
+            if !entries.any(|index| of(index).is_some_and(|entry| entry.is_gap())) {
+                continue;
+            }
+            let channel = self.subscriptions.channels.get(touched.channel);
+            let followers = channel
+                .map(|channel| channel.followers.as_slice())
+                .unwrap_or_default();
+            let conns = followers.iter().filter_map(|&place| self.conns.follower(place));
+            let conns = conns.filter(|conn| conn.variant.codec.gap_ends_subscription());
+            ended.extend(conns.map(|conn| (conn.key, Arc::clone(&touched.name))));
+        }
+        for (key, channel) in ended {
+            self.ended_by_gap(key, &channel);
         }
     }
 }

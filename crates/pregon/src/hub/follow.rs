@@ -13,12 +13,12 @@ use crate::log::Position;
 use crate::log::window::Most;
 use crate::session::channels::Subscription;
 use crate::session::command::{Ask, Asked, Question, Reply, Then, Wish};
-use crate::session::history::Request;
+use crate::session::history::{Request, WriteEntry};
 use crate::session::recovery::Kept;
 use crate::session::replay::{Plan, Replay, StartAt, plan_by};
 
 /// Bytes of the past that travel with one reply; more than a client may be behind would only be cut.
-const HISTORY: usize = 1 << 20;
+pub(super) const HISTORY: usize = 1 << 20;
 
 impl Shard {
     /// A subscribe: several channels where its name stands for several.
@@ -33,12 +33,11 @@ impl Shard {
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
+        let past = self.conn(key).and_then(|conn| conn.variant.codec.writes_past());
         if from != StartAt::Now
-            && self
-                .conn(key)
-                .is_some_and(|conn| conn.variant.codec.replies_with_history())
+            && let Some(write) = past
         {
-            return self.join_with_history(key, asked, wish, now);
+            return self.join_with_history(key, asked, wish, now, write);
         }
         let rights = self.shared.rights.load_full();
         let plans = channels
@@ -66,8 +65,8 @@ impl Shard {
         }
     }
 
-    /// Socket.IO has no word for a replayed event: the past travels in the ack, and events are what is new.
-    fn join_with_history(&mut self, key: Key, asked: Asked, wish: &Wish, now: u64) {
+    /// The protocol has no word for a replayed event: the past travels in the reply, and events are what is new.
+    fn join_with_history(&mut self, key: Key, asked: Asked, wish: &Wish, now: u64, write: WriteEntry) {
         let (channels, from) = (wish.channels.as_slice(), wish.from);
         for channel in channels {
             self.follow(key, asked.namespace, channel, StartAt::Now);
@@ -82,6 +81,7 @@ impl Shard {
                 entries: self.shared.limits.history,
                 bytes: HISTORY,
             },
+            write,
         };
         let position = self.shared.window.position(now);
         let since = matches!(from, StartAt::Since(_)) && request.channels.len() == channels.len();

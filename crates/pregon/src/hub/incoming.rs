@@ -206,11 +206,11 @@ struct Taken {
 impl Taken {
     /// Takes a message; `false` pauses the decoder, so that a small compressed flood is never inflated all at once.
     fn take(&mut self, message: &WsMessage<'_>, variant: Variant) -> bool {
-        self.count += 1;
+        let before = self.messages.len();
+        variant.codec.incoming(message, self.listens, &mut self.messages);
+        self.count += (self.messages.len() - before).max(1);
         self.bytes += weight(message);
         self.full = self.count >= self.most || self.bytes >= PORTION_BYTES;
-        self.messages
-            .extend(variant.codec.incoming(message, self.listens));
         !self.full
     }
 }

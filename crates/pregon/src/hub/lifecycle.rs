@@ -92,6 +92,7 @@ impl Shard {
             variant: opening.variant,
             sessions,
             engine,
+            connecting: None,
             probes: None,
             rooms: opening.rooms,
             decoder: Decoder::new(),

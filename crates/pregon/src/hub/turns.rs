@@ -76,7 +76,8 @@ impl Shard {
         }
         let limits = &self.shared.limits;
         let count = if is_stranger(conn) {
-            messages * STRANGER
+            // What it joins to its first words is counted as it is.
+            messages + STRANGER - 1
         } else {
             messages
         };

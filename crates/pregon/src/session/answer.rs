@@ -249,8 +249,8 @@ impl Then {
             | Self::Publish { asked, .. }
             | Self::Subscribed { asked, .. } => *asked,
             Self::Connect { namespace, .. } | Self::Recover { namespace, .. } => Asked {
-                id: None,
                 namespace: *namespace,
+                ..Asked::default()
             },
         }
     }

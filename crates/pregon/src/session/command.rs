@@ -26,6 +26,8 @@ pub(crate) struct Asked {
     pub id: Option<u64>,
     /// Place of the session's namespace in the configuration; the root is 0, and the only one outside of Socket.IO.
     pub namespace: u8,
+    /// The codec's own number of the command, where a reply says which one it answers.
+    pub method: u8,
 }
 
 /// What a client is told about its command.

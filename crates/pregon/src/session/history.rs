@@ -5,10 +5,9 @@ use std::sync::Arc;
 use pregon_wire::socketio::room;
 
 use super::replay::{Plan, StartAt, plan};
-use super::shown;
-use crate::log::Past;
 use crate::log::past::Found;
 use crate::log::window::{Follow, Merged, Most};
+use crate::log::{Entry, Past};
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -18,7 +17,11 @@ pub(crate) struct Request {
     /// The join: what comes after it is live.
     pub upto: u64,
     pub most: Most,
+    pub write: WriteEntry,
 }
+
+/// Writes a publication as the client's protocol has it in a reply: a JSON object, by the name of the channel that it came through.
+pub(crate) type WriteEntry = fn(&Entry, &str, &mut Vec<u8>);
 
 /// Entries as JSON objects with commas between.
 #[derive(Debug, Default)]
@@ -95,7 +98,7 @@ impl Request {
             let mut channels = entry.channels().iter();
             let channel = channels.find(|named| self.channels.contains(named));
             let channel = channel.map_or("", |channel| room::split(channel).1);
-            shown::write_event(&entry, channel, true, &mut history.json);
+            (self.write)(&entry, channel, &mut history.json);
         }
         history
     }

@@ -41,6 +41,11 @@ fn first_of_each_namespace<'f>(
     through
 }
 
+/// Writes a publication of the past as the JSON protocol says it, for replies that carry it.
+pub(crate) fn write_past(entry: &Entry, channel: &str, out: &mut Vec<u8>) {
+    write_event(entry, channel, true, out);
+}
+
 /// Writes a publication as the JSON protocol says it, on `channel`; nothing of any other entry.
 pub(crate) fn write_event(entry: &Entry, channel: &str, replayed: bool, out: &mut Vec<u8>) {
     if let Body::Publication { event, data, .. } = &entry.body {

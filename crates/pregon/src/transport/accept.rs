@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::admit::{Admission, Admitted, Refused, Stream};
+use super::admit::{Admission, Admitted, Stream};
 use super::bridge::Bridge;
 use super::forwarded::Proxies;
 use super::head::{Head, HeadError};
 use super::listener;
 use super::patience::Patient;
+use super::refused::Refused;
 use super::rewind::Rewind;
 use crate::hub::link::Link;
 use crate::hub::socket::ShardSocket;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use pregon_wire::engineio::{self, Query, Refusal};
 use pregon_wire::ws::handshake;
 
 use super::head::Head;
 use super::origin::Origins;
+use super::refused::Refused;
 use crate::auth::token::{self, Via};
 use crate::auth::{Claims, Verifier};
 use crate::config::{self, Config};
@@ -44,6 +44,8 @@ pub(crate) struct Admission {
     /// Path of the full protocol.
     pub path: String,
     pub sse: bool,
+    /// Path of the clients of Centrifugo.
+    pub centrifuge: Option<String>,
     /// Path of Socket.IO, without a slash at its end.
     pub socketio: Option<String>,
     /// Whether `/echo` is served: for conformance suites only.
@@ -62,6 +64,7 @@ pub(crate) enum Stream {
     Sse,
     /// Engine.IO over a WebSocket.
     Engine(App),
+    Centrifuge,
     /// Echoes what comes: for conformance suites.
     Echo,
 }
@@ -84,37 +87,6 @@ impl Admitted {
             opening: Opening::new(variant),
             by: None,
             probe: None,
-        }
-    }
-}
-
-/// A stream that may not: an HTTP answer instead.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    pub status: StatusCode,
-    pub message: String,
-    pub headers: Vec<(&'static str, String)>,
-    /// JSON of the protocol's own, instead of the usual one around the message.
-    pub body: Option<Bytes>,
-}
-
-impl Refused {
-    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-            headers: Vec::new(),
-            body: None,
-        }
-    }
-
-    fn engine(refusal: Refusal) -> Self {
-        let mut body = Vec::new();
-        refusal.write_body(&mut body);
-        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        Self {
-            body: Some(body.into()),
-            ..Self::new(status, refusal.to_string())
         }
     }
 }
@@ -149,6 +121,7 @@ impl Admission {
             path if self.endpoints.contains_key(path) => Some(Stream::Bare),
             path if path == self.path => Some(Stream::Plain),
             "/sse" if self.sse => Some(Stream::Sse),
+            path if self.centrifuge.as_deref() == Some(path) => Some(Stream::Centrifuge),
             "/echo" if self.echo => Some(Stream::Echo),
             path => {
                 let app = self.engine(path)?;
@@ -175,6 +148,7 @@ impl Admission {
             Stream::Plain => self.plain(head).await,
             Stream::Sse => self.sse(head).await,
             Stream::Engine(app) => self.engine_socket(app, head).await,
+            Stream::Centrifuge => self.centrifuge(head).await,
             Stream::Echo => Self::websocket(head, Codec::Echo),
         }
     }
@@ -238,6 +212,20 @@ impl Admission {
         admitted.opening.claims = claims.unwrap_or_default();
         admitted.opening.joined = !admitted.opening.must_authenticate;
         admitted.opening.from = from(head)?;
+        Ok(admitted)
+    }
+
+    /// A client of Centrifugo. Its first command says who it is; until then nothing else is heard.
+    async fn centrifuge(&self, head: &Head) -> Result<Admitted, Refused> {
+        let offered = head.list("sec-websocket-protocol").unwrap_or_default();
+        let asks = |key: &str| head.query_first(key).as_deref() == Some("protobuf");
+        if offered.contains("centrifuge-protobuf") || asks("format") || asks("cf_protocol") {
+            let message = "only JSON is spoken here: connect without the protobuf protocol";
+            return Err(Refused::new(StatusCode::BAD_REQUEST, message));
+        }
+        let mut admitted = Self::websocket(head, Codec::Centrifuge)?;
+        admitted.opening.claims = self.claims(head, false).await?.unwrap_or_default();
+        admitted.opening.must_authenticate = true;
         Ok(admitted)
     }
 
@@ -394,7 +382,8 @@ impl Admission {
         let deflate = handshake::negotiate_deflate(head.list("sec-websocket-extensions").as_deref());
         let offered = head.list("sec-websocket-protocol").unwrap_or_default();
         // The entry that carries a token is never chosen: it would come back in clear in the answer.
-        let subprotocol = offered.split(',').map(str::trim).find(|name| *name == "pregon");
+        let spoken = |name: &&str| matches!(*name, "pregon" | "centrifuge-json");
+        let subprotocol = offered.split(',').map(str::trim).find(spoken);
         let response = http::Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
         let answer = handshake::response(key.unwrap_or_default(), subprotocol, deflate);
         let response = copy_headers(&answer, response);

@@ -20,8 +20,9 @@ use tower::{Service, ServiceExt};
 
 use super::ClientAddress;
 use super::accept::{DENIED, Front, Seed, note, refusal_body};
-use super::admit::{Admission, Admitted, Refused, Stream};
+use super::admit::{Admission, Admitted, Stream};
 use super::head::Head;
+use super::refused::Refused;
 use super::rewind::Rewind;
 use crate::hub::socket::ShardSocket;
 use crate::limits::{Beside, Permit};

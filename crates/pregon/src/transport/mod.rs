@@ -7,6 +7,7 @@
 
 pub(crate) mod head;
 pub(crate) mod origin;
+pub(crate) mod refused;
 pub(crate) mod admit;
 pub(crate) mod accept;
 pub(crate) mod listener;

@@ -10,9 +10,9 @@ use hyper::body::Incoming;
 use pregon_wire::engineio::{Query, Refusal, Transport};
 use tokio::sync::oneshot;
 
-use super::admit::Refused;
 use super::bridge::Bridge;
 use super::head::Head;
+use super::refused::Refused;
 use crate::hub::codec::socketio::polling::messages;
 use crate::hub::codec::socketio::sid::Sid;
 use crate::hub::link::{Link, Polling};

@@ -289,6 +289,7 @@ impl Shard {
         let asked = Asked {
             id: packet.ack,
             namespace,
+            ..Asked::default()
         };
         let Some(event) = packet.event() else {
             return self.protocol_error(key);
