@@ -23,6 +23,8 @@ pub mod listen;
 pub mod outbox;
 pub mod wal;
 
+pub mod frames;
+
 pub mod publish;
 pub mod query;
 

@@ -318,6 +318,20 @@ impl Node {
         }
     }
 
+    /// Stops it from running (SIGSTOP), as a machine without a processor for it would.
+    pub fn freeze(&mut self) {
+        if let Some(child) = &mut self.child {
+            process::signal_if_running(child, process::SIGSTOP);
+        }
+    }
+
+    /// Lets it run on.
+    pub fn thaw(&mut self) {
+        if let Some(child) = &mut self.child {
+            process::signal_if_running(child, process::SIGCONT);
+        }
+    }
+
     async fn end(&mut self, signal: i32) -> anyhow::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else {
             return Ok(None);

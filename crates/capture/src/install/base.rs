@@ -5,22 +5,22 @@ use crate::catalog::names::{ident, literal};
 use super::found::{Found, FunctionFacts, RelationFacts};
 use super::plan::{Step, StepKind, drop_function};
 use super::roles::Owner;
-use super::spec::Mode;
+use super::spec::{Mode, Target};
 use super::watch::{FunctionSql, function_sql, mark};
-use super::{MARK, Problem, SCHEMA};
+use super::{MARK, Problem, SCHEMA, shared};
 
 /// A function that belongs to every installation.
 pub(crate) struct BaseFunction {
     pub(crate) name: &'static str,
-    arguments: &'static str,
-    result: &'static str,
-    definer: bool,
-    volatility: &'static str,
-    settings: &'static [&'static str],
+    pub(super) arguments: &'static str,
+    pub(super) result: &'static str,
+    pub(super) definer: bool,
+    pub(super) volatility: &'static str,
+    pub(super) settings: &'static [&'static str],
     pub(crate) body: &'static str,
 }
 
-const PATH: &[&str] = &["search_path=pg_catalog, pg_temp"];
+pub(super) const PATH: &[&str] = &["search_path=pg_catalog, pg_temp"];
 
 const FIT: BaseFunction = BaseFunction {
     name: "fit",
@@ -110,15 +110,28 @@ const PUBLISH_TO_WAL: BaseFunction = BaseFunction {
 };
 
 /// All names, whatever the mode: no watch may take one of them.
-pub(crate) const NAMES: [&str; 6] = ["fit", "flaw", "mend", "publish", "ring", "trim"];
+pub(crate) const NAMES: [&str; 10] = [
+    "fit",
+    "flaw",
+    "log_append",
+    "log_open",
+    "log_prune",
+    "log_renew",
+    "mend",
+    "publish",
+    "ring",
+    "trim",
+];
 
 /// In the order of creation: each after those that it calls.
-pub(crate) fn wanted_functions(mode: Mode) -> &'static [BaseFunction] {
-    match mode {
+pub(crate) fn wanted_functions(target: &Target) -> impl Iterator<Item = &'static BaseFunction> {
+    let of_mode: &[BaseFunction] = match target.mode {
         Mode::Notify => const { &[FIT, PUBLISH] },
         Mode::Outbox => const { &[TRIM, MEND, RING, FLAW, PUBLISH_TO_OUTBOX] },
         Mode::Wal => const { &[PUBLISH_TO_WAL] },
-    }
+    };
+    let of_log: &[BaseFunction] = if target.log { &shared::FUNCTIONS } else { &[] };
+    of_mode.iter().chain(of_log)
 }
 
 /// A table or sequence that belongs to every installation, or to those of one mode.
@@ -127,8 +140,8 @@ pub(crate) struct BaseRelation {
     /// As `pg_class.relkind` says it.
     pub(crate) kind: &'static str,
     pub(crate) word: &'static str,
-    create: &'static str,
-    reason: &'static str,
+    pub(super) create: &'static str,
+    pub(super) reason: &'static str,
 }
 
 /// In the order of creation.
@@ -182,23 +195,29 @@ const OUTBOX: [BaseRelation; 3] = [
 ];
 
 impl BaseRelation {
-    /// What a mode needs.
-    pub(crate) fn wanted(mode: Mode) -> impl Iterator<Item = &'static Self> {
+    /// What a mode needs, and a shared log where there is one.
+    pub(crate) fn wanted(mode: Mode, log: bool) -> impl Iterator<Item = &'static Self> {
         let of_mode: &[Self] = match mode {
             Mode::Notify | Mode::Wal => &[],
             Mode::Outbox => &OUTBOX,
         };
-        COMMON.iter().chain(of_mode)
+        let of_log: &[Self] = if log { &shared::RELATIONS } else { &[] };
+        COMMON.iter().chain(of_mode).chain(of_log)
     }
 
     /// What any mode may have left, in the reverse of the order of creation.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
-        COMMON.iter().chain(&OUTBOX).rev()
+        COMMON.iter().chain(&OUTBOX).chain(&shared::RELATIONS).rev()
     }
 
-    /// The one of a name that is of this mode and not of the other.
+    /// Whether a mode leaves it where it is: it needs it, or it is not for modes to decide.
     pub(crate) fn is_wanted(&self, mode: Mode) -> bool {
-        Self::wanted(mode).any(|wanted| wanted.name == self.name)
+        Self::wanted(mode, true).any(|wanted| wanted.name == self.name)
+    }
+
+    /// Whether it belongs to a shared log.
+    pub(crate) fn is_of_log(&self) -> bool {
+        shared::RELATIONS.iter().any(|of_log| of_log.name == self.name)
     }
 
     /// The step that removes it.
@@ -238,7 +257,7 @@ impl BaseFunction {
 /// Steps for schema, sequence and tables.
 pub(crate) fn relations(
     found: &Found,
-    mode: Mode,
+    target: &Target,
     owner: &Owner,
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
@@ -251,7 +270,7 @@ pub(crate) fn relations(
         word,
         create,
         reason,
-    } in BaseRelation::wanted(mode)
+    } in BaseRelation::wanted(target.mode, target.log)
     {
         let hand_over = format!("ALTER {} {SCHEMA}.{name} OWNER TO {quoted}", word.to_uppercase());
         let step = |sql, reason: &str, kind| Step {
@@ -279,19 +298,24 @@ pub(crate) fn relations(
 }
 
 /// Steps that remove what only another mode needs. After those of the watches: until then their functions use it.
-pub(crate) fn stale(found: &Found, mode: Mode, steps: &mut Vec<Step>) {
+pub(crate) fn stale(found: &Found, target: &Target, steps: &mut Vec<Step>) {
+    // Functions of a shared log stay, as its tables do.
+    let with_log = Target {
+        log: true,
+        ..target.clone()
+    };
     let reason = "this way of capturing does not use it";
     for function in found
         .functions
         .iter()
         .filter(|one| one.is_ours() && one.schema == SCHEMA)
     {
-        let wanted = |name: &str| wanted_functions(mode).iter().any(|wanted| wanted.name == name);
+        let wanted = |name: &str| wanted_functions(&with_log).any(|wanted| wanted.name == name);
         if NAMES.contains(&function.name.as_str()) && !wanted(&function.name) {
             steps.push(drop_function(function, reason));
         }
     }
-    for relation in BaseRelation::all().filter(|relation| !relation.is_wanted(mode)) {
+    for relation in BaseRelation::all().filter(|relation| !relation.is_wanted(target.mode)) {
         let there = |found: &&RelationFacts| found.name == relation.name && found.kind == relation.kind;
         if found.relations.iter().any(|found| there(&found)) {
             steps.push(relation.drop_step(reason));
@@ -336,12 +360,12 @@ fn schema(found: &Found, owner: &Owner, steps: &mut Vec<Step>) {
 /// Steps for the functions that every installation has.
 pub(crate) fn functions(
     found: &Found,
-    mode: Mode,
+    target: &Target,
     owner: &Owner,
     steps: &mut Vec<Step>,
     problems: &mut Vec<Problem>,
 ) {
-    for function in wanted_functions(mode) {
+    for function in wanted_functions(target) {
         let existing = found.functions.iter().find(|other| {
             other.schema == SCHEMA && other.name == function.name && other.arguments == function.arguments
         });

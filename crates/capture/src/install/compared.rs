@@ -34,7 +34,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Status, InstallErro
     if !status.is_installed() {
         return Ok(status);
     }
-    for function in base::wanted_functions(target.mode) {
+    for function in base::wanted_functions(target) {
         let wanted = Wanted::new(SCHEMA, function.name, None, Some(function.body));
         wanted.compare(&found, &mut status);
     }

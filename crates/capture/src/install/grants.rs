@@ -11,7 +11,7 @@ use super::granted::{Granted, Wanted};
 use super::plan::{Step, StepKind};
 use super::spec::{Mode, Target};
 use super::watch::DesiredWatch;
-use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, late, partitions, revoke, types};
+use super::{InstallError, PUBLISHER_ROLE, Problem, SCHEMA, late, own, partitions, revoke, types};
 use crate::catalog::TableFacts;
 use crate::catalog::names::ident;
 
@@ -60,7 +60,7 @@ pub(crate) async fn steps(
         ));
         return Ok(warnings);
     }
-    gateway_own(client, found, target.mode, role, steps).await?;
+    own::steps(client, found, target, role, steps).await?;
     // Rows of any size are in the outbox: with it the gateway reads no table of the user.
     if target.mode != Mode::Outbox {
         conditions(client, role, watches, &mut wanted).await?;
@@ -199,115 +199,6 @@ async fn conditions(
         }
     }
     Ok(())
-}
-
-const MAY_USE: &str = "SELECT has_schema_privilege($1::name, $2::oid, 'USAGE')";
-const MAY_SEE: &str = "SELECT has_sequence_privilege($1::name, $2::oid, 'SELECT')";
-const MAY_READ: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT')";
-const MAY_DELETE: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'DELETE')";
-const MAY_UPDATE: &str = "SELECT has_table_privilege($1::name, $2::oid, 'SELECT') AND has_table_privilege($1::name, $2::oid, 'UPDATE')";
-const MAY_CALL: &str = "SELECT has_function_privilege($1::name, $2::oid, 'EXECUTE')";
-
-/// A right of the gateway in our own schema.
-struct Right {
-    /// Asks whether role `$1` has it on object `$2`.
-    query: &'static str,
-    oid: Option<u32>,
-    right: String,
-    object: String,
-}
-
-/// What the gateway may do in our own schema: look, keep its place in the outbox, and delete what is in the log.
-fn own_rights(found: &Found, mode: Mode) -> Vec<Right> {
-    let relation = |name: &str| {
-        let mut relations = found.relations.iter();
-        relations.find(|one| one.name == name).map(|one| one.oid)
-    };
-    let right = |query, oid, right: &str, object: &str| Right {
-        query,
-        oid,
-        right: right.to_owned(),
-        object: object.to_owned(),
-    };
-    let table = |query, verbs: &str, name: &str| {
-        let (on, object) = (
-            format!("{verbs} ON {SCHEMA}.{name}"),
-            format!("table {SCHEMA}.{name}"),
-        );
-        right(query, relation(name), &on, &object)
-    };
-    let function = |name: &str, arguments: &str| {
-        let mut functions = found.functions.iter();
-        let found = functions.find(|one| one.schema == SCHEMA && one.name == name);
-        let (on, object) = (
-            format!("EXECUTE ON FUNCTION {SCHEMA}.{name}({arguments})"),
-            format!("function {SCHEMA}.{name}"),
-        );
-        right(MAY_CALL, found.map(|found| found.oid), &on, &object)
-    };
-    let schema = found.schema.as_ref().map(|schema| schema.oid);
-    let mut rights = vec![
-        right(MAY_USE, schema, "USAGE ON SCHEMA pregon", "schema pregon"),
-        right(
-            MAY_SEE,
-            relation("seq"),
-            "SELECT ON SEQUENCE pregon.seq",
-            "sequence pregon.seq",
-        ),
-        table(MAY_READ, "SELECT", "stored"),
-        table(MAY_READ, "SELECT", "meta"),
-    ];
-    if mode == Mode::Outbox {
-        rights.extend([
-            table(MAY_DELETE, "SELECT, DELETE", "outbox"),
-            table(MAY_UPDATE, "SELECT, UPDATE", "bell"),
-            table(MAY_UPDATE, "SELECT, UPDATE", "cursor"),
-            right(
-                MAY_SEE,
-                relation("outbox_id_seq"),
-                "SELECT ON SEQUENCE pregon.outbox_id_seq",
-                "sequence pregon.outbox_id_seq",
-            ),
-            function("trim", "bigint"),
-            function("mend", ""),
-            function("flaw", "timestamp with time zone"),
-        ]);
-    }
-    rights
-}
-
-async fn gateway_own(
-    client: &Client,
-    found: &Found,
-    mode: Mode,
-    role: &str,
-    steps: &mut Vec<Step>,
-) -> Result<(), InstallError> {
-    for wanted in own_rights(found, mode) {
-        let has = match wanted.oid {
-            Some(oid) => client
-                .query_one(wanted.query, &[&role, &oid])
-                .await?
-                .try_get::<_, bool>(0)?,
-            None => has_all_rights(client, role).await?,
-        };
-        if !has {
-            steps.push(Step {
-                sql: format!("GRANT {} TO {}", wanted.right, ident(role)),
-                reason: format!("the gateway's role {role} needs it"),
-                object: wanted.object,
-                kind: StepKind::Grant,
-            });
-        }
-    }
-    Ok(())
-}
-
-async fn has_all_rights(client: &Client, role: &str) -> Result<bool, tokio_postgres::Error> {
-    client
-        .query_one("SELECT rolsuper FROM pg_roles WHERE rolname = $1", &[&role])
-        .await?
-        .try_get(0)
 }
 
 /// The columns that a condition may read. Too many rather than too few: names in comments and texts count.

@@ -12,6 +12,7 @@
 
 mod apply;
 mod base;
+mod shared;
 mod roles;
 mod beside;
 mod compared;
@@ -21,6 +22,7 @@ mod found;
 mod granted;
 mod notify;
 mod grants;
+mod own;
 mod types;
 mod partitions;
 mod revoke;

@@ -188,8 +188,8 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
     let mut steps = Vec::new();
     let mut owner_warnings = Vec::new();
     roles::roles(&found, &owner, &mut steps, &mut owner_warnings);
-    base::relations(&found, target.mode, &owner, &mut steps, &mut problems);
-    base::functions(&found, target.mode, &owner, &mut steps, &mut problems);
+    base::relations(&found, target, &owner, &mut steps, &mut problems);
+    base::functions(&found, target, &owner, &mut steps, &mut problems);
     let triggered: &[DesiredWatch<'_>] = if target.mode == Mode::Wal { &[] } else { &watches };
     let unseats = unseats(&found, triggered, target.prune);
     if target.prune {
@@ -202,7 +202,7 @@ async fn compare(client: &Client, target: &Target) -> Result<Plan, InstallError>
         beside::subscriptions(&found, watch, &mut warnings);
     }
     if target.prune {
-        base::stale(&found, target.mode, &mut steps);
+        base::stale(&found, target, &mut steps);
     }
     warnings.extend(
         grants::steps(

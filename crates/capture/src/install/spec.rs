@@ -68,6 +68,8 @@ pub struct Target {
     /// The role that the gateway connects with; it gets the least that it needs.
     pub gateway_role: Option<String>,
     pub mode: Mode,
+    /// Whether gateways share a log that lies in this database.
+    pub log: bool,
     /// Name of the slot and the publication of [`Mode::Wal`].
     pub slot: String,
     /// The role that reads the slot; the gateway's role if absent.
@@ -85,6 +87,7 @@ impl Default for Target {
             publish: PublishSpec::default(),
             gateway_role: None,
             mode: Mode::Notify,
+            log: false,
             slot: "pregon".to_owned(),
             replication_role: None,
             queries: Vec::new(),

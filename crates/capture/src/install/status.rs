@@ -120,6 +120,7 @@ fn objects(found: &Found) -> Vec<ObjectStatus> {
     let there = |name: &str| found.relations.iter().any(|relation| relation.name == name);
     // Without a configuration, what is there says how changes are captured.
     let of_outbox = |relation: &&BaseRelation| !relation.is_wanted(Mode::Notify);
+    let log = BaseRelation::all().any(|relation| relation.is_of_log() && there(relation.name));
     let mode = if BaseRelation::all()
         .filter(of_outbox)
         .any(|relation| there(relation.name))
@@ -128,7 +129,7 @@ fn objects(found: &Found) -> Vec<ObjectStatus> {
     } else {
         Mode::Notify
     };
-    list.extend(BaseRelation::wanted(mode).map(|relation| ObjectStatus {
+    list.extend(BaseRelation::wanted(mode, log).map(|relation| ObjectStatus {
         name: format!("{} {SCHEMA}.{}", relation.word, relation.name),
         state: present(there(relation.name)),
     }));
