@@ -17,7 +17,7 @@ export const SECTIONS = [
     title: "Clients",
     pages: pages("clients", ...["client", "react", "publisher"].map((name) => `clients/js/packages/${name}/README.md`)),
   },
-  { title: "Running it", pages: pages("deployment", "operations", "dashboard", "sizing", "log", "security", "config") },
+  { title: "Running it", pages: pages("deployment", "nodes", "operations", "dashboard", "sizing", "log", "security", "config") },
   {
     title: "Moving here",
     pages: pages("from-listen", "from-socketio-redis", "from-supabase-realtime", "from-centrifugo"),

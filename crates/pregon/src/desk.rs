@@ -163,6 +163,14 @@ impl Desk {
             Question::Verify { .. } if !self.verifier.configured() => Answer::Verified(Ok(Claims::default())),
             Question::Verify { token } => Answer::Verified(self.verifier.verify(&token).await),
             Question::May(questions) => Answer::May(self.may(&questions).await),
+            Question::Reach(position, questions) => {
+                self.past.window().reach(position).await;
+                Answer::May(if questions.is_empty() {
+                    Ok(true)
+                } else {
+                    self.may(&questions).await
+                })
+            }
             Question::MayEach(channels) => Answer::MayEach(self.may_each(channels).await),
             Question::Publish(list) => Answer::Published(self.publish(list).await),
             Question::Recover { recovery, claims } => {
@@ -229,6 +237,7 @@ impl Desk {
         if kept.namespace != recovery.namespace {
             return None;
         }
+        self.past.window().reach(recovery.offset).await;
         // Where the rights change meanwhile, the shard asks again.
         let rights = self.rights.load_full();
         for channel in &kept.channels {

@@ -6,7 +6,7 @@ use pregon_capture::change::Op;
 use pregon_capture::connect::Settings;
 use pregon_capture::install::{Mode, Target, WatchSpec};
 
-use crate::config::{Capture, Config, Postgres, Secret};
+use crate::config::{Capture, Config, LogKind, Postgres, Secret};
 
 /// The watches as the installer and the listener want them.
 pub(crate) fn specs(config: &Config) -> Vec<WatchSpec> {
@@ -60,6 +60,7 @@ pub(crate) fn target(config: &Config) -> anyhow::Result<Target> {
         watches: specs(config),
         gateway_role: user(&gateway),
         mode: mode(config),
+        log: config.log.kind == LogKind::Postgres,
         slot: match config
             .postgres
             .as_ref()

@@ -97,6 +97,8 @@ pub struct Metrics {
     pub events: Family<SourceLabel, Counter>,
     pub source_up: Family<SourceLabel, Gauge>,
     pub standby: Gauge,
+    pub cluster_nodes: Gauge,
+    pub cluster_leader: Family<SourceLabel, Gauge>,
     pub watch_failing: Family<WatchLabel, Gauge>,
     pub source_gaps: Family<SourceLabel, Counter>,
     pub malformed: Family<SourceLabel, Counter>,
@@ -154,6 +156,8 @@ impl Metrics {
             events: Family::default(),
             source_up: Family::default(),
             standby: Gauge::default(),
+            cluster_nodes: Gauge::default(),
+            cluster_leader: Family::default(),
             watch_failing: Family::default(),
             source_gaps: Family::default(),
             malformed: Family::default(),
@@ -205,6 +209,10 @@ impl Metrics {
         r.register("source_up", help, self.source_up.clone());
         let help = "1 while another gateway reads the database and this one refuses clients";
         r.register("standby", help, self.standby.clone());
+        let help = "Nodes that share the log, this one included; 0 where the log is not shared";
+        r.register("cluster_nodes", help, self.cluster_nodes.clone());
+        let help = "1 while this node reads the source for all nodes that share the log";
+        r.register("cluster_leader", help, self.cluster_leader.clone());
         r.register(
             "watch_failing",
             "1 from the first row that a watch's trigger could not render until its next change that comes as it should",

@@ -5,6 +5,7 @@
 //! live in one process: nothing here is global.
 
 mod log;
+mod lead;
 mod sources;
 mod admin;
 mod rates;
@@ -121,10 +122,11 @@ impl Node {
             pool: pool.as_ref(),
             expected: &options.expected,
             stop: &stop,
+            standby: &hub.shared().standby,
+            since: None,
         };
-        let mut sources = sources::start(&parts)?;
-        sources.attached.push(("log", opened.up));
-        let health = Health::new(sources.attached, sources.degraded);
+        let (sources, standing) = lead::sources(&parts, opened.shared, ("log", opened.up))?;
+        let health = Health::new(standing);
         let admission = Arc::new(build_admission(&config, &options, verifier, desk, &hub)?);
         let listener = listen(&config.server.listen)?;
         let address = listener.local_addr()?;
@@ -148,7 +150,7 @@ impl Node {
             kept,
             stop,
             cut,
-            sources: sources.tasks,
+            sources,
             front: tasks,
         })
     }

@@ -106,6 +106,7 @@ fn the_page_of_operations_lists_every_metric_and_no_other() {
         family.get_or_create(&source).inc();
     }
     metrics.source_up.get_or_create(&source).set(1);
+    metrics.cluster_leader.get_or_create(&source).set(1);
     metrics
         .routes
         .get_or_create(&RouteLabel { route: "r".into() })

@@ -34,6 +34,7 @@ mod outbox;
 mod wal;
 mod slots;
 mod standby;
+mod cluster;
 mod parity;
 mod converge;
 mod names;

@@ -91,6 +91,9 @@ async fn read_granted(
         newest: last.is_some(),
         most,
     };
+    if let Some(Since::Position(position)) = since {
+        api.admission.desk.past().window().reach(position).await;
+    }
     let read = move |past: &Past| {
         let began = Instant::now();
         (asked.render(past), began.elapsed())

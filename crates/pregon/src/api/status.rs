@@ -8,22 +8,19 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::Api;
-use crate::source::Attached;
-use crate::source::degraded::Degraded;
+use crate::source::Standing;
 
 /// Whether the node can do its work.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    sources: Vec<(&'static str, Attached)>,
-    degraded: Degraded,
+    standing: Standing,
     draining: AtomicBool,
 }
 
 impl Health {
-    pub(crate) fn new(sources: Vec<(&'static str, Attached)>, degraded: Degraded) -> Arc<Self> {
+    pub(crate) fn new(standing: Standing) -> Arc<Self> {
         Arc::new(Self {
-            sources,
-            degraded,
+            standing,
             draining: AtomicBool::new(false),
         })
     }
@@ -35,9 +32,13 @@ impl Health {
 
     /// Everything that has to be attached, and whether it is.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        self.sources
+        let standing = self.standing.load();
+        let sources: Vec<_> = standing
+            .attached
             .iter()
             .map(|(name, attached)| (*name, attached.get()))
+            .collect();
+        sources.into_iter()
     }
 
     /// Whether the node takes nobody new.
@@ -47,8 +48,9 @@ impl Health {
 
     /// What keeps the node from being ready; empty when it is.
     fn missing(&self) -> Vec<String> {
-        let mut missing: Vec<_> = self
-            .sources
+        let standing = self.standing.load();
+        let mut missing: Vec<_> = standing
+            .attached
             .iter()
             .filter(|(_, attached)| !attached.get())
             .map(|(name, attached)| match attached.why() {
@@ -69,7 +71,7 @@ pub(super) async fn alive() -> &'static str {
 
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     let missing = api.health.missing();
-    let findings = api.health.degraded.words();
+    let findings = api.health.standing.load().degraded.words();
     let degraded: String = findings
         .iter()
         .map(|finding| format!("degraded: {finding}\n"))

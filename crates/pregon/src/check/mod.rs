@@ -3,6 +3,7 @@
 //! Every check reports and goes on. Empty values were reported as missing already and are passed over.
 
 mod access;
+mod cluster;
 mod data;
 pub mod names;
 mod naming;
@@ -51,6 +52,7 @@ fn check(config: &Config, tree: &mut Tree) {
     access::endpoints(config, tree);
     access::channels(config, tree);
     data::postgres(config, tree);
+    cluster::cluster(config, tree);
     data::watches(config, tree);
     data::listens(config, tree);
     redis::redis(config, tree);

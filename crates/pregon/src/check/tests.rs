@@ -591,6 +591,31 @@ fn the_folder_of_the_log_is_relative_to_the_file_and_in_the_environment_to_where
 }
 
 #[test]
+fn nodes_that_share_a_log_need_a_database_and_a_section_that_has_an_effect() {
+    const SHARED: &str = "[log]\nkind='postgres'\n";
+    let config = read_with(
+        &format!("[postgres]\nurl='postgres://h/d'\n{SHARED}[cluster]\nname='shop'\nnode='one'\n"),
+        &[("PREGON_NODE", "two")],
+    )
+    .unwrap();
+    assert_eq!(
+        (config.cluster.name.as_str(), config.cluster.node.as_deref()),
+        ("shop", Some("two"))
+    );
+    assert!(config.log.kind.is_shared());
+    let keys = |text: &str| {
+        wrong(text)
+            .into_iter()
+            .map(|(_, _, key, _)| key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(SHARED), ["log.kind"]);
+    assert_eq!(keys("[cluster]\nname='shop'\n"), ["cluster"]);
+    let named = format!("[postgres]\nurl='postgres://h/d'\n{SHARED}[cluster]\nname='a b'\nnode=''\n");
+    assert_eq!(keys(&named), ["cluster.name", "cluster.node"]);
+}
+
+#[test]
 fn a_variable_without_its_section_is_ignored() {
     let vars = [
         ("DATABASE_URL", "nonsense"),

@@ -46,6 +46,9 @@ pub(super) fn overlay(config: &mut Config, tree: &mut Tree, env: &dyn Fn(&str) -
         let folder = std::path::absolute(&folder).unwrap_or_else(|_| folder.into());
         config.log.path = Some(folder.display().to_string());
     }
+    if let Some(node) = variable("PREGON_NODE") {
+        config.cluster.node = Some(node);
+    }
     if let Some(listen) = variable("PREGON_LISTEN") {
         if super::net::is_listen_address(&listen) {
             if let Some(router) = &mut config.router {

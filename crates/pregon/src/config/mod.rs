@@ -42,7 +42,7 @@ pub use outbox::Outbox;
 pub use problem::{Problem, Problems};
 pub use redis::{Redis, RedisChannel, RedisPattern, RedisStream, StreamStart};
 pub use router::{Assign, Mode, Queue, QueueKind, Router, RouterRule};
-pub use server::{Limits, Log, LogKind, Metrics, Server};
+pub use server::{Cluster, Limits, Log, LogKind, Metrics, Server};
 pub use socketio::{Emitter, Socketio};
 
 pub use units::{OneOrMany, Period, Secret, Size};
@@ -84,6 +84,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is kept for clients that come back.
     pub log: Log,
+    /// Which nodes share a log.
+    pub cluster: Cluster,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
     /// The dashboard of operators.

@@ -1,4 +1,4 @@
-//! `[server]`, `[limits]`, `[log]` and `[metrics]`: where the node listens and how much it takes on.
+//! `[server]`, `[limits]`, `[log]`, `[cluster]` and `[metrics]`: where the node listens and how much it takes on.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,7 +135,8 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// Where publications are kept: `disk` survives restarts and the death of the process, `memory` forgets them when the node stops.
+    /// Where publications are kept: `disk` survives restarts and the death of the process, `memory` forgets them when the node stops,
+    /// `postgres` is a log in the database that several nodes share, see `[cluster]`.
     pub kind: LogKind,
     /// Folder of the disk log, one for each node; `PREGON_DATA` overrides it. Without either it is a folder in `pregon-data` of the working
     /// folder, named after the port and the database.
@@ -144,7 +145,8 @@ pub struct Log {
     pub window: Size,
     /// How long a publication is kept. A day, so that whoever closes a laptop in the evening misses nothing in the morning.
     pub age: Period,
-    /// Bytes that the disk log may take; the oldest is removed before its age. About four million publications of 200 bytes.
+    /// Bytes that the log may take on the disk or in the database; the oldest is removed before its age. About four million publications of
+    /// 200 bytes.
     pub size: Size,
     /// Bytes of one file of the disk log. Whole files are removed, so that this and `size` say how exact retention is.
     pub segment: Size,
@@ -170,6 +172,7 @@ impl Default for Log {
 pub enum LogKind {
     Disk,
     Memory,
+    Postgres,
 }
 
 impl LogKind {
@@ -178,6 +181,7 @@ impl LogKind {
         match self {
             Self::Disk => "disk",
             Self::Memory => "memory",
+            Self::Postgres => "postgres",
         }
     }
 
@@ -185,7 +189,34 @@ impl LogKind {
     pub fn is_on_disk(self) -> bool {
         match self {
             Self::Disk => true,
-            Self::Memory => false,
+            Self::Memory | Self::Postgres => false,
+        }
+    }
+
+    /// Whether several nodes append to it.
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Disk | Self::Memory => false,
+            Self::Postgres => true,
+        }
+    }
+}
+
+/// Nodes that share a log, where `[log] kind` is one for several nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Name of the log that the nodes share: nodes with the same name in the same database serve the same channels.
+    pub name: String,
+    /// Name of this node, which no other node has; `PREGON_NODE` overrides it. Without either it is made of the host name and the port.
+    pub node: Option<String>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: "pregon".into(),
+            node: None,
         }
     }
 }

@@ -244,6 +244,7 @@ impl Shared {
         Env {
             rights,
             channels,
+            window: &self.window,
             limits: &self.limits,
             metrics: &self.metrics,
         }

@@ -6,17 +6,23 @@
 
 pub mod position;
 pub mod entry;
+pub mod found;
 pub mod window;
 pub mod past;
 pub mod ledger;
 pub mod memory;
 pub mod disk;
+pub mod shared;
 pub mod volatile;
 #[cfg(test)]
 pub mod contract;
 
+use std::future::ready;
 use std::sync::Arc;
+use std::time::Instant;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 pub use entry::{Body, Entry, Gap};
@@ -89,6 +95,12 @@ pub enum LogError {
     /// An earlier batch of the source was not kept; it has to come again first.
     #[error("the log waits for a batch of {source_name} that it could not keep")]
     Held { source_name: Arc<str> },
+    /// Another node has become the reader of the source.
+    #[error("another node reads {source_name} now")]
+    Fenced { source_name: Arc<str> },
+    /// Whether the batch is kept is not known yet.
+    #[error("the log has not answered in time: whether this is kept is not known")]
+    Unanswered,
     /// Nothing of the batch is kept. The log goes on by itself when it can be written again.
     #[error("the log cannot be written: {0}")]
     Unwritable(Arc<std::io::Error>),
@@ -123,6 +135,10 @@ enum Inner {
         written: oneshot::Receiver<Result<Vec<Position>, LogError>>,
         durable: oneshot::Receiver<Result<(), LogError>>,
     },
+    Shared {
+        answer: oneshot::Receiver<Result<Vec<Position>, LogError>>,
+        until: Instant,
+    },
 }
 
 impl Receipt {
@@ -136,6 +152,11 @@ impl Receipt {
         durable: oneshot::Receiver<Result<(), LogError>>,
     ) -> Self {
         Self::of(Inner::Later { written, durable })
+    }
+
+    /// Of a log whose batches are delivered once they are durable. Whoever may ask again waits no longer than `until`.
+    pub fn until(answer: oneshot::Receiver<Result<Vec<Position>, LogError>>, until: Instant) -> Self {
+        Self::of(Inner::Shared { answer, until })
     }
 
     fn of(inner: Inner) -> Self {
@@ -158,6 +179,10 @@ impl Receipt {
                 let durable = durable.await.unwrap_or(Err(LogError::Closed));
                 durable.map(|()| positions)
             }
+            Inner::Shared { answer, until } => match tokio::time::timeout_at(until.into(), answer).await {
+                Ok(answer) => answer.unwrap_or(Err(LogError::Closed)),
+                Err(_) => Err(LogError::Unanswered),
+            },
         };
         Ok(insert(outcome?, self.beside))
     }
@@ -168,6 +193,7 @@ impl Receipt {
         let outcome = match self.inner {
             Inner::Ready(outcome) => outcome,
             Inner::Later { written, .. } => written.await.unwrap_or(Err(LogError::Closed)),
+            Inner::Shared { answer, .. } => answer.await.unwrap_or(Err(LogError::Closed)),
         };
         Ok(insert(outcome?, self.beside))
     }
@@ -190,6 +216,12 @@ pub trait Log: Send + Sync + 'static {
 
     /// How far `source` was taken, as far as this log remembers.
     fn taken(&self, source: &str) -> Option<Taken>;
+
+    /// The same for whoever reads the source from now on: where others append to the log too, this is the last word, and what they still
+    /// have of the source is refused as [`LogError::Fenced`] once something of it was appended here.
+    fn lead<'a>(&'a self, source: &'a str) -> BoxFuture<'a, Result<Option<Taken>, LogError>> {
+        ready(Ok(self.taken(source))).boxed()
+    }
 
     /// The recent entries; its epoch is the log's and its head the newest offset.
     fn window(&self) -> &Arc<Window>;

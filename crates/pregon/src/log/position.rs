@@ -20,7 +20,7 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A place in the log. Everything at or before it has been seen; the next entry has `offset + 1`.
+/// A place in the log. Everything at or before it has been seen; later entries have greater offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     pub epoch: Epoch,

@@ -6,17 +6,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use super::entry::{Body, Entry};
 use super::position::{Epoch, Position, Since};
 
+pub use super::found::{Follow, Merged, Most, Start, Tail};
+
 /// Channels whose pruned offset is remembered although the window holds nothing of them (about 100 bytes each).
 const REMEMBERED: usize = 100_000;
+
+/// How long a position of another node is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bounds of the window.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +35,9 @@ pub struct Retention {
 pub struct Window {
     inner: RwLock<Inner>,
     head: AtomicU64,
-    epoch: Epoch,
+    epoch: AtomicU32,
+    /// Other nodes may be ahead of it: whoever names a position of theirs waits for what comes.
+    coming: Option<Notify>,
     /// How old the log was at that moment, where that is known.
     age: Option<(Duration, Instant)>,
     readers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
@@ -38,7 +46,7 @@ pub struct Window {
 struct Inner {
     retention: Retention,
     entries: VecDeque<Arc<Entry>>,
-    /// Offset before the first entry held.
+    /// The newest offset that is no longer held: entries after it are all here, with rising offsets that may leave numbers out.
     before: u64,
     bytes: usize,
     channels: HashMap<Arc<str>, Index, foldhash::fast::RandomState>,
@@ -59,52 +67,6 @@ struct Index {
     pruned: u64,
 }
 
-/// Where a replay of one channel begins, or that it cannot be complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Entries of the channel after this offset are all in the window.
-    After(u64),
-    /// The same, but what is asked for goes back to before the log began.
-    Younger(u64),
-    /// Some were pruned.
-    Pruned,
-    /// The position is of another log: its history is gone.
-    Foreign,
-}
-
-/// A channel and the offset after which a session follows it.
-#[derive(Debug, Clone, Copy)]
-pub struct Follow<'a> {
-    pub channel: &'a str,
-    pub after: u64,
-}
-
-/// Limits of one read.
-#[derive(Debug, Clone, Copy)]
-pub struct Most {
-    pub entries: usize,
-    pub bytes: usize,
-}
-
-/// What [`Window::merge`] found.
-#[derive(Debug, Default)]
-pub struct Merged {
-    pub entries: Vec<Arc<Entry>>,
-    /// Nothing up to the asked-for offset is left out.
-    pub complete: bool,
-    /// Nothing up to this offset is left out.
-    pub reached: u64,
-}
-
-/// What [`Window::after`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Tail {
-    /// Everything after the offset, up to the limit.
-    Complete,
-    /// The window has moved past the offset: the reader was too slow.
-    Missed,
-}
-
 impl Window {
     /// An empty window at `offset` of `epoch`.
     pub fn new(epoch: Epoch, offset: u64, retention: Retention) -> Self {
@@ -114,21 +76,14 @@ impl Window {
     /// An empty window behind entries that it does not hold, the newest of which was appended at `newest`.
     pub fn behind(epoch: Epoch, offset: u64, newest: Option<Instant>, retention: Retention) -> Self {
         let inner = Inner {
-            retention,
-            entries: VecDeque::new(),
-            before: offset,
-            bytes: 0,
-            channels: HashMap::default(),
-            empty: VecDeque::new(),
-            gaps: VecDeque::new(),
-            floor: offset,
-            gap_floor: 0,
             newest_pruned: newest,
+            ..Inner::behind(offset, retention)
         };
         Self {
             inner: RwLock::new(inner),
             head: AtomicU64::new(offset),
-            epoch,
+            epoch: AtomicU32::new(epoch.0),
+            coming: None,
             age: None,
             readers: RwLock::default(),
         }
@@ -139,6 +94,33 @@ impl Window {
         // From here on the age grows with the monotonic clock: the other one may be set.
         self.age = began.map(|began| (began.elapsed().unwrap_or_default(), Instant::now()));
         self
+    }
+
+    /// The same of a log that other nodes append to: a position that is ahead of it will soon be there.
+    pub fn awaited(mut self) -> Self {
+        self.coming = Some(Notify::new());
+        self
+    }
+
+    /// Whether this is a position of this log that another node may have given, and that has not come here yet.
+    pub fn is_ahead(&self, position: Position) -> bool {
+        self.coming.is_some() && position.epoch == self.epoch() && position.offset > self.head()
+    }
+
+    /// Waits until a position that is ahead has come, for a second at most.
+    pub async fn reach(&self, position: Position) {
+        let Some(coming) = &self.coming else { return };
+        let reached = async {
+            loop {
+                let news = coming.notified();
+                if !self.is_ahead(position) {
+                    return;
+                }
+                news.await;
+            }
+        };
+        // Whoever waited in vain is told that the position is not known here.
+        let _ = tokio::time::timeout(PATIENCE, reached).await;
     }
 
     /// Whether the log began later than so long ago.
@@ -152,7 +134,7 @@ impl Window {
     }
 
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        Epoch(self.epoch.load(Ordering::Acquire))
     }
 
     /// Offset of the newest entry.
@@ -162,7 +144,7 @@ impl Window {
 
     pub fn position(&self, offset: u64) -> Position {
         Position {
-            epoch: self.epoch,
+            epoch: self.epoch(),
             offset,
         }
     }
@@ -173,7 +155,7 @@ impl Window {
         (inner.bytes, inner.entries.len())
     }
 
-    /// Takes new entries, whose offsets follow the head, and returns what was pruned. [`Window::tell`] is the caller's, once it
+    /// Takes new entries, whose offsets rise above the head, and returns what was pruned. [`Window::tell`] is the caller's, once it
     /// holds no lock that a reader may want.
     pub fn push(&self, batch: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
         let Some(newest) = batch.last().map(|entry| entry.offset) else {
@@ -185,7 +167,28 @@ impl Window {
         }
         let pruned = inner.prune(Instant::now());
         self.head.store(newest, Ordering::Release);
+        self.come();
         pruned
+    }
+
+    /// Goes on behind `offset`, which is not before the head, with nothing of what was: a reader that is not there yet has missed it.
+    pub fn restart(&self, epoch: Epoch, offset: u64) {
+        let mut inner = self.inner.write();
+        let offset = offset.max(self.head());
+        *inner = Inner {
+            newest_pruned: Some(Instant::now()),
+            ..Inner::behind(offset, inner.retention)
+        };
+        self.epoch.store(epoch.0, Ordering::Release);
+        self.head.store(offset, Ordering::Release);
+        drop(inner);
+        self.come();
+    }
+
+    fn come(&self) {
+        if let Some(coming) = &self.coming {
+            coming.notify_waiters();
+        }
     }
 
     /// Tells the readers that there is something new, on this thread: they may read, and write to sockets.
@@ -206,9 +209,7 @@ impl Window {
         if offset < inner.before {
             return Tail::Missed;
         }
-        let skip = usize::try_from(offset - inner.before)
-            .unwrap_or(usize::MAX)
-            .min(inner.entries.len());
+        let skip = inner.upto(offset);
         let mut sum = 0;
         for entry in inner.entries.range(skip..).take(most) {
             sum += entry.weight();
@@ -224,7 +225,7 @@ impl Window {
     pub fn start(&self, channel: &str, since: Since) -> Start {
         let inner = self.inner.read();
         match since {
-            Since::Position(p) if p.epoch != self.epoch || p.offset > self.head() => Start::Foreign,
+            Since::Position(p) if p.epoch != self.epoch() || p.offset > self.head() => Start::Foreign,
             Since::Position(p) if p.offset < inner.pruned_of(channel) => Start::Pruned,
             Since::Position(p) => Start::After(p.offset),
             Since::Ago(ago) => inner.start_ago(channel, ago),
@@ -252,7 +253,9 @@ impl Window {
 
     /// The oldest offset held, or the next one.
     pub fn oldest(&self) -> u64 {
-        self.inner.read().before + 1
+        let inner = self.inner.read();
+        let oldest = inner.entries.front();
+        oldest.map_or(inner.before + 1, |entry| entry.offset)
     }
 
     /// The newest offset of `channel` that is no longer held: what comes after it is.
@@ -298,6 +301,22 @@ fn collect(offsets: &VecDeque<u64>, from: u64, upto: u64, most: usize, out: &mut
 }
 
 impl Inner {
+    /// Nothing, behind an offset.
+    fn behind(offset: u64, retention: Retention) -> Self {
+        Self {
+            retention,
+            entries: VecDeque::new(),
+            before: offset,
+            bytes: 0,
+            channels: HashMap::default(),
+            empty: VecDeque::new(),
+            gaps: VecDeque::new(),
+            floor: offset,
+            gap_floor: 0,
+            newest_pruned: None,
+        }
+    }
+
     fn collect_gaps(&self, channel: &str, from: u64, upto: u64, offsets: &mut Vec<u64>) {
         for &gap in self.gaps.iter().filter(|&&gap| gap > from && gap <= upto) {
             if self
@@ -329,16 +348,30 @@ impl Inner {
         merged
     }
 
+    /// How many entries there are up to `offset`.
+    fn upto(&self, offset: u64) -> usize {
+        // Where no number is left out, which is most often so, the place follows from the offset.
+        let guess = usize::try_from(offset.saturating_sub(self.before))
+            .unwrap_or(usize::MAX)
+            .min(self.entries.len());
+        let last = guess.checked_sub(1).and_then(|last| self.entries.get(last));
+        match last {
+            Some(last) if last.offset > offset => {
+                self.entries.partition_point(|entry| entry.offset <= offset)
+            }
+            _ => guess,
+        }
+    }
+
     fn at(&self, offset: u64) -> Option<&Arc<Entry>> {
-        let index = offset.checked_sub(self.before + 1)?;
-        self.entries.get(usize::try_from(index).ok()?)
+        let entry = self.entries.get(self.upto(offset).checked_sub(1)?)?;
+        (entry.offset == offset).then_some(entry)
     }
 
     fn push(&mut self, entry: Arc<Entry>) {
-        debug_assert_eq!(
-            entry.offset,
-            self.before + self.entries.len() as u64 + 1,
-            "offsets are contiguous"
+        debug_assert!(
+            entry.offset > self.entries.back().map_or(self.before, |last| last.offset),
+            "offsets rise"
         );
         self.bytes += entry.weight();
         for channel in entry.channels() {
@@ -436,7 +469,8 @@ impl Inner {
             return Start::Pruned;
         }
         let older = self.entries.partition_point(|entry| entry.appended < then);
-        Start::After(self.before + older as u64)
+        let last = older.checked_sub(1).and_then(|last| self.entries.get(last));
+        Start::After(last.map_or(self.before, |entry| entry.offset))
     }
 
     fn start_oldest(&self, channel: &str) -> Start {
@@ -595,24 +629,49 @@ mod tests {
         assert_eq!(from(5), Some(vec![]));
     }
 
+    #[test]
+    fn offsets_may_leave_numbers_out() {
+        let window = window(3 * entry(1, &["a"]).weight());
+        window.push([4, 5, 70, 900, 1001].map(|offset| entry(offset, &["a"])).into());
+        let after = |offset| {
+            let mut out = Vec::new();
+            let tail = window.after(offset, 10, usize::MAX, &mut out);
+            (tail, offsets(&out))
+        };
+        assert_eq!(after(4), (Tail::Missed, vec![]));
+        assert_eq!(after(5), (Tail::Complete, vec![70, 900, 1001]));
+        assert_eq!(after(69), (Tail::Complete, vec![70, 900, 1001]));
+        assert_eq!(after(70), (Tail::Complete, vec![900, 1001]));
+        assert_eq!(after(1000), (Tail::Complete, vec![1001]));
+        assert_eq!(after(1001), (Tail::Complete, vec![]));
+        assert_eq!((window.oldest(), window.head()), (70, 1001));
+        assert_eq!(
+            window.start("a", Since::Position(window.position(800))),
+            Start::After(800)
+        );
+    }
+
     proptest! {
         /// Merging in pieces gives what a plain filter over all entries gives, whatever the pieces.
         #[test]
         fn merge_in_pieces_equals_a_filter(
-            script in proptest::collection::vec(proptest::collection::vec(0_u8..4, 1..3), 1..60),
+            script in proptest::collection::vec((proptest::collection::vec(0_u8..4, 1..3), 1_u64..4), 1..60),
             follows in proptest::collection::vec((0_u8..4, 0_u64..40), 1..4),
             piece in 1_usize..7,
         ) {
             let names = ["a", "b", "c", "d"];
             let window = window(1 << 24);
-            for (n, channels) in script.iter().enumerate() {
+            let mut placed = Vec::new();
+            let mut offset = 0;
+            for (channels, step) in &script {
+                offset += step;
+                placed.push((offset, channels));
                 let mut channels: Vec<&str> = channels.iter().map(|&c| names[c as usize]).collect();
                 channels.dedup();
-                window.push(vec![entry(n as u64 + 1, &channels)]);
+                window.push(vec![entry(offset, &channels)]);
             }
             let follows: Vec<_> = follows.iter().map(|&(c, after)| Follow { channel: names[c as usize], after }).collect();
-            let wanted: Vec<u64> = script.iter().enumerate().filter_map(|(n, channels)| {
-                let offset = n as u64 + 1;
+            let wanted: Vec<u64> = placed.iter().filter_map(|&(offset, channels)| {
                 follows.iter().any(|f| offset > f.after && channels.iter().any(|&c| names[c as usize] == f.channel)).then_some(offset)
             }).collect();
             let mut got = Vec::new();

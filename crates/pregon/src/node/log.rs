@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use pregon_capture::connect::Settings;
+use pregon_capture::frames::Frames;
 
+use super::lead::Shared;
 use crate::config::{Config, LogKind};
 use crate::hub;
 use crate::log::disk::{DiskLog, Keeping, OpenError, Watcher};
 use crate::log::memory::MemoryLog;
+use crate::log::shared::{Options, PostgresEngine, SharedLog};
 use crate::log::window::Retention;
 use crate::log::{Log, Open};
 use crate::metrics::Metrics;
@@ -30,6 +33,8 @@ pub(super) struct Opened {
     pub(super) up: Attached,
     /// Where it lies, on a disk.
     pub(super) folder: Option<PathBuf>,
+    /// How the node meets the others that share it.
+    pub(super) shared: Option<Shared>,
 }
 
 /// Opens the log that the configuration asks for. Reading what is on the disk takes a moment, away from the runtime's threads.
@@ -39,8 +44,11 @@ pub(super) async fn open(
     opener: &Arc<Opener>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Opened> {
-    let (config, metrics, namespaces) = (config.clone(), Arc::clone(metrics), settings.namespaces.clone());
     let opener = Arc::clone(opener) as Arc<dyn Open>;
+    if config.log.kind.is_shared() {
+        return open_shared(config, settings, opener, metrics).await;
+    }
+    let (config, metrics, namespaces) = (config.clone(), Arc::clone(metrics), settings.namespaces.clone());
     let opening = tokio::task::spawn_blocking(move || {
         let up = Attached::default();
         up.set(true);
@@ -52,9 +60,65 @@ pub(super) async fn open(
             kept,
             up,
             folder,
+            shared: None,
         })
     });
     opening.await.context("opening the log")?
+}
+
+/// Opens the log that nodes share, and follows it.
+async fn open_shared(
+    config: &Config,
+    settings: &hub::Settings,
+    opener: Arc<dyn Open>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Opened> {
+    let (log, cluster) = (&config.log, &config.cluster);
+    let node = cluster.node.clone().unwrap_or_else(|| default_node(config));
+    let frames = Frames::new(&crate::install::settings(config)?, &node, &cluster.name);
+    let up = Attached::default();
+    up.set(true);
+    let told = up.clone();
+    let options = Options {
+        window: retention(config),
+        size: log.size.0,
+        incarnation: format!("{node}-{:016x}", rand::random::<u64>()),
+        up: Box::new(move |reason| {
+            told.set(reason.is_none());
+            told.explain(reason.unwrap_or_default().to_owned());
+        }),
+    };
+    let engine = Arc::new(PostgresEngine::new(frames.clone()));
+    let log = SharedLog::open(engine, opener, options).await?;
+    let window = log.window();
+    tracing::info!(
+        log = cluster.name,
+        node,
+        oldest = window.oldest(),
+        newest = window.head(),
+        "the shared log is open"
+    );
+    Ok(Opened {
+        log: Arc::new(log),
+        kept: Arc::new(sessions(config, &settings.namespaces, None, metrics)?),
+        up,
+        folder: None,
+        shared: Some(Shared { frames, node }),
+    })
+}
+
+/// The host and the port: two nodes of one host have different ones.
+fn default_node(config: &Config) -> String {
+    let uname = rustix::system::uname();
+    let host: String = uname.nodename().to_string_lossy().chars().take(32).collect();
+    format!("{host}:{}", port(config))
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        bytes: config.log.window.bytes(),
+        age: config.log.age.0,
+    }
 }
 
 /// What was appended and kept becomes durable. Nobody appends any more.
@@ -75,17 +139,14 @@ fn open_log(
     metrics: &Arc<Metrics>,
     up: &Attached,
 ) -> anyhow::Result<(Arc<dyn Log>, Option<PathBuf>)> {
-    let log = &config.log;
-    let window = Retention {
-        bytes: log.window.bytes(),
-        age: log.age.0,
-    };
-    match log.kind {
+    let window = retention(config);
+    match config.log.kind {
         LogKind::Memory => Ok((Arc::new(MemoryLog::new(window, Arc::clone(opener))), None)),
         LogKind::Disk => {
             let (log, folder) = open_on_disk(config, window, opener, metrics, up)?;
             Ok((Arc::new(log), Some(folder)))
         }
+        LogKind::Postgres => anyhow::bail!("a log that nodes share is not opened as one of this machine"),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Apply, Config, Postgres};
 use crate::hub::Hub;
+use crate::log::Position;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::source::degraded::{Degraded, Failing};
@@ -22,7 +23,8 @@ use crate::source::outbox::{OutboxSource, Turn};
 use crate::source::redis::RedisSource;
 use crate::source::triggers::Triggers;
 use crate::source::wal::WalSource;
-use crate::source::{Attached, node_name};
+use crate::source::{Attached, Reading, node_name};
+use crate::standby::Standby;
 
 /// What every source is built of.
 pub(super) struct Parts<'a> {
@@ -33,6 +35,10 @@ pub(super) struct Parts<'a> {
     pub(super) pool: Option<&'a Arc<Pool>>,
     pub(super) expected: &'a [Expected],
     pub(super) stop: &'a CancellationToken,
+    /// How the node stands by while another gateway reads.
+    pub(super) standby: &'a Standby,
+    /// Another node read the sources up to here: what no source remembers may be lost since.
+    pub(super) since: Option<Position>,
 }
 
 /// The running sources, and what `/readyz` waits for.
@@ -67,7 +73,8 @@ pub(super) fn start(parts: &Parts<'_>) -> anyhow::Result<Sources> {
         }
     }
     if let Some(redis) = &config.redis {
-        let source = RedisSource::build(redis, emitters.as_ref(), parts.pipeline, parts.metrics)?;
+        let mut source = RedisSource::build(redis, emitters.as_ref(), parts.pipeline, parts.metrics)?;
+        source.lost_since(parts.since);
         sources.attached.extend(source.attached());
         source.spawn(&mut sources.tasks, parts.stop);
     }
@@ -75,9 +82,19 @@ pub(super) fn start(parts: &Parts<'_>) -> anyhow::Result<Sources> {
 }
 
 impl Sources {
+    /// Their tasks, and what `/readyz` waits for.
+    pub(super) fn reading(mut self, up: (&'static str, Attached)) -> (JoinSet<()>, Reading) {
+        self.attached.push(up);
+        let reading = Reading {
+            attached: self.attached,
+            degraded: self.degraded,
+        };
+        (self.tasks, reading)
+    }
+
     fn outbox(&mut self, parts: &Parts<'_>, settings: Settings) -> Attached {
         let mut source = OutboxSource::build(parts.config, settings, parts.pipeline, parts.metrics);
-        source.standby = parts.hub.shared().standby.clone();
+        source.standby = parts.standby.clone();
         source.failing = Failing::new(&self.degraded, parts.metrics, parts.config);
         let up = source.attached.clone();
         self.turn = Some(source.turn.clone());
@@ -116,6 +133,7 @@ impl Sources {
         self.attached.push(("postgres", up.clone()));
         let (pipeline, metrics) = (parts.pipeline, parts.metrics);
         let mut source = PostgresSource::build(config, options, emitters, pipeline, metrics, up.clone());
+        source.lost = parts.since;
         source.failing = Failing::new(&self.degraded, metrics, config);
         let stopped = parts.stop.clone();
         self.tasks.spawn(async move {
@@ -191,7 +209,7 @@ fn wal_source(parts: &Parts<'_>, postgres: &Postgres, settings: Settings) -> any
         metrics: Arc::clone(parts.metrics),
         attached: Attached::default(),
         complete: Attached::default(),
-        standby: parts.hub.shared().standby.clone(),
+        standby: parts.standby.clone(),
     })
 }
 

@@ -102,9 +102,9 @@ impl Pipeline {
         self.router.load().asks(source)
     }
 
-    /// How far the log has taken `source`.
-    pub(crate) fn taken(&self, source: &str) -> Option<Taken> {
-        self.log.taken(source)
+    /// How far the log has taken `source`, which is read here from now on.
+    pub(crate) async fn lead(&self, source: &str) -> Result<Option<Taken>, LogError> {
+        self.log.lead(source).await
     }
 
     /// The publications of one event, as routes make them; nothing is appended.

@@ -9,7 +9,7 @@ use pregon_capture::connect::{ConnectError, ConnectErrorKind, Session, Settings}
 use pregon_capture::install::{self, Expected, InstallError, Plan, StepKind};
 
 use super::waiting::WaitingRoom;
-use crate::config::{Apply, Capture, Config, Postgres};
+use crate::config::{Apply, Capture, Config, LogKind, Postgres};
 use crate::lines;
 
 /// Why an attempt failed.
@@ -52,9 +52,12 @@ pub(super) struct Installed {
 }
 
 /// Installs what the watches need, or refuses to start while capture would be wrong. While PostgreSQL is away it tries again and
-/// the port answers already. A configuration that only listens runs no DDL.
+/// the port answers already. A configuration that only listens runs no DDL, unless its log lies in the database.
 pub(super) async fn install_triggers(config: &Config, takeover: bool) -> anyhow::Result<Installed> {
-    let installs = |postgres: &&Postgres| !config.watch.is_empty() || postgres.capture == Capture::Wal;
+    let installs = |postgres: &&Postgres| {
+        let log = config.log.kind == LogKind::Postgres;
+        log || !config.watch.is_empty() || postgres.capture == Capture::Wal
+    };
     let Some(postgres) = config.postgres.as_ref().filter(installs) else {
         return Ok(Installed::default());
     };

@@ -15,7 +15,7 @@ use super::recovery::{Recalled, Recovery};
 use super::replay::StartAt;
 use crate::auth::{AuthError, Claims};
 use crate::event::{Event, Publication};
-use crate::log::Position;
+use crate::log::{Position, Window};
 use crate::metrics::Metrics;
 use crate::route::grant::{Rights, SqlQuestion};
 use crate::route::naming::Ambiguous;
@@ -162,6 +162,8 @@ pub(crate) enum Question {
     },
     /// One yes is enough.
     May(Vec<SqlQuestion>),
+    /// The same once a position that is still to come has come, or was waited for in vain; without a question the answer is yes.
+    Reach(Position, Vec<SqlQuestion>),
     /// Each of these channels by itself.
     MayEach(Vec<(Arc<str>, Vec<SqlQuestion>)>),
     /// What one client publishes, in its order.
@@ -259,6 +261,7 @@ pub(crate) struct Env<'a> {
     pub rights: &'a Arc<Rights>,
     /// The names behind the session's subscriptions.
     pub channels: &'a Channels,
+    pub window: &'a Window,
     pub limits: &'a Limits,
     pub metrics: &'a Metrics,
 }

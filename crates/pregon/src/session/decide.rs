@@ -112,10 +112,17 @@ pub(super) fn subscribe(
         channels,
         from,
     };
-    match env.rights.subscribe(&session.claims, channel) {
-        Decision::Allow => Effect::Join(asked, wish),
-        Decision::Deny(reason) => forbid(asked, reason, env),
-        Decision::Ask(question) => ask(Question::May(question), Then::Join(asked, wish), env),
+    match (
+        env.rights.subscribe(&session.claims, channel),
+        from.ahead(env.window),
+    ) {
+        (Decision::Allow, None) => Effect::Join(asked, wish),
+        (Decision::Allow, Some(at)) => ask(Question::Reach(at, Vec::new()), Then::Join(asked, wish), env),
+        (Decision::Deny(reason), _) => forbid(asked, reason, env),
+        (Decision::Ask(question), None) => ask(Question::May(question), Then::Join(asked, wish), env),
+        (Decision::Ask(question), Some(at)) => {
+            ask(Question::Reach(at, question), Then::Join(asked, wish), env)
+        }
     }
 }
 

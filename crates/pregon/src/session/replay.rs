@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::shown;
 use crate::log::past::Found;
-use crate::log::window::{Follow, Merged, Most, Start};
+use crate::log::window::{Follow, Merged, Most, Start, Window};
 use crate::log::{Entry, Past, Position, Since};
 use crate::route::grant::Rights;
 
@@ -26,6 +26,16 @@ pub(crate) enum StartAt {
     Now,
     Since(Since),
     Last(u32),
+}
+
+impl StartAt {
+    /// The position, if it is one that another node has given and that is still to come here.
+    pub(crate) fn ahead(self, window: &Window) -> Option<Position> {
+        match self {
+            Self::Since(Since::Position(position)) => Some(position).filter(|at| window.is_ahead(*at)),
+            Self::Since(_) | Self::Now | Self::Last(_) => None,
+        }
+    }
 }
 
 /// How a subscription begins.

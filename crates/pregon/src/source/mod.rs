@@ -15,8 +15,11 @@ pub(crate) mod webhook;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+use self::degraded::Degraded;
 
 use crate::metrics::{Metrics, SourceLabel};
 
@@ -58,6 +61,16 @@ impl Attached {
         self.0.subscribe()
     }
 }
+
+/// What `/readyz` waits for, and what is wrong all the same. Where nodes share a log it changes with whoever reads the sources.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) attached: Vec<(&'static str, Attached)>,
+    pub(crate) degraded: Degraded,
+}
+
+/// The reading of now.
+pub(crate) type Standing = Arc<ArcSwap<Reading>>;
 
 /// A name that no other gateway has, by which connections are told apart at the server.
 pub(crate) fn node_name() -> String {

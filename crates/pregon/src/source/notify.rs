@@ -40,6 +40,8 @@ pub(crate) struct PostgresSource {
     pub metrics: Arc<Metrics>,
     pub attached: Attached,
     pub failing: Failing,
+    /// Position up to which somebody else has listened.
+    pub lost: Option<Position>,
 }
 
 /// The state of the running task.
@@ -79,6 +81,7 @@ impl PostgresSource {
             metrics: Arc::clone(metrics),
             attached,
             failing: Failing::default(),
+            lost: None,
         }
     }
 
@@ -92,6 +95,7 @@ impl PostgresSource {
             metrics,
             attached,
             failing,
+            lost,
         } = self;
         let (sink, mut captured) = mpsc::channel(QUEUE);
         let mut sources: Vec<Arc<str>> = names.values().map(Arc::clone).collect();
@@ -107,7 +111,7 @@ impl PostgresSource {
             pipeline,
             metrics,
             attached,
-            lost: None,
+            lost,
             failing,
         };
         let take = async {

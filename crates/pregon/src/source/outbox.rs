@@ -191,12 +191,12 @@ impl OutboxSource {
         };
         let (mut reader, clerk) = attached;
         let from = self.pipeline.position();
-        let known = self.pipeline.taken(SOURCE).map(|taken| Place {
+        let known = self.pipeline.lead(SOURCE).await?.map(|taken| Place {
             epoch: taken.epoch,
             upto: taken.upto.0,
             at: taken.upto.1,
         });
-        let missed = self.pipeline.taken(MISSED).map(|taken| taken.upto.0);
+        let missed = self.pipeline.lead(MISSED).await?.map(|taken| taken.upto.0);
         let begun = reader.begin(known.or(*place), missed).await?;
         *place = Some(begun.place);
         if begun.lost || std::mem::take(flawed) {
@@ -288,7 +288,7 @@ impl OutboxSource {
 
     /// From now on a gap has been told for what went past the outbox until then.
     async fn note_missed(&self, missed: u64) -> Result<(), LogError> {
-        let known = self.pipeline.taken(MISSED);
+        let known = self.pipeline.lead(MISSED).await?;
         let taken = Taken {
             source: MISSED.into(),
             // The database counts from the beginning where its counter was made anew.

@@ -30,7 +30,7 @@ impl Tables {
                         || came_with_rows(seen, &watch, before, pool).await
                 }
                 None => {
-                    let known = pipeline.taken(&source(&watch));
+                    let known = pipeline.lead(&source(&watch)).await.ok().flatten();
                     known.is_some_and(|known| known.epoch != identity(&now))
                 }
             };
@@ -55,7 +55,8 @@ impl Tables {
                 upto: (0, 0),
             };
             let is_known = |known: Taken| known.epoch == taken.epoch;
-            if !pipeline.taken(&taken.source).is_some_and(is_known) {
+            let known = pipeline.lead(&taken.source).await.ok().flatten();
+            if !known.is_some_and(is_known) {
                 // A log that does not take it now is asked again at the next look.
                 let _ = pipeline.ingest_upto(Vec::new(), Some(taken)).await.wait().await;
             }

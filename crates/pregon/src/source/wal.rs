@@ -141,7 +141,8 @@ impl Running {
                 self.gap(&self.watches, true).await;
             }
         }
-        let kept = self.pipeline.taken(&self.name).map(known);
+        // A log that is closed gives no answer, and takes nothing more either.
+        let kept = self.pipeline.lead(&self.name).await.ok().flatten().map(known);
         match (kept, self.begun) {
             (Some(kept), Some(begun)) if kept.epoch == begun.epoch => Some(Known {
                 place: kept.place.max(begun.place),
@@ -210,7 +211,8 @@ impl Running {
             tracing::warn!(reason, "changes may have been lost: clients are told");
             self.gap(&self.watches, true).await;
         }
-        let remembered = self.pipeline.taken(&self.name).map(|taken| taken.epoch);
+        let remembered = self.pipeline.lead(&self.name).await.ok().flatten();
+        let remembered = remembered.map(|taken| taken.epoch);
         if remembered != Some(known.epoch) {
             // From here on this history counts, also if nothing comes before the next start.
             self.append(Vec::new(), known.place, None).await;

@@ -143,14 +143,19 @@ impl Admission {
     /// Decides on a request for a stream.
     pub(crate) async fn admit(&self, stream: Stream, head: &Head) -> Result<Admitted, Refused> {
         self.away()?;
-        match stream {
+        let admitted = match stream {
             Stream::Bare => self.bare(head).await,
             Stream::Plain => self.plain(head).await,
             Stream::Sse => self.sse(head).await,
             Stream::Engine(app) => self.engine_socket(app, head).await,
             Stream::Centrifuge => self.centrifuge(head).await,
             Stream::Echo => Self::websocket(head, Codec::Echo),
+        }?;
+        let window = self.desk.past().window();
+        if let Some(position) = admitted.opening.from.ahead(window) {
+            window.reach(position).await;
         }
+        Ok(admitted)
     }
 
     /// A WebSocket of Engine.IO: a session of its own, or one that takes over from polling.

@@ -3,36 +3,36 @@
 use std::sync::Arc;
 
 /// Puts a length and the bytes.
-pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(in crate::log) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.extend_from_slice(bytes);
 }
 
 /// Puts how many follow. More than `u32` can say is refused before anything is encoded, see `MOST` in `codec`.
-pub(super) fn put_len(out: &mut Vec<u8>, len: usize) {
+pub(in crate::log) fn put_len(out: &mut Vec<u8>, len: usize) {
     out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
 }
 
 /// Reads from the front of a slice; `None` when there is less than asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a> {
+pub(in crate::log) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::log) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(in crate::log) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::log) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(in crate::log) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(taken)
@@ -42,32 +42,32 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().ok()
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(in crate::log) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(in crate::log) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(in crate::log) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(super) fn len(&mut self) -> Option<usize> {
+    pub(in crate::log) fn len(&mut self) -> Option<usize> {
         usize::try_from(self.u32()?).ok()
     }
 
-    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(in crate::log) fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = self.len()?;
         self.take(len)
     }
 
-    pub(super) fn str(&mut self) -> Option<&'a str> {
+    pub(in crate::log) fn str(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
-    pub(super) fn text(&mut self) -> Option<Arc<str>> {
+    pub(in crate::log) fn text(&mut self) -> Option<Arc<str>> {
         self.str().map(Arc::from)
     }
 }

@@ -23,7 +23,7 @@ const TEXT: u8 = 1;
 const ARGS: u8 = 2;
 
 /// Largest entry, bytes: far beyond what any source gives, far below what a length can say.
-pub(super) const MOST: usize = 1 << 30;
+pub(in crate::log) const MOST: usize = 1 << 30;
 
 /// Microseconds since 1970, for records; the years before are 0.
 pub(super) fn micros(time: SystemTime) -> u64 {
@@ -40,7 +40,7 @@ pub(super) fn time_of(micros: u64) -> SystemTime {
 }
 
 /// Puts one entry.
-pub(super) fn encode(item: &Append, out: &mut Vec<u8>) {
+pub(in crate::log) fn encode(item: &Append, out: &mut Vec<u8>) {
     match item {
         Append::Publication(publication) => encode_publication(publication, out),
         Append::Gap(gap) => encode_gap(gap, out),
@@ -103,7 +103,7 @@ fn put_option(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 /// One entry; `None` if it is none.
-pub(super) fn decode(bytes: &[u8]) -> Option<Append> {
+pub(in crate::log) fn decode(bytes: &[u8]) -> Option<Append> {
     let mut reader = Reader::new(bytes);
     let item = match reader.u8()? {
         PUBLICATION => Append::Publication(decode_publication(&mut reader)?),
@@ -232,14 +232,14 @@ pub(super) fn kind(bytes: &[u8]) -> Option<Kind<'_>> {
 }
 
 /// Puts the place of a source.
-pub(super) fn encode_taken(taken: &Taken, out: &mut Vec<u8>) {
+pub(in crate::log) fn encode_taken(taken: &Taken, out: &mut Vec<u8>) {
     put(out, taken.source.as_bytes());
     for number in [taken.epoch, taken.upto.0, taken.upto.1] {
         out.extend_from_slice(&number.to_le_bytes());
     }
 }
 
-pub(super) fn decode_taken(reader: &mut Reader<'_>) -> Option<Taken> {
+pub(in crate::log) fn decode_taken(reader: &mut Reader<'_>) -> Option<Taken> {
     Some(Taken {
         source: reader.text()?,
         epoch: reader.u64()?,

@@ -11,8 +11,8 @@
 //! removes segments. [`Log::close`] stops the writer, then the syncer, then marks the folder as clean; a log that is dropped
 //! without it is found as after a kill.
 
-mod bytes;
-mod codec;
+pub(in crate::log) mod bytes;
+pub(in crate::log) mod codec;
 mod frame;
 mod segment;
 mod summary;

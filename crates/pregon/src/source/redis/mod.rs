@@ -33,6 +33,7 @@ use self::subscription::{Intake, Set, Subscription, Topic};
 use super::Attached;
 use super::emitter::Emitters;
 use crate::config;
+use crate::log::Position;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 
@@ -85,6 +86,13 @@ impl RedisSource {
             pubsub,
             readers: readers.collect(),
         })
+    }
+
+    /// Somebody else was subscribed up to this position: what came since is lost.
+    pub(crate) fn lost_since(&mut self, position: Option<Position>) {
+        if let Some(pubsub) = &mut self.pubsub {
+            pubsub.lost = position;
+        }
     }
 
     /// What `/readyz` waits for.

@@ -37,7 +37,7 @@ pub(super) struct PubSub {
     heartbeat: Duration,
     feed: Feed,
     /// Position at which the connection was lost.
-    lost: Option<Position>,
+    pub(super) lost: Option<Position>,
 }
 
 /// A message as it stands in the buffer of the connection.
