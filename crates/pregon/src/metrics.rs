@@ -111,6 +111,7 @@ pub struct Metrics {
     pub slot_retained: Gauge,
     pub slot_alarm: Gauge,
     pub slot_standbys: Gauge,
+    pub wal_invisible: Counter,
     pub routes: Family<RouteLabel, Counter>,
     pub publications: Counter,
     pub decrypt_failures: Family<DecryptLabel, Counter>,
@@ -170,6 +171,7 @@ impl Metrics {
             slot_retained: Gauge::default(),
             slot_alarm: Gauge::default(),
             slot_standbys: Gauge::default(),
+            wal_invisible: Counter::default(),
             routes: Family::default(),
             publications: Counter::default(),
             decrypt_failures: Family::default(),
@@ -299,6 +301,11 @@ impl Metrics {
 
     fn register_slot(&mut self) {
         let r = &mut self.registry;
+        r.register(
+            "wal_invisible",
+            "Waits for changes of the WAL that no query showed yet when they arrived",
+            self.wal_invisible.clone(),
+        );
         r.register_with_unit(
             "slot_retained",
             "WAL that the server keeps for our slot",

@@ -2,6 +2,7 @@
 
 use pregon_testkit::{Database, Node, Server, WsClient, eventually, http, postgres};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::support::{SOON, metric, node_on, readiness};
 
@@ -827,26 +828,24 @@ async fn an_alarm_comes_before_the_slot_is_lost_and_a_gap_after_it() {
     assert_eq!(next(&mut client).await.1, json!({"id": 2}));
 }
 
-/// A commit that waits for a synchronous standby is in the WAL and not visible yet.
-#[tokio::test]
-async fn enrichment_waits_for_a_commit_that_waits_for_a_standby() {
-    let server = Server::start(postgres::Options::default()).await.unwrap();
-    let database = Database::create(&server).await.unwrap();
-    database.execute(TABLE).await.unwrap();
-    let routed = "[[route]]\nfrom = \"pedidos\"\nto = \"pedidos\"\nenrich = { sql = \"SELECT count(*) AS filas FROM pedidos\" }";
-    let node = node_on(&database, &config(routed)).await;
-    let mut client = follow(&node, "pedidos").await;
+/// Lets commits wait for a standby that is not there, or (with an empty name) no longer.
+async fn standby(admin: &tokio_postgres::Client, name: &str) {
+    let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
+    admin.batch_execute(&set).await.unwrap();
+    admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+}
+
+/// Begins a commit that is in the WAL, which the gateway has, and that no query shows until `standby("")`.
+async fn invisible_commit(
+    database: &Database<'_>,
+    sql: &'static str,
+) -> (tokio_postgres::Client, JoinHandle<()>) {
     let admin = database.client().await.unwrap();
     admin
         .batch_execute("SET synchronous_commit = local")
         .await
         .unwrap();
-    let standby = async |name: &str| {
-        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
-        admin.batch_execute(&set).await.unwrap();
-        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    };
-    standby("nadie").await;
+    standby(&admin, "nadie").await;
     let writer = database.client().await.unwrap();
     let shown = "SELECT current_setting('synchronous_standby_names')";
     eventually(SOON, || async {
@@ -858,28 +857,95 @@ async fn enrichment_waits_for_a_commit_that_waits_for_a_standby() {
     .unwrap();
     // The checkpointer tells the others whether commits wait; it reads the settings before it does anything else.
     admin.batch_execute("CHECKPOINT").await.unwrap();
-    let writing =
-        tokio::spawn(async move { writer.batch_execute("INSERT INTO pedidos (id) VALUES (1)").await });
-    // The gateway has it.
-    let sent = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    eventually(SOON, || async {
-        let waiting: i64 = admin.query_one(sent, &[]).await?.get(0);
-        anyhow::ensure!(waiting == 1, "{waiting}");
-        Ok(())
-    })
-    .await
-    .unwrap();
-    let through = "SELECT count(*) FROM pg_stat_replication WHERE sent_lsn >= pg_current_wal_flush_lsn()";
-    eventually(SOON, || async {
-        let all: i64 = admin.query_one(through, &[]).await?.get(0);
-        anyhow::ensure!(all == 1, "{all}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    let writing = tokio::spawn(async move { writer.batch_execute(sql).await.unwrap() });
+    let asks = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pregon%' AND query LIKE '%pg_visible_in_snapshot%'";
+    for (what, query) in [
+        (
+            "the commit waits",
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
+        ),
+        (
+            "the gateway has it",
+            "SELECT count(*) FROM pg_stat_replication WHERE sent_lsn >= pg_current_wal_flush_lsn()",
+        ),
+        ("and asks whether queries show it", asks),
+    ] {
+        eventually(SOON, || async {
+            let count: i64 = admin.query_one(query, &[]).await?.get(0);
+            anyhow::ensure!(count > 0, "{what}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+    (admin, writing)
+}
+
+/// A commit that waits for a synchronous standby is in the WAL and not visible yet. Whoever hears of it and reads the table would find the
+/// old rows.
+#[tokio::test]
+async fn nobody_hears_of_a_change_that_no_query_shows_yet() {
+    let server = Server::start(postgres::Options::default()).await.unwrap();
+    let database = Database::create(&server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let routed = "[[route]]\nfrom = \"pedidos\"\nto = \"pedidos\"\nenrich = { sql = \"SELECT count(*) AS filas FROM pedidos\" }";
+    for (watch, rows) in [("", 1), (routed, 2)] {
+        let mut node = node_on(&database, &config(watch)).await;
+        let mut client = follow(&node, "pedidos").await;
+        let sql = "INSERT INTO pedidos (id) SELECT count(*) + 1 FROM pedidos";
+        let (admin, writing) = invisible_commit(&database, sql).await;
+        client.expect_silence().await.unwrap();
+        standby(&admin, "").await;
+        let row = next(&mut client).await.1;
+        assert_eq!(row["id"], rows);
+        metric(&node, "pregon_wal_invisible_total", |count| count >= 1.0)
+            .await
+            .unwrap();
+        if !watch.is_empty() {
+            assert_eq!(row["filas"], rows);
+        }
+        writing.await.unwrap();
+        node.sigterm().await.unwrap();
+    }
+}
+
+/// What is published by a transaction becomes known with it.
+#[tokio::test]
+async fn a_publish_of_sql_waits_for_its_commit_to_be_visible_too() {
+    let server = Server::start(postgres::Options::default()).await.unwrap();
+    let database = Database::create(&server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let node = node_on(&database, &config("")).await;
+    let mut client = follow(&node, "avisos").await;
+    let (admin, writing) = invisible_commit(&database, "SELECT pregon.publish('avisos', 'aviso', '1')").await;
     client.expect_silence().await.unwrap();
-    standby("").await;
-    let row = next(&mut client).await.1;
-    assert_eq!((&row["id"], &row["filas"]), (&json!(1), &json!(1)));
-    writing.await.unwrap().unwrap();
+    standby(&admin, "").await;
+    assert_eq!(next(&mut client).await, ("aviso".into(), json!(1)));
+    writing.await.unwrap();
+}
+
+/// A gateway that stops does not wait for a standby: what no query shows stays in the WAL, and the next one tells it once.
+#[tokio::test]
+async fn a_gateway_that_stops_leaves_what_is_not_visible_to_the_next() {
+    let server = Server::start(postgres::Options::default()).await.unwrap();
+    let database = Database::create(&server).await.unwrap();
+    database.execute(TABLE).await.unwrap();
+    let mut node = node_on(&database, &config("")).await;
+    let mut client = follow(&node, "pedidos").await;
+    let (admin, writing) = invisible_commit(&database, "INSERT INTO pedidos (id) VALUES (1)").await;
+    client.expect_silence().await.unwrap();
+    let before = client.subscribe("avisos").await.unwrap()["position"].take();
+    node.sigterm().await.unwrap();
+    standby(&admin, "").await;
+    writing.await.unwrap();
+    node.restart().await.unwrap();
+    let mut client = WsClient::connect(&node.ws_url("/ws"), &[]).await.unwrap();
+    let again = json!({"type": "subscribe", "channel": "pedidos", "since": before});
+    assert_eq!(client.request(again).await.unwrap()["recovered"], true);
+    assert_eq!(next(&mut client).await.1["id"], 1);
+    database
+        .execute("INSERT INTO pedidos (id) VALUES (2)")
+        .await
+        .unwrap();
+    assert_eq!(next(&mut client).await.1["id"], 2);
 }

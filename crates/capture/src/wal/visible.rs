@@ -19,17 +19,23 @@ const VISIBLE: &str = "
       FROM (SELECT now, pg_snapshot_xmax(now)::text::bigint AS top FROM (SELECT pg_current_snapshot() AS now) AS s) AS s
      CROSS JOIN LATERAL (SELECT (xid - top) & 4294967295 AS away FROM unnest($1::bigint[]) AS xid) AS x";
 
-/// Waits until queries see these transactions, for as long as it takes: to go on would show old rows as new ones.
-pub async fn wait_visible(pool: &Pool, xids: &[u32]) -> Result<(), QueryError> {
+/// Waits until queries see these transactions, for as long as it takes: to go on would show old rows as new ones. Returns whether it had
+/// to wait.
+///
+/// # Errors
+///
+/// The database cannot be asked.
+pub async fn wait_visible(pool: &Pool, xids: &[u32]) -> Result<bool, QueryError> {
     let list: Vec<String> = xids.iter().map(u32::to_string).collect();
     let list = format!("{{{}}}", list.join(","));
     let mut pause = FIRST_PAUSE;
     let mut told = Instant::now();
+    let mut waited = false;
     loop {
         let rows = pool.query_text(VISIBLE, &[&TextParam(Some(&list))]).await?;
         let visible = rows.first().map_or(Ok(None), |row| column_text(row, 0))?;
         if visible.as_deref() == Some("true") {
-            return Ok(());
+            return Ok(waited);
         }
         if told.elapsed() > TOLD_EVERY {
             tracing::warn!(
@@ -37,6 +43,7 @@ pub async fn wait_visible(pool: &Pool, xids: &[u32]) -> Result<(), QueryError> {
             );
             told = Instant::now();
         }
+        waited = true;
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }

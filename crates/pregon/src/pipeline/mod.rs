@@ -97,11 +97,6 @@ impl Pipeline {
         &self.metrics
     }
 
-    /// Whether a route of this source asks the database about its events.
-    pub(crate) fn asks(&self, source: &str) -> bool {
-        self.router.load().asks(source)
-    }
-
     /// How far the log has taken `source`, which is read here from now on.
     pub(crate) async fn lead(&self, source: &str) -> Result<Option<Taken>, LogError> {
         self.log.lead(source).await

@@ -413,11 +413,6 @@ impl Routes {
         self.sources.get(source).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a rule of the source has a query.
-    pub(crate) fn asks(&self, source: &str) -> bool {
-        self.rules_for(source).iter().any(|rule| rule.enrich().is_some())
-    }
-
     /// All channels that a source can address; what a gap of that source is sent to.
     pub(crate) fn channels_of(&self, source: &str) -> Vec<Pattern> {
         self.rules_for(source)

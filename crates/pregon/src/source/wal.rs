@@ -3,6 +3,9 @@
 //! The reader and this consumer share one task. The log keeps the place in the WAL with each batch, and the server is told to forget only what
 //! a receipt says is kept: a kill at any moment loses and repeats nothing. Only a stream that cannot go on where it was left (a
 //! lost slot, another server) becomes a gap.
+//!
+//! A commit is in the WAL before queries show it. Nothing is appended before, so that a client that hears of a change and reads the table
+//! finds it there. What has come meanwhile is asked about with one question.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use futures_util::stream::FuturesOrdered;
 use pregon_capture::Backoff;
 use pregon_capture::fault::Fault;
 use pregon_capture::listen::Captured;
-use pregon_capture::query::{Pool, QueryError};
+use pregon_capture::query::Pool;
 use pregon_capture::wal::{
     Finisher, Health, Kept, Known, Lsn, Place, RawBatch, Reader, Step, WalOptions, wait_visible,
 };
@@ -72,6 +75,11 @@ struct Running {
     again: watch::Sender<u64>,
     health: Option<Health>,
     told: Told,
+    stop: CancellationToken,
+    /// The gateway stops and has left changes to the next one: what comes behind them is left too.
+    left: bool,
+    /// The database cannot say what is visible, for good; said once.
+    blind: bool,
 }
 
 impl WalSource {
@@ -101,6 +109,9 @@ impl WalSource {
             again,
             health: None,
             told: Told::default(),
+            stop: stop.clone(),
+            left: false,
+            blind: false,
         };
         let reader = Reader::new(self.options, sink, kept_by_log, asked_again);
         tokio::join!(reader.run(stop), running.take_all(steps));
@@ -127,11 +138,79 @@ impl Running {
                     }
                 }
                 step = steps.recv(), if self.unkept.len() < UNKEPT => match step {
-                    Some(step) => self.take(step).await,
+                    Some(step) => self.take_ready(step, &mut steps).await,
                     None => return,
                 },
             }
         }
+    }
+
+    /// Takes a step, and with a batch those that have come behind it.
+    async fn take_ready(&mut self, first: Step, steps: &mut mpsc::Receiver<Step>) {
+        let (mut batches, mut next) = (Vec::new(), Some(first));
+        while let Some(step) = next.take() {
+            match step {
+                Step::Batch(batch) => batches.push(batch),
+                other => {
+                    self.batches(std::mem::take(&mut batches)).await;
+                    self.take(other).await;
+                    return;
+                }
+            }
+            if batches.len() < QUEUE {
+                next = steps.try_recv().ok();
+            }
+        }
+        self.batches(batches).await;
+    }
+
+    /// Appends batches once queries show what they tell of. A gateway that stops leaves them to the next one: the WAL has them.
+    async fn batches(&mut self, batches: Vec<RawBatch>) {
+        self.left |= !self.are_visible(&batches).await;
+        if self.left {
+            return;
+        }
+        for batch in batches {
+            self.batch(batch).await;
+        }
+    }
+
+    /// Waits until queries show the changes; `false` if the gateway stops before that.
+    async fn are_visible(&mut self, batches: &[RawBatch]) -> bool {
+        let changes = batches.iter().flat_map(|batch| &batch.changes);
+        let mut xids: Vec<u32> = changes.map(|change| change.xid).collect();
+        xids.dedup();
+        if xids.is_empty() {
+            return true;
+        }
+        let mut backoff = BACKOFF;
+        while !self.blind {
+            let outcome = tokio::select! {
+                biased;
+                outcome = wait_visible(&self.pool, &xids) => outcome,
+                () = self.stop.cancelled() => return false,
+            };
+            match outcome {
+                Ok(waited) => {
+                    self.metrics.wal_invisible.inc_by(u64::from(waited));
+                    return true;
+                }
+                Err(error) if error.is_permanent() => {
+                    tracing::error!(%error, "whether changes are visible cannot be asked: clients may hear of them before queries show them");
+                    self.blind = true;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "captured changes wait for the database");
+                    // A server that stops waits for whoever streams from it.
+                    self.reconnect();
+                    tokio::select! {
+                        () = backoff.wait() => {}
+                        () = self.stop.cancelled() => return false,
+                    }
+                }
+            }
+        }
+        true
     }
 
     /// Where to begin: behind what the log has, once it has decided about everything.
@@ -176,7 +255,7 @@ impl Running {
     async fn take(&mut self, step: Step) {
         match step {
             Step::Attached { known, gap } => self.attached_at(known, gap).await,
-            Step::Batch(batch) => self.batch(batch).await,
+            Step::Batch(batch) => self.batches(vec![batch]).await,
             Step::Resume(answer) => {
                 // A reader that does not wait for it is stopping.
                 let _ = answer.send(self.resume().await);
@@ -263,7 +342,7 @@ impl Running {
         let mut backoff = BACKOFF;
         let mut told = false;
         loop {
-            let error = match self.finish(batch).await {
+            let error = match self.finisher.finish(batch).await {
                 Ok(captured) => return captured,
                 Err(error) => error,
             };
@@ -280,21 +359,6 @@ impl Running {
             self.reconnect();
             backoff.wait().await;
         }
-    }
-
-    async fn finish(&mut self, batch: &mut RawBatch) -> Result<Vec<Captured>, QueryError> {
-        let captured = self.finisher.finish(batch).await?;
-        let asks = captured.iter().any(|captured| match captured {
-            Captured::Change(change) => self.pipeline.asks(&change.watch),
-            _ => false,
-        });
-        if asks {
-            // A query must not see the rows as they were before the change.
-            let mut xids: Vec<u32> = batch.changes.iter().map(|change| change.xid).collect();
-            xids.dedup();
-            wait_visible(&self.pool, &xids).await?;
-        }
-        Ok(captured)
     }
 
     async fn not_rendered(&mut self, watch: Arc<str>, fault: &Fault) {
