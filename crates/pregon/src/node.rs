@@ -6,6 +6,7 @@
 
 mod log;
 mod lead;
+mod mates;
 mod sources;
 mod admin;
 mod rates;
@@ -13,7 +14,7 @@ mod standby;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -125,7 +126,7 @@ impl Node {
             standby: &hub.shared().standby,
             since: None,
         };
-        let (sources, standing) = lead::sources(&parts, opened.shared, ("log", opened.up))?;
+        let (sources, standing) = lead::sources(&parts, opened.shared, ("log", opened.up)).await?;
         let health = Health::new(standing);
         let admission = Arc::new(build_admission(&config, &options, verifier, desk, &hub)?);
         let listener = listen(&config.server.listen)?;
@@ -300,6 +301,7 @@ fn start_hub(
         closed,
         clock,
         standby: Standby::default(),
+        others: OnceLock::new(),
         settings,
     };
     Hub::start(shared).context("the shards could not be started")

@@ -1,11 +1,13 @@
 //! Several nodes over one log in PostgreSQL: any of them serves, any may die, and nobody misses, repeats or sees a gap.
 
+mod mates;
+
 use std::time::{Duration, Instant};
 
 use pregon_testkit::{Database, Node, NodeOptions, Server, SseClient, WsClient, eventually, http, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, SOON, metric, options, post, publish, readiness};
+use crate::support::{API_KEY, SOON, binary, example, metric, options, post, psql, publish, readiness};
 
 /// A table with a watch, and channels without tokens.
 fn config(capture: &str) -> String {
@@ -251,6 +253,39 @@ async fn a_database_that_restarts_loses_and_repeats_nothing() {
     at_b.expect_silence().await.unwrap();
 }
 
+/// What NOTIFY says comes once on each node, also from the one that takes over.
+#[tokio::test]
+async fn the_example_of_sales_runs_on_two_nodes() {
+    let server = postgres::shared().await;
+    let database = Database::create(server).await.unwrap();
+    psql(server, &database.url(), &example("live-sales/schema.sql"));
+    let mut nodes = Vec::new();
+    for name in ["one", "two"] {
+        let options = NodeOptions::file(example("live-sales/cluster.toml")).binary(binary());
+        let options = options
+            .env("DATABASE_URL", database.url())
+            .env("PREGON_NODE", name);
+        nodes.push(Node::spawn(options).await.unwrap());
+    }
+    let first = leader(&nodes, "postgres").await;
+    let mut clients = Vec::new();
+    for node in &nodes {
+        clients.push(WsClient::connect(&node.ws_url("/ws/sales"), &[]).await.unwrap());
+    }
+    let sale = "INSERT INTO ventas (producto, cantidad, total) VALUES ('Café', 2, 64.50)";
+    database.execute(sale).await.unwrap();
+    for client in &mut clients {
+        assert_eq!(client.next_json(SOON).await.unwrap()["producto"], "Café");
+        client.expect_bare_silence().await.unwrap();
+    }
+    let mut stays = clients.remove(1 - first);
+    nodes[first].kill9().await.unwrap();
+    leader(&nodes, "postgres").await;
+    readiness(&nodes[1 - first], 200, "ready", SOON).await;
+    database.execute(sale).await.unwrap();
+    assert_eq!(stays.next_json(SOON).await.unwrap()["producto"], "Café");
+}
+
 /// Inserts rows one after the other until it is told to end; how many there were.
 async fn insert(url: String, from: i64, stop: tokio::sync::watch::Receiver<bool>) -> i64 {
     let client = postgres::connect(&url).await.unwrap();
@@ -350,6 +385,22 @@ async fn written(database: &Database<'_>) -> i64 {
 
 /// From the kill of the leader to rows that flow again.
 const TAKEOVER: Duration = Duration::from_millis(1500);
+
+/// NOTIFY has no history: whoever takes over says so, once.
+#[tokio::test]
+async fn a_takeover_of_what_is_only_notified_is_one_gap() {
+    let database = shop().await;
+    let mut nodes: [Node; 2] = nodes(&database, &config("notify")).await;
+    let first = leader(&nodes, "postgres").await;
+    let (mut client, _) = follow(&nodes[1 - first], "pedidos", None).await;
+    nodes[first].kill9().await.unwrap();
+    let gap = client.next_of_type("gap", SOON).await.unwrap();
+    assert_eq!(gap["reason"], "source", "{gap}");
+    readiness(&nodes[1 - first], 200, "ready", SOON).await;
+    database.execute("INSERT INTO pedidos VALUES (1)").await.unwrap();
+    assert_eq!(next(&mut client, 1, "id").await.0, [1]);
+    client.expect_silence().await.unwrap();
+}
 
 /// Nodes that do not read are ready while one reads, and nobody is when the database is away.
 #[tokio::test]

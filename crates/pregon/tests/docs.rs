@@ -155,9 +155,11 @@ fn every_example_is_a_valid_configuration() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let key = |name: &str| (name == "MESSAGE_KEY").then(|| "0".repeat(64));
     for entry in std::fs::read_dir(examples).unwrap() {
-        let file = entry.unwrap().path().join("pregon.toml");
-        if file.is_file() {
-            pregon::check::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
+        let folder = entry.unwrap().path();
+        for file in ["pregon.toml", "cluster.toml"].map(|name| folder.join(name)) {
+            if file.is_file() {
+                pregon::check::load(&file, &key).unwrap_or_else(|problems| panic!("{problems}"));
+            }
         }
     }
 }

@@ -20,6 +20,8 @@ mod routes;
 mod explain;
 mod revoke;
 
+pub(crate) use revoke::close as close_revoked;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;

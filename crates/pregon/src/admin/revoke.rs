@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 use super::asked::Body;
 use super::{Admin, Answer, Failure, time};
+use crate::auth::Revoked;
 use crate::auth::revoked::RevokeError;
+use crate::hub::Hub;
 use crate::hub::inspect::{Asked, Seen, What};
 use crate::lines;
 
@@ -56,21 +58,28 @@ pub(super) async fn revoke(State(admin): State<Arc<Admin>>, Body(user): Body<Use
         Err(RevokeError::Unkept(_)) => outcome.as_ref().err().map(ToString::to_string),
         Err(full) => return Err(Failure::new(StatusCode::CONFLICT, full.to_string())),
     };
-    let closed = close(&admin, &user).await;
+    let closed = close(&admin.hub, &admin.revoked, &user).await;
+    let untold = match &outcome {
+        Ok(since) => admin.revoked.tell_others(&user, Some(*since)).await.err(),
+        Err(_) => None,
+    };
+    let untold = untold.map(|error| format!("it holds on this node, but the others were not told: {error}"));
     // Who it was is a claim, which no log line holds.
     tracing::warn!(name: lines::RECORD, closed, "an operator revoked a user's tokens");
-    Ok(Json(json!({ "user": user, "closed": closed, "warning": unkept })))
+    Ok(Json(
+        json!({ "user": user, "closed": closed, "warning": unkept.or(untold) }),
+    ))
 }
 
 /// Ends all sessions of a user; how many.
-async fn close(admin: &Admin, user: &str) -> usize {
+pub(crate) async fn close(hub: &Hub, revoked: &Revoked, user: &str) -> usize {
     let asked = Asked {
         user: Some(user.to_owned()),
         ..Asked::default()
     };
     let mut closed = 0;
     let end = |seen: Seen| {
-        let refused = |facts: &&crate::hub::inspect::Facts| admin.revoked.refuses(&facts.claims);
+        let refused = |facts: &&crate::hub::inspect::Facts| revoked.refuses(&facts.claims);
         let places: Vec<_> = seen
             .sessions
             .iter()
@@ -78,10 +87,10 @@ async fn close(admin: &Admin, user: &str) -> usize {
             .map(|facts| facts.place)
             .collect();
         closed += places.len();
-        admin.hub.end(&places, &codes::CLOSE_REVOKED);
+        hub.end(&places, &codes::CLOSE_REVOKED);
         true
     };
-    admin.hub.look(What::Sessions(Arc::new(asked)), end).await;
+    hub.look(What::Sessions(Arc::new(asked)), end).await;
     closed
 }
 
@@ -92,6 +101,8 @@ pub(super) async fn restore(State(admin): State<Arc<Admin>>, Body(user): Body<Us
     match outcome {
         Ok(Ok(true)) => {
             tracing::warn!(name: lines::RECORD, "an operator restored a user's tokens");
+            let told = admin.revoked.tell_others(&user, None).await;
+            told.map_err(|error| Failure::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
             Ok(Json(json!({ "user": user })))
         }
         Ok(Ok(false)) => Err(Failure::new(StatusCode::NOT_FOUND, "this user is not revoked")),

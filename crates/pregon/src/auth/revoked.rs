@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::Claims;
@@ -20,12 +22,17 @@ const MOST: usize = 10_000;
 /// When each was revoked, seconds since 1970.
 type Users = HashMap<String, u64>;
 
+/// Notes for the nodes that share the log that a user is revoked since then, or no longer.
+pub(crate) type Note =
+    Box<dyn Fn(String, Option<u64>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Revoked {
     users: ArcSwap<Users>,
     /// Where they are kept, and the turn of whoever changes them.
     file: Mutex<Option<PathBuf>>,
+    others: OnceLock<Note>,
 }
 
 /// Why a user could not be revoked.
@@ -57,7 +64,48 @@ impl Revoked {
         Ok(Self {
             users: ArcSwap::from_pointee(users),
             file: Mutex::new(Some(path)),
+            others: OnceLock::new(),
         })
+    }
+
+    /// From now on other nodes are told, and keep it.
+    pub(crate) fn share(&self, note: Note) {
+        // A node has one log, and its others are told by that.
+        let _ = self.others.set(note);
+    }
+
+    /// Tells the other nodes, if there are some.
+    pub(crate) async fn tell_others(&self, user: &str, since: Option<u64>) -> Result<(), String> {
+        match self.others.get() {
+            Some(note) => note(user.to_owned(), since).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Another node has revoked a user then, or taken it back.
+    pub(crate) fn hear(&self, user: &str, since: Option<u64>) {
+        let _turn = self.file.lock();
+        let mut users = Users::clone(&self.users.load());
+        match since {
+            Some(since) => users.insert(user.to_owned(), since),
+            None => users.remove(user),
+        };
+        self.users.store(Arc::new(users));
+    }
+
+    /// Takes over what nodes have noted; an unreadable note is nobody's.
+    pub(crate) fn take_over(&self, note: Option<&[u8]>) {
+        self.users.store(Arc::new(noted(note)));
+    }
+
+    /// What is noted once a user is revoked then, or no longer.
+    pub(crate) fn changed(note: Option<&[u8]>, user: &str, since: Option<u64>) -> Vec<u8> {
+        let mut users = noted(note);
+        match since {
+            Some(since) => users.insert(user.to_owned(), since),
+            None => users.remove(user),
+        };
+        serde_json::to_vec(&users).unwrap_or_default()
     }
 
     /// Whether claims are of a revoked user, and not issued after that.
@@ -113,12 +161,17 @@ impl Revoked {
     /// It holds at once; then it is kept.
     fn store(&self, users: Users, file: Option<&Path>) -> io::Result<()> {
         let text = serde_json::to_vec(&users)?;
-        self.users.store(std::sync::Arc::new(users));
+        self.users.store(Arc::new(users));
         match file {
             Some(path) => replace(path, &text),
             None => Ok(()),
         }
     }
+}
+
+fn noted(note: Option<&[u8]>) -> Users {
+    note.and_then(|note| serde_json::from_slice(note).ok())
+        .unwrap_or_default()
 }
 
 /// Writes a file so that a crash leaves the old one or the new one.

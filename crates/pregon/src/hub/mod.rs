@@ -39,7 +39,7 @@ pub(crate) mod inspect;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -235,6 +235,8 @@ pub(crate) struct Shared {
     pub clock: Clock,
     /// Whether another gateway serves in this one's stead.
     pub standby: Standby,
+    /// Hears of orders, where nodes share the log.
+    pub others: OnceLock<orders::Tell>,
     pub settings: Settings,
 }
 
@@ -409,14 +411,6 @@ impl Hub {
     pub(crate) fn send_away(&self, over: Duration) {
         for shard in &self.shards {
             shard.tell(Message::SendAway(over));
-        }
-    }
-
-    /// Lets sockets do what a back end tells them. Before what is appended from now on.
-    pub(crate) fn order(&self, order: Order) {
-        let (order, at) = (Arc::new(order), self.shared.window.head());
-        for shard in &self.shards {
-            shard.order(Arc::clone(&order), at);
         }
     }
 

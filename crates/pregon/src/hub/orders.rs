@@ -10,10 +10,10 @@ use std::sync::{Arc, mpsc};
 use pregon_wire::codes;
 use pregon_wire::socketio::encode_disconnect;
 
-use super::Key;
 use super::conn::Conn;
 use super::fanout::follows_any;
 use super::shard::Shard;
+use super::{Hub, Key};
 use crate::log::Entry;
 
 /// See the module.
@@ -37,6 +37,9 @@ pub(crate) enum Action {
         close: bool,
     },
 }
+
+/// Tells an order to all nodes; it does not block.
+pub(crate) type Tell = Box<dyn Fn(&Order) + Send + Sync>;
 
 /// An order, and where the log was when it was given.
 pub(super) struct Given {
@@ -70,6 +73,30 @@ impl Orders {
     fn due(&mut self, head: u64) -> Option<Given> {
         self.next.front().filter(|given| given.at <= head)?;
         self.next.pop_front()
+    }
+}
+
+impl Hub {
+    /// From now on orders of back ends go to all nodes that share the log, this one included.
+    pub(crate) fn share_orders(&self, tell: Tell) {
+        // A node has one log, and its others are told by that.
+        let _ = self.shared.others.set(tell);
+    }
+
+    /// Lets sockets do what a back end tells them, on all nodes that share the log. Before what is appended from now on.
+    pub(crate) fn order(&self, order: Order) {
+        match self.shared.others.get() {
+            Some(tell) => tell(&order),
+            None => self.carry_out(order),
+        }
+    }
+
+    /// The same with the sockets of this node.
+    pub(crate) fn carry_out(&self, order: Order) {
+        let (order, at) = (Arc::new(order), self.shared.window.head());
+        for shard in &self.shards {
+            shard.order(Arc::clone(&order), at);
+        }
     }
 }
 

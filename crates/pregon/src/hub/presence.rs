@@ -1,6 +1,8 @@
-//! Who is in which channel, on all shards of this node. Only channels whose section sets `presence` are known here.
+//! Who is in which channel, on all shards of this node and on the nodes that share its log. Only channels whose section sets `presence`
+//! are known here.
 //!
-//! A client that follows a channel with several sessions is one member: it joins with the first and leaves with the last.
+//! A client that follows a channel with several sessions is one member: it joins with the first and leaves with the last, on whatever
+//! nodes they are. Every node tells the others of its own members; those of a node that is gone leave with it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,15 +12,30 @@ use std::time::SystemTime;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use crate::log::{Body, Volatile};
+use crate::log::{Body, Told, Volatile};
 use crate::session::members::Page;
 
 /// Members of one answer, and bytes of their names beside one that is larger: nobody shall make us write out a whole town at once.
 const MEMBERS: usize = 1_000;
 const BYTES: usize = 64 * 1024;
 
-/// Members and how many sessions each has in a channel, in the order in which they are told.
-type Members = BTreeMap<Arc<str>, u32>;
+/// Members of a channel, in the order in which they are told.
+type Members = BTreeMap<Arc<str>, Member>;
+
+/// Where a member is.
+#[derive(Default)]
+struct Member {
+    /// Sessions here.
+    sessions: u32,
+    /// Other nodes on which it has some.
+    nodes: Vec<Arc<str>>,
+}
+
+impl Member {
+    fn is_gone(&self) -> bool {
+        self.sessions == 0 && self.nodes.is_empty()
+    }
+}
 
 /// See the module.
 pub(crate) struct Presence {
@@ -37,41 +54,89 @@ impl Presence {
 
     /// A session of `client` follows the channel.
     pub(crate) fn join(&self, channel: &Arc<str>, client: &Arc<str>) {
-        let first = {
-            let mut channels = self.channels.lock();
-            let members = channels.entry(Arc::clone(channel)).or_default();
-            let sessions = members.entry(Arc::clone(client)).or_insert(0);
-            *sessions += 1;
-            *sessions == 1
-        };
+        let (came, first) = self.change(channel, client, |member| {
+            member.sessions += 1;
+            member.sessions == 1
+        });
+        self.tell(channel, client, came, true);
         if first {
-            self.tell(channel, client, true);
+            self.tell_others(channel, client, true);
         }
     }
 
     /// A session of `client` no longer follows the channel.
     pub(crate) fn leave(&self, channel: &Arc<str>, client: &Arc<str>) {
-        let last = {
-            let mut channels = self.channels.lock();
-            let Some(members) = channels.get_mut(channel) else {
-                return;
-            };
-            let Some(sessions) = members.get_mut(client) else {
-                return;
-            };
-            *sessions -= 1;
-            let last = *sessions == 0;
-            if last {
-                members.remove(client);
-            }
-            if members.is_empty() {
-                channels.remove(channel);
-            }
-            last
-        };
+        let (went, last) = self.change(channel, client, |member| {
+            let was = member.sessions;
+            member.sessions = was.saturating_sub(1);
+            was == 1
+        });
+        self.tell(channel, client, went, false);
         if last {
-            self.tell(channel, client, false);
+            self.tell_others(channel, client, false);
         }
+    }
+
+    /// Another node has its first session of `client` in the channel, or none any more.
+    pub(crate) fn elsewhere(&self, node: &Arc<str>, channel: &Arc<str>, client: &Arc<str>, joined: bool) {
+        let (changed, _) = self.change(channel, client, |member| {
+            member.nodes.retain(|known| known != node);
+            if joined {
+                member.nodes.push(Arc::clone(node));
+            }
+        });
+        self.tell(channel, client, changed, joined);
+    }
+
+    /// Nodes that are not `there` are gone, and their members with them.
+    pub(crate) fn keep_nodes(&self, there: impl Fn(&Arc<str>) -> bool) {
+        let mut left = Vec::new();
+        self.channels.lock().retain(|channel, members| {
+            members.retain(|client, member| {
+                member.nodes.retain(&there);
+                if member.is_gone() {
+                    left.push((Arc::clone(channel), Arc::clone(client)));
+                }
+                !member.is_gone()
+            });
+            !members.is_empty()
+        });
+        for (channel, client) in left {
+            self.tell(&channel, &client, true, false);
+        }
+    }
+
+    /// The members that have sessions here, each with its channel.
+    pub(crate) fn here(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let channels = self.channels.lock();
+        let mut here = Vec::new();
+        for (channel, members) in channels.iter() {
+            let mine = members.iter().filter(|(_, member)| member.sessions > 0);
+            here.extend(mine.map(|(client, _)| (Arc::clone(channel), Arc::clone(client))));
+        }
+        here
+    }
+
+    /// Changes where a member is: whether that made it one or ended it, and what the change says.
+    fn change<T>(
+        &self,
+        channel: &Arc<str>,
+        client: &Arc<str>,
+        change: impl FnOnce(&mut Member) -> T,
+    ) -> (bool, T) {
+        let mut channels = self.channels.lock();
+        let members = channels.entry(Arc::clone(channel)).or_default();
+        let member = members.entry(Arc::clone(client)).or_default();
+        let was_gone = member.is_gone();
+        let said = change(member);
+        let is_gone = member.is_gone();
+        if is_gone {
+            members.remove(client);
+        }
+        if members.is_empty() {
+            channels.remove(channel);
+        }
+        (was_gone != is_gone, said)
     }
 
     /// Whether nobody is a member of anything: then there is nothing to leave.
@@ -105,7 +170,19 @@ impl Presence {
         page
     }
 
-    fn tell(&self, channel: &Arc<str>, client: &Arc<str>, joined: bool) {
+    fn tell_others(&self, channel: &Arc<str>, client: &Arc<str>, joined: bool) {
+        self.volatile.tell_others(Told::Member {
+            channel,
+            client,
+            joined,
+        });
+    }
+
+    /// Tells the followers on this node, if something has changed.
+    fn tell(&self, channel: &Arc<str>, client: &Arc<str>, changed: bool, joined: bool) {
+        if !changed {
+            return;
+        }
         let body = Body::Member {
             channel: Arc::clone(channel),
             client: Arc::clone(client),
@@ -133,6 +210,30 @@ mod tests {
         presence.leave(&channel, &ana);
         assert_eq!(volatile.count(), 3, "two joins and a leave are told");
         assert!(presence.members("d", None).clients.is_empty());
+    }
+
+    #[test]
+    fn a_client_on_several_nodes_is_one_member_until_it_has_left_the_last() {
+        let volatile = Arc::new(Volatile::default());
+        let presence = Presence::new(Arc::clone(&volatile));
+        let (channel, ana): (Arc<str>, Arc<str>) = ("c".into(), "ana".into());
+        let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
+        let told = |count| assert_eq!(volatile.count(), count);
+        presence.elsewhere(&one, &channel, &ana, true);
+        told(1);
+        // Moved, and heard of twice.
+        presence.join(&channel, &ana);
+        presence.elsewhere(&one, &channel, &ana, true);
+        presence.elsewhere(&one, &channel, &ana, false);
+        presence.elsewhere(&two, &channel, &ana, true);
+        told(1);
+        assert_eq!(presence.here(), [(Arc::clone(&channel), Arc::clone(&ana))]);
+        presence.leave(&channel, &ana);
+        told(1);
+        assert_eq!(presence.members("c", None).clients, [Arc::clone(&ana)]);
+        presence.keep_nodes(|node| *node != two);
+        told(2);
+        assert!(presence.is_empty());
     }
 
     #[test]

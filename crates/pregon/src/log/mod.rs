@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 pub use entry::{Body, Entry, Gap};
 pub use past::{History, Past};
 pub use position::{Epoch, Position, Since};
-pub use volatile::Volatile;
+pub use volatile::{Told, Volatile};
 pub use window::Window;
 
 use crate::event::Publication;

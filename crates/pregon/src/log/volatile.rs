@@ -2,14 +2,18 @@
 //!
 //! A ring that all shards read, each at its own pace. A shard that is slower than the ring misses what was in it; who is
 //! connected to it misses a word that would be stale by then.
+//!
+//! Where nodes share a log, what is passed here is also told to the others.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::Body;
+use crate::event::Publication;
 
 /// Entries that a shard may be behind.
 const LENGTH: usize = 1024;
@@ -21,6 +25,21 @@ pub struct Passing {
     pub body: Body,
 }
 
+/// What other nodes have to hear of.
+#[derive(Debug, Clone, Copy)]
+pub enum Told<'a> {
+    Passed(&'a Publication),
+    /// The client has its first session in the channel on this node, or no longer one.
+    Member {
+        channel: &'a Arc<str>,
+        client: &'a Arc<str>,
+        joined: bool,
+    },
+}
+
+/// Tells other nodes; it does not block.
+pub type Tell = Box<dyn Fn(Told<'_>) + Send + Sync>;
+
 /// See the module.
 #[derive(Default)]
 pub struct Volatile {
@@ -28,14 +47,36 @@ pub struct Volatile {
     /// How many there have ever been.
     count: AtomicU64,
     readers: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+    others: OnceLock<Tell>,
 }
 
 impl Volatile {
+    /// From now on other nodes are told.
+    pub fn share(&self, tell: Tell) {
+        // A node has one log, and its others are told by that.
+        let _ = self.others.set(tell);
+    }
+
+    /// Tells other nodes, if there are some.
+    pub fn tell_others(&self, told: Told<'_>) {
+        if let Some(tell) = self.others.get() {
+            tell(told);
+        }
+    }
+
+    /// Passes a publication on to everybody who is connected, at whatever node.
+    pub fn pass(&self, publication: Publication) {
+        self.tell_others(Told::Passed(&publication));
+        let at = publication.at;
+        self.push(Body::from(publication), at);
+    }
+
     /// Calls `tell` when there is something new; it must not block.
     pub fn on_news(&self, tell: impl Fn() + Send + Sync + 'static) {
         self.readers.write().push(Box::new(tell));
     }
 
+    /// For whoever is connected to this node.
     pub fn push(&self, body: Body, at: SystemTime) {
         {
             let mut ring = self.ring.lock();

@@ -14,9 +14,11 @@ use pregon_capture::query::Pool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::mates;
 use super::sources::{self, Parts};
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::log::shared::SharedLog;
 use crate::log::{LogError, Position, Taken};
 use crate::metrics::{Metrics, SourceLabel};
 use crate::pipeline::Pipeline;
@@ -35,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What a node needs to know of the log that it shares.
 pub(super) struct Shared {
     pub(super) frames: Frames,
+    pub(super) log: Arc<SharedLog>,
     /// Name of this node, for the log of the process.
     pub(super) node: String,
 }
@@ -56,7 +59,7 @@ struct Leading {
 }
 
 /// Runs the sources, where a log is `shared` whenever it is this node's turn; the tasks end with the parts' stop.
-pub(super) fn sources(
+pub(super) async fn sources(
     parts: &Parts<'_>,
     shared: Option<Shared>,
     up: (&'static str, Attached),
@@ -65,6 +68,7 @@ pub(super) fn sources(
         let (tasks, reading) = sources::start(parts)?.reading(up);
         return Ok((tasks, Arc::new(ArcSwap::from_pointee(reading))));
     };
+    mates::meet(parts, &shared.log).await?;
     Ok(follow(parts, shared, up))
 }
 

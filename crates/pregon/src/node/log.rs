@@ -98,12 +98,13 @@ async fn open_shared(
         newest = window.head(),
         "the shared log is open"
     );
+    let log = Arc::new(log);
     Ok(Opened {
-        log: Arc::new(log),
+        log: Arc::clone(&log) as Arc<dyn Log>,
         kept: Arc::new(sessions(config, &settings.namespaces, None, metrics)?),
         up,
         folder: None,
-        shared: Some(Shared { frames, node }),
+        shared: Some(Shared { frames, log, node }),
     })
 }
 

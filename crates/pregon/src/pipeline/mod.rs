@@ -15,7 +15,7 @@ use pregon_capture::query::Pool;
 use pregon_wire::words::GapReason;
 
 use crate::event::{Event, Publication};
-use crate::log::{Append, Body, Gap, Log, LogError, Position, Receipt, Taken, Volatile};
+use crate::log::{Append, Gap, Log, LogError, Position, Receipt, Taken, Volatile};
 use crate::metrics::{Metrics, RouteLabel, SourceLabel};
 use crate::route::grant::Rights;
 use crate::route::rule::Routes;
@@ -165,8 +165,7 @@ impl Pipeline {
 
     /// Passes a publication on to those who are connected; nobody may ask for it again.
     pub(crate) fn pass(&self, publication: Publication) {
-        let at = publication.at;
-        self.volatile.push(Body::from(publication), at);
+        self.volatile.pass(publication);
     }
 
     /// The newest position; what a later gap counts from.

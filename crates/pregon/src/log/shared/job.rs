@@ -89,6 +89,17 @@ impl Job {
         })
     }
 
+    /// A word to all nodes, as an item.
+    pub(super) fn word(item: Vec<u8>, told: oneshot::Sender<Result<Vec<Position>, LogError>>) -> Self {
+        Self {
+            entries: vec![item],
+            places: vec![Place::Here(0)],
+            taken: None,
+            key: None,
+            told,
+        }
+    }
+
     pub(super) fn weight(&self) -> usize {
         OVERHEAD
             + self

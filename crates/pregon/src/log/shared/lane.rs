@@ -204,7 +204,7 @@ impl Lane {
             }),
             _ => None,
         };
-        let id = key.unwrap_or_else(|| self.next_id());
+        let id = key.unwrap_or_else(|| self.core.next_id());
         match self.persist(&Fresh { id, body, lane }).await {
             Ok(seq) => {
                 if self.source.is_some() {
@@ -231,11 +231,6 @@ impl Lane {
                 }
             }
         }
-    }
-
-    fn next_id(&self) -> Arc<str> {
-        let count = self.core.count.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{count}", self.core.options.incarnation).into()
     }
 
     /// Gives a frame to the engine until it is known to be there; an error if the source is somebody else's.

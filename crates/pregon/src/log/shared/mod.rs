@@ -28,8 +28,8 @@ mod contract;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
@@ -41,7 +41,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::engine::{Engine, Seq};
+use self::engine::{Engine, Fresh, Seq};
 use self::job::{Job, Waiter};
 use self::lane::{Lane, Work};
 use self::tail::Tail;
@@ -50,6 +50,7 @@ use super::window::{Retention, Window};
 use super::{Append, Log, LogError, Open, Receipt, Taken};
 
 pub use self::engine::EngineError;
+pub use self::frame::{Word, decode_passed, encode_passed};
 pub use self::postgres::PostgresEngine;
 
 /// Bytes that may wait for the engine. A source that has more is told to come again.
@@ -100,7 +101,12 @@ struct Core {
     poke: Notify,
     closed: AtomicBool,
     stop: CancellationToken,
+    /// Takes the words of all nodes; `None` says that some may have been missed.
+    hear: OnceLock<Hear>,
 }
+
+/// See [`SharedLog::hear`].
+pub type Hear = Box<dyn Fn(Option<Word>) + Send + Sync>;
 
 /// What the tail knows.
 #[derive(Default)]
@@ -141,6 +147,7 @@ impl SharedLog {
             poke: Notify::new(),
             closed: AtomicBool::new(false),
             stop: CancellationToken::new(),
+            hear: OnceLock::new(),
         });
         let mut tail = Tail::new(Arc::clone(&core));
         tail.catch_up(begun.reader, begun.last).await;
@@ -152,6 +159,90 @@ impl SharedLog {
             runtime: Handle::current(),
             tasks,
         })
+    }
+
+    /// From now on `hear` gets what nodes tell, this one included, on the task of the tail; it must not block. `None` stands where something
+    /// may have been missed.
+    pub fn hear(&self, hear: Hear) {
+        // A node listens once.
+        let _ = self.core.hear.set(hear);
+    }
+
+    /// Which process this is, as words say it.
+    pub fn incarnation(&self) -> &str {
+        &self.core.options.incarnation
+    }
+
+    /// Tells all nodes, behind what was appended before. What there is no room for is not said: see the bound of what may wait.
+    pub fn say(&self, topic: u8, bytes: &[u8]) {
+        let (told, _) = oneshot::channel();
+        let job = Job::word(frame::word(self.incarnation(), topic, bytes), told);
+        if self.admit(&job) {
+            self.give(None, Work::Append(job));
+        }
+    }
+
+    /// Whether there is room for a batch among those that wait; then it is among them.
+    fn admit(&self, job: &Job) -> bool {
+        let weight = job.weight();
+        let before = self.core.waiting.fetch_add(weight, Ordering::AcqRel);
+        let fits = (before == 0 || before + weight <= MOST) && !self.core.closed.load(Ordering::Acquire);
+        if !fits {
+            self.core.waiting.fetch_sub(weight, Ordering::AcqRel);
+        }
+        fits
+    }
+
+    /// What is noted under this name for all nodes.
+    pub async fn noted(&self, name: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.core.engine.last_of(name).await?.map(|last| last.place))
+    }
+
+    /// Changes what is noted, from what it is to what `change` makes of it, and tells all nodes by a word; nothing that somebody else changed
+    /// meanwhile is lost. An engine that is away is waited for a while.
+    pub async fn note(
+        &self,
+        name: &str,
+        (topic, word): (u8, &[u8]),
+        change: &(dyn Fn(Option<&[u8]>) -> Vec<u8> + Send + Sync),
+    ) -> Result<(), EngineError> {
+        let changing = async {
+            loop {
+                match self.change(name, (topic, word), change).await {
+                    // Somebody else was faster, or it is not known who was.
+                    Err(EngineError::Fenced | EngineError::Away(_) | EngineError::History) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    done => return done,
+                }
+            }
+        };
+        let patience = || EngineError::Away("the shared log does not answer".into());
+        tokio::time::timeout(PATIENCE, changing)
+            .await
+            .unwrap_or_else(|_| Err(patience()))
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        (topic, word): (u8, &[u8]),
+        change: &(dyn Fn(Option<&[u8]>) -> Vec<u8> + Send + Sync),
+    ) -> Result<(), EngineError> {
+        let last = self.core.engine.last_of(name).await?;
+        let item = frame::word(self.incarnation(), topic, word);
+        let place = change(last.as_ref().map(|last| last.place.as_slice()));
+        let fresh = Fresh {
+            id: self.core.next_id(),
+            body: frame::body(std::iter::once(item.as_slice())),
+            lane: Some(engine::Lane {
+                source: Arc::from(name),
+                behind: last.map_or(0, |last| last.seq),
+                place: place.into(),
+            }),
+        };
+        self.core.engine.append(self.core.window.epoch(), &fresh).await?;
+        Ok(())
     }
 
     /// Hands work to a lane, which is made where there was none.
@@ -193,6 +284,12 @@ impl Core {
         self.poke.notify_one();
     }
 
+    /// An id that no other frame has.
+    fn next_id(&self) -> Arc<str> {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{count}", self.options.incarnation).into()
+    }
+
     /// Notes what left the window.
     fn forget(&self, pruned: &[Arc<Entry>]) {
         let mut known = self.known.lock();
@@ -226,9 +323,7 @@ impl Log for SharedLog {
             Ok(job) => job,
             Err(error) => return Receipt::ready(Err(error)),
         };
-        let before = self.core.waiting.fetch_add(job.weight(), Ordering::AcqRel);
-        if before > 0 && before + job.weight() > MOST {
-            self.core.waiting.fetch_sub(job.weight(), Ordering::AcqRel);
+        if !self.admit(&job) {
             return Receipt::ready(Err(LogError::Full));
         }
         let source = job.taken.as_ref().map(|taken| Arc::clone(&taken.source));

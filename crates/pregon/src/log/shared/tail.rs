@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, EngineError, Reader, Seq, Stored};
-use super::{Core, Options, frame};
+use super::frame::{self, Item, Word};
+use super::{Core, Options};
 use crate::log::entry::{Body, Entry};
 use crate::log::position::Epoch;
 
@@ -222,12 +223,21 @@ impl Tail {
             if stored.seq != seq + 1 {
                 break;
             }
-            let Some(items) = frame::entries(&stored.body) else {
+            let Some(items) = frame::items(&stored.body) else {
                 break;
             };
             let age = stored.at.elapsed().unwrap_or_default();
             let appended = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
-            for (place, mut item) in items.into_iter().enumerate() {
+            for (place, item) in items.into_iter().enumerate() {
+                let mut item = match item {
+                    Item::Entry(item) => item,
+                    Item::Word(word) => {
+                        // What was said after an entry is heard after it.
+                        self.push(std::mem::take(&mut entries));
+                        self.hear(Some(word));
+                        continue;
+                    }
+                };
                 item.open(&*self.core.opener);
                 let offset = frame::offset(stored.seq, place);
                 entries.push(Arc::new(Entry::stored(offset, epoch, item, stored.at, appended)));
@@ -238,13 +248,16 @@ impl Tail {
             let reason = "a frame of the shared log is of a newer version: update this node";
             return Err(EngineError::Refused(reason.into()));
         }
-        self.push(entries, seq, id);
+        self.push(entries);
+        self.delivered(seq, id);
         Ok(())
     }
 
-    fn push(&self, entries: Vec<Arc<Entry>>, seq: Seq, id: String) {
+    fn push(&self, entries: Vec<Arc<Entry>>) {
+        if entries.is_empty() {
+            return;
+        }
         let core = &self.core;
-        let news = !entries.is_empty();
         {
             let mut known = core.known.lock();
             for entry in &entries {
@@ -255,11 +268,20 @@ impl Tail {
         }
         let pruned = core.window.push(entries);
         core.forget(&pruned);
-        if news {
-            core.window.tell();
+        core.window.tell();
+    }
+
+    /// Tells the node what was said, or that something may have been missed.
+    fn hear(&self, word: Option<Word>) {
+        if let Some(hear) = self.core.hear.get() {
+            hear(word);
         }
+    }
+
+    /// Everything up to this frame is delivered.
+    fn delivered(&self, seq: Seq, id: String) {
         let told = {
-            let mut known = core.known.lock();
+            let mut known = self.core.known.lock();
             (known.seq, known.id) = (seq, id);
             let later = known.waiters.split_off(&(seq + 1));
             std::mem::replace(&mut known.waiters, later)
@@ -267,7 +289,7 @@ impl Tail {
         for (seq, waiters) in told {
             waiters
                 .into_iter()
-                .for_each(|waiter| waiter.tell(&core.window, seq));
+                .for_each(|waiter| waiter.tell(&self.core.window, seq));
         }
     }
 
@@ -295,5 +317,6 @@ impl Tail {
             waiter.lose();
         }
         core.window.tell();
+        self.hear(None);
     }
 }
