@@ -200,8 +200,8 @@ async fn nodes_need_no_more_than_their_role_is_given() {
     let session = database.client_as(&role).await.unwrap();
     for forbidden in [
         "DELETE FROM pregon.log_frame",
-        "UPDATE pregon.log SET seq = 0",
-        "INSERT INTO pregon.log_lane VALUES ('pregon', 'outbox', 1, '')",
+        "UPDATE pregon.log SET first = 0",
+        "INSERT INTO pregon.log_frame (log, seq, id, upto, body) VALUES ('pregon', 0, '', 0, '')",
     ] {
         let refused = session.batch_execute(forbidden).await.unwrap_err();
         assert_eq!(refused.code().unwrap().code(), "42501", "{forbidden}");

@@ -1,10 +1,11 @@
--- One row for each log. Whoever appends holds it to the commit, so that the order of the numbers is the order of the commits.
+-- One row for each log. Appending does not change it: a row that is changed all the time is slow to find while somebody's transaction is open.
 CREATE TABLE IF NOT EXISTS pregon.log (
   name text PRIMARY KEY,
+  -- Where the log was made: elsewhere it is a copy.
+  home text NOT NULL,
   epoch bigint NOT NULL DEFAULT floor(random() * 4294967296)::bigint,
   -- The frames of this epoch have greater numbers.
   began bigint NOT NULL DEFAULT 0,
-  -- The number of the newest frame, and the bytes of all frames that there ever were.
-  seq bigint NOT NULL DEFAULT 0,
-  bytes bigint NOT NULL DEFAULT 0
-) WITH (fillfactor = 10)
+  -- From this number on all frames are kept.
+  first bigint NOT NULL DEFAULT 1
+)

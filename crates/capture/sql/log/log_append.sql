@@ -4,29 +4,29 @@
 DECLARE
   known bigint;
   number bigint;
+  newest bigint;
   total bigint;
 BEGIN
+  -- Held to the end of the commit, so that the order of the numbers is the order of the commits.
+  PERFORM pg_advisory_xact_lock(hashtextextended('pregon log ' || log_name, 0));
   SELECT -f.seq INTO known FROM pregon.log_frame AS f WHERE f.log = log_name AND f.id = frame;
   IF FOUND THEN
     RETURN known;
   END IF;
-  UPDATE pregon.log AS l SET seq = l.seq + 1, bytes = l.bytes + octet_length(body) WHERE l.name = log_name AND l.epoch = history
-    RETURNING l.seq, l.bytes INTO number, total;
+  SELECT l.began INTO number FROM pregon.log AS l WHERE l.name = log_name AND l.epoch = history;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the log has another history' USING ERRCODE = 'PR002';
   END IF;
   IF source_name IS NOT NULL THEN
-    IF behind = 0 THEN
-      INSERT INTO pregon.log_lane AS a VALUES (log_name, source_name, number, place) ON CONFLICT DO NOTHING;
-    ELSE
-      UPDATE pregon.log_lane AS a SET seq = number, place = log_append.place
-       WHERE a.log = log_name AND a.source = source_name AND a.seq = behind;
-    END IF;
-    IF NOT FOUND THEN
+    SELECT f.seq INTO known FROM pregon.log_frame AS f WHERE f.log = log_name AND f.source = source_name ORDER BY f.seq DESC LIMIT 1;
+    IF coalesce(known, 0) <> behind THEN
       RAISE EXCEPTION 'somebody else has appended for this source' USING ERRCODE = 'PR001';
     END IF;
   END IF;
-  INSERT INTO pregon.log_frame (log, seq, id, upto, body) VALUES (log_name, number, frame, total, body);
+  SELECT f.seq, f.upto INTO newest, total FROM pregon.log_frame AS f WHERE f.log = log_name ORDER BY f.seq DESC LIMIT 1;
+  number := greatest(number, coalesce(newest, 0)) + 1;
+  INSERT INTO pregon.log_frame (log, seq, id, upto, source, place, body)
+    VALUES (log_name, number, frame, coalesce(total, 0) + octet_length(body), source_name, place, body);
   PERFORM pg_notify('pregon_log', log_name);
   RETURN number;
 END

@@ -1,12 +1,12 @@
 //! A log that several gateways share, in tables of ours: frames with numbers, each appended once, read in order.
 //!
 //! ```text
-//!  every node: Appender ──log_append()──▶ pregon.log (its row is held to the commit) ──NOTIFY──▶ Follower of every node
-//!                                         pregon.log_frame, pregon.log_lane
+//!  every node: append ──log_append()──▶ pregon.log_frame (a lock is held to the commit) ──NOTIFY──▶ reader of every node
+//!                                       pregon.log: which history it is
 //! ```
 //!
-//! The row of the log serialises all appends, so that the order of the numbers is the order of the commits and a reader that sees a number
-//! sees all before it. What a frame holds is nothing to this module.
+//! A lock serialises all appends, so that the order of the numbers is the order of the commits and a reader that sees a number sees all
+//! before it. Appending only inserts, so that a transaction that is open for long slows nothing. What a frame holds is nothing to this module.
 
 mod turn;
 
@@ -37,6 +37,10 @@ const SETTINGS: &[(&str, &str)] = &[
     ("statement_timeout", "4500"),
     ("lock_timeout", "0"),
     ("jit", "off"),
+    // Frames come and go, and statistics are stale: anything but an index is the wrong plan.
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
     ("tcp_keepalives_idle", "3"),
     ("tcp_keepalives_interval", "2"),
     ("tcp_keepalives_count", "2"),
@@ -283,9 +287,8 @@ impl Link {
 
     /// What the log is now.
     pub async fn bounds(&self) -> Result<Bounds, FramesError> {
-        const SQL: &str = "SELECT l.epoch, l.began, \
-             coalesce((SELECT min(f.seq) FROM pregon.log_frame AS f WHERE f.log = l.name AND f.seq > l.began), l.seq + 1), l.seq \
-             FROM pregon.log AS l WHERE l.name = $1";
+        const SQL: &str = "SELECT l.epoch, l.began, l.first, greatest(l.began, (SELECT f.seq FROM pregon.log_frame AS f \
+             WHERE f.log = l.name ORDER BY f.seq DESC LIMIT 1)) FROM pregon.log AS l WHERE l.name = $1";
         let row = in_time(self.client.query_opt(SQL, &[&&*self.name])).await?;
         let row = row.ok_or(FramesError::Missing)?;
         let number = |place| Ok::<_, FramesError>(row.try_get::<_, i64>(place)?.unsigned_abs());
@@ -306,10 +309,9 @@ impl Link {
 
     /// The number behind which the newest frames of this epoch have about so many bytes.
     pub async fn recent(&self, bytes: u64) -> Result<u64, FramesError> {
-        const SQL: &str = "SELECT greatest(l.began, coalesce((SELECT f.seq FROM pregon.log_frame AS f \
-             WHERE f.log = l.name AND f.upto <= l.bytes - $2 ORDER BY f.seq DESC LIMIT 1), 0), \
-             coalesce((SELECT min(f.seq) - 1 FROM pregon.log_frame AS f WHERE f.log = l.name), l.seq)) \
-             FROM pregon.log AS l WHERE l.name = $1";
+        const SQL: &str = "SELECT greatest(l.began, l.first - 1, (SELECT f.seq FROM pregon.log_frame AS f \
+             WHERE f.log = l.name AND f.upto <= (SELECT n.upto FROM pregon.log_frame AS n WHERE n.log = l.name ORDER BY n.seq DESC LIMIT 1) - $2 \
+             ORDER BY f.seq DESC LIMIT 1)) FROM pregon.log AS l WHERE l.name = $1";
         let row = in_time(self.client.query_opt(SQL, &[&&*self.name, &signed(bytes)])).await?;
         let seq: i64 = row.ok_or(FramesError::Missing)?.try_get(0)?;
         Ok(seq.unsigned_abs())
@@ -317,7 +319,7 @@ impl Link {
 
     /// The newest frame of a source: its number, and the place that came with it.
     pub async fn last_of(&self, source: &str) -> Result<Option<(u64, Vec<u8>)>, FramesError> {
-        const SQL: &str = "SELECT seq, place FROM pregon.log_lane WHERE log = $1 AND source = $2";
+        const SQL: &str = "SELECT seq, place FROM pregon.log_frame WHERE log = $1 AND source = $2 ORDER BY seq DESC LIMIT 1";
         let row = in_time(self.client.query_opt(SQL, &[&&*self.name, &source])).await?;
         let known = |row: tokio_postgres::Row| {
             Ok::<_, FramesError>((row.try_get::<_, i64>(0)?.unsigned_abs(), row.try_get(1)?))

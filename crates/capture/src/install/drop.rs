@@ -100,7 +100,7 @@ async fn schema(client: &Client, found: &Found, plan: &mut Plan) -> Result<(), I
     // Row types and TOAST belong to their tables; what counts is what stands by itself.
     const FOREIGN: &str = "
         SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = $1 AND relkind <> 'i'
-                   AND relname <> ALL ('{seq,stored,meta,stored_id_seq,outbox,outbox_id_seq,bell,cursor,log,log_frame,log_lane}'))
+                   AND relname <> ALL ('{seq,stored,meta,stored_id_seq,outbox,outbox_id_seq,bell,cursor,log,log_frame}'))
              + (SELECT count(*) FROM pg_proc p WHERE pronamespace = $1
                    AND coalesce(obj_description(p.oid, 'pg_proc'), '') NOT LIKE 'pregon: %')
              + (SELECT count(*) FROM pg_type WHERE typnamespace = $1 AND typtype IN ('e', 'd', 'r'))";

@@ -87,7 +87,7 @@ impl Own<'_> {
             ]);
         }
         if target.log {
-            rights.extend(["log", "log_frame", "log_lane"].map(|name| self.table(MAY_READ, "SELECT", name)));
+            rights.extend(["log", "log_frame"].map(|name| self.table(MAY_READ, "SELECT", name)));
             rights.extend([
                 self.function("log_open", "text"),
                 self.function("log_append", "text, bigint, text, text, bigint, bytea, bytea"),

@@ -3,13 +3,13 @@
 use super::base::{BaseFunction, BaseRelation, PATH};
 
 /// What a shared log consists of. Never removed but with everything: another configuration's gateways may share it.
-pub(super) const RELATIONS: [BaseRelation; 3] = [
+pub(super) const RELATIONS: [BaseRelation; 2] = [
     BaseRelation {
         name: "log",
         kind: "r",
         word: "table",
         create: include_str!("../../sql/log/log.sql"),
-        reason: "numbers the frames of a log that gateways share",
+        reason: "says which history a log has that gateways share",
     },
     BaseRelation {
         name: "log_frame",
@@ -17,13 +17,6 @@ pub(super) const RELATIONS: [BaseRelation; 3] = [
         word: "table",
         create: include_str!("../../sql/log/log_frame.sql"),
         reason: "keeps the frames of a log that gateways share",
-    },
-    BaseRelation {
-        name: "log_lane",
-        kind: "r",
-        word: "table",
-        create: include_str!("../../sql/log/log_lane.sql"),
-        reason: "remembers how far sources are in a log that gateways share",
     },
 ];
 
@@ -48,12 +41,6 @@ const fn of_log(
 /// See [`Target::log`](super::Target).
 pub(super) const FUNCTIONS: [BaseFunction; 4] = [
     of_log(
-        "log_open",
-        "log_name text",
-        "void",
-        include_str!("../../sql/log/log_open.sql"),
-    ),
-    of_log(
         "log_append",
         "log_name text, history bigint, frame text, source_name text, behind bigint, place bytea, body bytea",
         "bigint",
@@ -64,6 +51,12 @@ pub(super) const FUNCTIONS: [BaseFunction; 4] = [
         "log_name text, history bigint, given bigint",
         "boolean",
         include_str!("../../sql/log/log_renew.sql"),
+    ),
+    of_log(
+        "log_open",
+        "log_name text",
+        "void",
+        include_str!("../../sql/log/log_open.sql"),
     ),
     of_log(
         "log_prune",

@@ -230,6 +230,26 @@ async fn lost_history_is_proven_by_the_nodes_and_told_once() {
     }
 }
 
+/// A dump that was restored elsewhere: nobody knows what the original has got since, and no node has a copy that could tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_database_is_another_history() {
+    let server = Server::new().await;
+    let engine = server.engine("tests");
+    let before = append(&node(&engine, "a").await, "1").await;
+    let moved = "UPDATE pregon.log SET home = 'where the dump was made'";
+    server.database.execute(moved).await.unwrap();
+    let engine = server.engine("tests");
+    let log = node(&engine, "b").await;
+    assert_ne!(log.window().epoch(), before.epoch);
+    let after = append(&log, "2").await;
+    assert!(after.offset > before.offset);
+    assert_eq!(
+        append(&node(&server.engine("tests"), "c").await, "3").await.epoch,
+        after.epoch,
+        "once"
+    );
+}
+
 #[tokio::test]
 async fn a_position_of_a_faster_node_is_waited_for_and_one_of_nobody_is_not_known() {
     let engine = Arc::new(LocalEngine::default()) as Arc<dyn Engine>;
