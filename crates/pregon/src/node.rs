@@ -11,6 +11,7 @@ mod sources;
 mod admin;
 mod rates;
 mod standby;
+mod recheck;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -112,8 +113,9 @@ impl Node {
         let closed = admin::closed(&config);
         let connections = rates::connections(&config, &metrics);
         let clock = connections.clock();
-        let hub = start_hub(settings, &log, &desk, volatile, revoked, closed, clock)?;
-        let hub = Arc::new(hub);
+        let hub = Arc::new(start_hub(
+            settings, &log, &desk, volatile, revoked, closed, clock,
+        )?);
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts {
             config: &config,
@@ -137,6 +139,7 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
         tasks.spawn(tick(&hub, &log, &kept, &connections, &stop));
+        tasks.spawn(recheck::run(Arc::clone(&hub), stop.clone()));
         tasks.spawn(standby::clear(&hub, config.server.drain.0, &stop));
         Ok(Self {
             address,

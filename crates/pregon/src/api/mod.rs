@@ -1,6 +1,7 @@
 //! HTTP that is no stream: publishing, history, presence, health, metrics.
 
 mod publish;
+mod unsubscribe;
 mod history;
 mod presence;
 mod status;
@@ -50,6 +51,7 @@ pub(crate) fn router(mut api: Api) -> Router {
     let api = Arc::new(api);
     let mut router = Router::new()
         .route("/api/publish", post(publish::publish))
+        .route("/api/unsubscribe", post(unsubscribe::unsubscribe))
         .route("/api/history", get(history::history))
         .route("/api/presence", get(presence::presence))
         .route("/healthz", get(status::alive))

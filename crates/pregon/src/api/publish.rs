@@ -70,7 +70,7 @@ async fn accept(api: &Api, request: Request<Body>) -> Result<Vec<Append>, Refuse
 }
 
 /// The whole body, in the time that a request may take.
-async fn read(api: &Api, body: Body) -> Result<Vec<u8>, Refused> {
+pub(super) async fn read(api: &Api, body: Body) -> Result<Vec<u8>, Refused> {
     match tokio::time::timeout(api.limits.handshake.0, read_patiently(api, body)).await {
         Ok(body) => body,
         Err(_) => {
@@ -96,7 +96,7 @@ async fn read_patiently(api: &Api, body: Body) -> Result<Vec<u8>, Refused> {
     Ok(whole)
 }
 
-fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), Refused> {
+pub(super) fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), Refused> {
     let Some(key) = &api.key else {
         let message = "publishing is closed: set [server] api_key or PREGON_API_KEY";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));

@@ -1,9 +1,11 @@
 //! Checks `[auth]`, `[[endpoint]]` and `[[channel]]`.
 
+use std::time::Duration;
+
 use super::{is_own_path, is_path, naming};
 use crate::auth::{SetupError, Verifier};
 use crate::config::tree::Tree;
-use crate::config::{Auth, Channel, Config, Endpoint, TokenRule};
+use crate::config::{Auth, Channel, Config, Endpoint, Period, TokenRule};
 use crate::route::expr::{Expr, Kind};
 use crate::route::template::{Pattern, Template};
 use crate::session::decide::check_name;
@@ -269,6 +271,9 @@ pub(super) fn centrifuge(config: &Config, tree: &mut Tree) {
     tree.report("centrifuge.path", Some(path.clone()), message, remedy);
 }
 
+/// Shortest `recheck`: each asks for every distinct pair of user and channel.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// Checks names and rules of channels.
 pub(super) fn channels(config: &Config, tree: &mut Tree) {
     for (index, channel) in config.channel.iter().enumerate() {
@@ -307,7 +312,24 @@ pub(super) fn channels(config: &Config, tree: &mut Tree) {
         if let Some(sql) = &channel.allow_sql {
             allow_sql(config, sql, captures.as_deref(), &format!("{at}.allow_sql"), tree);
         }
+        if let Some(period) = channel.recheck {
+            recheck(channel, period, &format!("{at}.recheck"), tree);
+        }
     }
+}
+
+fn recheck(channel: &Channel, period: Period, key: &str, tree: &mut Tree) {
+    let (message, remedy) = if channel.allow_sql.is_none() {
+        (
+            "asks nothing: the claims of a session stay what they are",
+            "add `allow_sql`, or take it out",
+        )
+    } else if period.0 < SHORTEST {
+        ("asks the database too often", "choose one second or more")
+    } else {
+        return;
+    };
+    tree.report(key, Some(period.to_string()), message, remedy);
 }
 
 /// The captures of the name, if it is one.

@@ -146,6 +146,9 @@ pub struct Channel {
     /// Who may subscribe: one query whose first column of its first row must be true. Parameters are named:
     /// `"SELECT true FROM conversations WHERE id = :channel.id AND user_id = :claims.sub"`. With `subscribe` both must agree.
     pub allow_sql: Option<String>,
+    /// How often `allow_sql` is asked again for those who follow the channel (`"1m"`): who has lost the right by then loses the channel.
+    /// Without it the query is asked at the subscribe, after a reload and with a fresh token.
+    pub recheck: Option<Period>,
     /// Who may publish from a client, as a condition like `subscribe`; nobody by default.
     pub publish: Option<String>,
     /// Channels that a client follows when it subscribes to this name, as templates over its claims: one name for all, and each gets
@@ -165,6 +168,7 @@ impl Default for Channel {
             name: String::new(),
             subscribe: None,
             allow_sql: None,
+            recheck: None,
             publish: None,
             follow: Vec::new(),
             volatile: Vec::new(),

@@ -31,12 +31,22 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// The answer of the database; `None` where it could not be asked.
 pub(super) type Word = Option<bool>;
 
+/// Why rights are asked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// Everybody, by new rights.
+    Reload,
+    /// Everybody who follows a channel of a section with this period.
+    Period(Duration),
+    /// One session.
+    Session,
+}
+
 /// One time that rights are asked for again.
 pub(crate) struct Round {
     /// The rights that it asks by.
     pub rights: Arc<Rights>,
-    /// A reload, which concerns everybody; otherwise one session.
-    reload: bool,
+    reason: Reason,
     words: Mutex<HashMap<SqlQuestion, Arc<OnceCell<Word>>>>,
     /// Since when no question was answered.
     silent: Mutex<Option<Instant>>,
@@ -47,10 +57,10 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    fn new(rights: Arc<Rights>, reload: bool) -> Arc<Self> {
+    fn new(rights: Arc<Rights>, reason: Reason) -> Arc<Self> {
         Arc::new(Self {
             rights,
-            reload,
+            reason,
             words: Mutex::default(),
             silent: Mutex::default(),
             sessions: AtomicUsize::new(0),
@@ -61,12 +71,30 @@ impl Round {
 
     /// Everybody's rights after a reload.
     pub(crate) fn reload(rights: Arc<Rights>) -> Arc<Self> {
-        Self::new(rights, true)
+        Self::new(rights, Reason::Reload)
+    }
+
+    /// The rights to channels whose sections want them asked for as often as this.
+    pub(crate) fn period(rights: Arc<Rights>, period: Duration) -> Arc<Self> {
+        Self::new(rights, Reason::Period(period))
+    }
+
+    /// Whether it replaces a round that is under way: it asks everybody for everything.
+    pub(crate) fn is_reload(&self) -> bool {
+        self.reason == Reason::Reload
+    }
+
+    /// Whether the right to this channel is asked for.
+    pub(crate) fn concerns(&self, channel: &str) -> bool {
+        match self.reason {
+            Reason::Reload | Reason::Session => true,
+            Reason::Period(period) => self.rights.recheck(channel) == Some(period),
+        }
     }
 
     /// The rights of one session.
     pub(crate) fn session(rights: Arc<Rights>) -> Arc<Self> {
-        Self::new(rights, false)
+        Self::new(rights, Reason::Session)
     }
 
     /// So many sessions were looked at.
@@ -107,7 +135,7 @@ impl Round {
 /// The last one who held it has carried out what it found.
 impl Drop for Round {
     fn drop(&mut self) {
-        if !self.reload || *self.over.get_mut() {
+        if self.reason != Reason::Reload || *self.over.get_mut() {
             return;
         }
         let words = self.words.get_mut();

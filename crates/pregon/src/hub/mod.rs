@@ -17,6 +17,7 @@ pub(crate) mod presence;
 pub(crate) mod timers;
 pub(crate) mod conn;
 mod connections;
+mod newcomer;
 mod subscriptions;
 mod shard;
 mod lead;
@@ -47,9 +48,9 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::abort;
-use crate::auth::{Claims, Revoked};
+use crate::auth::Revoked;
 use crate::desk::{Desk, Round};
-use crate::limits::{Clock, Permit};
+use crate::limits::Clock;
 use crate::log::{Past, Volatile, Window};
 use crate::metrics::Metrics;
 use crate::route::grant::Rights;
@@ -58,16 +59,16 @@ use crate::session::command::{Answer, Env, Incoming};
 use crate::session::limits::Limits;
 use crate::session::members::Page;
 use crate::session::recovery::Sessions;
-use crate::session::replay::{Fetched, StartAt};
+use crate::session::replay::Fetched;
 use crate::standby::Standby;
 use closed::Closed;
-use codec::bare::Rooms;
 pub(crate) use codec::socketio::engine::App;
 use codec::socketio::sid::Sid;
 pub(crate) use codec::{Codec, Framing, Variant};
 pub(crate) use connections::Key;
 use inspect::{Look, Seen};
-use link::{Link, Polled};
+use link::Polled;
+pub(crate) use newcomer::{Newcomer, Opening};
 use orders::{Given, Order};
 use pregon_wire::codes::Code;
 use pregon_wire::engineio::Refusal;
@@ -75,56 +76,6 @@ use presence::Presence;
 use rights::Followers;
 use shard::Shard;
 use tokio::sync::oneshot;
-
-/// The protocol of a connection, who its client is, and what it follows from the start. Admission fills it in; the shard makes a
-/// connection of it.
-pub(crate) struct Opening {
-    pub variant: Variant,
-    pub claims: Claims,
-    /// Channels that the session follows from the start.
-    pub channels: Vec<Arc<str>>,
-    /// It follows what its claims join too, by the rights of the moment when it begins.
-    pub joined: bool,
-    /// Where the channels begin.
-    pub from: StartAt,
-    /// A first-message token must come before anything else.
-    pub must_authenticate: bool,
-    /// The application above Engine.IO, and the claims of the request's own token (or why it is refused).
-    pub engine: Option<(App, Result<Claims, String>)>,
-    /// What a bare endpoint grants.
-    pub rooms: Option<Arc<Rooms>>,
-    /// Rooms that the request asks for.
-    pub joins: Vec<String>,
-}
-
-impl Opening {
-    /// An anonymous client that follows nothing.
-    pub(crate) fn new(variant: Variant) -> Self {
-        Self {
-            variant,
-            claims: Claims::default(),
-            channels: Vec::new(),
-            joined: false,
-            from: StartAt::Now,
-            must_authenticate: false,
-            engine: None,
-            rooms: None,
-            joins: Vec::new(),
-        }
-    }
-}
-
-/// A connection whose request was answered, ready for a shard.
-pub(crate) struct Newcomer {
-    pub link: Link,
-    pub opening: Opening,
-    /// The answer to the request. The shard writes it, once the session follows its channels: whoever has the answer misses
-    /// nothing that is published from then on.
-    pub greeting: Vec<u8>,
-    /// Bytes that came behind the request.
-    pub leftover: Vec<u8>,
-    pub permit: Permit,
-}
 
 /// Where a shard says what became of a post.
 type Reply = oneshot::Sender<Result<(), Refusal>>;
@@ -145,6 +96,8 @@ enum Message {
     SendAway(Duration),
     Recheck(Arc<Round>),
     Settled(Arc<Round>, Followers, Option<bool>),
+    /// The sessions of this user lose this channel.
+    Unsubscribe(Arc<str>, Arc<str>, oneshot::Sender<usize>),
     Look(Look, oneshot::Sender<Seen>),
     /// The operator denies other addresses than before.
     Denied,
@@ -423,6 +376,35 @@ impl Hub {
         for shard in &self.shards {
             shard.tell(Message::Recheck(Arc::clone(&round)));
         }
+    }
+
+    /// Asks again for the rights that sections want asked for as often as this.
+    pub(crate) fn recheck(&self, period: Duration) {
+        let round = Round::period(self.shared.rights.load_full(), period);
+        for shard in &self.shards {
+            shard.tell(Message::Recheck(Arc::clone(&round)));
+        }
+    }
+
+    /// Takes a channel from all sessions of a user; how many had it. What was appended before comes first.
+    pub(crate) async fn unsubscribe(&self, user: &str, channel: &str) -> usize {
+        let (user, channel) = (Arc::from(user), Arc::from(channel));
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            shard.tell(Message::Unsubscribe(
+                Arc::clone(&user),
+                Arc::clone(&channel),
+                reply,
+            ));
+            answers.push(answer);
+        }
+        let mut ended = 0;
+        for answer in answers {
+            // A shard that is gone has no sessions.
+            ended += answer.await.unwrap_or_default();
+        }
+        ended
     }
 
     /// Closes the connections of addresses that are denied by now.

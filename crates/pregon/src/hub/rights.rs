@@ -81,13 +81,19 @@ impl Doubts {
 #[derive(Clone, Copy)]
 enum Why {
     Denied,
+    /// The application took it.
+    Taken,
     /// Nobody can say whether it still may.
     Unknown,
 }
 
 impl Shard {
-    /// Rights have changed: everybody is held against them, from the next round on.
+    /// Rights have changed, or may have: everybody is held against them, from the next round on.
     pub(super) fn recheck(&mut self, round: Arc<Round>) {
+        if self.walk.is_some() && !round.is_reload() {
+            // One is under way: the next period asks again.
+            return;
+        }
         let before = self.walk.replace(Walk { round, next: 0 });
         if let Some(before) = before {
             before.round.give_way();
@@ -138,7 +144,8 @@ impl Shard {
             return Vec::new();
         };
         let (mut lost, mut asked, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for name in self.granted(conn, session, &round.rights) {
+        let granted = self.granted(conn, session, &round.rights);
+        for name in granted.into_iter().filter(|name| round.concerns(name)) {
             match round.rights.subscribe(&session.claims, &name) {
                 Decision::Allow => kept.push(name),
                 Decision::Deny(_) => lost.push(name),
@@ -275,6 +282,32 @@ impl Shard {
         }
     }
 
+    /// The application takes a channel from the sessions of a user; how many had it.
+    pub(super) fn take_from_user(&mut self, user: &str, channel: &str) -> usize {
+        self.fan_out();
+        let number = self.subscriptions.channels.find(channel);
+        let followers = number.and_then(|number| Some((number, self.subscriptions.channels.get(number)?)));
+        let Some((number, followers)) = followers else {
+            return 0;
+        };
+        let is_of_user = |session: &&Session| {
+            session.subscription(number).is_some() && session.claims.subject().as_deref() == Some(user)
+        };
+        let places: Vec<(Key, u8)> = followers
+            .followers
+            .iter()
+            .filter_map(|&place| self.conns.follower(place))
+            .flat_map(|conn| {
+                let sessions = conn.sessions.iter().filter(is_of_user);
+                sessions.map(|session| (conn.key, session.namespace))
+            })
+            .collect();
+        for &(key, namespace) in &places {
+            self.lose(key, namespace, channel, Why::Taken);
+        }
+        places.len()
+    }
+
     fn lose(&mut self, key: Key, namespace: u8, channel: &str, why: Why) {
         self.shared.metrics.dropped(Reason::Forbidden);
         self.lost_right(key, namespace, channel, &LostRight::new(why, channel));
@@ -296,6 +329,11 @@ impl LostRight {
                 code: &codes::FORBIDDEN,
                 close: &codes::CLOSE_FORBIDDEN,
                 message: format!("channel {channel} is no longer granted"),
+            },
+            Why::Taken => Self {
+                code: &codes::FORBIDDEN,
+                close: &codes::CLOSE_FORBIDDEN,
+                message: format!("channel {channel} was taken from you by its application"),
             },
             Why::Unknown => Self {
                 code: &codes::UNAVAILABLE,

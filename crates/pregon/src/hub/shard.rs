@@ -225,6 +225,10 @@ impl Shard {
                 Message::SendAway(over) => self.send_away(over),
                 Message::Recheck(round) => self.recheck(round),
                 Message::Settled(round, followers, word) => self.settled(&round, followers, word),
+                Message::Unsubscribe(user, channel, reply) => {
+                    // Who asked may not wait for it any more.
+                    let _ = reply.send(self.take_from_user(&user, &channel));
+                }
                 Message::Look(look, reply) => self.look(&look, reply),
                 Message::Denied => self.close_denied(),
                 Message::End(keys, code) => self.end(&keys, code),

@@ -3,7 +3,9 @@
 //! Pure: where the configuration asks the database, the decision is a question that the session puts to it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pregon_capture::query::{NamedSql, SqlError};
 
@@ -76,6 +78,8 @@ struct ChannelRule {
     pattern: Pattern,
     subscribe: Option<Expr>,
     allow_sql: Option<Query>,
+    /// How often the query is asked again.
+    recheck: Option<Duration>,
     publish: Option<Expr>,
     follow: Vec<Template>,
     volatile: Vec<String>,
@@ -95,6 +99,7 @@ impl ChannelRule {
             pattern: Pattern::parse(&channel.name)?,
             subscribe: expr(&channel.subscribe)?,
             allow_sql: channel.allow_sql.as_deref().map(Query::parse).transpose()?,
+            recheck: channel.recheck.map(|period| period.0),
             publish: expr(&channel.publish)?,
             follow: templates(&channel.follow)?,
             volatile: channel.volatile.clone(),
@@ -151,6 +156,16 @@ impl Rights {
                 .map(ChannelRule::build)
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// How often sections want their queries asked again, each period once.
+    pub(crate) fn rechecks(&self) -> BTreeSet<Duration> {
+        self.channels.iter().filter_map(|rule| rule.recheck).collect()
+    }
+
+    /// How often the query of this channel's section is asked again.
+    pub(crate) fn recheck(&self, channel: &str) -> Option<Duration> {
+        self.rule(channel).and_then(|(rule, _)| rule.recheck)
     }
 
     /// The channels that a session follows from the start.

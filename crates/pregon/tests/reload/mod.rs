@@ -7,7 +7,7 @@ mod twins;
 use pregon_testkit::{Database, Node, WsClient, http, postgres};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, connect, node, node_on, publish, token};
+use crate::support::{API_KEY, SOON, connect, node, node_on, publish, token};
 use anyone::{Anyone, Kind};
 
 /// Everything is open for everybody, and the barrier stays so: whoever has heard it has heard all before it.
@@ -274,4 +274,75 @@ async fn at_the_limit_a_followed_channel_may_be_resumed() {
     assert_eq!(reply["type"], "ok", "{reply}");
     let third = json!({"type": "subscribe", "channel": "c_3"});
     assert_eq!(client.request(third).await.unwrap()["code"], 107);
+}
+
+/// `recheck` asks without a reload and without a fresh token: whoever lost the row loses the channel, and nobody else does.
+#[tokio::test]
+async fn a_right_that_is_asked_for_again_by_itself_ends_with_its_row() {
+    let database = members().await;
+    database
+        .execute("INSERT INTO members VALUES ('1', 'ana'), ('1', 'ben')")
+        .await
+        .unwrap();
+    let node = node_on(&database, &ruled(&format!("{MEMBERS}\nrecheck = \"1s\""))).await;
+    let mut ana = connect(&node, &json!({"sub": "ana"})).await;
+    let mut ben = connect(&node, &json!({"sub": "ben"})).await;
+    for client in [&mut ana, &mut ben] {
+        client.subscribe("c_1").await.unwrap();
+        client.subscribe("barrier").await.unwrap();
+    }
+    database
+        .execute("DELETE FROM members WHERE member = 'ana'")
+        .await
+        .unwrap();
+    let lost = ana.next_of_type("error", SOON).await.unwrap();
+    assert_eq!(
+        (&lost["name"], &lost["channel"]),
+        (&json!("forbidden"), &json!("c_1"))
+    );
+    publish(&node, "c_1", "n", json!(1)).await;
+    publish(&node, "barrier", "n", json!(2)).await;
+    assert_eq!(ana.next_of_type("event", SOON).await.unwrap()["data"], 2);
+    assert_eq!(ben.next_of_type("event", SOON).await.unwrap()["data"], 1);
+}
+
+/// The application takes one channel from one user, on every transport; the rest goes on.
+#[tokio::test]
+async fn an_application_takes_a_channel_from_a_user_and_nothing_else() {
+    let database = members().await;
+    let node = node_on(&database, OPEN).await;
+    let unsubscribe = async |body: Value, key: &str| {
+        let headers = [("authorization", key)];
+        http::post_json(&node.url("/api/unsubscribe"), &headers, &body)
+            .await
+            .unwrap()
+    };
+    let ours = format!("Bearer {API_KEY}");
+    let mut of_ana = followers(&node, "ana", "c_1").await;
+    let mut of_ben = followers(&node, "ben", "c_1").await;
+    let answer = unsubscribe(json!({"user": "ana", "channel": "c_1"}), &ours).await;
+    assert_eq!(answer.body, format!("{{\"ended\":{}}}", of_ana.len()));
+    publish(&node, "c_1", "x", json!("secreto")).await;
+    for anyone in &mut of_ana {
+        assert_eq!(anyone.heard(&node).await, [json!(null); 0], "{:?}", anyone.kind());
+    }
+    for anyone in &mut of_ben {
+        assert_eq!(
+            anyone.heard(&node).await,
+            [json!("secreto")],
+            "{:?}",
+            anyone.kind()
+        );
+    }
+    let nobody = unsubscribe(json!({"user": "eve", "channel": "c_1"}), &ours).await;
+    assert_eq!((nobody.status(), nobody.body.as_str()), (200, r#"{"ended":0}"#));
+    let stranger = unsubscribe(json!({"user": "ben", "channel": "c_1"}), "Bearer x").await;
+    assert_eq!(stranger.status(), 401);
+    for wrong in [
+        json!({"user": "ben"}),
+        json!({"user": "", "channel": "c"}),
+        json!({"user": "b", "channel": ""}),
+    ] {
+        assert_eq!(unsubscribe(wrong.clone(), &ours).await.status(), 400, "{wrong}");
+    }
 }
