@@ -136,11 +136,8 @@ impl Node {
         let dashboard = admin::routes(&parts, address, &health);
         let api = build_api(&config, &admission, pipeline, &log, &hub, &health, &metrics).merge(dashboard);
         let front = Arc::new(build_front(&config, admission, &hub, api, &connections, &metrics));
-        let mut tasks = JoinSet::new();
+        let mut tasks = clocks(&hub, &log, &kept, &connections, config.server.drain.0, &stop);
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
-        tasks.spawn(tick(&hub, &log, &kept, &connections, &stop));
-        tasks.spawn(recheck::run(Arc::clone(&hub), stop.clone()));
-        tasks.spawn(standby::clear(&hub, config.server.drain.0, &stop));
         Ok(Self {
             address,
             config,
@@ -441,6 +438,22 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
         .bind(parsed)
         .with_context(|| format!("cannot listen on {address}: is another process using the port?"))?;
     Ok(socket.listen(BACKLOG)?)
+}
+
+/// Starts what happens from time to time.
+fn clocks(
+    hub: &Arc<Hub>,
+    log: &Arc<dyn Log>,
+    kept: &Arc<Sessions>,
+    connections: &Arc<Connections>,
+    drain: Duration,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(tick(hub, log, kept, connections, stop));
+    tasks.spawn(recheck::run(Arc::clone(hub), stop.clone()));
+    tasks.spawn(standby::clear(hub, drain, stop));
+    tasks
 }
 
 /// Says how many are connected, and lets the log forget what is old.
