@@ -179,6 +179,44 @@ async fn a_key_publishes_once_at_whatever_node() {
     assert_eq!(history["events"].as_array().unwrap().len(), 2, "{history}");
 }
 
+/// What the window of a node no longer holds is read from the database, in pieces, at every node.
+#[tokio::test]
+async fn what_is_beyond_the_window_is_replayed_from_the_database() {
+    let database = shop().await;
+    let text = config("outbox").replace("kind = \"postgres\"", "kind = \"postgres\"\nwindow = \"8KiB\"");
+    let [a, b] = nodes(&database, &text).await;
+    let first = publish(&a, "news", "n", json!(0)).await;
+    let batch = |from: i64| {
+        let items = (from..from + 100).map(|n| json!({"channel": "news", "event": "n", "data": n}));
+        Value::from(items.collect::<Vec<_>>())
+    };
+    for from in [1, 101, 201] {
+        assert_eq!(post(&a, &batch(from), &[]).await.status(), 200);
+        publish(&b, "other", "n", json!("x".repeat(9000))).await;
+    }
+    let wanted: Vec<i64> = (1..=300).collect();
+    let later = Node::spawn(of_cluster(&database, &text, "later")).await.unwrap();
+    for node in [&a, &b, &later] {
+        let (mut client, answer) = follow(node, "news", Some(&first)).await;
+        assert_eq!(answer["recovered"], true, "{answer}");
+        let (seen, middle) = next(&mut client, 150, "n").await;
+        assert_eq!(seen, wanted[..150]);
+        assert_eq!(next(&mut client, 150, "n").await.0, wanted[150..]);
+        client.expect_silence().await.unwrap();
+        // From the middle of a frame on.
+        let (mut client, answer) = follow(node, "news", Some(&middle)).await;
+        assert_eq!(answer["recovered"], true, "{answer}");
+        assert_eq!(next(&mut client, 150, "n").await.0, wanted[150..]);
+    }
+    // Live goes on behind it.
+    let (mut client, _) = follow(&b, "news", Some(&first)).await;
+    publish(&a, "news", "n", json!(301)).await;
+    assert_eq!(
+        next(&mut client, 301, "n").await.0,
+        (1..=301).collect::<Vec<i64>>()
+    );
+}
+
 /// Nodes log in with a role that may do what they need and nothing else: they cannot change the log but by appending.
 #[tokio::test]
 async fn nodes_need_no_more_than_their_role_is_given() {

@@ -85,6 +85,11 @@ pub(super) fn offset(seq: Seq, place: usize) -> u64 {
     (seq << BITS) | place as u64
 }
 
+/// The frame of an offset.
+pub(super) fn seq(offset: u64) -> Seq {
+    offset >> BITS
+}
+
 /// The offset behind everything of a frame and before the next one.
 pub(super) fn behind(seq: Seq) -> u64 {
     offset(seq + 1, 0) - 1

@@ -8,7 +8,7 @@
 //!
 //! One frame holds what waits when its turn comes; a batch is never split. Entries are delivered from the tail alone, also what this node
 //! appended itself, so that all nodes deliver the same in the same order; the tail proves every number. Nothing is kept on this machine:
-//! replay is served from the window, which a node that starts fills from the engine.
+//! replay is served from the window, which a node that starts fills from the engine, and what is older is read from there.
 //!
 //! A frame that was given to the engine is given again until it is known whether it is there: a receipt may be left waiting, and nothing is
 //! appended twice. A frame of a source names the frame that the source appended last. A node that was the source's reader, and is not any
@@ -17,6 +17,7 @@
 pub mod engine;
 mod frame;
 mod job;
+mod kept;
 mod lane;
 mod tail;
 pub mod postgres;
@@ -43,11 +44,12 @@ use tokio_util::task::TaskTracker;
 
 use self::engine::{Engine, Fresh, Seq};
 use self::job::{Job, Waiter};
+use self::kept::{Kept, Times};
 use self::lane::{Lane, Work};
 use self::tail::Tail;
 use super::entry::{Body, Entry};
 use super::window::{Retention, Window};
-use super::{Append, Log, LogError, Open, Receipt, Taken};
+use super::{Append, History, Log, LogError, Open, Receipt, Taken};
 
 pub use self::engine::EngineError;
 pub use self::frame::{Word, decode_passed, encode_passed};
@@ -103,6 +105,7 @@ struct Core {
     stop: CancellationToken,
     /// Takes the words of all nodes; `None` says that some may have been missed.
     hear: OnceLock<Hear>,
+    times: Times,
 }
 
 /// See [`SharedLog::hear`].
@@ -114,6 +117,8 @@ struct Known {
     /// The newest frame that was delivered, and its id.
     seq: Seq,
     id: String,
+    /// The oldest frame that the engine keeps.
+    first: Seq,
     /// Offsets of the identities in the window.
     ids: HashMap<Arc<str>, u64>,
     /// How far sources were taken, of which this node was the reader.
@@ -140,6 +145,7 @@ impl SharedLog {
             options,
             known: Mutex::new(Known {
                 seq: begun.seq,
+                first: begun.first,
                 ..Known::default()
             }),
             waiting: AtomicUsize::new(0),
@@ -148,6 +154,7 @@ impl SharedLog {
             closed: AtomicBool::new(false),
             stop: CancellationToken::new(),
             hear: OnceLock::new(),
+            times: Times::default(),
         });
         let mut tail = Tail::new(Arc::clone(&core));
         tail.catch_up(begun.reader, begun.last).await;
@@ -370,6 +377,14 @@ impl Log for SharedLog {
             &self.runtime,
         );
         Ok(())
+    }
+
+    fn history(&self) -> Option<Arc<dyn History>> {
+        Some(Arc::new(Kept {
+            core: Arc::clone(&self.core),
+            runtime: self.runtime.clone(),
+            reader: tokio::sync::Mutex::default(),
+        }))
     }
 
     fn close(&self) {

@@ -32,6 +32,8 @@ pub(super) struct Begun {
     pub(super) seq: Seq,
     /// The newest frame then.
     pub(super) last: Seq,
+    /// The oldest frame that is kept.
+    pub(super) first: Seq,
     /// Nothing was ever appended.
     pub(super) whole: bool,
     pub(super) reader: Box<dyn Reader>,
@@ -63,6 +65,7 @@ async fn attempt(engine: &dyn Engine, options: &Options) -> Result<Begun, Engine
         // The newest frame is always read: where it ends is where clients are that have everything.
         seq: recent.min(bounds.last.saturating_sub(1)).max(bounds.began),
         last: bounds.last,
+        first: bounds.first,
         whole: bounds.last == 0,
         reader,
     })
@@ -170,6 +173,7 @@ impl Tail {
             (known.seq, known.id.clone())
         };
         let bounds = reader.bounds().await?;
+        self.core.known.lock().first = bounds.first;
         let ours = self.core.window.epoch();
         if bounds.epoch != ours && bounds.began >= seq {
             tracing::warn!("a part of the shared log was lost: a new epoch has begun, clients are told");
@@ -242,6 +246,7 @@ impl Tail {
                 let offset = frame::offset(stored.seq, place);
                 entries.push(Arc::new(Entry::stored(offset, epoch, item, stored.at, appended)));
             }
+            self.core.times.note(stored.at, stored.seq);
             (seq, id) = (stored.seq, stored.id);
         }
         if id.is_empty() {

@@ -9,8 +9,8 @@ use super::engine::Engine;
 use super::local::LocalEngine;
 use super::{Options, SharedLog};
 use crate::event::{Data, EventId, Publication};
-use crate::log::window::{Retention, Start, Tail};
-use crate::log::{Append, Body, Log, LogError, Open, Position, Since, Taken};
+use crate::log::window::{Follow, Most, Retention, Start, Tail};
+use crate::log::{Append, Body, Log, LogError, Open, Past, Position, Since, Taken};
 
 struct Nothing;
 
@@ -227,6 +227,65 @@ async fn lost_history_is_proven_by_the_nodes_and_told_once() {
         let seen = |log: &SharedLog| all(log).into_iter().map(|(_, data)| data).collect::<Vec<_>>();
         assert_eq!((seen(&a), seen(&b)), (vec!["3".to_owned()], vec!["3".to_owned()]));
         assert_eq!(next.epoch, a.window().epoch(), "it stays");
+    }
+}
+
+/// Whatever the pieces: all of a channel that is kept is found, each once, and what was removed is never left out silently.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_beyond_the_window_is_read_from_the_engine() {
+    for (engine, _server) in engines().await {
+        let small = Options {
+            window: Retention {
+                bytes: 2_000,
+                ..options("a").window
+            },
+            ..options("a")
+        };
+        let log = SharedLog::open(Arc::clone(&engine), Arc::new(Nothing), small)
+            .await
+            .unwrap();
+        let mut offsets = Vec::new();
+        for from in 0..20 {
+            let batch = (0..5).map(|n| item(&(from * 5 + n).to_string(), None)).collect();
+            let positions = log.append(batch, None).wait().await.unwrap();
+            offsets.extend(positions.into_iter().map(|position| position.offset));
+        }
+        let past = Past::of(&log);
+        let found = |after: u64, entries: usize| {
+            let (past, upto) = (Arc::clone(&past), log.window().head());
+            tokio::task::spawn_blocking(move || {
+                let follows = [Follow { channel: "c", after }];
+                let most = Most {
+                    entries,
+                    bytes: usize::MAX,
+                };
+                let (mut all, mut from) = (Vec::new(), after);
+                loop {
+                    let piece = past.read(&follows, from, upto, most)?;
+                    all.extend(piece.entries.iter().map(|entry| entry.offset));
+                    if piece.complete {
+                        return Some(all);
+                    }
+                    assert!(piece.reached > from, "{} {from}", piece.reached);
+                    from = piece.reached;
+                }
+            })
+        };
+        for (begin, entries) in [(0, 1000), (0, 7), (13, 1), (62, 3), (99, 5)] {
+            let all = found(offsets[begin], entries).await.unwrap();
+            assert_eq!(all.unwrap(), offsets[begin + 1..], "{begin} {entries}");
+        }
+        assert_eq!(
+            past.start("c", Since::Position(log.window().position(offsets[2]))),
+            Start::After(offsets[2])
+        );
+        let later = std::time::SystemTime::now() + Duration::from_secs(3600);
+        engine.prune(later, u64::MAX >> 2).await.unwrap();
+        assert_eq!(found(offsets[2], 1000).await.unwrap(), None);
+        eventually("what was removed is known", || {
+            past.start("c", Since::Position(log.window().position(offsets[2]))) == Start::Pruned
+        })
+        .await;
     }
 }
 
