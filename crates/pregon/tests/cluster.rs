@@ -1,5 +1,6 @@
 //! Several nodes over one log in PostgreSQL: any of them serves, any may die, and nobody misses, repeats or sees a gap.
 
+mod kills;
 mod mates;
 
 use std::time::{Duration, Instant};

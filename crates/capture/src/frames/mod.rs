@@ -21,7 +21,7 @@ use tokio_postgres::{AsyncMessage, Client, Statement};
 use crate::connect::{Connection, Settings, chain};
 use crate::fault::code_told;
 
-pub use turn::{Holder, Turn};
+pub use turn::Turn;
 
 use crate::connect::ConnectError;
 

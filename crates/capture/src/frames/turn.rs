@@ -34,14 +34,6 @@ const HELD: &str = "l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
      AND (l.classid::bigint << 32) + l.objid::bigint = hashtextextended($1, 0) \
      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())";
 
-/// Who has a turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
-    We,
-    /// Another session: its name in `pg_stat_activity`.
-    Another(String),
-}
-
 impl Turn {
     pub(super) async fn open(settings: &Settings, log: &str) -> Result<Self, FramesError> {
         let session = settings.with_settings(IDLE).open().await?;
@@ -66,20 +58,22 @@ impl Turn {
         Ok(turn)
     }
 
-    /// How many gateways share the log now, this one included.
+    /// How many gateways share the log now, this one included. It looks through all locks of the server.
     pub async fn nodes(&self) -> Result<i64, FramesError> {
         let sql = format!("SELECT count(*) FROM pg_locks l WHERE {HELD}");
         let row = in_time(self.session.query_typed_one(&sql, &[(&self.present, Type::TEXT)])).await?;
         Ok(row.try_get(0)?)
     }
 
-    /// Asks once, without waiting.
-    pub async fn take(&self) -> Result<Holder, FramesError> {
+    /// Asks once, without waiting; whether it is this gateway's turn now. If not, it is another one's.
+    pub async fn take(&self) -> Result<bool, FramesError> {
         const TRY: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
         let row = in_time(self.session.query_typed_one(TRY, &[(&self.key, Type::TEXT)])).await?;
-        if row.try_get(0)? {
-            return Ok(Holder::We);
-        }
+        Ok(row.try_get(0)?)
+    }
+
+    /// Whose turn it is: the name in `pg_stat_activity`. It looks through all locks of the server, so not to be asked all the time.
+    pub async fn holder(&self) -> Result<String, FramesError> {
         let who = format!(
             "SELECT coalesce(a.application_name, '?') FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
              WHERE l.pid <> $2 AND {HELD}"
@@ -87,7 +81,7 @@ impl Turn {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&self.key, Type::TEXT), (&self.pid, Type::INT4)];
         let row = in_time(self.session.query_typed_opt(&who, &params)).await?;
         let name = row.map(|row| row.try_get(0)).transpose()?;
-        Ok(Holder::Another(name.unwrap_or_default()))
+        Ok(name.unwrap_or_default())
     }
 
     /// Waits a moment before the next attempt.

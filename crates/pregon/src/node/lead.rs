@@ -5,10 +5,10 @@
 //! refuses what comes from anybody else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use pregon_capture::frames::{Frames, FramesError, Holder, Turn};
+use pregon_capture::frames::{Frames, FramesError, Turn};
 use pregon_capture::install::{Expected, Mode};
 use pregon_capture::query::Pool;
 use tokio::task::JoinSet;
@@ -27,6 +27,9 @@ use crate::standby::Standby;
 
 /// Under this name the log remembers who led last.
 const LEADER: &str = "leader";
+
+/// Between two looks at who else there is.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Pause after the database did not answer.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -123,22 +126,25 @@ impl Leading {
     async fn wait(&self) -> Result<Turn, FramesError> {
         let turn = self.shared.frames.turn().await?;
         let mut told = String::new();
-        loop {
-            let holder = turn.take().await?;
-            self.metrics.cluster_nodes.set(turn.nodes().await?);
-            let Holder::Another(holder) = holder else {
-                return Ok(turn);
-            };
+        let mut looked = None::<Instant>;
+        while !turn.take().await? {
             self.led.set(true);
-            if holder != told {
-                tracing::info!(
-                    leader = holder,
-                    "another node reads the sources, this one serves and waits"
-                );
-                told = holder;
+            if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+                looked = Some(Instant::now());
+                self.metrics.cluster_nodes.set(turn.nodes().await?);
+                let holder = turn.holder().await?;
+                if holder != told && !holder.is_empty() {
+                    tracing::info!(
+                        leader = holder,
+                        "another node reads the sources, this one serves and waits"
+                    );
+                    told = holder;
+                }
             }
             Turn::pause().await;
         }
+        self.metrics.cluster_nodes.set(turn.nodes().await?);
+        Ok(turn)
     }
 
     /// Reads the sources until the turn is over.
