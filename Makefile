@@ -37,9 +37,9 @@ test: ## everything that is tested, against real servers and the release binary
 
 demo: ## PostgreSQL in a temporary folder, the examples, traffic and a page that shows it
 	@scripts/setup demo
-	@echo "== the gateway with its demo (a first build takes some minutes; later ones seconds)"
-	cargo build --release -p pregon
-	@target/release/pregon demo
+	@echo "== the gateway with its demo: the first build compiles some 400 crates, about three minutes on two cores; later ones take seconds"
+	cargo build --profile demo -p pregon
+	@target/demo/pregon demo
 
 docs: ## the documentation as a site, target/docs/index.html; every link is followed
 	@scripts/setup docs
