@@ -3,9 +3,12 @@
 //!
 //! Shards count in plain integers while they work and add the sums here once per batch.
 
+mod process;
+
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use pregon_capture::outbox::Report;
@@ -14,8 +17,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::config::Config;
 use crate::limits::Connections;
 pub use crate::reason::Reason;
 
@@ -34,6 +39,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::WebSocket, Self::Sse, Self::SocketIo, Self::Polling];
+
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -137,6 +145,10 @@ pub struct Metrics {
     pub log_failures: Counter,
     pub log_reads: Counter,
     pub recovery_unsaved: Gauge,
+    /// 1 if the last configuration was taken over, at the start or by a reload.
+    config_reload_successful: Gauge,
+    /// When one was taken over last, seconds since 1970.
+    config_reloaded: Gauge,
     /// Lines of the process's own log, not of the log of publications.
     pub log_suppressed: Counter,
 }
@@ -153,7 +165,7 @@ fn seconds() -> Histogram {
 impl Metrics {
     pub fn new() -> Arc<Self> {
         let mut metrics = Self {
-            registry: Registry::with_prefix("pregon"),
+            registry: Registry::default(),
             events: Family::default(),
             source_up: Family::default(),
             standby: Gauge::default(),
@@ -196,16 +208,19 @@ impl Metrics {
             log_failures: Counter::default(),
             log_reads: Counter::default(),
             recovery_unsaved: Gauge::default(),
+            config_reload_successful: Gauge::default(),
+            config_reloaded: Gauge::default(),
             log_suppressed: Counter::default(),
         };
         metrics.register_sources();
         metrics.register_log();
         metrics.register_clients();
+        metrics.register_process();
         Arc::new(metrics)
     }
 
     fn register_sources(&mut self) {
-        let r = &mut self.registry;
+        let r = self.registry.sub_registry_with_prefix("pregon");
         r.register("events", "Events captured from a source", self.events.clone());
         let help = "1 while the source is attached";
         r.register("source_up", help, self.source_up.clone());
@@ -236,7 +251,7 @@ impl Metrics {
         r.register_with_unit("capture_lag", help, Unit::Seconds, self.capture_lag.clone());
         self.register_outbox();
         self.register_slot();
-        let r = &mut self.registry;
+        let r = self.registry.sub_registry_with_prefix("pregon");
         r.register(
             "route_matches",
             "Events that a route addressed",
@@ -254,8 +269,24 @@ impl Metrics {
         );
     }
 
+    fn register_process(&mut self) {
+        self.registry.register_collector(Box::new(process::Process));
+        let r = self.registry.sub_registry_with_prefix("pregon");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "The version that runs", build);
+        let help = "1 if the last configuration was taken over, at the start or by a reload";
+        let successful = self.config_reload_successful.clone();
+        r.register("config_last_reload_successful", help, successful);
+        r.register_with_unit(
+            "config_last_reload_success_timestamp",
+            "When a configuration was taken over last, since 1970",
+            Unit::Seconds,
+            self.config_reloaded.clone(),
+        );
+    }
+
     fn register_log(&mut self) {
-        let r = &mut self.registry;
+        let r = self.registry.sub_registry_with_prefix("pregon");
         r.register_with_unit(
             "window",
             "Memory that the recent log takes",
@@ -300,7 +331,7 @@ impl Metrics {
     }
 
     fn register_slot(&mut self) {
-        let r = &mut self.registry;
+        let r = self.registry.sub_registry_with_prefix("pregon");
         r.register(
             "wal_invisible",
             "Waits for changes of the WAL that no query showed yet when they arrived",
@@ -325,7 +356,7 @@ impl Metrics {
     }
 
     fn register_outbox(&mut self) {
-        let r = &mut self.registry;
+        let r = self.registry.sub_registry_with_prefix("pregon");
         r.register(
             "outbox_rows",
             "Rows in the outbox, read ones that are kept for a while included",
@@ -340,7 +371,7 @@ impl Metrics {
     }
 
     fn register_clients(&mut self) {
-        let r = &mut self.registry;
+        let r = self.registry.sub_registry_with_prefix("pregon");
         r.register(
             "deliveries",
             "Entries written to sessions",
@@ -381,6 +412,43 @@ impl Metrics {
         self.outbox_stalled.set(stalled);
     }
 
+    /// Series whose labels are known from the start begin at 0: an alert that compares with before would not see the first incident
+    /// otherwise.
+    pub fn begin(&self, config: &Config) {
+        for reason in Reason::ALL {
+            begin(&self.drops, &ReasonLabel { reason });
+        }
+        for transport in Transport::ALL {
+            begin(&self.sessions, &TransportLabel { transport });
+            begin(&self.sessions_opened, &TransportLabel { transport });
+        }
+        let watches = config.watch.iter().map(|watch| &watch.name);
+        let listens = config.listen.iter().map(|listen| &listen.name);
+        for source in watches.chain(listens) {
+            let label = SourceLabel {
+                source: source.clone(),
+            };
+            begin(&self.events, &label);
+            begin(&self.source_gaps, &label);
+            begin(&self.malformed, &label);
+        }
+        for section in &config.decrypt {
+            let decrypt = section.name.clone();
+            begin(&self.decrypt_failures, &DecryptLabel { decrypt });
+        }
+    }
+
+    /// Notes whether a configuration was taken over.
+    pub fn reloaded(&self, successful: bool) {
+        self.config_reload_successful.set(i64::from(successful));
+        if successful {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let seconds = now.map_or(0, |since| since.as_secs());
+            self.config_reloaded
+                .set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
+    }
+
     /// Counts one drop.
     pub fn dropped(&self, reason: Reason) {
         self.drops.get_or_create(&ReasonLabel { reason }).inc();
@@ -417,4 +485,13 @@ impl Metrics {
         }
         text
     }
+}
+
+/// A series is there from now on.
+fn begin<L, M>(family: &Family<L, M>, label: &L)
+where
+    L: Clone + Eq + std::hash::Hash,
+    M: Default,
+{
+    drop(family.get_or_create(label));
 }

@@ -12,6 +12,7 @@ mod admin;
 mod rates;
 mod standby;
 mod recheck;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -97,7 +98,7 @@ pub(crate) struct Node {
 impl Node {
     /// Builds and starts everything; returns when the port is open. Sources attach in the background (see `/readyz`).
     pub(crate) async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
-        let metrics = build_metrics(&options);
+        let metrics = build_metrics(&config, &options);
         let opener = Arc::new(Opener::new(Decryptor::build(&config)?, Arc::clone(&metrics)));
         let settings = settings(&config, &options);
         let opened = log::open(&config, &settings, &opener, &metrics).await?;
@@ -161,6 +162,11 @@ impl Node {
         self.address
     }
 
+    /// What the node counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.hub.shared().metrics
+    }
+
     /// Reads the configuration again and takes over its routes and rights; no socket is dropped.
     pub(crate) fn reload(&mut self) -> anyhow::Result<()> {
         let path = self
@@ -171,9 +177,11 @@ impl Node {
         let fresh = crate::check::load(path, &|name| std::env::var(name).ok())?;
         let (router, rights) = (Routes::build(&fresh)?, Rights::build(&fresh)?);
         let decryptor = Decryptor::build(&fresh)?;
-        if needs_restart(&self.config, &fresh) {
+        let unused = reload::needs_restart(&self.config, &fresh);
+        if !unused.is_empty() {
             tracing::warn!(
                 name: lines::RECORD,
+                keys = unused.join(", "),
                 "only routes, rights, channels, decryption and denied addresses were reloaded: restart for the other changes"
             );
         }
@@ -183,6 +191,8 @@ impl Node {
         self.hub.replace_rights(rights);
         self.connections.deny(&fresh.server.deny);
         self.hub.denied();
+        self.metrics().begin(&fresh);
+        self.metrics().reloaded(true);
         self.config = fresh;
         tracing::info!(
             name: lines::RECORD,
@@ -222,8 +232,10 @@ impl Node {
     }
 }
 
-fn build_metrics(options: &Options) -> Arc<Metrics> {
+fn build_metrics(config: &Config, options: &Options) -> Arc<Metrics> {
     let metrics = Metrics::new();
+    metrics.begin(config);
+    metrics.reloaded(true);
     if let Some(lines) = &options.lines {
         lines.count_in(&metrics.log_suppressed);
     }
@@ -478,22 +490,4 @@ fn tick(
             }
         }
     }
-}
-
-/// Whether something changed that a reload does not take over.
-fn needs_restart(old: &Config, new: &Config) -> bool {
-    let frozen = |config: &Config| Config {
-        route: Vec::new(),
-        channel: Vec::new(),
-        decrypt: Vec::new(),
-        ..config.clone()
-    };
-    let (mut old, mut new) = (frozen(old), frozen(new));
-    old.server.deny.clear();
-    new.server.deny.clear();
-    old.auth.join.clear();
-    new.auth.join.clear();
-    old.auth.anonymous_join.clear();
-    new.auth.anonymous_join.clear();
-    old != new
 }

@@ -73,6 +73,7 @@ pub(crate) async fn run(
 
 async fn reload(node: &mut Node, path: Option<&Path>) {
     if let Err(error) = node.reload() {
+        node.metrics().reloaded(false);
         tracing::error!(name: lines::RECORD, "the configuration was not reloaded, the old one stays: {error:#}");
         return;
     }

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{API_KEY, PLAIN, SOON, connect, in_seconds, node, node_on, post, publish, token};
+use crate::support::{
+    API_KEY, PLAIN, SOON, connect, in_seconds, metric, node, node_on, post, publish, token,
+};
 
 /// Sends bytes, and returns what comes until `end` is in it.
 async fn exchange(stream: &mut TcpStream, request: &str, end: &str) -> String {
@@ -257,4 +259,53 @@ async fn a_last_event_id_that_is_not_ours_is_a_gap_and_then_life() {
         http::get(&format!("{url}&since=1722")).await.unwrap().status(),
         400
     );
+}
+
+/// An alert that compares with before sees the first incident: the series are there from the start.
+#[tokio::test]
+async fn what_can_be_counted_is_there_at_zero_and_the_process_is_told() {
+    let mut node = node(&format!("{PLAIN}[metrics]\nenabled = true\n")).await;
+    let text = http::get(&node.url("/metrics")).await.unwrap().body;
+    for line in [
+        "pregon_drops_total{reason=\"overflow\"} 0",
+        "pregon_drops_total{reason=\"slow\"} 0",
+        "pregon_sessions{transport=\"websocket\"} 0",
+        "pregon_log_failures_total 0",
+        "pregon_config_last_reload_successful 1",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
+    }
+    for start in [
+        "pregon_build_info{version=\"",
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_start_time_seconds ",
+        "pregon_config_last_reload_success_timestamp_seconds ",
+    ] {
+        assert!(
+            text.lines().any(|found| found.starts_with(start)),
+            "{start} is not in\n{text}"
+        );
+    }
+    node.rewrite_config("[[channel]]\nname = 7\n").unwrap();
+    node.sighup();
+    metric(&node, "pregon_config_last_reload_successful", |value| {
+        value == 0.0
+    })
+    .await
+    .unwrap();
+}
+
+/// A reload says which keys it could not take over.
+#[tokio::test]
+async fn a_reload_names_what_needs_a_restart() {
+    let mut node = node(PLAIN).await;
+    node.rewrite_config(&format!("{PLAIN}[limits]\nsubscriptions = 7\n"))
+        .unwrap();
+    node.sighup();
+    node.wait_for_log("limits.subscriptions", SOON).await.unwrap();
 }
