@@ -4,6 +4,7 @@
 //! Shards count in plain integers while they work and add the sums here once per batch.
 
 mod process;
+mod returning;
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -149,6 +150,8 @@ pub struct Metrics {
     config_reload_successful: Gauge,
     /// When one was taken over last, seconds since 1970.
     config_reloaded: Gauge,
+    pub resume_unsaved: Gauge,
+    pub resumed: Counter,
     /// Lines of the process's own log, not of the log of publications.
     pub log_suppressed: Counter,
 }
@@ -210,6 +213,8 @@ impl Metrics {
             recovery_unsaved: Gauge::default(),
             config_reload_successful: Gauge::default(),
             config_reloaded: Gauge::default(),
+            resume_unsaved: Gauge::default(),
+            resumed: Counter::default(),
             log_suppressed: Counter::default(),
         };
         metrics.register_sources();
@@ -323,11 +328,7 @@ impl Metrics {
             "Pieces that were read from the disk for replays beyond the window",
             self.log_reads.clone(),
         );
-        r.register(
-            "recovery_unsaved",
-            "Sessions of Socket.IO whose last change is not on the disk yet",
-            self.recovery_unsaved.clone(),
-        );
+        self.register_returning();
     }
 
     fn register_slot(&mut self) {

@@ -86,7 +86,8 @@ pub(crate) struct Node {
     connections: Arc<Connections>,
     health: Arc<Health>,
     log: Arc<dyn Log>,
-    kept: Arc<Sessions>,
+    /// Sessions and clients that may come back.
+    kept: Vec<Arc<Sessions>>,
     /// Stops sources and the accept loop.
     stop: CancellationToken,
     /// Cuts requests that are still answered.
@@ -111,11 +112,11 @@ impl Node {
         let volatile = Arc::new(Volatile::default());
         let pipeline = build_pipeline(&router, &rights, &log, &volatile, &pool, &metrics);
         let desk = build_desk(&verifier, &pool, &pipeline, &rights, &kept, &*log);
-        let closed = admin::closed(&config);
+        let remembered = (admin::closed(&config), Arc::clone(&opened.returns));
         let connections = rates::connections(&config, &metrics);
         let clock = connections.clock();
         let hub = Arc::new(start_hub(
-            settings, &log, &desk, volatile, revoked, closed, clock,
+            settings, &log, &desk, volatile, revoked, remembered, clock,
         )?);
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts {
@@ -137,7 +138,7 @@ impl Node {
         let dashboard = admin::routes(&parts, address, &health);
         let api = build_api(&config, &admission, pipeline, &log, &hub, &health, &metrics).merge(dashboard);
         let front = Arc::new(build_front(&config, admission, &hub, api, &connections, &metrics));
-        let mut tasks = clocks(&hub, &log, &kept, &connections, config.server.drain.0, &stop);
+        let mut tasks = clocks(&hub, &log, &connections, config.server.drain.0, &stop);
         tasks.spawn(accept::serve(listener, front, stop.clone(), cut.clone()));
         Ok(Self {
             address,
@@ -149,7 +150,7 @@ impl Node {
             connections,
             health,
             log,
-            kept,
+            kept: vec![kept, opened.returns],
             stop,
             cut,
             sources,
@@ -297,7 +298,7 @@ fn start_hub(
     desk: &Arc<Desk>,
     volatile: Arc<Volatile>,
     revoked: Arc<Revoked>,
-    closed: Option<Arc<Closed>>,
+    (closed, returns): (Option<Arc<Closed>>, Arc<Sessions>),
     clock: Clock,
 ) -> anyhow::Result<Hub> {
     let shared = Shared {
@@ -309,6 +310,7 @@ fn start_hub(
         presence: Presence::new(Arc::clone(&volatile)),
         volatile,
         kept: Arc::clone(desk.kept()),
+        returns,
         revoked,
         closed,
         clock,
@@ -456,13 +458,12 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
 fn clocks(
     hub: &Arc<Hub>,
     log: &Arc<dyn Log>,
-    kept: &Arc<Sessions>,
     connections: &Arc<Connections>,
     drain: Duration,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(tick(hub, log, kept, connections, stop));
+    tasks.spawn(tick(hub, log, connections, stop));
     tasks.spawn(recheck::run(Arc::clone(hub), stop.clone()));
     tasks.spawn(standby::clear(hub, drain, stop));
     tasks
@@ -472,18 +473,18 @@ fn clocks(
 fn tick(
     hub: &Arc<Hub>,
     log: &Arc<dyn Log>,
-    kept: &Arc<Sessions>,
     connections: &Arc<Connections>,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let (hub, log, kept, stop) = (hub.clone(), log.clone(), kept.clone(), stop.clone());
+    let (hub, log, stop) = (hub.clone(), log.clone(), stop.clone());
     let connections = Arc::clone(connections);
     async move {
         let mut every = tokio::time::interval(TICK);
         every.tick().await;
         while stop.run_until_cancelled(every.tick()).await.is_some() {
             tracing::info!(connections = hub.sessions(), "active connections");
-            kept.prune();
+            hub.shared().kept.prune();
+            hub.shared().returns.prune();
             connections.prune();
             if let Err(error) = log.prune() {
                 tracing::warn!(%error, "the log could not be pruned");

@@ -49,6 +49,7 @@ mod official;
 mod socketio;
 mod centrifuge;
 mod recovery;
+mod returning;
 mod presence;
 mod redis;
 mod emitters;

@@ -99,7 +99,7 @@ pub enum Algorithm {
 }
 
 /// A path that is bound to channels: clients get the bare payload of each publication and need no protocol at all.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["path", "channels"]))]
 pub struct Endpoint {
@@ -114,6 +114,22 @@ pub struct Endpoint {
     /// Rooms that clients of this path join by `{"type":"join","room":"x"}` or `?rooms=x,y`, as the channel of a room:
     /// `"ws:room:{room}"`. The `[[channel]]` section of that name says who may; none by default.
     pub rooms: Option<String>,
+    /// Whether a client that connects with `?session=TEXT` and comes back with the same text and the same `sub` is sent what it has not
+    /// acknowledged. Without the parameter nothing changes.
+    pub resume: bool,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            channels: Vec::new(),
+            token: None,
+            transport: EndpointTransport::default(),
+            rooms: None,
+            resume: true,
+        }
+    }
 }
 
 /// Whether an endpoint needs a token.

@@ -91,7 +91,8 @@ pub struct Limits {
     /// Room for the bodies of all webhooks whose signatures are not checked yet. One address may take a quarter, and an eighth is kept
     /// for bodies of at most 64 KiB.
     pub bodies: Size,
-    /// Memory, and room on the disk, for sessions of Socket.IO that may come back; beyond it those that left first begin anew.
+    /// Memory, and room on the disk, for sessions of Socket.IO that may come back, and as much for clients that resume without a position;
+    /// beyond it those that left first begin anew.
     pub recovery: Size,
     /// Publications in one HTTP batch.
     pub batch: usize,

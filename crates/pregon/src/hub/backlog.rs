@@ -95,7 +95,10 @@ impl Shard {
         self.count_sent(sent);
         match turn {
             Turn::Live if closing => self.finish(key),
-            Turn::Live => self.take_inbox(key),
+            Turn::Live => {
+                self.ask_for_pong(key);
+                self.take_inbox(key);
+            }
             Turn::More => self.ready.push_back(key),
             Turn::Fetch(fetch) => {
                 let shard = self.handle.clone();

@@ -15,6 +15,7 @@ use super::codec::centrifuge::Connecting;
 use super::codec::socketio::engine::Engine;
 use super::link::Link;
 use super::publishes::Gathered;
+use super::returning::Returning;
 use super::socket::Written;
 use crate::limits::{Meter, Permit};
 use crate::metrics::Transport;
@@ -34,6 +35,8 @@ pub(crate) struct Conn {
     pub engine: Option<Box<Engine>>,
     /// What a client of Centrifuge said when it connected, until that is answered.
     pub connecting: Option<Box<Connecting>>,
+    /// How far its client is, where it may come back without a position.
+    pub returning: Option<Box<Returning>>,
     /// The session that this WebSocket wants to take over, for a probe.
     pub probes: Option<Key>,
     /// The channel of a room, where the clients of a bare endpoint may join some.
@@ -220,6 +223,14 @@ impl Conn {
             .find(|subscription| subscription.channel == channel)
     }
 
+    /// Whether a ping that asks for an acknowledgement of everything up to `upto` goes with what is written next.
+    pub(crate) fn asks(&mut self, upto: u64, now: u64) -> bool {
+        match &mut self.returning {
+            Some(returning) if self.backlog.is_none() => returning.asks(upto, now),
+            Some(_) | None => false,
+        }
+    }
+
     /// Writes bytes that belong after everything that waits already. `cursor`: live entries up to here were taken.
     pub(crate) fn write(&mut self, bytes: &Bytes, cursor: u64) -> std::io::Result<()> {
         if let Some(backlog) = &mut self.backlog {
@@ -275,6 +286,7 @@ pub(super) mod tests {
             sessions: smallvec::smallvec![Session::new(Claims::default())],
             engine: None,
             connecting: None,
+            returning: None,
             probes: None,
             rooms: None,
             decoder: Decoder::new(),

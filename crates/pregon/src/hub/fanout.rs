@@ -18,9 +18,9 @@ use super::codec::{Encoder, Variant};
 use super::conn::{Backlog, Conn, Passing};
 use super::connections::Connections;
 use super::shard::Shard;
-use super::{Key, Shared};
+use super::{Key, Shared, returning};
 use crate::log::window::Tail;
-use crate::log::{Body, Entry};
+use crate::log::{Body, Entry, Epoch, Position};
 use crate::metrics::Reason;
 use crate::session::channels::{ChannelKey, Channels};
 
@@ -68,6 +68,28 @@ struct Sending {
     upto: u64,
     /// Set where the batch is volatile.
     passing: Option<Passing>,
+    epoch: Epoch,
+    /// The time of the round, by the clock of the node.
+    now: u64,
+}
+
+impl Sending {
+    /// Whether a ping goes with the batch, which the client's pong acknowledges.
+    fn asks(&self, conn: &mut Conn) -> bool {
+        self.passing.is_none() && conn.asks(self.upto, self.now)
+    }
+
+    /// The batch with the ping behind it, so that both take one write.
+    fn with_ping(&self, bytes: &Bytes) -> Bytes {
+        let position = Position {
+            epoch: self.epoch,
+            offset: self.upto,
+        };
+        let mut joined = Vec::with_capacity(bytes.len() + 40);
+        joined.extend_from_slice(bytes);
+        returning::ping(position, &mut joined);
+        joined.into()
+    }
 }
 
 impl Fanout {
@@ -141,6 +163,7 @@ impl Fanout {
         // Taken out for the loop: nothing below joins or leaves, failures are dealt with after it.
         let followers = audience.channels.take_followers(channel);
         let mut encoded: Option<(Variant, Bytes)> = None;
+        let mut asking: Option<(Variant, Bytes)> = None;
         for &index in &followers {
             let Some(conn) = audience.conns.follower_mut(index) else {
                 continue;
@@ -151,6 +174,13 @@ impl Fanout {
                     let joined = self.batch.joined(0, conn.variant, audience.encoder);
                     &encoded.insert((conn.variant, joined)).1
                 }
+            };
+            let bytes = match sending.asks(conn) {
+                false => bytes,
+                true => match &asking {
+                    Some((same, asking)) if *same == conn.variant => asking,
+                    _ => &asking.insert((conn.variant, sending.with_ping(bytes))).1,
+                },
             };
             let sent = send(conn, bytes, count, sending, audience.queue, delivered);
             self.failed.extend(sent.err());
@@ -172,6 +202,10 @@ impl Fanout {
                 (self.batch.joined(place, variant, audience.encoder), count)
             };
             if let Some(conn) = audience.conns.follower_mut(index) {
+                let bytes = match !bytes.is_empty() && sending.asks(conn) {
+                    true => sending.with_ping(&bytes),
+                    false => bytes,
+                };
                 let sent = send(conn, &bytes, count, sending, audience.queue, delivered);
                 self.failed.extend(sent.err());
             }
@@ -327,6 +361,8 @@ impl Shard {
         self.deliver(Sending {
             upto: head,
             passing: Some(passing),
+            epoch,
+            now: self.now,
         });
         self.fanout.batch.clear();
     }
@@ -347,6 +383,8 @@ impl Shard {
                 self.deliver(Sending {
                     upto: last,
                     passing: None,
+                    epoch: self.shared.window.epoch(),
+                    now: self.now,
                 });
                 self.account();
                 self.end_with_gap();

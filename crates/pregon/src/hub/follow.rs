@@ -29,10 +29,16 @@ impl Shard {
             alias,
             ..
         } = wish;
-        let (channels, from) = (channels.as_slice(), *from);
+        let channels = channels.as_slice();
         // Up to the log's head, so that no position that a client can name is still to come.
         self.fan_out();
         let Some(now) = self.now_of(key) else { return };
+        let starts: Vec<StartAt> = channels
+            .iter()
+            .map(|channel| self.resumed(key, channel, *from))
+            .collect();
+        let is_since = |from: &StartAt| matches!(from, StartAt::Since(_));
+        let from = starts.iter().copied().find(is_since).unwrap_or(*from);
         let past = self.conn(key).and_then(|conn| conn.variant.codec.writes_past());
         if from != StartAt::Now
             && let Some(write) = past
@@ -42,7 +48,8 @@ impl Shard {
         let rights = self.shared.rights.load_full();
         let plans = channels
             .iter()
-            .map(|channel| plan_by(&rights, &self.shared.past, channel, from));
+            .zip(&starts)
+            .map(|(channel, from)| plan_by(&rights, &self.shared.past, channel, *from));
         let (mut start, mut replayed, mut complete) = (now, true, !channels.is_empty());
         for plan in plans {
             match plan {
@@ -60,9 +67,10 @@ impl Shard {
             stands_for: alias.then(|| channels.to_vec()),
         };
         self.reply(key, asked, &reply);
-        for channel in channels {
+        for (channel, from) in channels.iter().zip(starts) {
             self.follow(key, asked.namespace, channel, from);
         }
+        self.keep_returning(key);
     }
 
     /// The protocol has no word for a replayed event: the past travels in the reply, and events are what is new.
@@ -266,6 +274,7 @@ impl Shard {
         };
         self.shared.presence.leave(&ended.channel, &ended.member);
         self.keep(key, ended.namespace);
+        self.keep_returning(key);
         true
     }
 
@@ -338,6 +347,7 @@ impl Shard {
             sid: Arc::clone(&named.sid),
             namespace,
             channels: channels.collect(),
+            follows: None,
         };
         self.shared.kept.keep(pid, kept, self.owner(key));
     }

@@ -91,15 +91,21 @@ impl Shard {
         let Some(position) = self.now_of(key) else { return };
         let limits = &self.shared.limits;
         let (next, due) = (now + limits.pong.min(limits.ping), Due::Pong);
-        let position = self.shared.window.position(position).to_string();
+        let at = self.shared.window.position(position);
+        let position = at.to_string();
         let Some(conn) = self.conn(key) else { return };
         // A connection that is behind has bytes under way that tell as much; some clients count heartbeats alone.
         let behind = conn.backlog.is_some();
         let variant = conn.variant;
         conn.heard = behind || variant.one_way();
         let mut out = Vec::new();
+        let mut asked = "";
+        if !behind && let Some(returning) = &mut conn.returning {
+            returning.beats(at.offset);
+            asked = &position;
+        }
         if !behind || variant.codec.counts_heartbeats() {
-            self.encoder.heartbeat(variant, &position, &mut out);
+            self.encoder.heartbeat(variant, &position, asked, &mut out);
         }
         self.send(key, out.into());
         self.timers.set(next, key, due);

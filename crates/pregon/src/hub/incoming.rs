@@ -145,7 +145,8 @@ impl Shard {
                 }
             }
             Incoming::Binary(bytes) => self.binary_in(key, codec, bytes),
-            Incoming::Pong => {}
+            Incoming::Pong(None) => {}
+            Incoming::Pong(Some(position)) => self.acknowledged(key, position),
             Incoming::Ping(payload) => {
                 let mut pong = Vec::new();
                 frame::frame(Opcode::Pong, &payload, &mut pong);

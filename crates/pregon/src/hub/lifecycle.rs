@@ -17,6 +17,7 @@ use super::codec::socketio::engine::{App, Engine};
 use super::codec::socketio::sid::Sid;
 use super::conn::{Conn, ConnectionState, Pace};
 use super::link::Link;
+use super::returning::Returning;
 use super::shard::Shard;
 use super::timers::Due;
 use super::turns::reason_of;
@@ -93,6 +94,7 @@ impl Shard {
             sessions,
             engine,
             connecting: None,
+            returning: opening.returning.map(|asked| Returning::new(&asked)),
             probes: None,
             rooms: opening.rooms,
             decoder: Decoder::new(),
@@ -152,6 +154,7 @@ impl Shard {
     pub(super) fn open(&mut self, key: Key, channels: &[Arc<str>], from: StartAt, greeting: Vec<u8>) {
         self.fan_out();
         self.watch_expiry(key);
+        self.begin_returning(key);
         let head = self.fanout.head;
         for channel in channels {
             self.subscribe(key, 0, channel, head);
@@ -161,6 +164,7 @@ impl Shard {
         let (mut replays, mut younger) = (Vec::new(), Vec::new());
         let mut gaps = Vec::new();
         for channel in channels {
+            let from = self.resumed(key, channel, from);
             match plan_by(&rights, &self.shared.past, channel, from) {
                 Plan::Live => {}
                 Plan::Last { n } => {
@@ -196,6 +200,7 @@ impl Shard {
             }
             None => self.replay(key, replays, head, gaps),
         }
+        self.keep_returning(key);
     }
 
     pub(super) fn send(&mut self, key: Key, bytes: Bytes) {
@@ -244,6 +249,7 @@ impl Shard {
             return self.take_out(key, code);
         }
         self.note_end(key, code);
+        self.end_returning(key);
         self.unfollow(key);
         let Some(conn) = self.conn(key) else { return };
         conn.state = ConnectionState::Closing { code };
@@ -277,6 +283,7 @@ impl Shard {
     /// As [`Shard::remove`]; if no code has been told so far, the end is remembered with this one.
     fn take_out(&mut self, key: Key, code: u16) {
         self.note_end(key, code);
+        self.end_returning(key);
         self.unfollow(key);
         let Some(mut conn) = self.conns.remove(key) else {
             return;

@@ -16,6 +16,7 @@ pub(crate) mod batch;
 pub(crate) mod presence;
 pub(crate) mod timers;
 pub(crate) mod conn;
+mod returning;
 mod connections;
 mod newcomer;
 mod subscriptions;
@@ -180,6 +181,8 @@ pub(crate) struct Shared {
     pub presence: Presence,
     /// Sessions of Socket.IO that may come back.
     pub kept: Arc<Sessions>,
+    /// Clients that may come back without a position.
+    pub returns: Arc<Sessions>,
     /// Whose tokens count no more.
     pub revoked: Arc<Revoked>,
     /// Sessions that have ended, where an operator may look.

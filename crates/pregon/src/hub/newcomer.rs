@@ -29,6 +29,8 @@ pub(crate) struct Opening {
     pub rooms: Option<Arc<Rooms>>,
     /// Rooms that the request asks for.
     pub joins: Vec<String>,
+    /// Its path and the session that it names: its client may come back without a position.
+    pub returning: Option<String>,
 }
 
 impl Opening {
@@ -44,6 +46,7 @@ impl Opening {
             engine: None,
             rooms: None,
             joins: Vec::new(),
+            returning: None,
         }
     }
 }

@@ -30,6 +30,8 @@ const SIBLINGS: u32 = 64;
 pub(super) struct Opened {
     pub(super) log: Arc<dyn Log>,
     pub(super) kept: Arc<Sessions>,
+    /// Clients that may come back without a position.
+    pub(super) returns: Arc<Sessions>,
     pub(super) up: Attached,
     /// Where it lies, on a disk.
     pub(super) folder: Option<PathBuf>,
@@ -55,9 +57,11 @@ pub(super) async fn open(
         let (log, folder) = open_log(&config, &opener, &metrics, &up)?;
         let kept = sessions(&config, &namespaces, folder.as_deref(), &metrics)?;
         let kept = Arc::new(kept);
+        let returns = Arc::new(returns(&config, folder.as_deref(), &metrics)?);
         Ok(Opened {
             log,
             kept,
+            returns,
             up,
             folder,
             shared: None,
@@ -102,6 +106,7 @@ async fn open_shared(
     Ok(Opened {
         log: Arc::clone(&log) as Arc<dyn Log>,
         kept: Arc::new(sessions(config, &settings.namespaces, None, metrics)?),
+        returns: Arc::new(returns(config, None, metrics)?),
         up,
         folder: None,
         shared: Some(Shared { frames, log, node }),
@@ -123,10 +128,10 @@ fn retention(config: &Config) -> Retention {
 }
 
 /// What was appended and kept becomes durable. Nobody appends any more.
-pub(super) async fn close(log: &Arc<dyn Log>, kept: &Arc<Sessions>) {
-    let (log, kept) = (Arc::clone(log), Arc::clone(kept));
+pub(super) async fn close(log: &Arc<dyn Log>, kept: &[Arc<Sessions>]) {
+    let (log, kept) = (Arc::clone(log), kept.to_vec());
     let closing = tokio::task::spawn_blocking(move || {
-        kept.close();
+        kept.iter().for_each(|kept| kept.close());
         log.close();
     });
     if closing.await.is_err() {
@@ -209,7 +214,21 @@ fn sessions(
         let path = path.display();
         format!("the sessions in {path} cannot be opened: remove the file, and clients begin anew")
     })?;
-    Sessions::stored(window, room, store, Arc::clone(metrics))
+    Sessions::stored(window, room, store, metrics.recovery_unsaved.clone())
+}
+
+/// Clients that may come back without a position: as long as the log keeps entries, beside a log that outlives the process.
+fn returns(config: &Config, folder: Option<&Path>, metrics: &Metrics) -> anyhow::Result<Sessions> {
+    let (window, room) = (config.log.age.0, config.limits.recovery.bytes());
+    let Some(folder) = folder else {
+        return Ok(Sessions::new(window, room));
+    };
+    let path = folder.join("resume.redb");
+    let store = Store::open(&path, &[]).with_context(|| {
+        let path = path.display();
+        format!("the clients in {path} cannot be opened: remove the file, and those that name no position begin anew")
+    })?;
+    Sessions::stored(window, room, store, metrics.resume_unsaved.clone())
 }
 
 /// Where the log may lie: where the configuration says, otherwise in a folder of its own for each port and database, so that a log is never

@@ -240,7 +240,8 @@ pub(crate) enum Incoming {
     Text(Box<str>),
     Binary(Bytes),
     Ping(Box<[u8]>),
-    Pong,
+    /// With the position that it acknowledges, if there is one.
+    Pong(Option<Position>),
     Close(Option<u16>),
 }
 
@@ -251,7 +252,7 @@ impl Incoming {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) => bytes.len(),
             Self::Ping(bytes) => bytes.len(),
-            Self::Pong | Self::Close(_) => 0,
+            Self::Pong(_) | Self::Close(_) => 0,
         }
     }
 }

@@ -7,16 +7,17 @@ mod store;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 
 pub(crate) use store::Store;
 
 use self::store::{Change, Saver};
-use crate::log::Position;
-use crate::metrics::Metrics;
+use crate::log::{Epoch, Position};
 
 /// What a session weighs beside its texts, bytes: its place here and in the store.
 const SESSION: usize = 256;
@@ -37,6 +38,20 @@ pub(crate) struct Kept {
     pub sid: Arc<str>,
     pub namespace: u8,
     pub channels: Vec<Arc<str>>,
+    /// How far its client is, where it cannot say so itself.
+    pub follows: Option<Follows>,
+}
+
+/// How far a client is that names no position.
+#[derive(Debug, Clone)]
+pub(crate) struct Follows {
+    pub epoch: Epoch,
+    /// What the client has acknowledged; its connection goes on writing it here.
+    pub acked: Arc<AtomicU64>,
+    /// For each of the channels the offset after which it is followed.
+    pub after: Vec<u64>,
+    /// Channels that an earlier connection followed, each with where the client was.
+    pub rest: Vec<(Arc<str>, Position)>,
 }
 
 /// A session that its client may have back.
@@ -49,9 +64,25 @@ pub(crate) struct Recalled {
 }
 
 impl Kept {
+    /// Where the client is in each of its channels.
+    pub(crate) fn places(&self) -> Vec<(Arc<str>, Position)> {
+        let Some(follows) = &self.follows else {
+            return Vec::new();
+        };
+        let acked = follows.acked.load(Ordering::Relaxed);
+        let place = |after: &u64| Position {
+            epoch: follows.epoch,
+            offset: acked.max(*after),
+        };
+        let followed = self.channels.iter().cloned().zip(follows.after.iter().map(place));
+        followed.chain(follows.rest.iter().cloned()).collect()
+    }
+
     /// About what it takes, in memory and on the disk alike.
     fn weight(&self) -> usize {
-        let channels: usize = self.channels.iter().map(|channel| channel.len() + CHANNEL).sum();
+        let rest = self.follows.iter().flat_map(|follows| &follows.rest);
+        let names = self.channels.iter().chain(rest.map(|(channel, _)| channel));
+        let channels: usize = names.map(|channel| channel.len() + CHANNEL).sum();
         SESSION + self.sid.len() + channels
     }
 }
@@ -163,7 +194,7 @@ impl Sessions {
         window: Duration,
         room: usize,
         store: Store,
-        metrics: Arc<Metrics>,
+        unsaved: Gauge,
     ) -> anyhow::Result<Self> {
         let (now, clock) = (Instant::now(), SystemTime::now());
         let mut found = store.load()?;
@@ -180,7 +211,7 @@ impl Sessions {
             places.insert(&found.pid, place);
         }
         let places = Arc::new(Mutex::new(places));
-        let saver = Arc::new(Saver::new(metrics));
+        let saver = Arc::new(Saver::new(unsaved));
         let looked = Arc::clone(&places);
         saver.start(store, move |changed| changes(&looked.lock(), changed))?;
         let sessions = Self {
@@ -290,6 +321,7 @@ mod tests {
             sid: Arc::from("s"),
             namespace: 0,
             channels: vec![Arc::from(room)],
+            follows: None,
         }
     }
 
@@ -377,7 +409,7 @@ mod tests {
         let namespaces = ["/".to_owned()];
         let open = |namespaces: &[String]| {
             let store = Store::open(&temp.path().join("sessions.redb"), namespaces).unwrap();
-            Sessions::stored(Duration::from_secs(60), ROOM, store, Metrics::new()).unwrap()
+            Sessions::stored(Duration::from_secs(60), ROOM, store, Gauge::default()).unwrap()
         };
         let sessions = open(&namespaces);
         for pid in ["here", "away", "gone"] {
@@ -404,5 +436,41 @@ mod tests {
             "places of namespaces mean others now"
         );
         others.close();
+    }
+
+    #[test]
+    fn a_client_without_a_position_is_stored_with_how_far_it_was() {
+        let temp = tempfile::tempdir().unwrap();
+        let open = || {
+            let store = Store::open(&temp.path().join("resume.redb"), &[]).unwrap();
+            Sessions::stored(Duration::from_secs(60), ROOM, store, Gauge::default()).unwrap()
+        };
+        let at = |offset| Position {
+            epoch: Epoch(7),
+            offset,
+        };
+        let acked = Arc::new(AtomicU64::new(3));
+        let follows = Follows {
+            epoch: Epoch(7),
+            acked: Arc::clone(&acked),
+            after: vec![1, 9],
+            rest: vec![(Arc::from("c"), at(2))],
+        };
+        let kept = Kept {
+            channels: vec![Arc::from("a"), Arc::from("b")],
+            follows: Some(follows),
+            ..kept("")
+        };
+        let sessions = open();
+        sessions.keep(&Arc::from("who"), kept, ONE);
+        acked.store(5, Ordering::Relaxed);
+        sessions.left(&Arc::from("who"), ONE);
+        sessions.close();
+        drop(sessions);
+        let sessions = open();
+        let places = sessions.recall("who").unwrap().1.places();
+        let expected = [("a", at(5)), ("b", at(9)), ("c", at(2))].map(|(name, at)| (Arc::from(name), at));
+        assert_eq!(places, expected);
+        sessions.close();
     }
 }

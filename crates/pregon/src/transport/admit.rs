@@ -10,6 +10,7 @@ use pregon_wire::ws::handshake;
 use super::head::Head;
 use super::origin::Origins;
 use super::refused::Refused;
+use super::session::session;
 use crate::auth::token::{self, Via};
 use crate::auth::{Claims, Verifier};
 use crate::config::{self, Config};
@@ -30,6 +31,8 @@ use crate::standby::Standby;
 /// A path that is bound to channels.
 pub(crate) struct Endpoint {
     needs_token: bool,
+    /// Whether clients may come back without a position.
+    resume: bool,
     /// What it grants, as its connections keep it.
     rooms: Arc<Rooms>,
 }
@@ -107,7 +110,13 @@ impl Admission {
             };
             let channel = endpoint.rooms.as_deref().map(Template::parse).transpose()?;
             let rooms = Arc::new(Rooms { channel, own });
-            endpoints.insert(endpoint.path.clone(), Endpoint { needs_token, rooms });
+            let resume = endpoint.resume;
+            let built = Endpoint {
+                needs_token,
+                resume,
+                rooms,
+            };
+            endpoints.insert(endpoint.path.clone(), built);
         }
         Ok(endpoints)
     }
@@ -192,6 +201,9 @@ impl Admission {
             return Err(Refused::new(StatusCode::NOT_FOUND, "no such endpoint"));
         };
         let mut admitted = Self::websocket(head, Codec::Bare)?;
+        if endpoint.resume {
+            admitted.opening.returning = session(head)?;
+        }
         admitted.opening.claims = self.claims(head, endpoint.needs_token).await?.unwrap_or_default();
         let (rooms, rights) = (&endpoint.rooms, self.rights.load_full());
         admitted.opening.channels = self.whole(rights.name(&rooms.own, &admitted.opening.claims))?;
@@ -217,6 +229,7 @@ impl Admission {
         admitted.opening.claims = claims.unwrap_or_default();
         admitted.opening.joined = !admitted.opening.must_authenticate;
         admitted.opening.from = from(head)?;
+        admitted.opening.returning = session(head)?;
         Ok(admitted)
     }
 

@@ -8,6 +8,7 @@
 pub(crate) mod head;
 pub(crate) mod origin;
 pub(crate) mod refused;
+mod session;
 pub(crate) mod admit;
 pub(crate) mod accept;
 pub(crate) mod listener;

@@ -121,10 +121,10 @@ impl Encoder {
     }
 
     /// Appends a heartbeat. `position`: the position up to which the client has everything.
-    pub(super) fn heartbeat(&mut self, variant: Variant, position: &str, out: &mut Vec<u8>) {
+    pub(super) fn heartbeat(&mut self, variant: Variant, position: &str, asked: &str, out: &mut Vec<u8>) {
         match variant.codec {
-            Codec::Bare | Codec::Probe | Codec::Echo => frame::frame(Opcode::Ping, b"", out),
-            Codec::Plain => self.plain_heartbeat(variant, position, out),
+            Codec::Bare | Codec::Probe | Codec::Echo => frame::frame(Opcode::Ping, asked.as_bytes(), out),
+            Codec::Plain => self.plain_heartbeat(variant, position, asked, out),
             Codec::Sse => pregon_wire::sse::keep_alive(position, out),
             Codec::Engine => self.text(variant, engineio::PING, out),
             Codec::Centrifuge => self.text(variant, pregon_wire::centrifuge::PING, out),

@@ -42,9 +42,15 @@ impl Encoder {
     }
 
     /// A ping of the protocol with the position; before it one of the WebSocket, which browsers answer by themselves.
-    pub(super) fn plain_heartbeat(&mut self, variant: Variant, position: &str, out: &mut Vec<u8>) {
+    pub(super) fn plain_heartbeat(
+        &mut self,
+        variant: Variant,
+        position: &str,
+        asked: &str,
+        out: &mut Vec<u8>,
+    ) {
         if !variant.one_way() {
-            frame::frame(Opcode::Ping, b"", out);
+            frame::frame(Opcode::Ping, asked.as_bytes(), out);
         }
         let mut json = Vec::new();
         plain::ping(position, &mut json);

@@ -6,6 +6,7 @@ use strum::{EnumCount, VariantArray};
 
 use super::centrifuge;
 use crate::hub::link::Link;
+use crate::hub::returning;
 use crate::metrics::Transport;
 use crate::session::command::Incoming;
 use crate::session::history::WriteEntry;
@@ -163,7 +164,7 @@ impl Codec {
                 Self::Engine | Self::Probe | Self::Echo => Incoming::Binary(Bytes::copy_from_slice(bytes)),
             },
             WsMessage::Ping(payload) => Incoming::Ping((*payload).into()),
-            WsMessage::Pong(_) => Incoming::Pong,
+            WsMessage::Pong(payload) => Incoming::Pong(returning::answer(payload)),
             WsMessage::Close(code, _) => Incoming::Close(*code),
         });
     }

@@ -49,7 +49,12 @@ impl Stage {
             encoder: &mut self.encoder,
             queue: 100,
         };
-        let sending = Sending { upto, passing: None };
+        let sending = Sending {
+            upto,
+            passing: None,
+            epoch: Epoch(1),
+            now: 0,
+        };
         self.fanout.deliver(&mut audience, sending)
     }
 }

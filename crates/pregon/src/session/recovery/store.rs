@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex};
+use prometheus_client::metrics::gauge::Gauge;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use super::Kept;
-use crate::metrics::Metrics;
+use super::{Follows, Kept};
+use crate::log::Epoch;
 
 /// Secrets of sessions, and what they stand for.
 const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
@@ -33,6 +34,9 @@ struct Stored {
     sid: String,
     namespace: u8,
     channels: Vec<String>,
+    /// Where a client is that names no position: channels, each with a position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    places: Vec<(String, String)>,
     /// When its connection went, milliseconds since 1970; absent while it was there.
     left: Option<u64>,
 }
@@ -87,12 +91,14 @@ impl Store {
                 continue;
             };
             let left = stored.left.map(Duration::from_millis);
+            let follows = places(stored.places);
             found.push(Found {
                 pid: pid.value().into(),
                 kept: Kept {
                     sid: stored.sid.into(),
                     namespace: stored.namespace,
                     channels: stored.channels.into_iter().map(Arc::from).collect(),
+                    follows,
                 },
                 left: left.and_then(|left| SystemTime::UNIX_EPOCH.checked_add(left)),
             });
@@ -110,10 +116,19 @@ impl Store {
                     continue;
                 };
                 let left = left.and_then(|left| left.duration_since(SystemTime::UNIX_EPOCH).ok());
+                let places = kept.places().into_iter();
+                let places: Vec<_> = places
+                    .map(|(name, at)| (name.to_string(), at.to_string()))
+                    .collect();
                 let stored = Stored {
                     sid: kept.sid.to_string(),
                     namespace: kept.namespace,
-                    channels: kept.channels.iter().map(ToString::to_string).collect(),
+                    channels: match kept.follows {
+                        // Their names stand with their places.
+                        Some(_) => Vec::new(),
+                        None => kept.channels.iter().map(ToString::to_string).collect(),
+                    },
+                    places,
                     left: left.and_then(|left| u64::try_from(left.as_millis()).ok()),
                 };
                 let value = serde_json::to_vec(&stored).unwrap_or_default();
@@ -124,9 +139,21 @@ impl Store {
     }
 }
 
+/// Places of a client as a later process knows them.
+fn places(stored: Vec<(String, String)>) -> Option<Follows> {
+    let place = |(channel, at): (String, String)| Some((channel.into(), at.parse().ok()?));
+    let rest: Vec<_> = stored.into_iter().filter_map(place).collect();
+    (!rest.is_empty()).then(|| Follows {
+        epoch: Epoch(0),
+        acked: Arc::default(),
+        after: Vec::new(),
+        rest,
+    })
+}
+
 /// What the thread has to do. Bounded by the number of sessions: each is in it once.
 pub(super) struct Saver {
-    metrics: Arc<Metrics>,
+    unsaved: Gauge,
     inner: Mutex<Inner>,
     wake: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -141,9 +168,9 @@ struct Inner {
 }
 
 impl Saver {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(unsaved: Gauge) -> Self {
         Self {
-            metrics,
+            unsaved,
             inner: Mutex::default(),
             wake: Condvar::new(),
             thread: Mutex::default(),
@@ -176,7 +203,7 @@ impl Saver {
     fn measure(&self, inner: &Inner) {
         let unsaved = inner.changed.len() + inner.writing;
         let unsaved = i64::try_from(unsaved).unwrap_or(i64::MAX);
-        self.metrics.recovery_unsaved.set(unsaved);
+        self.unsaved.set(unsaved);
     }
 
     /// Stores what is left to store, and ends the thread.

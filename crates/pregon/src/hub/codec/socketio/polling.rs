@@ -306,7 +306,7 @@ fn framed(packets: &Bytes) -> Bytes {
         match message {
             Incoming::Binary(bytes) => frame::frame(Opcode::Binary, &bytes, &mut out),
             Incoming::Text(text) => frame::frame(Opcode::Text, text.as_bytes(), &mut out),
-            Incoming::Ping(_) | Incoming::Pong | Incoming::Close(_) => {}
+            Incoming::Ping(_) | Incoming::Pong(_) | Incoming::Close(_) => {}
         }
     }
     out.into()
