@@ -266,6 +266,8 @@ mod tests {
             (ported.listen.as_str(), ported.secrets().len()),
             ("0.0.0.0:81", 0)
         );
+        let named = read("listen = \"127.0.0.1:82\"", &[("PORT", "81")]).unwrap();
+        assert_eq!(named.router.unwrap().listen, "127.0.0.1:82");
     }
 
     #[test]

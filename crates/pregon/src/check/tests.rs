@@ -745,10 +745,14 @@ fn the_admin_url_falls_back_to_the_ordinary_one() {
 }
 
 #[test]
-fn a_port_alone_keeps_the_address_of_the_file() {
-    let listen = |text: &str| read_with(text, &[("PORT", "3000")]).unwrap().server.listen;
-    assert_eq!(listen("[server]\nlisten='127.0.0.1:1'\n"), "127.0.0.1:3000");
-    assert_eq!(listen("[server]\nlisten='[::1]:1'\n"), "[::1]:3000");
+fn a_port_of_a_platform_counts_only_where_the_file_names_no_address() {
+    let listen = |text: &str| {
+        let config = read_with(text, &[("PORT", "3000")]).unwrap();
+        config.server.listen
+    };
+    assert_eq!(listen("[server]\nlisten='127.0.0.1:1'\n"), "127.0.0.1:1");
+    assert_eq!(listen("[server]\nlisten='[::1]:1'\n"), "[::1]:1");
+    assert_eq!(listen("[server]\nping='20s'\n"), "0.0.0.0:3000");
     assert_eq!(listen(""), "0.0.0.0:3000");
 }
 

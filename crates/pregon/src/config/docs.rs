@@ -56,7 +56,7 @@ pub fn reference_markdown() -> String {
          This page is made from the program (`UPDATE_DOCS=1 cargo test -p pregon config`).\n\n\
          Lengths of time are written `\"500ms\"`, `\"5s\"`, `\"2m\"`, `\"1h\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"1MiB\"`. Paths of files are relative to the \
          folder of `pregon.toml`.\n\nThe environment overrides the file: `DATABASE_URL`, `PREGON_ADMIN_URL`, `REDIS_URL` (or `REDIS_ADDR` and `REDIS_PASSWORD`), `JWT_SECRET`, \
-         `PREGON_LISTEN` (or `PORT` alone), `PREGON_API_KEY`, `PREGON_ADMIN_TOKEN`, `PREGON_DATA`, `PREGON_NODE`, `WHATSAPP_APP_SECRET`, `WHATSAPP_VERIFY_TOKEN`, `WHATSAPP_TOKEN`, `WHATSAPP_GRAPH_URL`. A variable whose section the file does not have is ignored.\n",
+         `PREGON_LISTEN` (`PORT` where the file names no address), `PREGON_API_KEY`, `PREGON_ADMIN_TOKEN`, `PREGON_DATA`, `PREGON_NODE`, `WHATSAPP_APP_SECRET`, `WHATSAPP_VERIFY_TOKEN`, `WHATSAPP_TOKEN`, `WHATSAPP_GRAPH_URL`. A variable whose section the file does not have is ignored.\n",
     );
     for section in sections() {
         let _ = write!(

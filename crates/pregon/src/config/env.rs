@@ -114,22 +114,18 @@ fn overlay_redis(redis: &mut Redis, tree: &mut Tree, variable: &dyn Fn(&str) -> 
     }
 }
 
-/// `PORT` alone keeps the file's address. Without one it listens everywhere: platforms that set it come from outside.
+/// `PORT` is for a file that names no address: platforms set it, and what the file says is meant. Such a gateway listens everywhere, because
+/// a platform's clients come from outside.
 fn overlay_port(config: &mut Config, tree: &mut Tree, port: &str) {
     let Ok(port) = port.parse::<u16>() else {
         tree.report_variable("PORT", "must be a port", "write a number from 0 to 65535");
         return;
     };
-    let host = match config.server.listen.rsplit_once(':') {
-        Some((host, _)) if tree.has("server.listen") => host,
-        _ => "0.0.0.0",
-    };
-    config.server.listen = format!("{host}:{port}");
-    if let Some(router) = &mut config.router {
-        let host = match router.listen.rsplit_once(':') {
-            Some((host, _)) if tree.has("router.listen") => host,
-            _ => "0.0.0.0",
-        };
-        router.listen = format!("{host}:{port}");
+    let everywhere = format!("0.0.0.0:{port}");
+    if let Some(router) = config.router.as_mut().filter(|_| !tree.has("router.listen")) {
+        router.listen.clone_from(&everywhere);
+    }
+    if !tree.has("server.listen") {
+        config.server.listen = everywhere;
     }
 }

@@ -9,8 +9,8 @@ use super::units::{OneOrMany, Period, Secret, Size};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Router {
-    /// Address and port of the router, which is a process of its own. `PREGON_LISTEN` (or `PORT` alone) overrides it. The default is
-    /// reachable from this machine only: a proxy with TLS stands before it.
+    /// Address and port of the router, which is a process of its own. `PREGON_LISTEN` overrides it; `PORT` counts where the file names no
+    /// address. The default is reachable from this machine only: a proxy with TLS stands before it.
     pub listen: String,
     /// Path of the webhook.
     pub path: String,

@@ -9,8 +9,8 @@ use super::units::{Period, Secret, Size};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Address and port to listen on. Port 0 takes a free port and prints it. `PREGON_LISTEN` (or `PORT` alone) overrides it.
-    /// The default is reachable from this machine only, so that nothing is exposed by accident.
+    /// Address and port to listen on. Port 0 takes a free port and prints it. `PREGON_LISTEN` overrides it; `PORT` counts where the file
+    /// names no address. The default is reachable from this machine only, so that nothing is exposed by accident.
     pub listen: String,
     /// Origins whose pages may connect with a cookie and read answers across origins, for example `["https://app.example.com"]`.
     /// `"*"` allows every origin, but never together with a cookie token. Nor do pages of `"null"`, the origin of `file:` and of sandboxed frames.
