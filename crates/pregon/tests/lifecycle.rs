@@ -211,12 +211,13 @@ async fn metrics_count_sessions_deliveries_and_refusals() {
     metric(&node, "pregon_publications_total", |n| n == 1.0)
         .await
         .unwrap();
-    metric(&node, "pregon_sessions{", |n| n == 1.0).await.unwrap();
+    let sessions = "pregon_sessions{transport=\"websocket\"}";
+    metric(&node, sessions, |n| n == 1.0).await.unwrap();
     metric(&node, "pregon_drops_total{reason=\"forbidden\"}", |n| n == 1.0)
         .await
         .unwrap();
     client.close().await.unwrap();
-    metric(&node, "pregon_sessions{", |n| n == 0.0).await.unwrap();
+    metric(&node, sessions, |n| n == 0.0).await.unwrap();
 }
 
 #[tokio::test]
